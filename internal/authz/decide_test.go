@@ -145,8 +145,12 @@ func TestDecideSaysWhy(t *testing.T) {
 		{"a role that is gone", func(f *Facts, _ *Request) { f.Grants[0].Role = customRole }, NoGrant},
 		{"a scope that is none", func(f *Facts, _ *Request) { f.Grants[0].Scope = "" }, NoGrant},
 		{"nobody's grant and nobody", func(f *Facts, r *Request) { f.Grants[0].Principal, r.Caller.Principal = "", "" }, NoGrant},
-		{"the firewall", func(f *Facts, r *Request) { f.Vault.Network.DefaultAllow, r.Address = false, netip.MustParseAddr("127.0.0.1") }, ByFirewall},
-		{"no public access", func(f *Facts, r *Request) { f.Vault.Network.PublicAccess, r.Address = false, netip.MustParseAddr("127.0.0.1") }, ByConnection},
+		{"the firewall", func(f *Facts, r *Request) {
+			f.Vault.Network.DefaultAllow, r.Address = false, netip.MustParseAddr("127.0.0.1")
+		}, ByFirewall},
+		{"no public access", func(f *Facts, r *Request) {
+			f.Vault.Network.PublicAccess, r.Address = false, netip.MustParseAddr("127.0.0.1")
+		}, ByConnection},
 		{"the firewall is for data", func(f *Facts, r *Request) {
 			f.Vault.Network.PublicAccess, r.Address, r.Action, f.Grants[0].Role = false, netip.MustParseAddr("127.0.0.1"), VaultRead, Owner
 		}, ByGrant},
