@@ -125,34 +125,67 @@ func (l *Log) begin() error {
 	return l.use(a)
 }
 
-// resume makes the last segment current. Whatever stands behind its last record is zeroed first: a shorter record
-// written over it must not make an old one readable again.
+// resume makes the last segment current and everything durable. The records that no checkpoint covers are written
+// again in place before the sync: the process before may have died after a failed sync, whose pages are marked clean
+// and are not on the disk. Whatever stands behind the last record is zeroed: a shorter record written over it must not
+// make an old one readable again.
 func (l *Log) resume() error {
-	for i, base := range l.bases[:len(l.bases)-1] {
+	last := len(l.bases) - 1
+	for i, base := range l.bases[:last] {
 		if l.bases[i+1] <= l.cfg.Committed {
 			continue // a checkpoint is signed after the sync
 		}
-		if err := l.syncFile(base); err != nil {
+		a, err := l.refresh(base, l.bases[i+1])
+		if err == nil {
+			err = errors.Join(a.f.Sync(), a.f.Close())
+		}
+		if err != nil {
 			return err
 		}
 	}
-	base := l.bases[len(l.bases)-1]
-	f, err := l.cfg.Disk.Open(Name(base))
+	a, err := l.refresh(l.bases[last], l.next)
 	if err != nil {
 		return err
 	}
-	a := &active{base: base, f: f}
-	_, a.off, err = Scan(f, FirstOffset, base, l.next, nil)
-	if err == nil {
-		err = l.clearTail(a)
-	}
-	if err == nil {
+	if err = l.clearTail(a); err == nil {
 		err = l.use(a)
 	}
 	if err != nil {
-		return errors.Join(err, f.Close())
+		return errors.Join(err, a.f.Close())
 	}
 	return nil
+}
+
+// refresh writes the segment's frames from the first uncommitted one up to the record until over themselves.
+func (l *Log) refresh(base, until int64) (*active, error) {
+	f, err := l.cfg.Disk.Open(Name(base))
+	if err != nil {
+		return nil, err
+	}
+	from := int64(-1)
+	_, end, err := Scan(f, FirstOffset, base, until, func(f Frame) error {
+		if from < 0 && f.Index >= l.cfg.Committed {
+			from = f.Offset &^ (pageBytes - 1)
+		}
+		return nil
+	})
+	if base >= l.cfg.Committed {
+		from = 0
+	} else if from < 0 {
+		from = end
+	}
+	buf := make([]byte, 256<<10)
+	for at := from; err == nil && at < end; {
+		var n int
+		if n, err = f.ReadAt(buf[:min(int64(len(buf)), end-at)], at); n > 0 {
+			_, err = f.WriteAt(buf[:n], at)
+		}
+		at += int64(n)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("refreshing segment %d: %w", base, err), f.Close())
+	}
+	return &active{base: base, f: f, off: end}, nil
 }
 
 func (l *Log) clearTail(a *active) error {
@@ -173,15 +206,6 @@ func (l *Log) clearTail(a *active) error {
 	}
 	a.synced = a.off
 	return l.cfg.Disk.SyncDir()
-}
-
-func (l *Log) syncFile(base int64) (err error) {
-	f, err := l.cfg.Disk.Open(Name(base))
-	if err != nil {
-		return err
-	}
-	defer closing(f, &err)
-	return f.Sync()
 }
 
 // use makes a, whose whole content is durable, the segment that is written.
