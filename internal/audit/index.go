@@ -47,6 +47,7 @@ func (x *segmentIndex) add(f segment.Frame) error {
 	b.min, b.max = min(b.min, e.micros), max(b.max, e.micros)
 	b.changes += int64(e.kind & kindChange)
 	x.next++
+	x.offset = f.End()
 	return nil
 }
 
@@ -118,8 +119,7 @@ func (l *Log) indexOf(ctx context.Context, base, next int64, full bool) (*segmen
 
 func (l *Log) extend(ctx context.Context, x *segmentIndex, next int64) error {
 	from := segment.Cursor{Index: x.next, Base: x.base, Offset: x.offset}
-	to, err := l.seg.Read(ctx, from, next, func(_ int64, f segment.Frame) error { return x.add(f) })
-	x.offset = to.Offset
+	_, err := l.seg.Read(ctx, from, next, func(_ int64, f segment.Frame) error { return x.add(f) })
 	return err
 }
 

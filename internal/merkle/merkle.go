@@ -127,7 +127,7 @@ func (t *Tree) add(level int, h Hash) error {
 	if err := t.save(level); err != nil {
 		return err
 	}
-	above := subtree(e.hashes)
+	above := TileRoot(e.hashes)
 	*e = edge{n: e.n + 1, hashes: e.hashes[:0]}
 	return t.add(level+1, above)
 }
@@ -144,13 +144,13 @@ func (t *Tree) save(level int) error {
 	return nil
 }
 
-// subtree returns the root of a full tile.
-func subtree(hashes []byte) Hash {
+// TileRoot returns the root of a full tile: the hash that stands for it one level above.
+func TileRoot(hashes []byte) Hash {
 	if len(hashes) == HashBytes {
 		return Hash(hashes)
 	}
 	half := len(hashes) / 2
-	return tlog.NodeHash(subtree(hashes[:half]), subtree(hashes[half:]))
+	return tlog.NodeHash(TileRoot(hashes[:half]), TileRoot(hashes[half:]))
 }
 
 // Root returns the hash of the whole tree.

@@ -55,6 +55,9 @@ type Frame struct {
 	Payload []byte // valid until the next call
 }
 
+// End returns the offset behind the frame.
+func (f Frame) End() int64 { return f.Offset + frameLen(f.Payload) }
+
 // Scan reads the frames of a file from offset on, the first of which is the record index, and calls fn for each until
 // the record until (exclusive), the first zero length or the end of the file. It returns the position and offset
 // behind the last whole frame. The error is a *DamageError where a frame is not whole, or what fn or the file returned.
