@@ -38,6 +38,7 @@ type core struct {
 	identity *identity.Service
 	secrets  *secret.Service
 
+	caches  []func(*store.Commit)
 	closers []func() error
 }
 
@@ -60,7 +61,10 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.store, Seal: s, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
-	auditor := newAuditor(k)
+	auditor, err := k.openAuditor(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: auditor, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
 		return nil, err
 	}
@@ -71,13 +75,16 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
-	k.onClose(wrapStop(k.store.Watch(func(commit *store.Commit) {
-		k.keys.Changed(commit)
-		k.identity.Changed(commit)
-		k.guard.Changed(commit)
-		k.secrets.Changed(commit)
-	})))
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
+	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	return k, nil
+}
+
+// changed tells every cache of a commit, before the change is acknowledged.
+func (k *core) changed(c *store.Commit) {
+	for _, changed := range k.caches {
+		changed(c)
+	}
 }
 
 func wrapStop(stop func()) func() error {
