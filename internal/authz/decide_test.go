@@ -168,6 +168,7 @@ func TestDecideSaysWhy(t *testing.T) {
 		{"another tenant's caller", func(_ *Facts, r *Request) { r.Caller.Tenant = tenants[1] }, ForeignTenant},
 		{"another tenant's vault", func(f *Facts, _ *Request) { f.Vault.Tenant = tenants[1] }, ForeignTenant},
 		{"no tenant at all", func(f *Facts, r *Request) { f.Tenant, f.Vault.Tenant, r.Caller.Tenant = "", "", "" }, ForeignTenant},
+		{"no action", func(f *Facts, r *Request) { r.Action, f.Grants[0].Role, f.Grants[0].Scope = NoAction, Owner, "/" }, NoSuchAction},
 		{"an unknown action", func(_ *Facts, r *Request) { r.Action = 250 }, NoSuchAction},
 		{"a name without a kind", func(_ *Facts, r *Request) { r.Kind = "" }, NoSuchTarget},
 		{"a kind without a name", func(_ *Facts, r *Request) { r.Name = "" }, NoSuchTarget},
