@@ -93,6 +93,7 @@ func Run(t *testing.T, place Place, can Capabilities) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			faults := new(Faults)
 			e := &env{T: t, ctx: t.Context(), open: place(t, faults), faults: faults, now: noon}
 			e.s = e.open(t)
