@@ -80,6 +80,16 @@ func Verify(ctx context.Context, d disk.FS, o VerifyOptions) (Report, error) {
 	return v.report, nil
 }
 
+// VerifyDir verifies the log in a directory. It takes no lock: a log that is being written can be verified, and the
+// records that are appended meanwhile are left out or counted as they are met.
+func VerifyDir(ctx context.Context, path string, o VerifyOptions) (Report, error) {
+	d, err := disk.ReadDir(path)
+	if err != nil {
+		return Report{}, err
+	}
+	return Verify(ctx, d, o)
+}
+
 type verification struct {
 	d      disk.FS
 	o      VerifyOptions

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -92,7 +93,7 @@ func azure(r *audit.Record, resource ResourceID) azureEvent {
 		OperationVersion: r.APIVersion, Category: "AuditEvent", ResultType: "Success", ResultSignature: signature(r),
 		ResultDescription: r.Reason, DurationMs: strconv.FormatInt(r.Duration.Milliseconds(), 10),
 		CallerIPAddress: address(r), CorrelationID: r.CorrelationID, Identity: azureIdentity{claims},
-		Properties: azureProperties{ClientInfo: r.UserAgent, RequestURI: requestURI(r), ID: objectURI(r),
+		Properties: azureProperties{ClientInfo: r.UserAgent, RequestURI: r.Path, ID: objectID(r),
 			HTTPStatusCode: r.Status, Count: counted(r)}}
 	if r.Outcome != audit.Allowed {
 		e.ResultType = "Failed"
@@ -108,9 +109,7 @@ func signature(r *audit.Record) string {
 	return strconv.Itoa(int(r.Status))
 }
 
-func requestURI(r *audit.Record) string { return r.Path }
-
-// objectURI names the object as a path, since the host depends on the door's configuration.
+// objectURI names the object as a path; the host depends on the door's configuration.
 func objectURI(r *audit.Record) string {
 	if r.ObjectKind == "" || r.ObjectName == "" {
 		return ""
@@ -118,6 +117,15 @@ func objectURI(r *audit.Record) string {
 	uri := "/" + r.ObjectKind + "s/" + r.ObjectName
 	if r.Version != "" {
 		uri += "/" + r.Version
+	}
+	return uri
+}
+
+// objectID is the object's URI, absolute when the request's is.
+func objectID(r *audit.Record) string {
+	uri := objectURI(r)
+	if u, err := url.Parse(r.Path); err == nil && u.Host != "" && uri != "" {
+		return u.Scheme + "://" + u.Host + uri
 	}
 	return uri
 }
