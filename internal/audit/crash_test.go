@@ -153,7 +153,7 @@ func (r *rows) Sequenced(_ context.Context, position int64) error {
 func TestSequencerAddsEachRowOnce(t *testing.T) {
 	no := func() error { return nil }
 	for _, durability := range []Durability{OS, Fsync} {
-		for n := 1; n < 40; n++ {
+		for n := 1; n < 70; n++ {
 			d := disktest.New(uint64(n))
 			cfg := testConfig(t, d)
 			cfg.Durability, cfg.OnError = durability, nil
@@ -258,4 +258,31 @@ func TestSequencerRuns(t *testing.T) {
 	}
 	s.Stop()
 	s.Stop()
+}
+
+// TestCheckpointOutlivesPower loses power after a checkpoint was signed: it was handed out, so it must be there.
+func TestCheckpointOutlivesPower(t *testing.T) {
+	for seed := range uint64(20) {
+		d := disktest.New(seed)
+		cfg := testConfig(t, d)
+		cfg.OnError = nil
+		l, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(t, l, 0, 300)
+		if err := l.Checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		signed := l.LatestCheckpoint()
+		next := d.PowerLoss()
+		l.Stop()
+		l = mustOpen(t, testConfigLike(cfg, next))
+		if string(l.LatestCheckpoint()) != string(signed) || l.State().Records < 300 {
+			t.Fatalf("seed %d: the checkpoint is gone, or records that it covers: %d are left", seed, l.State().Records)
+		}
+		if report := verify(t, next, signed); !report.OK() || report.Proven != 300 {
+			t.Fatalf("seed %d: %+v", seed, report)
+		}
+	}
 }
