@@ -1,15 +1,11 @@
 package server
 
 import (
-	"bytes"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
 // sink is a ResponseWriter that keeps nothing but the status.
@@ -26,30 +22,24 @@ func (s *sink) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// hotHandler returns the doors of a server and a request that reads a cached secret of 200 bytes.
 func hotHandler(t testing.TB) (http.Handler, *http.Request) {
-	d, err := StartDev(t.Context(), DevConfig{Config: Config{Dir: filepath.Join(t.TempDir(), "d"), AuditReserveBytes: 1 << 20}, Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
+	t.Helper()
+	d := startDev(t, filepath.Join(t.TempDir(), "d"))
 	h, err := d.doors()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := cutPort(d.address())
-	tok, err := direct{d}.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://0.0.1" + port + "/.default"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := httptest.NewRequest("PUT", "https://"+d.address()+"/secrets/hot?api-version=7.4", reader(`{"value":"`+string(make200())+`"}`))
-	put.Header.Set("Authorization", "Bearer "+tok.Token)
+	_, resource, _ := strings.Cut(d.address(), ".")
+	bearer := "Bearer " + d.token(t, "https://"+resource)
+	put := httptest.NewRequest("PUT", "https://"+d.address()+"/secrets/hot?api-version=7.4", strings.NewReader(`{"value":"`+strings.Repeat("x", 200)+`"}`))
+	put.Header.Set("Authorization", bearer)
 	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, put)
-	if rec.Code != 200 {
+	if h.ServeHTTP(rec, put); rec.Code != http.StatusOK {
 		t.Fatal(rec.Code, rec.Body)
 	}
 	get := httptest.NewRequest("GET", "https://"+d.address()+"/secrets/hot/?api-version=7.4", nil)
-	get.Header.Set("Authorization", "Bearer "+tok.Token)
+	get.Header.Set("Authorization", bearer)
 	return h, get
 }
 
@@ -65,16 +55,3 @@ func BenchmarkGet(b *testing.B) {
 		}
 	}
 }
-
-func cutPort(addr string) (string, string, bool) {
-	for i := len(addr) - 1; i >= 0; i-- {
-		if addr[i] == ':' {
-			return addr[:i], addr[i:], true
-		}
-	}
-	return addr, "", false
-}
-
-func reader(s string) io.Reader { return strings.NewReader(s) }
-
-func make200() []byte { return bytes.Repeat([]byte("x"), 200) }
