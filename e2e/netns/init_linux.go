@@ -15,15 +15,11 @@ import (
 // Init does nothing in an ordinary process. In the copy of this program that [Spec.Command] has the kernel start, it
 // prepares the namespaces and becomes the command; it does not return there.
 func Init() {
-	encoded, ok := os.LookupEnv(planVariable)
-	if !ok {
+	if len(os.Args) != 2 || os.Args[0] != initName {
 		return
 	}
-	err := os.Unsetenv(planVariable)
 	var p plan
-	if err == nil {
-		err = json.Unmarshal([]byte(encoded), &p)
-	}
+	err := json.Unmarshal([]byte(os.Args[1]), &p)
 	if err == nil {
 		err = p.Spec.prepare()
 	}

@@ -26,8 +26,9 @@ type Spec struct {
 	ResolvConf string
 }
 
-// planVariable carries the plan to the copy of this program that prepares the namespace.
-const planVariable = "KEYWRIGHT_NETNS_PLAN"
+// initName is the name (argument zero) of the copy of this program that prepares the namespace; its only argument is
+// the plan. The environment is left to the caller: the command may need a clean one.
+const initName = "netns-init"
 
 // plan is what Init in the new namespaces is told: the spec and the command to become.
 type plan struct {
@@ -38,8 +39,7 @@ type plan struct {
 }
 
 // Command is like exec.CommandContext, but the command will run in new namespaces. The caller may set everything of
-// the result but Path, Args and the namespace fields of SysProcAttr; Env, when set, must keep the variables that the
-// result already has there (append to it).
+// the result but Path, Args and the namespace fields of SysProcAttr.
 func (s Spec) Command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
 	if err := Available(s.Network); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (s Spec) command(ctx context.Context, attr *syscall.SysProcAttr, path strin
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), planVariable+"="+string(encoded))
+	cmd.Args = []string{initName, string(encoded)}
 	cmd.SysProcAttr = attr
 	return cmd, nil
 }

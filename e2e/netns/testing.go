@@ -44,7 +44,7 @@ func Enter(t *testing.T, spec Spec) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Env = append(cmd.Env, insideVariable+"="+t.Name())
+	cmd.Env = append(os.Environ(), insideVariable+"="+t.Name())
 	out, err := cmd.CombinedOutput()
 	t.Logf("in the namespace:\n%s", out)
 	if err != nil {

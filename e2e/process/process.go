@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -27,8 +26,8 @@ type Process struct {
 	err  error
 }
 
-// Start runs cmd in its own process group. What it prints goes to cmd.Stdout and cmd.Stderr, where they are set;
-// the end of it is also kept for Tail. The caller must call Stop.
+// Start runs cmd in its own process group. What it prints goes to cmd.Stdout and cmd.Stderr; where they are nil, the
+// end of it is kept for Tail and for errors. The caller must call Stop.
 func Start(name string, cmd *exec.Cmd) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -38,7 +37,12 @@ func Start(name string, cmd *exec.Cmd) (*Process, error) {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	kept := &tail{max: 8 << 10}
-	cmd.Stdout, cmd.Stderr = both(cmd.Stdout, kept), both(cmd.Stderr, kept)
+	if cmd.Stdout == nil {
+		cmd.Stdout = kept
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = kept
+	}
 	// A grandchild that keeps the output pipe open must not keep Wait from returning.
 	cmd.WaitDelay = 2 * time.Second
 	if err := cmd.Start(); err != nil {
@@ -76,7 +80,17 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Tail is the last part of what the program printed, at most 8 KiB.
+// Succeeded reports whether the program has ended with exit code 0.
+func (p *Process) Succeeded() bool {
+	select {
+	case <-p.done:
+		return p.err == nil
+	default:
+		return false
+	}
+}
+
+// Tail is the last part of what the program printed and nobody else took, at most 8 KiB.
 func (p *Process) Tail() string { return p.tail.String() }
 
 // Await polls ready until it says true, and fails when the program ends, the limit passes or ctx ends.
@@ -94,7 +108,7 @@ func (p *Process) Await(ctx context.Context, limit time.Duration, ready func() b
 		case <-p.done:
 			return p.ended()
 		case <-deadline.C:
-			return fmt.Errorf("%s was not ready within %v; it printed:\n%s", p.name, limit, p.Tail())
+			return fmt.Errorf("%s was not ready within %v%s", p.name, limit, p.printed())
 		case <-ctx.Done():
 			return fmt.Errorf("stopped while waiting for %s", p.name)
 		case <-tick.C:
@@ -103,7 +117,14 @@ func (p *Process) Await(ctx context.Context, limit time.Duration, ready func() b
 }
 
 func (p *Process) ended() error {
-	return fmt.Errorf("%s ended (%v); it printed:\n%s", p.name, p.cmd.ProcessState, p.Tail())
+	return fmt.Errorf("%s ended (%v)%s", p.name, p.cmd.ProcessState, p.printed())
+}
+
+func (p *Process) printed() string {
+	if text := p.Tail(); text != "" {
+		return "; it printed:\n" + text
+	}
+	return ""
 }
 
 // Stop sends sig to the group, waits for the program to end, at most grace, then kills what is left of the group.
@@ -130,13 +151,6 @@ func (p *Process) Stop(sig syscall.Signal, grace time.Duration) error {
 // sweep kills the members of the group that outlived their leader. It is called as soon as the leader has ended, and
 // never later: an id is not given to another process while a member of its group lives, but may be after that.
 func (p *Process) sweep() { _ = syscall.Kill(-p.Pid(), syscall.SIGKILL) }
-
-func both(first io.Writer, second io.Writer) io.Writer {
-	if first == nil {
-		return second
-	}
-	return io.MultiWriter(first, second)
-}
 
 // tail keeps the last max bytes that were written to it.
 type tail struct {
