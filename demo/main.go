@@ -44,8 +44,10 @@ func run() int {
 	err := tell(ctx, o)
 	switch {
 	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "\ninterrupted: everything that ran has been stopped")
-		return 130
+		if o.publicName == "" { // part one says it for both
+			fmt.Fprintln(os.Stderr, "\ninterrupted: everything that ran has been stopped")
+		}
+		return 130 // as shells report an end by SIGINT
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "\nThe demo failed:", err)
 		return 1
