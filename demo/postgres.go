@@ -67,6 +67,11 @@ func (s *stage) postgresPart(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
+	if err := step("the application's managed identity may read secrets, and no more", func() (string, error) {
+		return k.mayOnlyRead(ctx)
+	}); err != nil {
+		return err
+	}
 	return s.postgresApp(ctx, k, names, sample, modules, filepath.Join(dir, "app"))
 }
 
