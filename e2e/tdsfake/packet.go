@@ -20,6 +20,15 @@ const (
 	kindPrelogin    kind = 0x12
 )
 
+// known keeps a client of another protocol from being waited for: its first bytes may claim any length.
+func (k kind) known() bool {
+	switch k {
+	case kindBatch, kindRPC, kindReply, kindAttention, kindTransaction, kindLogin, kindPrelogin:
+		return true
+	}
+	return false
+}
+
 // Bits of the second byte (MS-TDS 2.2.3.1.2). Drivers combine them: test bits, never equality.
 const (
 	statusEnd    = 0x01
@@ -63,6 +72,8 @@ func readMessage(r io.Reader, limit int) (message, error) {
 		switch {
 		case length < headerSize:
 			return message{}, fmt.Errorf("a packet of %d bytes is shorter than its header", length)
+		case !kind(header[0]).known():
+			return message{}, fmt.Errorf("a packet of the unknown type %#02x", header[0])
 		case first:
 			m.kind = kind(header[0])
 		case m.kind != kind(header[0]):
