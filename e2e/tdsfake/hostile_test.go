@@ -169,6 +169,20 @@ func TestRequestDuringARequestEndsTheConnection(t *testing.T) {
 	}
 }
 
+func TestClientGoneDuringARequestEndsTheSession(t *testing.T) {
+	s := startRaw(t)
+	c := logIn(t, s)
+	if err := writeMessage(c, kindBatch, headed(appendUTF16(nil, "WAITFOR DELAY '00:00:30'")...), packetSize); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	for deadline := time.Now().Add(10 * time.Second); s.Sessions("app") > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the session of a client that has gone stays open")
+		}
+	}
+}
+
 func TestCloseEndsRunningRequests(t *testing.T) {
 	s := startRaw(t)
 	c := logIn(t, s)

@@ -49,7 +49,10 @@ func (s *session) serve() error {
 	if err := s.conn.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	return s.answerRequests()
+	if err := s.answerRequests(); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 func (s *session) authenticate(strict bool) error {
@@ -89,7 +92,7 @@ func (s *session) authenticate(strict bool) error {
 func (s *session) write(r *reply) error { return writeMessage(s.stream, kindReply, r.b, s.packetSize) }
 
 // answerRequests serves one request after the other. A goroutine reads ahead, because an attention comes while a
-// request runs; it ends with the connection, which the caller closes.
+// request runs; it ends with the connection, which the caller closes. The error is io.EOF when the client has gone.
 func (s *session) answerRequests() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -108,12 +111,12 @@ func (s *session) answerRequests() error {
 	}
 }
 
-// readAhead returns nil when the client hung up between requests.
+// readAhead returns io.EOF when the client hung up, or Close did, and never nil.
 func (s *session) readAhead(ctx context.Context, incoming chan<- message) error {
 	for {
 		m, err := readMessage(s.stream, maxMessage)
 		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-			return nil
+			return io.EOF
 		}
 		if err != nil {
 			return err
@@ -121,7 +124,7 @@ func (s *session) readAhead(ctx context.Context, incoming chan<- message) error 
 		select {
 		case incoming <- m:
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
 	}
 }
