@@ -80,7 +80,12 @@ func wholeStory(ctx context.Context, o options) (err error) {
 	if err := s.postgresPart(ctx); err != nil {
 		return err
 	}
-	return s.announcePublicNamePart(ctx)
+	if err := s.announcePublicNamePart(ctx); err != nil {
+		return err
+	}
+	fmt.Println("\nThat was all; it has been stopped and removed. To keep one of your own:" +
+		"\n  go run ./cmd/keywright dev --dir ~/keywright-dev --listen 127.0.0.1:8443")
+	return nil
 }
 
 // stage is what both parts share: where things are.
