@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -126,12 +127,15 @@ type credentials struct {
 
 func (d *Dev) credentials(ctx context.Context, before map[string]string) (c credentials, err error) {
 	c.app, c.endpoint = redact.String(before["AZURE_CLIENT_SECRET"]), redact.String(before["IDENTITY_HEADER"])
-	if !d.core.holds(ctx, d.estate, c.app) {
-		if c.app, err = d.core.appSecret(ctx, d.estate); err != nil {
-			return c, err
-		}
+	holds, err := d.core.identity.Holds(ctx, d.estate.Tenant, d.estate.App, c.app)
+	if err == nil && !holds {
+		c.app, err = d.core.appSecret(ctx, d.estate)
 	}
-	if !d.core.holdsEndpoint(ctx, d.estate, c.endpoint) {
+	if err != nil {
+		return c, err
+	}
+	holds, err = d.core.identity.Holds(ctx, d.estate.Tenant, d.estate.Identity, c.endpoint)
+	if err == nil && !holds {
 		c.endpoint, err = d.core.endpointSecret(ctx, d.estate)
 	}
 	return c, err
@@ -211,3 +215,53 @@ func (d *Dev) variables(c credentials, identityURL, metricsURL string) []variabl
 
 // Remove deletes dev.env, which says that a server is ready.
 func (d *Dev) removeEnv() error { return os.Remove(filepath.Join(d.config.Dir, envFile)) }
+
+// open starts the doors on the listener and what runs beside them.
+func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string) error {
+	d.listeners = append(d.listeners, l)
+	ca, err := openAuthority(d.config.Dir, d.config.Clock, d.names.allows)
+	if err != nil {
+		return err
+	}
+	handler, err := d.doors()
+	if err != nil {
+		return err
+	}
+	c, err := d.credentials(ctx, before)
+	if err != nil {
+		return err
+	}
+	local, err := d.openLocal(before)
+	if err != nil {
+		return err
+	}
+	d.serve(l, handler, ca.tlsConfig())
+	d.core.background(d.core.identity.Run)
+	d.env = d.variables(c, local+"/msi/token", local+"/metrics")
+	return d.writeCloud()
+}
+
+// doors puts all doors behind the one listener.
+func (d *Dev) doors() (http.Handler, error) {
+	addresses := map[string]string{d.listeners[0].Addr().(*net.TCPAddr).IP.String(): devVault}
+	vaultDoor, err := d.vaultDoor(&d.names, addresses, d.estate.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	h := &dispatch{names: d.names, vault: vaultDoor}
+	return h, nil
+}
+
+// openLocal starts the plain-http listener of loop-back for identity endpoints and metrics, on the port of the start
+// before where it is free. It returns its address as a URL.
+func (d *Dev) openLocal(before map[string]string) (string, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:"+identityPort(before))
+	if err != nil {
+		if l, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
+			return "", fmt.Errorf("listening for identity requests: %w", err)
+		}
+	}
+	d.listeners = append(d.listeners, l)
+	d.serve(l, d.localHandler(), nil)
+	return "http://" + l.Addr().String(), nil
+}
