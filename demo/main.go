@@ -80,7 +80,7 @@ func wholeStory(ctx context.Context, o options) (err error) {
 	if err := s.postgresPart(ctx); err != nil {
 		return err
 	}
-	if err := s.announcePublicNamePart(ctx); err != nil {
+	if err := s.enterPublicNamePart(ctx); err != nil {
 		return err
 	}
 	fmt.Println("\nThat was all; it has been stopped and removed. To keep one of your own:" +

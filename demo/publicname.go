@@ -29,8 +29,8 @@ const (
 	appPort = 3000
 )
 
-// announcePublicNamePart runs part two in a namespace of its own: this program again, with -public-name.
-func (s *stage) announcePublicNamePart(ctx context.Context) error {
+// enterPublicNamePart runs part two in a namespace of its own: this program again, with -public-name.
+func (s *stage) enterPublicNamePart(ctx context.Context) error {
 	title("Part two: an application written for Azure, byte for byte, under the public name")
 	if err := netns.Available(true); err != nil {
 		remark("left out: %v", err)
