@@ -16,6 +16,9 @@ const module = "github.com/keywright/keywright/"
 // sub-packages, and nothing else of this module: packages of one layer are siblings and never meet. A name covers the
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
+	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
+	{"e2e/process"},
+	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
 	// model
@@ -90,6 +93,21 @@ func TestTestsStayBelowTheirDoors(t *testing.T) {
 			other, ok := strings.CutPrefix(imported, module)
 			if level, _ := place(other); ok && level >= doors {
 				t.Errorf("a test of %s imports %s, which is above the services", name, other)
+			}
+		}
+	}
+}
+
+// What stands below everything for the sake of tests must not get into the product.
+func TestProductHasNoTestSupport(t *testing.T) {
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if name == "demo" || name == "bench" || strings.HasPrefix(name, "bench/") || strings.HasPrefix(name, "e2e/") {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if other, ok := strings.CutPrefix(imported, module); ok && strings.HasPrefix(other, "e2e/") {
+				t.Errorf("%s imports %s outside its tests", name, other)
 			}
 		}
 	}
