@@ -8,6 +8,7 @@ import (
 	"github.com/keywright/keywright/e2e/netns"
 	"github.com/keywright/keywright/e2e/npm"
 	"github.com/keywright/keywright/e2e/pgtest"
+	"github.com/keywright/keywright/e2e/tree"
 )
 
 // TestMain lets this binary be what the demo starts itself as: the preparation of a namespace, and part two in it.
@@ -26,6 +27,7 @@ func TestDemo(t *testing.T) {
 	if os.Getenv("CI") == "true" {
 		leaveOut = t.Fatal
 	}
+	tree.Watch(t, "..")
 	temporary := openTemp(t)
 	t.Setenv("TMPDIR", temporary)
 	err := tell(t.Context(), options{})

@@ -33,7 +33,13 @@ func TestNodeDriver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "node", "testdata/driver.js")
+	program, err := os.Open("testdata/driver.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	cmd := exec.CommandContext(t.Context(), "node", "-")
+	cmd.Stdin = program
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules, "NODE_EXTRA_CA_CERTS="+writeCA(t, s), "TDS_SCENARIOS="+string(scenarios))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

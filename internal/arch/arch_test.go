@@ -4,12 +4,12 @@ package arch
 import (
 	"encoding/json"
 	"io"
-	"io/fs"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keywright/keywright/e2e/tree"
 )
 
 const module = "github.com/keywright/keywright/"
@@ -19,7 +19,7 @@ const module = "github.com/keywright/keywright/"
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
 	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
-	{"e2e/process"},
+	{"e2e/process", "e2e/tree"},
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
@@ -130,7 +130,7 @@ func place(name string) (layer int, entry string) {
 
 func list(t *testing.T) []goPackage {
 	t.Helper()
-	watchSources(t)
+	tree.Watch(t, "../..")
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...").Output()
 	if err != nil {
 		t.Fatalf("listing packages: %v", err)
@@ -144,20 +144,5 @@ func list(t *testing.T) []goPackage {
 			t.Fatal(err)
 		}
 		packages = append(packages, p)
-	}
-}
-
-// watchSources opens every directory of the tree, for go test's cache: it keeps a result until something changes that the
-// test itself opened, and does not see what go list reads.
-func watchSources(t *testing.T) {
-	t.Helper()
-	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && path != "../.." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "bin") {
-			return filepath.SkipDir
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
