@@ -31,6 +31,7 @@ demo: build
 test: build
 	scripts/deps test
 	$(GO) test -race -timeout 20m ./...
+	$(GO) test -run Allocations ./internal/...
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run gofmt on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
