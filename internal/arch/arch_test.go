@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keywright/keywright/e2e/tree"
 )
 
 const module = "github.com/keywright/keywright/"
@@ -16,6 +18,9 @@ const module = "github.com/keywright/keywright/"
 // sub-packages, and nothing else of this module: packages of one layer are siblings and never meet. A name covers the
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
+	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
+	{"e2e/process", "e2e/tree"},
+	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
 	// model
@@ -95,6 +100,21 @@ func TestTestsStayBelowTheirDoors(t *testing.T) {
 	}
 }
 
+// What stands below everything for the sake of tests must not get into the product.
+func TestProductHasNoTestSupport(t *testing.T) {
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if name == "demo" || name == "bench" || strings.HasPrefix(name, "bench/") || strings.HasPrefix(name, "e2e/") {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if other, ok := strings.CutPrefix(imported, module); ok && strings.HasPrefix(other, "e2e/") {
+				t.Errorf("%s imports %s outside its tests", name, other)
+			}
+		}
+	}
+}
+
 // place finds the layer of a package by its longest listed prefix.
 func place(name string) (layer int, entry string) {
 	layer = -1
@@ -110,6 +130,7 @@ func place(name string) (layer int, entry string) {
 
 func list(t *testing.T) []goPackage {
 	t.Helper()
+	tree.Watch(t, "../..")
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...").Output()
 	if err != nil {
 		t.Fatalf("listing packages: %v", err)
