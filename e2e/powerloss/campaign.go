@@ -104,7 +104,7 @@ func (c Campaign) round(dir string, first uint64, n int, tally *tally) error {
 		}
 		crash := Crash{Seed: seed, Pos: pos, Draw: uint64(i)}
 		replay.advance(pos)
-		if err := build.build(replay, crash, dir); err != nil {
+		if err := build.build(replay, newDraw(crash, replay.oldest()), dir); err != nil {
 			return err
 		}
 		tally.count(crash, c.Check(dir, replay.acked()))

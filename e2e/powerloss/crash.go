@@ -28,7 +28,7 @@ func (l *Log) Build(crash Crash, dir string) ([]Ack, error) {
 	r := newReplay(l, crash.Seed)
 	r.advance(crash.Pos)
 	var b builder
-	return r.acked(), b.build(r, crash, dir)
+	return r.acked(), b.build(r, newDraw(crash, r.oldest()), dir)
 }
 
 // builder writes crash states into directories. It keeps its memory from one to the next.
@@ -40,9 +40,9 @@ type builder struct {
 	paths map[uint64]string
 }
 
-// build makes the state of r, which stands at crash.Pos, in dir.
-func (b *builder) build(r *replay, crash Crash, dir string) error {
-	b.replay, b.draw, b.paths = r, newDraw(crash, r.oldest()), map[uint64]string{}
+// build makes the state in dir that the draw leaves at r's position.
+func (b *builder) build(r *replay, draw draw, dir string) error {
+	b.replay, b.draw, b.paths = r, draw, map[uint64]string{}
 	return b.directory(rootInode, dir)
 }
 

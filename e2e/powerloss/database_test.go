@@ -137,7 +137,7 @@ func TestBrokenDatabaseIsCaught(t *testing.T) {
 	for _, synchronous := range []string{"OFF", "NORMAL"} {
 		t.Run(synchronous, func(t *testing.T) {
 			log := powerloss.Record(t, "sqlite", synchronous, powerloss.Config{})
-			campaign(t, log, 300, checkDatabase).RequireCaught(t, 0.25)
+			campaign(t, log, powerloss.Sample(300), checkDatabase).RequireCaught(t, 0.25)
 		})
 	}
 }

@@ -82,7 +82,7 @@ func TestFullDiskLosesNothingAndRecovers(t *testing.T) {
 		}
 		return checkDatabase(dir, ids)
 	}
-	campaign(t, log, 1000, check).RequireSound(t, log)
+	campaign(t, log, powerloss.Sample(1000), check).RequireSound(t, log)
 }
 
 // retryWorkload appends to a log whose fsyncs fail. The variant says what it does then: "again" only repeats the fsync,
@@ -128,11 +128,11 @@ func TestFailingSync(t *testing.T) {
 	t.Run("rewrite", func(t *testing.T) {
 		log := powerloss.Record(t, "retry", "rewrite", faults)
 		requireFailedSyncs(t, log)
-		campaign(t, log, 2000, checkLog).RequireSound(t, log)
+		campaign(t, log, powerloss.Sample(2000), checkLog).RequireSound(t, log)
 	})
 	t.Run("again", func(t *testing.T) {
 		log := powerloss.Record(t, "retry", "again", faults)
-		campaign(t, log, 1000, checkLog).RequireCaught(t, 0.25)
+		campaign(t, log, powerloss.Sample(1000), checkLog).RequireCaught(t, 0.25)
 	})
 }
 
@@ -150,7 +150,7 @@ func TestSlowSyncLosesNothing(t *testing.T) {
 	if took := time.Since(start); syncs == 0 || took < time.Duration(syncs)*delay {
 		t.Errorf("%d fsyncs of %v took %v in all", syncs, delay, took)
 	}
-	campaign(t, log, 500, checkDatabase).RequireSound(t, log)
+	campaign(t, log, powerloss.Sample(500), checkDatabase).RequireSound(t, log)
 }
 
 func requireFailedSyncs(t *testing.T, log *powerloss.Log) {

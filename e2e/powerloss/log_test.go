@@ -101,7 +101,7 @@ func TestBrokenLogIsCaught(t *testing.T) {
 	for _, variant := range []string{"no-sync", "no-dirsync", "no-parentsync"} {
 		t.Run(variant, func(t *testing.T) {
 			log := powerloss.Record(t, "log", variant, powerloss.Config{})
-			campaign(t, log, 500, checkLog).RequireCaught(t, 0.25)
+			campaign(t, log, powerloss.Sample(500), checkLog).RequireCaught(t, 0.25)
 		})
 	}
 }

@@ -49,9 +49,8 @@ type Recorder struct {
 // NewRecorder mounts an empty recorder on a directory of its own until the test ends.
 func NewRecorder(t testing.TB, config Config) *Recorder {
 	t.Helper()
-	r := &Recorder{Dir: t.TempDir(), config: config, lastID: rootInode, faults: newFaults(config.Faults)}
-	r.root = &inode{id: rootInode, mode: syscall.S_IFDIR | 0o700, names: map[string]*inode{}, links: 1}
-	r.log.Modes = map[uint64]uint32{rootInode: r.root.mode}
+	r := newRecorder(config)
+	r.Dir = t.TempDir()
 	if err := r.mount(); err != nil {
 		t.Fatalf("mounting the recorder on %s: %v", r.Dir, err)
 	}
@@ -60,6 +59,14 @@ func NewRecorder(t testing.TB, config Config) *Recorder {
 			t.Errorf("unmounting the recorder from %s: %v", r.Dir, err)
 		}
 	})
+	return r
+}
+
+// newRecorder makes a recorder that is not mounted.
+func newRecorder(config Config) *Recorder {
+	r := &Recorder{config: config, lastID: rootInode, faults: newFaults(config.Faults)}
+	r.root = &inode{id: rootInode, mode: syscall.S_IFDIR | 0o700, names: map[string]*inode{}, links: 1}
+	r.log.Modes = map[uint64]uint32{rootInode: r.root.mode}
 	return r
 }
 

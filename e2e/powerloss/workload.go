@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -41,8 +40,6 @@ const (
 	workloadEnv = "KEYWRIGHT_POWERLOSS_WORKLOAD"
 	variantEnv  = "KEYWRIGHT_POWERLOSS_VARIANT"
 	dirEnv      = "KEYWRIGHT_POWERLOSS_DIR"
-	statesEnv   = "KEYWRIGHT_POWERLOSS_STATES"
-	seedEnv     = "KEYWRIGHT_POWERLOSS_SEED"
 	// childTimeout bounds a workload. It takes a second or two; a machine may be busy.
 	childTimeout = 2 * time.Minute
 )
@@ -104,29 +101,4 @@ func Record(t testing.TB, workload, variant string, config Config) *Log {
 	log := rec.Log()
 	t.Logf("recorded %s %s: %d operations in %v", workload, variant, len(log.Ops), time.Since(start).Round(time.Millisecond))
 	return log
-}
-
-// States returns how many states to check: the environment's KEYWRIGHT_POWERLOSS_STATES, else sample.
-func States(t testing.TB, sample int) int { return int(number(t, statesEnv, uint64(sample))) }
-
-// Seed returns the campaign's seed: the environment's KEYWRIGHT_POWERLOSS_SEED, else one from the clock. It is logged,
-// so that a failure can be repeated; the recording itself is new each time.
-func Seed(t testing.TB) uint64 {
-	t.Helper()
-	seed := number(t, seedEnv, uint64(time.Now().UnixNano())%1e9)
-	t.Logf("%s=%d", seedEnv, seed)
-	return seed
-}
-
-func number(t testing.TB, env string, otherwise uint64) uint64 {
-	t.Helper()
-	text, ok := os.LookupEnv(env)
-	if !ok {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		t.Fatalf("%s: %v", env, err)
-	}
-	return n
 }

@@ -1,0 +1,347 @@
+package powerloss
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// TestRandomHistories makes random calls on the tree and compares crash states with it: what keeps everything is the
+// live tree, what keeps nothing is each file and directory as it was when it was last synced, and once everything is
+// synced every draw gives the live tree.
+func TestRandomHistories(t *testing.T) {
+	scratch := t.TempDir()
+	count := 0
+	build := func(t *rapid.T, r *Recorder, d draw) map[string]string {
+		count++
+		dir := filepath.Join(scratch, fmt.Sprint(count))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		replay := newReplay(r.Log(), 1)
+		replay.advance(len(r.log.Ops))
+		var b builder
+		if err := b.build(replay, d, dir); err != nil {
+			t.Fatal(err)
+		}
+		return tree(t, dir)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		h := newHistory()
+		for range rapid.IntRange(1, 40).Draw(t, "calls") {
+			h.call(t)
+		}
+		if diff := cmp.Diff(h.tree(h.rec.root, live), build(t, h.rec, draw{share: 1})); diff != "" {
+			t.Errorf("keeping everything (-live +state):\n%s", diff)
+		}
+		if diff := cmp.Diff(h.tree(h.rec.root, h.lastSynced), build(t, h.rec, draw{share: 0})); diff != "" {
+			t.Errorf("keeping nothing (-synced +state):\n%s", diff)
+		}
+		for _, ino := range h.all {
+			h.rec.sync(ino)
+		}
+		d := newDraw(Crash{Seed: rapid.Uint64().Draw(t, "seed"), Pos: len(h.rec.log.Ops)}, 0)
+		if diff := cmp.Diff(h.tree(h.rec.root, live), build(t, h.rec, d)); diff != "" {
+			t.Errorf("everything synced (-live +state):\n%s", diff)
+		}
+	})
+}
+
+// history is a recorder with a memory of what was synced, kept without looking at the log.
+type history struct {
+	rec    *Recorder
+	all    []*inode
+	synced map[uint64]view
+}
+
+// view is what an inode holds.
+type view struct {
+	data  string
+	names map[string]*inode
+}
+
+func live(ino *inode) view {
+	data := make([]byte, ino.size)
+	ino.readAt(data, 0)
+	return view{string(data), maps.Clone(ino.names)}
+}
+
+func (h *history) lastSynced(ino *inode) view { return h.synced[ino.id] }
+
+func newHistory() *history {
+	rec := newRecorder(Config{})
+	return &history{rec: rec, all: []*inode{rec.root}, synced: map[uint64]view{}}
+}
+
+// tree lists what is reachable from dir in the given view: files with their content, directories with a slash.
+func (h *history) tree(dir *inode, look func(*inode) view) map[string]string {
+	list := map[string]string{}
+	for name, ino := range look(dir).names {
+		if !ino.dir() {
+			list[name] = look(ino).data
+			continue
+		}
+		list[name+"/"] = ""
+		for below, data := range h.tree(ino, look) {
+			list[name+"/"+below] = data
+		}
+	}
+	return list
+}
+
+// call makes one random call. Renames stay in their directory: the others are not settled by one fsync.
+func (h *history) call(t *rapid.T) {
+	pick := func(dirs bool) *inode {
+		var of []*inode
+		for _, ino := range h.all {
+			if ino.dir() == dirs {
+				of = append(of, ino)
+			}
+		}
+		if len(of) == 0 {
+			return nil
+		}
+		return rapid.SampledFrom(of).Draw(t, "inode")
+	}
+	name := func() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name") }
+	dir, file, r := pick(true), pick(false), h.rec
+	switch what := rapid.IntRange(0, 8).Draw(t, "call"); {
+	case what == 0:
+		h.make(Create, dir, name(), syscall.S_IFREG|0o600)
+	case what == 1:
+		h.make(Mkdir, dir, name(), syscall.S_IFDIR|0o700)
+	case what == 2:
+		r.unname(rapid.SampledFrom([]Kind{Unlink, Rmdir}).Draw(t, "kind"), dir, name())
+	case what == 3:
+		r.rename(dir, name(), dir, name(), false)
+	case what == 4:
+		h.sync(dir)
+	case file == nil:
+	case what == 5:
+		data := strings.Repeat(rapid.StringMatching(`[a-z]{1,3}`).Draw(t, "data"), rapid.IntRange(1, 500).Draw(t, "times"))
+		r.write(file, []byte(data), int64(rapid.IntRange(0, 3000).Draw(t, "offset")))
+	case what == 6:
+		r.truncate(file, int64(rapid.IntRange(0, 3000).Draw(t, "size")))
+	case what == 7:
+		r.allocate(file, int64(rapid.IntRange(1, 3000).Draw(t, "size")), rapid.Bool().Draw(t, "keep size"))
+	case what == 8:
+		h.sync(file)
+	}
+}
+
+func (h *history) make(kind Kind, dir *inode, name string, mode uint32) {
+	ino := h.rec.newInode(mode, name)
+	if h.rec.name(kind, dir, name, ino) == 0 {
+		h.all = append(h.all, ino)
+	}
+}
+
+func (h *history) sync(ino *inode) {
+	h.rec.sync(ino)
+	h.synced[ino.id] = live(ino)
+}
+
+// tree lists a real directory as history.tree does.
+func tree(t rapid.TB, root string) map[string]string {
+	t.Helper()
+	list := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		rel := strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
+		switch {
+		case err != nil || rel == "":
+		case entry.IsDir():
+			list[rel+"/"] = ""
+		default:
+			var data []byte
+			data, err = os.ReadFile(path)
+			list[rel] = string(data)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// outcomes builds many crash states at the end of what calls does and returns the distinct trees.
+func outcomes(t *testing.T, faults Faults, calls func(r *Recorder)) map[string]bool {
+	t.Helper()
+	r := newRecorder(Config{Faults: faults})
+	calls(r)
+	found := map[string]bool{}
+	for n := range 300 {
+		dir := t.TempDir()
+		crash := Crash{Seed: uint64(n), Pos: len(r.log.Ops), Draw: uint64(n)}
+		if _, err := r.Log().Build(crash, dir); err != nil {
+			t.Fatal(err)
+		}
+		found[fmt.Sprint(tree(t, dir))] = true
+	}
+	return found
+}
+
+// add makes a file with content, neither synced.
+func add(r *Recorder, dir *inode, name, data string) *inode {
+	ino := r.newInode(syscall.S_IFREG|0o600, name)
+	r.name(Create, dir, name, ino)
+	r.write(ino, []byte(data), 0)
+	return ino
+}
+
+func TestOutcomes(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		faults Faults
+		calls  func(r *Recorder)
+		want   []string
+	}{
+		{"a synced file without its name", Faults{}, func(r *Recorder) {
+			r.sync(add(r, r.root, "f", "data"))
+		}, []string{"map[]", "map[f:data]"}},
+		{"a synced name without its data", Faults{}, func(r *Recorder) {
+			add(r, r.root, "f", "data")
+			r.sync(r.root)
+		}, []string{"map[f:]", "map[f:data]", "map[f:\x00\x00\x00\x00]"}},
+		{"a rename is one event", Faults{}, func(r *Recorder) {
+			r.sync(add(r, r.root, "old", "1"))
+			r.sync(add(r, r.root, "new", "2"))
+			r.sync(r.root)
+			r.rename(r.root, "new", r.root, "old", false)
+		}, []string{"map[new:2 old:1]", "map[old:2]"}},
+		{"a rename between directories needs both", Faults{}, func(r *Recorder) {
+			d := r.newInode(syscall.S_IFDIR|0o700, "d")
+			r.name(Mkdir, r.root, "d", d)
+			r.sync(add(r, r.root, "f", "1"))
+			r.sync(r.root)
+			r.rename(r.root, "f", d, "g", false)
+			r.sync(r.root)
+		}, []string{"map[d/: f:1]", "map[d/: d/g:1]"}},
+		{"a rename between directories with both", Faults{}, func(r *Recorder) {
+			d := r.newInode(syscall.S_IFDIR|0o700, "d")
+			r.name(Mkdir, r.root, "d", d)
+			r.sync(add(r, r.root, "f", "1"))
+			r.rename(r.root, "f", d, "g", false)
+			r.sync(r.root)
+			r.sync(d)
+		}, []string{"map[d/: d/g:1]"}},
+		{"a failed fsync settles for good", Faults{SyncErrorAt: 1}, func(r *Recorder) {
+			f := add(r, r.root, "f", "data")
+			r.sync(f)
+			r.sync(f)
+			r.sync(r.root)
+			r.write(f, []byte("DATA"), 0)
+			r.sync(f)
+		}, []string{"map[f:DATA]"}},
+		{"a failed fsync is not mended by the next", Faults{SyncErrorAt: 1}, func(r *Recorder) {
+			f := add(r, r.root, "f", "data")
+			r.sync(f)
+			r.sync(f)
+			r.sync(r.root)
+		}, []string{"map[f:]", "map[f:data]", "map[f:\x00\x00\x00\x00]"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want := map[string]bool{}
+			for _, w := range c.want {
+				want[w] = true
+			}
+			if diff := cmp.Diff(want, outcomes(t, c.faults, c.calls)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestSlowSync proves that writes which arrive while an fsync runs are not covered by it.
+func TestSlowSync(t *testing.T) {
+	got := outcomes(t, Faults{}, func(r *Recorder) {
+		f := add(r, r.root, "f", "1")
+		r.sync(r.root)
+		began := len(r.log.Ops)
+		r.write(f, []byte("2"), 0)
+		r.add(Op{Kind: Sync, Inode: f.id, Covers: began})
+	})
+	if want := map[string]bool{"map[f:1]": true, "map[f:2]": true}; !maps.Equal(got, want) {
+		t.Errorf("states %v", got)
+	}
+}
+
+// TestTornWrite looks for a state that has the second sector of a write and not the first.
+func TestTornWrite(t *testing.T) {
+	a, b := strings.Repeat("a", sectorBytes), strings.Repeat("b", sectorBytes)
+	got := outcomes(t, Faults{}, func(r *Recorder) {
+		add(r, r.root, "f", a+b)
+		r.sync(r.root)
+	})
+	if torn := fmt.Sprint(map[string]string{"f": strings.Repeat("\x00", sectorBytes) + b}); !got[torn] {
+		t.Errorf("no state is torn among %d", len(got))
+	}
+}
+
+// TestCrashRepeats builds a campaign's states a second time, each alone, and wants the same trees.
+func TestCrashRepeats(t *testing.T) {
+	r := newRecorder(Config{Faults: Faults{SyncErrors: 0.3, Seed: 7}})
+	f := add(r, r.root, "f", "")
+	for i := range 50 {
+		r.write(f, []byte(strings.Repeat(fmt.Sprint(i%10), 700)), int64(i*300))
+		r.sync(f)
+		r.acknowledge([]byte(fmt.Sprint(i)))
+	}
+	log, tally := r.Log(), &tally{}
+	var mu sync.Mutex
+	seen := map[int]map[string]string{}
+	c := Campaign{Log: log, Seed: 5, Check: func(dir string, acked []Ack) error {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[len(seen)] = tree(t, dir)
+		return ErrHalf // so that the tally names the crash
+	}}
+	if err := c.round(filepath.Join(t.TempDir(), "s"), 0, 5, tally); err != nil {
+		t.Fatal(err)
+	}
+	for i, failure := range tally.First {
+		dir := t.TempDir()
+		acked, err := log.Build(failure.Crash, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(seen[i], tree(t, dir)); diff != "" {
+			t.Errorf("%s (-campaign +alone):\n%s", failure.Crash, diff)
+		}
+		for _, ack := range acked {
+			if ack.Pos >= failure.Crash.Pos {
+				t.Errorf("%s: acknowledgement at %d", failure.Crash, ack.Pos)
+			}
+		}
+	}
+	if len(tally.First) != 5 {
+		t.Errorf("%d states", len(tally.First))
+	}
+}
+
+// TestLimit fills the disk through the tree.
+func TestLimit(t *testing.T) {
+	r := newRecorder(Config{Faults: Faults{Limit: 1000}})
+	f := add(r, r.root, "f", strings.Repeat("x", 900))
+	if n, errno := r.write(f, make([]byte, 200), 900); n != 100 || errno != 0 {
+		t.Errorf("the write that half fits: %d, %v", n, errno)
+	}
+	if _, errno := r.write(f, []byte("x"), 1000); errno != syscall.ENOSPC {
+		t.Errorf("the write that does not fit: %v", errno)
+	}
+	if n, errno := r.write(f, make([]byte, 500), 100); n != 500 || errno != 0 {
+		t.Errorf("overwriting: %d, %v", n, errno)
+	}
+	r.unname(Unlink, r.root, "f")
+	if r.Used() != 0 {
+		t.Errorf("%d bytes in use after the file is gone", r.Used())
+	}
+}
