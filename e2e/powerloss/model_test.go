@@ -178,8 +178,12 @@ func outcomes(t *testing.T, faults Faults, calls func(r *Recorder)) map[string]b
 	r := newRecorder(Config{Faults: faults})
 	calls(r)
 	found := map[string]bool{}
-	for n := range 300 {
-		dir := t.TempDir()
+	scratch := t.TempDir()
+	for n := range 150 {
+		dir := filepath.Join(scratch, fmt.Sprint(n))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 		crash := Crash{Seed: uint64(n), Pos: len(r.log.Ops), Draw: uint64(n)}
 		if _, err := r.Log().Build(crash, dir); err != nil {
 			t.Fatal(err)
@@ -233,6 +237,15 @@ func TestOutcomes(t *testing.T) {
 			r.sync(r.root)
 			r.sync(d)
 		}, []string{"map[d/: d/g:1]"}},
+		{"a later event on a name wins over a pending one", Faults{}, func(r *Recorder) {
+			d := r.newInode(syscall.S_IFDIR|0o700, "d")
+			r.name(Mkdir, r.root, "d", d)
+			r.sync(add(r, r.root, "f", "old"))
+			r.sync(r.root)
+			r.rename(r.root, "f", d, "g", false)
+			r.sync(add(r, r.root, "f", "new"))
+			r.sync(r.root)
+		}, []string{"map[d/: f:new]", "map[d/: d/g:old f:new]"}},
 		{"a failed fsync settles for good", Faults{SyncErrorAt: 1}, func(r *Recorder) {
 			f := add(r, r.root, "f", "data")
 			r.sync(f)
@@ -270,7 +283,15 @@ func TestSlowSync(t *testing.T) {
 		r.add(Op{Kind: Sync, Inode: f.id, Covers: began})
 	})
 	if want := map[string]bool{"map[f:1]": true, "map[f:2]": true}; !maps.Equal(got, want) {
-		t.Errorf("states %v", got)
+		t.Errorf("a file: states %v", got)
+	}
+	got = outcomes(t, Faults{}, func(r *Recorder) {
+		began := len(r.log.Ops)
+		add(r, r.root, "f", "")
+		r.add(Op{Kind: SyncDir, Inode: rootInode, Covers: began})
+	})
+	if want := map[string]bool{"map[]": true, "map[f:]": true}; !maps.Equal(got, want) {
+		t.Errorf("a directory: states %v", got)
 	}
 }
 
