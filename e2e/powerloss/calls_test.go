@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keywright/keywright/e2e/powerloss"
+	"github.com/keywright/keywright/e2e/workload"
 )
 
 // callsWorkload makes every call that the recorder knows, once, in a fixed order.
-func callsWorkload(run *powerloss.Run) error {
+func callsWorkload(run *workload.Run) error {
 	at := func(name string) string { return filepath.Join(run.Dir, name) }
 	file, err := os.OpenFile(at("a"), os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {

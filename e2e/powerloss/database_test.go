@@ -13,6 +13,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/keywright/keywright/e2e/powerloss"
+	"github.com/keywright/keywright/e2e/workload"
 )
 
 // The database workload: transactions of rowsPerTx rows each, a checkpoint every 50 pages so that both the database file
@@ -23,7 +24,7 @@ const (
 )
 
 // sqliteWorkload's variant is the synchronous setting.
-func sqliteWorkload(run *powerloss.Run) error {
+func sqliteWorkload(run *workload.Run) error {
 	db, err := openDatabase(run.Dir, "rwc", run.Variant)
 	if err != nil {
 		return err

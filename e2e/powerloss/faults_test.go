@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/e2e/powerloss"
+	"github.com/keywright/keywright/e2e/workload"
 )
 
 // fullWorkload fills the disk until a database and a log fail, sees that reads go on, asks for space and goes on
 // without opening anything again.
-func fullWorkload(run *powerloss.Run) error {
+func fullWorkload(run *workload.Run) error {
 	db, err := openDatabase(run.Dir, "rwc", "FULL")
 	if err != nil {
 		return err
@@ -87,7 +88,7 @@ func TestFullDiskLosesNothingAndRecovers(t *testing.T) {
 
 // retryWorkload appends to a log whose fsyncs fail. The variant says what it does then: "again" only repeats the fsync,
 // "rewrite" writes the record again first. Each record has its own place, so that a rewrite goes over what is there.
-func retryWorkload(run *powerloss.Run) error {
+func retryWorkload(run *workload.Run) error {
 	if err := os.Mkdir(filepath.Join(run.Dir, logDir), 0o700); err != nil {
 		return err
 	}

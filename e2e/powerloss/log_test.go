@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keywright/keywright/e2e/powerloss"
+	"github.com/keywright/keywright/e2e/workload"
 )
 
 // The log workload appends records of length, checksum and text to a file in a directory that it makes, and
@@ -22,7 +23,7 @@ const (
 
 // logWorkload's variants leave out one duty: "no-sync" the fsync of the file, "no-dirsync" that of its directory,
 // "no-parentsync" that of the directory above, which holds the new directory's name.
-func logWorkload(run *powerloss.Run) error {
+func logWorkload(run *workload.Run) error {
 	dir := filepath.Join(run.Dir, logDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err

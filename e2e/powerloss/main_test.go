@@ -3,11 +3,11 @@ package powerloss_test
 import (
 	"testing"
 
-	"github.com/keywright/keywright/e2e/powerloss"
+	"github.com/keywright/keywright/e2e/workload"
 )
 
 func TestMain(m *testing.M) {
-	powerloss.Main(m, map[string]powerloss.Workload{
+	workload.Main(m, map[string]workload.Func{
 		"sqlite": sqliteWorkload,
 		"log":    logWorkload,
 		"calls":  callsWorkload,

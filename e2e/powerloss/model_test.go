@@ -18,7 +18,7 @@ import (
 // live tree, what keeps nothing is each file and directory as it was when it was last synced, and once everything is
 // synced every draw gives the live tree.
 func TestRandomHistories(t *testing.T) {
-	scratch := t.TempDir()
+	scratch := memory(t)
 	count := 0
 	build := func(t *rapid.T, r *Recorder, d draw) map[string]string {
 		count++
@@ -178,7 +178,7 @@ func outcomes(t *testing.T, faults Faults, calls func(r *Recorder)) map[string]b
 	r := newRecorder(Config{Faults: faults})
 	calls(r)
 	found := map[string]bool{}
-	scratch := t.TempDir()
+	scratch := memory(t)
 	for n := range 150 {
 		dir := filepath.Join(scratch, fmt.Sprint(n))
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -191,6 +191,17 @@ func outcomes(t *testing.T, faults Faults, calls func(r *Recorder)) map[string]b
 		found[fmt.Sprint(tree(t, dir))] = true
 	}
 	return found
+}
+
+// memory returns an empty directory in memory where there is one: a disk makes these tests take seconds.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "powerloss")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // add makes a file with content, neither synced.
@@ -325,11 +336,11 @@ func TestCrashRepeats(t *testing.T) {
 		seen[len(seen)] = tree(t, dir)
 		return ErrHalf // so that the tally names the crash
 	}}
-	if err := c.round(filepath.Join(t.TempDir(), "s"), 0, 5, tally); err != nil {
+	if err := c.round(filepath.Join(memory(t), "s"), 0, 5, tally); err != nil {
 		t.Fatal(err)
 	}
 	for i, failure := range tally.First {
-		dir := t.TempDir()
+		dir := memory(t)
 		acked, err := log.Build(failure.Crash, dir)
 		if err != nil {
 			t.Fatal(err)
