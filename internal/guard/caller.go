@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -30,6 +32,15 @@ type Caller struct {
 
 	revoked atomic.Bool
 	views   views
+	rate    atomic.Pointer[rate.Limiter]
+}
+
+func (c *Caller) limiter(l *Limits) *rate.Limiter {
+	if r := c.rate.Load(); r != nil {
+		return r
+	}
+	c.rate.CompareAndSwap(nil, l.limiter(l.PerCaller))
+	return c.rate.Load()
 }
 
 // Revoke makes the caller count as unauthenticated from now on: its principal, credential or groups changed, and who

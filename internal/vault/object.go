@@ -56,6 +56,8 @@ type Version struct {
 	ContentType string
 	Tags        map[string]string
 	State       VersionState
+	// Previous is the version that was current when this one became so; empty for the first.
+	Previous VersionID
 	// Value is the sealed value; its Ciphertext is empty until there is one.
 	Value Envelope
 }

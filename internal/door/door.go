@@ -1,0 +1,162 @@
+package door
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+)
+
+// Config makes a door.
+type Config struct {
+	// Name is the door's word in audit records and metrics: azure, oauth, native.
+	Name   string
+	Routes []Route
+	Clock  clock.Clock
+	// Prepare authenticates and fills the call. It runs before the answer to an unknown route and before the body is read, so that an
+	// unauthenticated caller learns nothing. Public routes are prepared too: see Request.Route.
+	Prepare func(*Request) error
+	// Fail answers with an error, from the door's table. The error has a kind.
+	Fail func(*Request, *fault.Error)
+	// Observe is told of each answered request. It may be nil.
+	Observe func(door string, r *Request, status int, took time.Duration)
+	// Logger takes what must not be told to the caller.
+	Logger *slog.Logger
+}
+
+// Door serves one protocol.
+type Door struct {
+	Config
+	mux *Mux
+}
+
+// New checks the route table and returns the door.
+func New(c Config) (*Door, error) {
+	if c.Name == "" || c.Prepare == nil || c.Fail == nil || c.Clock == nil || c.Logger == nil {
+		return nil, errors.New("a door needs a name, a clock, a logger, Prepare and Fail")
+	}
+	mux, err := NewMux(c.Routes)
+	if err != nil {
+		return nil, err
+	}
+	return &Door{Config: c, mux: mux}, nil
+}
+
+// methodOverride is the header by which a POST stands in for another method (Key Vault REST protocol).
+const methodOverride = "X-Http-Method"
+
+// ServeHTTP answers one request.
+func (d *Door) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	r := newRequest(w, hr)
+	defer r.release()
+	r.Call.Started = d.Clock.Now()
+	r.Call.Door = d.Name
+	defer d.recover(r)
+
+	method := hr.Method
+	if method == http.MethodPost {
+		if m := hr.Header[methodOverride]; len(m) == 1 {
+			method = strings.ToUpper(m[0])
+		}
+	}
+	var allowed []string
+	r.Route, allowed = d.mux.Match(method, hr.URL, &r.Params)
+	if err := d.serve(r, allowed); err != nil {
+		d.fail(r, err)
+	}
+	d.observe(r)
+}
+
+func (d *Door) serve(r *Request, allowed []string) error {
+	if r.Route != nil {
+		r.Call.Operation = r.Route.Operation
+	}
+	if err := d.Prepare(r); err != nil {
+		return err
+	}
+	if r.Route == nil {
+		return noRoute(r, allowed)
+	}
+	if r.Route.MaxBody > 0 {
+		if err := r.readBody(); err != nil {
+			return err
+		}
+	}
+	return r.Route.Serve(r)
+}
+
+// Reasons for which no route serves a request.
+const (
+	UnknownPath   fault.Reason = "UnknownPath"
+	UnknownMethod fault.Reason = "UnknownMethod"
+)
+
+func noRoute(r *Request, allowed []string) error {
+	if len(allowed) == 0 {
+		return fault.New(fault.NotFound, "there is nothing at this path: check it against the API's documentation").Because(UnknownPath)
+	}
+	methods := strings.Join(allowed, ", ")
+	r.Header().Set("Allow", methods)
+	return fault.New(fault.Invalid, "this path does not take %s: use %s", r.HTTP.Method, methods).Because(UnknownMethod)
+}
+
+// readBody reads the body within the route's limit. A body that is longer is refused without reading on.
+func (r *Request) readBody() error {
+	limit := r.Route.MaxBody
+	tooLarge := fault.New(fault.TooLarge, "the request body is larger than the %d bytes that this endpoint takes", limit)
+	if r.HTTP.ContentLength > limit {
+		return tooLarge
+	}
+	body, err := io.ReadAll(io.LimitReader(r.HTTP.Body, limit+1))
+	if err != nil {
+		return fault.New(fault.Invalid, "the request body ended early: send it again")
+	}
+	if int64(len(body)) > limit {
+		return tooLarge
+	}
+	r.body = body
+	return nil
+}
+
+// fail answers with err. An error without a kind is logged and told as internal, without its text.
+func (d *Door) fail(r *Request, err error) {
+	e := fault.As(err)
+	if e == nil || e.Kind == fault.Internal {
+		d.Logger.ErrorContext(r.HTTP.Context(), "request failed", "door", d.Name, "operation", r.Call.Operation,
+			"correlation", r.Call.Correlation, "error", err)
+		e = fault.New(fault.Internal, "an internal error occurred; quote the request id %s to the operator", r.Call.Correlation)
+	}
+	if r.written {
+		return
+	}
+	d.Fail(r, e)
+}
+
+func (d *Door) observe(r *Request) {
+	if d.Observe != nil {
+		d.Observe(d.Name, r, r.status, d.Clock.Now().Sub(r.Call.Started))
+	}
+}
+
+// recover turns a panic into an internal error, so that one broken request does not end the others.
+func (d *Door) recover(r *Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // the sentinel is compared by identity, as net/http documents
+		panic(v)
+	}
+	d.Logger.Error("request panicked", "door", d.Name, "operation", r.Call.Operation, "correlation", r.Call.Correlation,
+		"panic", v, "stack", string(debug.Stack()))
+	if !r.written {
+		d.Fail(r, fault.New(fault.Internal, "an internal error occurred; quote the request id %s to the operator", r.Call.Correlation))
+	}
+	d.observe(r)
+}

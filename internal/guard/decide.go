@@ -1,0 +1,106 @@
+package guard
+
+import (
+	"context"
+
+	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// decide answers from the caller's flattened rights; only a refusal, or a control-plane action, takes the long way that
+// can say why.
+func (g *Guard) decide(ctx context.Context, call *Call, need *Need) error {
+	if call.Caller == nil {
+		return fault.New(fault.Unauthenticated, "this needs an authenticated caller")
+	}
+	if need.Scope != "" || call.Vault == nil {
+		return g.decideAt(ctx, call, need)
+	}
+	now := call.Started
+	key := vault.NameKey(need.Name)
+	if key == "" {
+		if call.Caller.rights(call.Vault, now).Allows(need.Action, "", "", now) {
+			return nil
+		}
+	} else if call.Caller.rights(call.Vault, now).Allows(need.Action, need.Kind, key, now) {
+		return nil
+	}
+	req := authz.Request{Caller: call.Caller.subject(), Action: need.Action, Kind: need.Kind, Name: need.Name}
+	if need.Name == "" {
+		req.Kind = ""
+	}
+	d := authz.Decide(req, call.Vault.Access, now)
+	return authz.Refusal(req, d, call.Vault.Vault)
+}
+
+// decideAt decides a control-plane action at a scope, from grants read for this one request.
+func (g *Guard) decideAt(ctx context.Context, call *Call, need *Need) error {
+	scope, err := authz.ParseScope(need.Scope)
+	if err != nil {
+		return err
+	}
+	snapshot, err := g.Snapshot(ctx, call.Caller.Tenant, scope)
+	if err != nil {
+		return err
+	}
+	req := authz.Request{Caller: call.Caller.subject(), Action: need.Action, AssignedRole: need.AssignedRole}
+	d := authz.DecideAt(req, scope, snapshot, call.Started)
+	if d.Allowed {
+		return nil
+	}
+	return authz.ControlRefusal(req, d)
+}
+
+// Snapshot compiles what decides about a scope of the control plane: the grants from the tenant down to it.
+func (g *Guard) Snapshot(ctx context.Context, t vault.TenantID, at authz.Scope) (*authz.Snapshot, error) {
+	var chain []string
+	for _, s := range at.Chain() {
+		chain = append(chain, s.String())
+	}
+	var facts authz.Facts
+	err := g.Store.View(ctx, func(tx store.Tx) error {
+		facts = authz.Facts{Tenant: t}
+		var err error
+		if facts.Grants, err = tx.GrantsAt(ctx, t, chain...); err != nil {
+			return err
+		}
+		facts.Roles, err = tx.Roles(ctx, t)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return authz.Compile(facts), nil
+}
+
+// newRecord tells of one decision. It comes from a pool: hand it back with freeRecord.
+func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause error) *audit.Record {
+	r := records.Get().(*audit.Record)
+	r.Time = call.Started
+	r.Door, r.Operation, r.Action = call.Door, call.Operation, ""
+	if need.Action.Known() && (need.Kind != "" || need.Scope != "" || need.Action != 0) {
+		r.Action = need.Action.String()
+	}
+	r.Address, r.CorrelationID, r.ClientRequestID = call.Address, call.Correlation, call.ClientRequest
+	r.APIVersion, r.UserAgent, r.Path = call.APIVersion, call.UserAgent, call.Path
+	r.ObjectKind, r.ObjectName, r.Version, r.Scope = string(need.Kind), need.Name, string(need.Version), need.Scope
+	r.Outcome = outcome
+	if c := call.Caller; c != nil {
+		r.Tenant = c.Tenant
+		r.Caller = audit.Caller{Principal: string(c.Principal), AppID: c.AppID, UPN: c.UPN, Kind: string(c.Kind)}
+	}
+	if v := call.Vault; v != nil {
+		r.Tenant, r.VaultID, r.VaultName = v.Vault.Tenant, string(v.Vault.ID), v.Vault.Name
+	}
+	if cause != nil {
+		r.Kind = fault.Of(cause).String()
+		if e := fault.As(cause); e != nil {
+			r.Reason = string(e.Reason)
+		}
+	}
+	r.Duration = g.Clock.Now().Sub(call.Started)
+	return r
+}

@@ -1,0 +1,170 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Auditor takes what was decided. The audit log implements it.
+type Auditor interface {
+	// Append returns when the record is as durable as the installation asks.
+	Append(ctx context.Context, r *audit.Record) error
+	// Seal encrypts a record for the transaction of the change that it tells of; the log takes it from the journal.
+	Seal(r *audit.Record) ([]byte, error)
+	// Unauthenticated counts a request that proved no identity. Such requests are aggregated, so that nobody can fill the log.
+	Unauthenticated(r *audit.Record)
+}
+
+// Config makes a Guard. All but Limits is required.
+type Config struct {
+	Store  store.Store
+	Audit  Auditor
+	Clock  clock.Clock
+	Logger *slog.Logger
+	Limits Limits
+}
+
+// Guard authorises, audits and commits.
+type Guard struct {
+	Config
+	views    viewCache
+	limiters limiters
+}
+
+// New checks the configuration. The caller hooks Changed to the store's commits before the first request.
+func New(c Config) (*Guard, error) {
+	if c.Store == nil || c.Audit == nil || c.Clock == nil || c.Logger == nil {
+		return nil, errors.New("a guard needs a store, an audit log, a clock and a logger")
+	}
+	return &Guard{Config: c}, nil
+}
+
+// Need is what a piece of work needs to be allowed, and how its audit record names it. Version and Name may be filled in
+// by the work itself, before it returns.
+type Need struct {
+	Action authz.Action
+	// Kind and Name say which object; a Name of "" means all of a vault's objects of the kind.
+	Kind    vault.Kind
+	Name    string
+	Version vault.VersionID
+	// Scope is where a control-plane action happens; empty for the vault of the call.
+	Scope string
+	// AssignedRole is the role that is granted or withdrawn by this work, if it is that.
+	AssignedRole string
+}
+
+// Read authorises, does the work and records the outcome before the answer leaves. When the record cannot be written the
+// read fails with a fault.Unavailable: what is not audited does not happen.
+func (g *Guard) Read(ctx context.Context, call *Call, need *Need, work func() error) error {
+	if err := g.Authorize(ctx, call, need); err != nil {
+		return err
+	}
+	if err := work(); err != nil {
+		return g.Refuse(ctx, call, *need, err)
+	}
+	return g.record(ctx, call, need, audit.Allowed, nil)
+}
+
+// Authorize decides whether the caller may do what is needed. A refusal is recorded.
+func (g *Guard) Authorize(ctx context.Context, call *Call, need *Need) error {
+	err := g.decide(ctx, call, need)
+	if err == nil {
+		return nil
+	}
+	if fault.Is(err, fault.Forbidden) {
+		if aerr := g.record(ctx, call, need, audit.Denied, err); aerr != nil {
+			return aerr
+		}
+	}
+	return err
+}
+
+// Refuse records that allowed work failed and returns err.
+func (g *Guard) Refuse(ctx context.Context, call *Call, need Need, err error) error {
+	if aerr := g.record(ctx, call, &need, audit.Failed, err); aerr != nil {
+		return aerr
+	}
+	return err
+}
+
+// Commit runs an authorised change in one transaction, together with its audit record. The caller has called Authorize.
+// A change whose commit was reported lost is looked up before the answer: what is stored counts as done.
+func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, change func(store.Tx) error) error {
+	rec := g.newRecord(call, &need, audit.Allowed, nil)
+	rec.ID = string(op.ID)
+	sealed, err := g.Audit.Seal(rec)
+	freeRecord(rec)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the audit record of this change cannot be made, so the change was not made")
+	}
+	err = g.Store.Update(ctx, op, func(tx store.Tx) error {
+		if err := change(tx); err != nil {
+			return err
+		}
+		tx.Audit(sealed)
+		return nil
+	})
+	if err == nil || errors.Is(err, store.ErrCommitted) {
+		return nil
+	}
+	if fault.Is(err, fault.Unavailable) && g.committed(ctx, op.ID) {
+		return nil
+	}
+	return g.Refuse(ctx, call, need, err)
+}
+
+// committedTimeout bounds the look-up of an ambiguous commit. The request's own context may be over by then.
+const committedTimeout = 5 * time.Second
+
+func (g *Guard) committed(ctx context.Context, id store.OpID) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), committedTimeout)
+	defer cancel()
+	done, err := g.Store.Committed(ctx, id)
+	return err == nil && done
+}
+
+// Admit applies a vault's network rules to a request that is authenticated, and the rate limits after them.
+func (g *Guard) Admit(ctx context.Context, call *Call) error {
+	v := call.Vault
+	if ok, reason := v.Network.Admit(call.Address, false); !ok {
+		err := authz.NetworkRefusal(reason, call.Caller.subject(), call.Address, v.Vault)
+		if aerr := g.record(ctx, call, &Need{}, audit.Denied, err); aerr != nil {
+			return aerr
+		}
+		return err
+	}
+	return g.limiters.take(&g.Limits, call, call.Started)
+}
+
+// Unauthenticated counts a request without a valid credential and returns err.
+func (g *Guard) Unauthenticated(call *Call, vaultName string, err error) error {
+	rec := g.newRecord(call, &Need{}, audit.Denied, err)
+	rec.VaultName = vaultName
+	g.Audit.Unauthenticated(rec)
+	freeRecord(rec)
+	return err
+}
+
+var records = sync.Pool{New: func() any { return new(audit.Record) }}
+
+func freeRecord(r *audit.Record) {
+	*r = audit.Record{}
+	records.Put(r)
+}
+
+func (g *Guard) record(ctx context.Context, call *Call, need *Need, outcome audit.Outcome, cause error) error {
+	r := g.newRecord(call, need, outcome, cause)
+	err := g.Audit.Append(ctx, r)
+	freeRecord(r)
+	return fault.Wrap(err, fault.Unavailable, "the audit log cannot take records now, so nothing is served: try again later")
+}
