@@ -27,6 +27,7 @@ func callsWorkload(run *workload.Run) error {
 	err = errors.Join(err,
 		file.Truncate(5),
 		unix.Fallocate(int(file.Fd()), 0, 0, 8192),
+		unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_ZERO_RANGE, 4, 100),
 		file.Sync(),
 		os.Mkdir(at("d"), 0o700),
 		os.Rename(at("a"), at("d/b")),
@@ -61,7 +62,7 @@ func readBack(path string) error {
 	if err != nil {
 		return err
 	}
-	if len(data) != 8192 || !bytes.HasPrefix(data, []byte("hello\x00\x00")) || string(data[100:106]) != "mapped" {
+	if len(data) != 8192 || !bytes.HasPrefix(data, []byte("hell\x00\x00")) || string(data[100:106]) != "mapped" {
 		return fmt.Errorf("%s reads %d bytes: %q", path, len(data), data[:min(len(data), 128)])
 	}
 	return nil
@@ -73,8 +74,8 @@ func TestEveryCallIsRecordedInOrder(t *testing.T) {
 	for _, op := range log.Ops {
 		got = append(got, op.Kind)
 	}
-	want := []powerloss.Kind{powerloss.Create, powerloss.Write, powerloss.Truncate, powerloss.Allocate, powerloss.Sync,
-		powerloss.Mkdir, powerloss.Rename, powerloss.Link, powerloss.SyncDir, powerloss.SyncDir, powerloss.Unlink,
+	want := []powerloss.Kind{powerloss.Create, powerloss.Write, powerloss.Truncate, powerloss.Allocate, powerloss.Zero,
+		powerloss.Sync, powerloss.Mkdir, powerloss.Rename, powerloss.Link, powerloss.SyncDir, powerloss.SyncDir, powerloss.Unlink,
 		powerloss.Mkdir, powerloss.Rmdir, powerloss.Write, powerloss.Sync, powerloss.Acknowledge}
 	if !slices.Equal(got, want) {
 		t.Errorf("recorded %v,\nwant %v", got, want)

@@ -61,13 +61,25 @@ func (c *content) copyInto(scratch []byte) content {
 	return content{head: append(scratch[:0], c.head...), size: c.size}
 }
 
-// apply does what a Write, Truncate or Allocate did.
+// zero clears from off to end, as far as there is anything.
+func (c *content) zero(off, end int64) {
+	if end = min(end, int64(len(c.head))); off < end {
+		clear(c.head[off:end])
+	}
+}
+
+// apply does what a Write, Truncate, Allocate or Zero did.
 func (c *content) apply(op *Op) {
 	switch op.Kind {
 	case Write:
 		c.writeAt(op.Data, op.Off)
 	case Truncate:
 		c.truncate(op.Size)
+	case Zero:
+		c.zero(op.Off, op.Size)
+		if !op.KeepSize {
+			c.extend(op.Size)
+		}
 	case Allocate:
 		if !op.KeepSize {
 			c.extend(op.Size)

@@ -140,12 +140,12 @@ func (r *Recorder) truncate(ino *inode, size int64) syscall.Errno {
 	return 0
 }
 
-// allocate preallocates up to end.
-func (r *Recorder) allocate(ino *inode, end int64, keepSize bool) syscall.Errno {
+// allocate preallocates up to end for an Allocate, and zeroes from off to end for a Zero.
+func (r *Recorder) allocate(ino *inode, kind Kind, off, end int64, keepSize bool) syscall.Errno {
 	if errno := r.take(ino, end); errno != 0 {
 		return errno
 	}
-	op := Op{Kind: Allocate, Inode: ino.id, Size: end, KeepSize: keepSize}
+	op := Op{Kind: kind, Inode: ino.id, Off: off, Size: end, KeepSize: keepSize}
 	ino.apply(&op)
 	r.add(op)
 	return 0

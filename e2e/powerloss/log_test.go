@@ -106,3 +106,18 @@ func TestBrokenLogIsCaught(t *testing.T) {
 		})
 	}
 }
+
+// TestUnsyncedIsCaught takes single duties out of the recording of the sound workload.
+func TestUnsyncedIsCaught(t *testing.T) {
+	log := powerloss.Record(t, "log", "", powerloss.Config{})
+	for name, drop := range map[string]func(powerloss.Kind, string) bool{
+		"file":             func(_ powerloss.Kind, name string) bool { return name == "log" },
+		"directory":        func(_ powerloss.Kind, name string) bool { return name == logDir },
+		"parent directory": func(_ powerloss.Kind, name string) bool { return name == "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			campaign(t, log.Unsynced(drop), powerloss.Sample(500), checkLog).RequireCaught(t, 0.25)
+		})
+	}
+	campaign(t, log, powerloss.Sample(500), checkLog).RequireSound(t, log)
+}

@@ -8,10 +8,11 @@ import (
 
 func TestMain(m *testing.M) {
 	workload.Main(m, map[string]workload.Func{
-		"sqlite": sqliteWorkload,
-		"log":    logWorkload,
-		"calls":  callsWorkload,
-		"full":   fullWorkload,
-		"retry":  retryWorkload,
+		"sqlite":  sqliteWorkload,
+		"log":     logWorkload,
+		"calls":   callsWorkload,
+		"full":    fullWorkload,
+		"retry":   retryWorkload,
+		"failing": failingWorkload,
 	})
 }

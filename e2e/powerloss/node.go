@@ -133,12 +133,17 @@ func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 }
 
 func (n *node) Allocate(_ context.Context, _ fs.FileHandle, off, size uint64, mode uint32) syscall.Errno {
-	if mode&^unix.FALLOC_FL_KEEP_SIZE != 0 {
+	kind := Allocate
+	switch mode &^ unix.FALLOC_FL_KEEP_SIZE {
+	case 0:
+	case unix.FALLOC_FL_ZERO_RANGE:
+		kind = Zero
+	default:
 		return syscall.EOPNOTSUPP
 	}
 	n.rec.mu.Lock()
 	defer n.rec.mu.Unlock()
-	return n.rec.allocate(n.ino, int64(off+size), mode != 0)
+	return n.rec.allocate(n.ino, kind, int64(off), int64(off+size), mode&unix.FALLOC_FL_KEEP_SIZE != 0)
 }
 
 func (n *node) Create(ctx context.Context, name string, _, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {

@@ -13,6 +13,8 @@ const (
 	Truncate
 	// Allocate preallocated up to Size; it extended the file unless KeepSize.
 	Allocate
+	// Zero made the bytes from Off to Size zero; it extended the file unless KeepSize.
+	Zero
 	// Create, Link and Mkdir gave Inode the name Name in Dir.
 	Create
 	Link
@@ -28,12 +30,14 @@ const (
 	SyncDir
 	// SyncFailed answered EIO: what was pending on Inode before operation Covers was kept or lost then, for good.
 	SyncFailed
+	// SyncIgnored is an fsync that never happened: see Log.Unsynced.
+	SyncIgnored
 	// Acknowledge is the workload's word that Data is durable. It uses no Inode.
 	Acknowledge
 )
 
-var kindNames = [...]string{"write", "truncate", "fallocate", "create", "link", "mkdir", "unlink", "rmdir", "rename",
-	"fsync", "fsyncdir", "failed fsync", "ack"}
+var kindNames = [...]string{"write", "truncate", "fallocate", "zero", "create", "link", "mkdir", "unlink", "rmdir", "rename",
+	"fsync", "fsyncdir", "failed fsync", "ignored fsync", "ack"}
 
 // String names the kind as the system call does.
 func (k Kind) String() string { return kindNames[k] }
@@ -60,6 +64,8 @@ func (o *Op) String() string {
 		return fmt.Sprintf("write inode %d [%d,%d)", o.Inode, o.Off, o.Off+int64(len(o.Data)))
 	case Truncate, Allocate:
 		return fmt.Sprintf("%s inode %d to %d", o.Kind, o.Inode, o.Size)
+	case Zero:
+		return fmt.Sprintf("zero inode %d [%d,%d)", o.Inode, o.Off, o.Size)
 	case Create, Link, Mkdir, Unlink, Rmdir:
 		return fmt.Sprintf("%s %d/%s (inode %d)", o.Kind, o.Dir, o.Name, o.Inode)
 	case Rename:

@@ -51,7 +51,7 @@ func (r *replay) advance(pos int) {
 	for ; r.pos < pos; r.pos++ {
 		op := &r.log.Ops[r.pos]
 		switch op.Kind {
-		case Write, Truncate, Allocate:
+		case Write, Truncate, Allocate, Zero:
 			r.file(op.Inode).wait(r.pos)
 		case Create, Link, Mkdir, Unlink, Rmdir:
 			r.file(op.Dir).wait(r.pos)
