@@ -1,0 +1,180 @@
+package durability_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keywright/keywright/e2e/workload"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/sqlite"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+const (
+	storeDir = "store"
+	// vaultID is the one vault of the workload.
+	vaultID vault.ID = "00000000000000000000000000000001"
+	writers          = 8
+	// updates per writer, where the workload ends by itself: enough for the store to checkpoint and to start its log anew.
+	updates = 150
+)
+
+// storeWorkload has several writers change the store at once, each one its own object, until each has made its updates;
+// forever is for those who kill it.
+func storeWorkload(run *workload.Run, forever bool) error {
+	s, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(run.Dir, storeDir)})
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	for w := range writers {
+		group.Go(func() error {
+			for n := 0; forever || n < updates; n++ {
+				if err := change(run, s, fmt.Sprintf("object-%d", w)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return errors.Join(group.Wait(), s.Close())
+}
+
+// change adds a version to the object, which becomes its current one, and in the same transaction a setting, an event
+// and an audit record that all carry the version's id. Then it acknowledges that id. An Update whose outcome is in doubt,
+// as on a failing disk, is looked up like a service does.
+func change(run *workload.Run, s store.Store, name string) error {
+	ctx, now := context.Background(), time.Now()
+	op, version := store.NewOp(now), vault.NewVersionID(now)
+	err := s.Update(ctx, op, func(tx store.Tx) error { return put(ctx, tx, name, version, now) })
+	if fault.Is(err, fault.Unavailable) {
+		committed, lookErr := s.Committed(ctx, op.ID)
+		if lookErr != nil || !committed {
+			return nil // not acknowledged: it may be there later or not, but whole
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return run.Ack("%s", version)
+}
+
+func put(ctx context.Context, tx store.Tx, name string, version vault.VersionID, now time.Time) error {
+	object, err := tx.Object(ctx, vaultID, vault.Secret, name)
+	if fault.Is(err, fault.NotFound) {
+		object, err = &vault.Object{ID: vault.NewObjectID(now), Vault: vaultID, Kind: vault.Secret, Name: name, Created: now}, nil
+	}
+	if err != nil {
+		return err
+	}
+	changed := *object
+	changed.Current = version
+	value := []byte(strings.Repeat(string(version), 8))
+	tx.Audit([]byte(version))
+	tx.Emit(store.Event{ID: string(version), Type: "changed", Subject: name, At: now, Data: []byte("{}")})
+	return errors.Join(
+		tx.PutObject(ctx, &changed),
+		tx.AddVersion(ctx, &vault.Version{
+			ID: version, Object: object.ID, Previous: object.Current, State: vault.Active,
+			Attributes: vault.Attributes{Enabled: true, Created: now, Updated: now},
+			Value:      vault.Envelope{Key: "key", Ciphertext: value},
+		}),
+		tx.PutSetting(ctx, "version/"+string(version), value),
+	)
+}
+
+var (
+	errLost = errors.New("acknowledged and gone")
+	errHalf = errors.New("there in part")
+)
+
+// checkStore opens the store as a restart does. Every acknowledged version must be there, and of every version all that
+// was written with it. Then the database must be sound.
+func checkStore(dir string, acked []string) error {
+	dir = filepath.Join(dir, storeDir)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) && len(acked) == 0 {
+		return nil // the crash came before the store was made
+	}
+	s, err := sqlite.Open(sqlite.Config{Dir: dir})
+	if err != nil {
+		return err
+	}
+	var found map[vault.VersionID]bool
+	ctx := context.Background()
+	err = s.View(ctx, func(tx store.Tx) (err error) {
+		found, err = wholeVersions(ctx, tx)
+		return err
+	})
+	if err := errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	for _, version := range acked {
+		if !found[vault.VersionID(version)] {
+			return fmt.Errorf("version %s of %d: %w", version, len(acked), errLost)
+		}
+	}
+	return integrity(dir)
+}
+
+// wholeVersions returns every version and compares them with the journal, with the settings and with their objects.
+func wholeVersions(ctx context.Context, tx store.Tx) (map[vault.VersionID]bool, error) {
+	found := map[vault.VersionID]bool{}
+	objects, err := tx.Objects(ctx, store.ObjectQuery{Vault: vaultID, Kind: vault.Secret})
+	if err != nil {
+		return nil, err
+	}
+	for _, object := range objects {
+		versions, err := tx.Versions(ctx, object.ID, "", 0)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkObject(ctx, tx, object, versions); err != nil {
+			return nil, fmt.Errorf("%s: %w", object.Name, err)
+		}
+		for _, v := range versions {
+			found[v.ID] = true
+		}
+	}
+	return found, checkJournal(ctx, tx, found)
+}
+
+func checkObject(ctx context.Context, tx store.Tx, object *vault.Object, versions []*vault.Version) error {
+	if n := len(versions); n == 0 || object.Revision != int64(n) || object.Current != versions[n-1].ID {
+		return fmt.Errorf("revision %d, current %s, %d versions: %w", object.Revision, object.Current, n, errHalf)
+	}
+	for _, v := range versions {
+		value, err := tx.Setting(ctx, "version/"+string(v.ID))
+		if err != nil || string(value) != strings.Repeat(string(v.ID), 8) || string(v.Value.Ciphertext) != string(value) {
+			return fmt.Errorf("version %s has setting %q, %v: %w", v.ID, value, err, errHalf)
+		}
+	}
+	return nil
+}
+
+// checkJournal wants one entry per version, without a gap, each with its audit record and its event.
+func checkJournal(ctx context.Context, tx store.Tx, found map[vault.VersionID]bool) error {
+	commits, err := tx.Commits(ctx, 0, 0)
+	if err != nil {
+		return err
+	}
+	if len(commits) != len(found) {
+		return fmt.Errorf("%d journal entries, %d versions: %w", len(commits), len(found), errHalf)
+	}
+	for i, c := range commits {
+		id := vault.VersionID(c.Audit)
+		if int(c.Position) != i+1 || !found[id] || len(c.Events) != 1 || c.Events[0].ID != string(id) {
+			return fmt.Errorf("journal entry %d at %d with audit record %q and %d events: %w", i, c.Position, id,
+				len(c.Events), errHalf)
+		}
+	}
+	return nil
+}
