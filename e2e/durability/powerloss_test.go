@@ -14,7 +14,7 @@ import (
 const recordingStates = 20_000
 
 func TestPowerLoss(t *testing.T) {
-	for left := powerloss.States(t, 1500); left > 0; left -= recordingStates {
+	for left := powerloss.States(t, 1000); left > 0; left -= recordingStates {
 		log := powerloss.Record(t, "bounded", "", powerloss.Config{})
 		campaign(t, log, min(left, recordingStates)).RequireSound(t, log)
 	}
@@ -36,7 +36,7 @@ func TestPowerLossWithoutSync(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			campaign(t, log.Unsynced(c.drop), powerloss.Sample(200)).RequireCaught(t, 0.05)
+			campaign(t, log.Unsynced(c.drop), powerloss.Sample(100)).RequireCaught(t, 0.05)
 		})
 	}
 }
@@ -46,7 +46,7 @@ func TestFailingSync(t *testing.T) {
 	log := powerloss.Record(t, "bounded", "", powerloss.Config{OnAck: failFrom(1, powerloss.Faults{
 		SyncErrors: 0.1, Seed: powerloss.Seed(t),
 	})})
-	campaign(t, log, powerloss.Sample(1000)).RequireSound(t, log)
+	campaign(t, log, powerloss.Sample(500)).RequireSound(t, log)
 }
 
 func TestSlowSync(t *testing.T) {

@@ -1,12 +1,12 @@
 package durability_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,8 +23,10 @@ const (
 	// vaultID is the one vault of the workload.
 	vaultID vault.ID = "00000000000000000000000000000001"
 	writers          = 8
-	// updates per writer, where the workload ends by itself: enough for the store to checkpoint and to start its log anew.
-	updates = 150
+	// updates per writer, where the workload ends by itself, and cursors per update: together enough changes for the store
+	// to checkpoint and to start its log anew, in a database that stays small.
+	updates = 60
+	cursors = 10
 )
 
 // storeWorkload has several writers change the store at once, each one its own object, until each has made its updates;
@@ -49,7 +51,7 @@ func storeWorkload(run *workload.Run, forever bool) error {
 }
 
 // change adds a version to the object, which becomes its current one, and in the same transaction a setting, an event
-// and an audit record that all carry the version's id. Then it acknowledges that id. An Update whose outcome is in doubt,
+// and an audit record that carry the version's id, and some cursors that count the versions. Then it acknowledges that id. An Update whose outcome is in doubt,
 // as on a failing disk, is looked up like a service does.
 func change(run *workload.Run, s store.Store, name string) error {
 	ctx, now := context.Background(), time.Now()
@@ -78,19 +80,25 @@ func put(ctx context.Context, tx store.Tx, name string, version vault.VersionID,
 	}
 	changed := *object
 	changed.Current = version
-	value := []byte(strings.Repeat(string(version), 8))
 	tx.Audit([]byte(version))
 	tx.Emit(store.Event{ID: string(version), Type: "changed", Subject: name, At: now, Data: []byte("{}")})
-	return errors.Join(
+	for i := range cursors {
+		err = errors.Join(err, tx.SetCursor(ctx, cursor(name, i), store.Position(object.Revision+1)))
+	}
+	return errors.Join(err,
+		tx.PutSetting(ctx, name, []byte(version)),
 		tx.PutObject(ctx, &changed),
 		tx.AddVersion(ctx, &vault.Version{
 			ID: version, Object: object.ID, Previous: object.Current, State: vault.Active,
 			Attributes: vault.Attributes{Enabled: true, Created: now, Updated: now},
-			Value:      vault.Envelope{Key: "key", Ciphertext: value},
+			Value:      vault.Envelope{Key: "key", Ciphertext: value(version)},
 		}),
-		tx.PutSetting(ctx, "version/"+string(version), value),
 	)
 }
+
+func cursor(object string, i int) string { return fmt.Sprintf("%s/%d", object, i) }
+
+func value(version vault.VersionID) []byte { return bytes.Repeat([]byte(version), 4) }
 
 var (
 	errLost = errors.New("acknowledged and gone")
@@ -151,10 +159,17 @@ func checkObject(ctx context.Context, tx store.Tx, object *vault.Object, version
 	if n := len(versions); n == 0 || object.Revision != int64(n) || object.Current != versions[n-1].ID {
 		return fmt.Errorf("revision %d, current %s, %d versions: %w", object.Revision, object.Current, n, errHalf)
 	}
+	if got, err := tx.Setting(ctx, object.Name); err != nil || vault.VersionID(got) != object.Current {
+		return fmt.Errorf("the setting is %q, %v, the current version %s: %w", got, err, object.Current, errHalf)
+	}
+	for i := range cursors {
+		if n, err := tx.Cursor(ctx, cursor(object.Name, i)); err != nil || int(n) != len(versions) {
+			return fmt.Errorf("cursor %d is %d, %v, with %d versions: %w", i, n, err, len(versions), errHalf)
+		}
+	}
 	for _, v := range versions {
-		value, err := tx.Setting(ctx, "version/"+string(v.ID))
-		if err != nil || string(value) != strings.Repeat(string(v.ID), 8) || string(v.Value.Ciphertext) != string(value) {
-			return fmt.Errorf("version %s has setting %q, %v: %w", v.ID, value, err, errHalf)
+		if !bytes.Equal(v.Value.Ciphertext, value(v.ID)) {
+			return fmt.Errorf("version %s has another value: %w", v.ID, errHalf)
 		}
 	}
 	return nil
