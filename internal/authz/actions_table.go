@@ -143,9 +143,10 @@ func data(name string, p permission, duty Duty) row {
 	return row{name: name, plane: Data, kind: p.kind, words: p.words, duty: duty}
 }
 
-// public is a data action that keys/read grants as well.
+// public is a data action that keys/read grants as well. It is no duty: anybody who was ever given the public key can
+// perform it without us.
 func public(name string, p permission) row {
-	r := data(name, p, CanUse)
+	r := data(name, p, NoDuty)
 	r.also = "~/keys/read"
 	return r
 }

@@ -133,3 +133,10 @@ func (c *cache) revoke(ids []string) {
 		}
 	}
 }
+
+// size returns how many tokens are remembered.
+func (c *cache) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count
+}

@@ -28,3 +28,6 @@ func (s *Service) Changed(c *store.Commit) {
 		s.cache.revoke(ids)
 	}
 }
+
+// Remembered returns how many verified tokens are held, for metrics.
+func (s *Service) Remembered() int { return s.cache.size() }

@@ -35,8 +35,10 @@ type Keys interface {
 	// SealFor encrypts plain for one purpose and id of a tenant; OpenFor opens it for the same three only.
 	SealFor(ctx context.Context, t vault.TenantID, purpose, id string, plain []byte) (vault.Envelope, error)
 	OpenFor(ctx context.Context, t vault.TenantID, purpose, id string, e vault.Envelope) ([]byte, error)
-	// Digest returns a digest keyed by tenant and purpose: the same for the same secret.
+	// Digest returns a digest keyed by tenant and purpose: the same for the same secret until the key is rotated.
 	Digest(ctx context.Context, t vault.TenantID, purpose string, secret []byte) ([]byte, error)
+	// Matches reports, in constant time, whether a digest of any age is that of the secret.
+	Matches(ctx context.Context, t vault.TenantID, purpose string, secret, digest []byte) (bool, error)
 }
 
 // The purposes for which Keys is asked.

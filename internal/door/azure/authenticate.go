@@ -22,7 +22,7 @@ func (h *handler) authenticate(r *door.Request, where *place, view *guard.View) 
 	if !ok {
 		return fault.New(fault.Unauthenticated, "AKV10000: Request is missing a Bearer or PoP token.").Because("AKV10000")
 	}
-	caller, err := h.Callers.Authenticate(r.HTTP.Context(), token, where.accepts)
+	caller, err := h.Callers.Authenticate(r.HTTP.Context(), token, where)
 	if err != nil {
 		return err
 	}
@@ -42,9 +42,9 @@ func bearer(header []string) (string, bool) {
 	return strings.TrimSpace(header[0][len(scheme):]), true
 }
 
-// accepts reports whether a token's audience is this vault's resource, however the client wrote it: with or without a
+// Accepts reports whether a token's audience is this vault's resource, however the client wrote it: with or without a
 // trailing slash, with or without the port.
-func (p *place) accepts(audience string) bool {
+func (p *place) Accepts(audience string) bool {
 	audience = strings.TrimSuffix(audience, "/")
 	if strings.EqualFold(audience, p.resource) || strings.EqualFold(audience, publicResource) || strings.EqualFold(audience, vaultAppID) {
 		return true

@@ -13,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/vault"
 )
