@@ -8,7 +8,7 @@ import (
 
 func TestMain(m *testing.M) {
 	workload.Main(m, map[string]workload.Func{
-		"bounded": func(run *workload.Run) error { return storeWorkload(run, false) },
-		"endless": func(run *workload.Run) error { return storeWorkload(run, true) },
+		"bounded": func(run *workload.Run) error { return nodeWorkload(run, false) },
+		"endless": func(run *workload.Run) error { return nodeWorkload(run, true) },
 	})
 }

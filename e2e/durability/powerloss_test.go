@@ -3,6 +3,8 @@ package durability_test
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,17 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
+// TestPowerLossWithOSDurability lets the audit log promise its decisions to kill -9 alone: the power may take the last of
+// them, nothing else, and least of all the log's integrity.
+func TestPowerLossWithOSDurability(t *testing.T) {
+	log := powerloss.Record(t, "bounded", durabilityOS, powerloss.Config{})
+	powerloss.Campaign{Log: log, Seed: powerloss.Seed(t), States: powerloss.Sample(500), Check: func(dir string, acked []powerloss.Ack) error {
+		return checkCrash(dir, slices.DeleteFunc(slices.Clone(acked), func(ack powerloss.Ack) bool {
+			return strings.HasPrefix(ack.Text, ackDecision)
+		}))
+	}}.Run(t).RequireSound(t, log)
+}
+
 // TestPowerLossWithoutSync is the control: the same recording with one duty taken out has to be caught.
 func TestPowerLossWithoutSync(t *testing.T) {
 	log := powerloss.Record(t, "bounded", "", powerloss.Config{})
@@ -30,6 +43,10 @@ func TestPowerLossWithoutSync(t *testing.T) {
 		{"no fsync", func(kind powerloss.Kind, _ string) bool { return kind == powerloss.Sync }},
 		{"no fsync of the write-ahead log", func(_ powerloss.Kind, name string) bool { return name == "keywright.db-wal" }},
 		{"no fsync of the database", func(_ powerloss.Kind, name string) bool { return name == "keywright.db" }},
+		{"no fsync of the audit log", func(_ powerloss.Kind, name string) bool { return strings.HasPrefix(name, "tmp-") }},
+		{"no fsync of the audit directory", func(kind powerloss.Kind, name string) bool {
+			return kind == powerloss.SyncDir && name == auditDir
+		}},
 		{"no directory fsync", func(kind powerloss.Kind, _ string) bool { return kind == powerloss.SyncDir }},
 		{"no fsync of the parent directory", func(kind powerloss.Kind, name string) bool {
 			return kind == powerloss.SyncDir && name == ""
@@ -69,13 +86,13 @@ func campaign(t *testing.T, log *powerloss.Log, states int) powerloss.Result {
 	return powerloss.Campaign{Log: log, Seed: powerloss.Seed(t), States: states, Check: checkCrash}.Run(t)
 }
 
-// checkCrash sorts what checkStore finds for the counts.
+// checkCrash sorts what checkNode finds for the counts.
 func checkCrash(dir string, acked []powerloss.Ack) error {
 	lines := make([]string, len(acked))
 	for i, ack := range acked {
 		lines[i] = ack.Text
 	}
-	err := checkStore(dir, lines)
+	err := checkNode(dir, lines)
 	switch {
 	case errors.Is(err, errLost):
 		return fmt.Errorf("%w: %w", powerloss.ErrLost, err)

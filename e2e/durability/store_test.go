@@ -5,21 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/keywright/keywright/e2e/workload"
+	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/vault"
 )
 
 const (
-	storeDir = "store"
 	// vaultID is the one vault of the workload.
 	vaultID vault.ID = "00000000000000000000000000000001"
 	writers          = 8
@@ -29,34 +24,20 @@ const (
 	cursors = 10
 )
 
-// storeWorkload has several writers change the store at once, each one its own object, until each has made its updates;
-// forever is for those who kill it.
-func storeWorkload(run *workload.Run, forever bool) error {
-	s, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(run.Dir, storeDir)})
-	if err != nil {
-		return err
-	}
-	var group errgroup.Group
-	for w := range writers {
-		group.Go(func() error {
-			for n := 0; forever || n < updates; n++ {
-				if err := change(run, s, fmt.Sprintf("object-%d", w)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return errors.Join(group.Wait(), s.Close())
-}
-
 // change adds a version to the object, which becomes its current one, and in the same transaction a setting, an event
 // and an audit record that carry the version's id, and some cursors that count the versions. Then it acknowledges that id. An Update whose outcome is in doubt,
 // as on a failing disk, is looked up like a service does.
 func change(run *workload.Run, s store.Store, name string) error {
-	ctx, now := context.Background(), time.Now()
+	ctx, now := context.Background(), clock.Micro(time.Now())
 	op, version := store.NewOp(now), vault.NewVersionID(now)
-	err := s.Update(ctx, op, func(tx store.Tx) error { return put(ctx, tx, name, version, now) })
+	frame, err := auditFrame(name, version, now)
+	if err != nil {
+		return err
+	}
+	err = s.Update(ctx, op, func(tx store.Tx) error {
+		tx.Audit(frame)
+		return put(ctx, tx, name, version, now)
+	})
 	if fault.Is(err, fault.Unavailable) {
 		committed, lookErr := s.Committed(ctx, op.ID)
 		if lookErr != nil || !committed {
@@ -67,7 +48,7 @@ func change(run *workload.Run, s store.Store, name string) error {
 	if err != nil {
 		return err
 	}
-	return run.Ack("%s", version)
+	return run.Ack("%s %s", ackVersion, version)
 }
 
 func put(ctx context.Context, tx store.Tx, name string, version vault.VersionID, now time.Time) error {
@@ -80,7 +61,6 @@ func put(ctx context.Context, tx store.Tx, name string, version vault.VersionID,
 	}
 	changed := *object
 	changed.Current = version
-	tx.Audit([]byte(version))
 	tx.Emit(store.Event{ID: string(version), Type: "changed", Subject: name, At: now, Data: []byte("{}")})
 	for i := range cursors {
 		err = errors.Join(err, tx.SetCursor(ctx, cursor(name, i), store.Position(object.Revision+1)))
@@ -99,39 +79,6 @@ func put(ctx context.Context, tx store.Tx, name string, version vault.VersionID,
 func cursor(object string, i int) string { return fmt.Sprintf("%s/%d", object, i) }
 
 func value(version vault.VersionID) []byte { return bytes.Repeat([]byte(version), 4) }
-
-var (
-	errLost = errors.New("acknowledged and gone")
-	errHalf = errors.New("there in part")
-)
-
-// checkStore opens the store as a restart does. Every acknowledged version must be there, and of every version all that
-// was written with it. Then the database must be sound.
-func checkStore(dir string, acked []string) error {
-	dir = filepath.Join(dir, storeDir)
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) && len(acked) == 0 {
-		return nil // the crash came before the store was made
-	}
-	s, err := sqlite.Open(sqlite.Config{Dir: dir})
-	if err != nil {
-		return err
-	}
-	var found map[vault.VersionID]bool
-	ctx := context.Background()
-	err = s.View(ctx, func(tx store.Tx) (err error) {
-		found, err = wholeVersions(ctx, tx)
-		return err
-	})
-	if err := errors.Join(err, s.Close()); err != nil {
-		return err
-	}
-	for _, version := range acked {
-		if !found[vault.VersionID(version)] {
-			return fmt.Errorf("version %s of %d: %w", version, len(acked), errLost)
-		}
-	}
-	return integrity(dir)
-}
 
 // wholeVersions returns every version and compares them with the journal, with the settings and with their objects.
 func wholeVersions(ctx context.Context, tx store.Tx) (map[vault.VersionID]bool, error) {
@@ -185,10 +132,12 @@ func checkJournal(ctx context.Context, tx store.Tx, found map[vault.VersionID]bo
 		return fmt.Errorf("%d journal entries, %d versions: %w", len(commits), len(found), errHalf)
 	}
 	for i, c := range commits {
-		id := vault.VersionID(c.Audit)
-		if int(c.Position) != i+1 || !found[id] || len(c.Events) != 1 || c.Events[0].ID != string(id) {
-			return fmt.Errorf("journal entry %d at %d with audit record %q and %d events: %w", i, c.Position, id,
-				len(c.Events), errHalf)
+		if int(c.Position) != i+1 || len(c.Events) != 1 {
+			return fmt.Errorf("journal entry %d at %d with %d events: %w", i, c.Position, len(c.Events), errHalf)
+		}
+		version := vault.VersionID(c.Events[0].ID)
+		if id := recordID(version); !found[version] || !bytes.Contains(c.Audit, id[:]) {
+			return fmt.Errorf("journal entry %d of version %s has another audit record: %w", i, version, errHalf)
 		}
 	}
 	return nil
