@@ -20,8 +20,8 @@ const (
 	writers          = 8
 	// updates per writer, where the workload ends by itself, and cursors per update: together enough changes for the store
 	// to checkpoint and to start its log anew, in a database that stays small.
-	updates = 60
-	cursors = 10
+	updates = 40
+	cursors = 14
 )
 
 // change adds a version to the object, which becomes its current one, and in the same transaction a setting, an event

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"testing"
@@ -107,12 +108,22 @@ func (c Campaign) round(dir string, first uint64, n int, tally *tally) error {
 		if err := build.build(replay, newDraw(crash, replay.oldest()), dir); err != nil {
 			return err
 		}
-		tally.count(crash, c.Check(dir, replay.acked()))
+		tally.count(crash, c.check(dir, replay.acked()))
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// check turns a panic into damage: a product that cannot even open what a crash left must not take the campaign along.
+func (c Campaign) check(dir string, acked []Ack) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return c.Check(dir, acked)
 }
 
 // tally is a result that several workers count into.
