@@ -26,7 +26,7 @@ func TestPowerLoss(t *testing.T) {
 // them, nothing else, and least of all the log's integrity.
 func TestPowerLossWithOSDurability(t *testing.T) {
 	log := powerloss.Record(t, "bounded", durabilityOS, powerloss.Config{})
-	powerloss.Campaign{Log: log, Seed: powerloss.Seed(t), States: powerloss.Sample(500), Check: func(dir string, acked []powerloss.Ack) error {
+	powerloss.Campaign{Log: log, Seed: powerloss.Seed(t), States: powerloss.Sample(300), Check: func(dir string, acked []powerloss.Ack) error {
 		return checkCrash(dir, slices.DeleteFunc(slices.Clone(acked), func(ack powerloss.Ack) bool {
 			return strings.HasPrefix(ack.Text, ackDecision)
 		}))
@@ -53,7 +53,9 @@ func TestPowerLossWithoutSync(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			campaign(t, log.Unsynced(c.drop), powerloss.Sample(100)).RequireCaught(t, 0.05)
+			powerloss.Campaign{
+				Log: log.Unsynced(c.drop), Seed: powerloss.Seed(t), States: 1000, Stop: 10, Check: checkCrash,
+			}.Run(t).RequireCaught(t, 0.01)
 		})
 	}
 }
@@ -63,12 +65,12 @@ func TestFailingSync(t *testing.T) {
 	log := powerloss.Record(t, "bounded", "", powerloss.Config{OnAck: failFrom(1, powerloss.Faults{
 		SyncErrors: 0.1, Seed: powerloss.Seed(t),
 	})})
-	campaign(t, log, powerloss.Sample(500)).RequireSound(t, log)
+	campaign(t, log, powerloss.Sample(300)).RequireSound(t, log)
 }
 
 func TestSlowSync(t *testing.T) {
 	log := powerloss.Record(t, "bounded", "", powerloss.Config{Faults: powerloss.Faults{SyncDelay: 2 * time.Millisecond}})
-	campaign(t, log, powerloss.Sample(500)).RequireSound(t, log)
+	campaign(t, log, powerloss.Sample(300)).RequireSound(t, log)
 }
 
 // failFrom sets the faults at the nth acknowledgement, so that the store can be made in peace.

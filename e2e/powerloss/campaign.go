@@ -32,6 +32,8 @@ type Campaign struct {
 	Seed   uint64
 	States int
 	Check  Check
+	// Stop, unless zero, ends the campaign once so many states have failed: enough for a control.
+	Stop int
 }
 
 // Result counts what a campaign found.
@@ -62,6 +64,8 @@ const (
 	workers = 2
 	// roundStates is how many states share one pass over the log, and with it one outcome of every failed fsync.
 	roundStates = 500
+	// controlStates is the same for a campaign that stops early; each pass covers the whole log.
+	controlStates = 20
 )
 
 // Run checks the states on a private tmpfs. It fails the test only if the harness itself does not work: the caller
@@ -69,21 +73,24 @@ const (
 func (c Campaign) Run(t testing.TB) Result {
 	t.Helper()
 	disk := tmpfs(t)
-	rounds := make(chan int)
+	rounds, tally := make(chan int), &tally{}
+	size := roundStates
+	if c.Stop > 0 {
+		size = controlStates
+	}
 	go func() {
 		defer close(rounds)
-		for first := 0; first < c.States; first += roundStates {
+		for first := 0; first < c.States && (c.Stop == 0 || tally.bad() < c.Stop); first += size {
 			rounds <- first
 		}
 	}()
 	start := time.Now()
-	tally := &tally{}
 	var wait sync.WaitGroup
 	for worker := range workers {
 		wait.Go(func() {
 			dir := filepath.Join(disk, strconv.Itoa(worker))
 			for first := range rounds {
-				if err := c.round(dir, uint64(first), min(roundStates, c.States-first), tally); err != nil {
+				if err := c.round(dir, uint64(first), min(size, c.States-first), tally); err != nil {
 					t.Errorf("building crash states from %d on: %v", first, err)
 				}
 			}
@@ -130,6 +137,12 @@ func (c Campaign) check(dir string, acked []Ack) (err error) {
 type tally struct {
 	mu sync.Mutex
 	Result
+}
+
+func (t *tally) bad() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.Bad()
 }
 
 func (t *tally) count(crash Crash, err error) {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/keywright/keywright/e2e/machine"
 )
 
 const (
@@ -16,11 +18,11 @@ const (
 // Sample(sample).
 func States(t testing.TB, sample int) int { return int(number(t, statesEnv, uint64(Sample(sample)))) }
 
-// Sample returns n, or a tenth of it under the race detector, which slows the SQLite that the checks open by so much
-// and has nothing to find in it.
+// Sample returns n, or a twentieth of it (at least 20) under the race detector, which slows the SQLite that the checks
+// open that much and has nothing to find in it.
 func Sample(n int) int {
-	if raceDetector {
-		return max(n/10, min(n, 40))
+	if machine.RaceDetector {
+		return max(n/20, min(n, 20))
 	}
 	return n
 }

@@ -1,5 +1,0 @@
-//go:build !race
-
-package powerloss
-
-const raceDetector = false
