@@ -230,4 +230,3 @@ func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
 		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
 	})
 }
-

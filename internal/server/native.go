@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/client/api"
-	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
@@ -31,7 +30,7 @@ type status struct {
 func (s *status) Status(ctx context.Context) api.Status {
 	k, log := s.core, s.core.audit.log.State()
 	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Seal: "keyfile", Store: "ok",
-		Audit: api.AuditStatus{Durability: durabilityName(s.config.Durability), Records: log.Records, Synced: log.Synced,
+		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions,
 			RequestsPerPrincipal: float64(k.guard.Limits.PerCaller), RequestsPerVault: float64(k.guard.Limits.PerVault), Burst: k.guard.Limits.Burst}}
@@ -50,13 +49,6 @@ func publicText(err error) string {
 		return e.Message
 	}
 	return "failing; the server's log says why"
-}
-
-func durabilityName(d audit.Durability) string {
-	if d == audit.Fsync {
-		return "fsync"
-	}
-	return "os"
 }
 
 // Ready implements native.Status.
