@@ -15,6 +15,7 @@ import (
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -23,6 +24,22 @@ type Issuer interface {
 	ClientCredentials(context.Context, identity.ClientRequest) (*identity.Token, error)
 	ManagedIdentity(context.Context, identity.ManagedRequest) (*identity.Token, error)
 	KeySet(context.Context, vault.TenantID) (*jose.JSONWebKeySet, error)
+	People
+}
+
+// People is what the doors ask about persons.
+type People interface {
+	StartDevice(context.Context, identity.DeviceRequest) (*identity.Device, error)
+	PollDevice(context.Context, identity.PollRequest) (*identity.Token, error)
+	PendingDevice(ctx context.Context, t vault.TenantID, userCode string, from identity.From) (*identity.Pending, error)
+	DecideDevice(ctx context.Context, t vault.TenantID, userCode string, who *identity.Person, allow bool) error
+	SignInWithPassword(context.Context, identity.PasswordSignIn) (*identity.Person, error)
+	BeginPasskey(ctx context.Context, t vault.TenantID, origin string) (*identity.Ceremony, error)
+	SignInWithPasskey(ctx context.Context, t vault.TenantID, origin string, id redact.String, response []byte, from identity.From) (*identity.Person, error)
+	CheckCodeRequest(identity.CodeRequest) (string, error)
+	IssueCode(context.Context, identity.CodeRequest, *identity.Person) (redact.String, error)
+	RedeemCode(context.Context, identity.RedeemRequest) (*identity.Token, error)
+	Refresh(context.Context, identity.RefreshRequest) (*identity.Token, error)
 }
 
 // Config makes a door.
@@ -85,6 +102,18 @@ func (h *handler) routes() []door.Route {
 		get("/{tenant}/v2.0/.well-known/openid-configuration", "Discovery", "The authority's metadata, version 2.0.", h.discovery),
 		get("/{tenant}/discovery/keys", "Keys", "The keys that sign tokens (RFC 7517).", h.keys),
 		get("/{tenant}/discovery/v2.0/keys", "Keys", "The keys that sign tokens, version 2.0.", h.keys),
+		post("/{tenant}/oauth2/devicecode", "DeviceCode", "Starts a sign-in on another device (RFC 8628).", h.deviceCode),
+		post("/{tenant}/oauth2/v2.0/devicecode", "DeviceCode", "Starts a sign-in on another device (RFC 8628).", h.deviceCode),
+		get("/devicelogin", "DevicePage", "Leads to the page on which a person types a device's code.", h.deviceLogin),
+		get("/{tenant}/oauth2/deviceauth", "DevicePage", "Shows the page on which a person types a device's code.", h.devicePage),
+		post("/{tenant}/oauth2/deviceauth", "DeviceDecision", "Takes a device's code and the person's decision.", h.deviceDecision),
+		get("/{tenant}/oauth2/authorize", "Authorize", "Shows the sign-in page of a program on the person's machine (RFC 8252).", h.authorizePage),
+		get("/{tenant}/oauth2/v2.0/authorize", "Authorize", "Shows the sign-in page of a program on the person's machine (RFC 8252).", h.authorizePage),
+		post("/{tenant}/oauth2/authorize", "AuthorizeDecision", "Takes the person's sign-in.", h.authorizeDecision),
+		post("/{tenant}/oauth2/v2.0/authorize", "AuthorizeDecision", "Takes the person's sign-in.", h.authorizeDecision),
+		post("/{tenant}/oauth2/passkey", "PasskeyChallenge", "Starts a sign-in by passkey.", h.passkey),
+		get("/{tenant}/oauth2/page.css", "PageAsset", "The pages' style.", asset("page.css", "text/css; charset=utf-8")),
+		get("/{tenant}/oauth2/passkey.js", "PageAsset", "The pages' script.", asset("passkey.js", "text/javascript; charset=utf-8")),
 		post("/{tenant}/oauth2/token", "Token", "Issues a token (RFC 6749); resource= names what it is for.", h.token),
 		post("/{tenant}/oauth2/v2.0/token", "Token", "Issues a token (RFC 6749); scope= names what it is for.", h.token),
 	}

@@ -62,6 +62,12 @@ func (h *handler) issue(r *door.Request, a authority, f form) (*identity.Token, 
 	switch f["grant_type"] {
 	case grantClient:
 		return h.clientCredentials(r, a, f)
+	case grantDevice, grantDeviceOld:
+		return h.pollDevice(r, a, f)
+	case grantRefresh:
+		return h.refresh(r, a, f)
+	case grantCode:
+		return h.redeem(r, a, f)
 	case "":
 		return nil, fault.New(fault.Invalid, "The request body must contain the following parameter: 'grant_type'.").Because(identity.WrongRequest)
 	}
