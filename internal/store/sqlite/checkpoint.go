@@ -1,0 +1,123 @@
+package sqlite
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// How often the log is copied into the database: after so many row changes, and at the latest so long after a change.
+const (
+	checkpointChanges  = 4000
+	checkpointInterval = 5 * time.Second
+)
+
+// checkpointer copies the write-ahead log into the database in the background. A checkpoint by the writer itself would
+// stall every waiting update for as long as the disk takes; one that only runs beside the writer never catches up and lets
+// the log grow without bound. So the bulk is copied and synced beside the writer, twice because the first round takes long
+// enough for much to be written meanwhile, and the writer then does the small rest between two groups and starts the log anew
+// (RESTART: a log that is overwritten is cheaper than one that is cut and grown again).
+//
+// The database is synced through a descriptor of our own: SQLite syncs it only when it has copied everything. It is never
+// closed before SQLite's own, because closing any descriptor of a file drops the process's POSIX locks on it.
+//
+// After a sync that failed, the kernel may have dropped pages that SQLite counts as copied, and a later sync would succeed
+// without them. Only the log still has them. So the first failure ends checkpoints for the life of the process: the log is
+// kept and grows, and the next start replays all of it.
+type checkpointer struct {
+	conn *conn
+	file *os.File
+	// failed is set for good by the first failure of a disk during a checkpoint.
+	failed atomic.Bool
+}
+
+// background does the part beside the writer.
+func (c *checkpointer) background() error {
+	for range 2 {
+		if err := c.run(c.conn, "PASSIVE"); err != nil {
+			return err
+		}
+		if err := c.file.Sync(); err != nil {
+			c.failed.Store(true)
+			return fmt.Errorf("syncing the database: %w", err)
+		}
+	}
+	return nil
+}
+
+// run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.
+func (c *checkpointer) run(on *conn, mode string) error {
+	var busy, frames, copied int
+	err := on.queryRow("PRAGMA wal_checkpoint("+mode+")", nil, &busy, &frames, &copied)
+	if err == nil || code(err) == sqlite3.SQLITE_BUSY {
+		return nil
+	}
+	if code(err) == sqlite3.SQLITE_IOERR {
+		c.failed.Store(true)
+	}
+	return fmt.Errorf("checkpointing (%s): %w", mode, err)
+}
+
+// runCheckpoints checkpoints whenever the writer has changed enough, until the store is closed.
+func (s *Store) runCheckpoints() {
+	defer s.background.Done()
+	tick := time.NewTicker(checkpointInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.checkpointDue:
+		case <-tick.C:
+			if s.unchecked.Load() == 0 {
+				continue
+			}
+		}
+		if s.checkpointer.failed.Load() {
+			continue
+		}
+		s.unchecked.Store(0)
+		if err := s.checkpointer.background(); err != nil {
+			s.warnCheckpoint(err)
+			continue
+		}
+		select {
+		case s.restartLog <- struct{}{}:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// restart does the writer's part.
+func (s *Store) restart() {
+	if s.checkpointer.failed.Load() {
+		return
+	}
+	if err := s.checkpointer.run(s.writer, "RESTART"); err != nil {
+		s.warnCheckpoint(err)
+	}
+}
+
+func (s *Store) warnCheckpoint(err error) {
+	if s.checkpointer.failed.Load() {
+		s.log.Error("the disk failed while the store was checkpointed: nothing is lost, but the write-ahead log grows from now on; "+
+			"check the disk and restart the server", "error", err)
+		return
+	}
+	s.log.Warn("the store could not be checkpointed; it is tried again", "error", err)
+}
+
+// wrote counts changes and wakes the checkpointer when there are enough.
+func (s *Store) wrote(changes int64) {
+	if s.unchecked.Add(changes) < checkpointChanges {
+		return
+	}
+	select {
+	case s.checkpointDue <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,64 @@
+package sqlite
+
+import (
+	"errors"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+)
+
+// code returns SQLite's primary result code, or 0 for an error that is not SQLite's.
+func code(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+// isConstraint reports that a statement was refused because a key is taken. The transaction goes on.
+func isConstraint(err error) bool { return code(err) == sqlite3.SQLITE_CONSTRAINT }
+
+// endsTransaction reports that SQLite may have rolled back the transaction by itself (https://www.sqlite.org/lang_transaction.html,
+// "Response To Errors Within A Transaction"), or that the file cannot be trusted now. A further statement would then run, and
+// commit, on its own; so nothing more is run before an explicit ROLLBACK.
+func endsTransaction(err error) bool {
+	switch code(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_INTERRUPT,
+		sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL:
+		return true
+	}
+	return false
+}
+
+// unavailable says why the store cannot serve now.
+func unavailable(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case fault.Is(err, fault.Unavailable):
+		return err
+	case code(err) == sqlite3.SQLITE_FULL:
+		return fault.Wrap(err, fault.Unavailable,
+			"the store cannot take writes: its disk is full; free space, and writes resume by themselves")
+	case code(err) == sqlite3.SQLITE_CORRUPT || code(err) == sqlite3.SQLITE_NOTADB:
+		return fault.Wrap(err, fault.Unavailable, "the store's file is damaged: stop the server and restore a backup")
+	}
+	return fault.Wrap(err, fault.Unavailable, "the store cannot serve now: its disk answers with errors; see the log")
+}
+
+// errClosed is the answer of a closed store.
+func errClosed() error { return fault.New(fault.Unavailable, "the store is closed") }
+
+func notFound(what string, key any) error {
+	return fault.New(fault.NotFound, "there is no %s %q", what, key)
+}
+
+// stale is the conflict of a compare-and-swap that lost.
+func stale(what string, key any) error {
+	return fault.New(fault.Conflict, "the %s %q was changed since it was read: read it again and repeat the change", what, key).
+		Because(store.StaleRevision)
+}

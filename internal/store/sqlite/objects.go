@@ -1,0 +1,222 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+const (
+	objectColumns = "o.id, o.vault, o.kind, o.name, o.created, o.current, o.labels, o.managed, o.deleted_at, o.purge_at, o.revision"
+
+	objectsOnly  = "SELECT " + objectColumns + " FROM objects o "
+	withVersions = "SELECT " + objectColumns + ", " + versionColumns +
+		" FROM objects o LEFT JOIN versions v ON v.object = o.id AND v.id = o.current "
+
+	whereName    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key = ?"
+	whereLive    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NULL ORDER BY o.name_key LIMIT ?"
+	whereDeleted = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NOT NULL ORDER BY o.name_key LIMIT ?"
+	whereOver    = "WHERE o.purge_at <= ? ORDER BY o.purge_at, o.id LIMIT ?"
+	whereOverIn  = "WHERE o.purge_at <= ? AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
+)
+
+// objectRow is where the columns of an object are scanned to.
+type objectRow struct {
+	vault.Object
+	created, deletedAt, purgeAt sql.NullInt64
+	labels                      sql.RawBytes
+}
+
+func (r *objectRow) columns() []any {
+	return []any{&r.ID, &r.Vault, &r.Kind, &r.Name, &r.created, &r.Current, &r.labels, &r.Managed, &r.deletedAt, &r.purgeAt, &r.Revision}
+}
+
+// object returns the scanned object.
+func (r *objectRow) object() (_ *vault.Object, err error) {
+	r.Created = instant(r.created)
+	if r.purgeAt.Valid {
+		r.Deleted = &vault.Deletion{At: instant(r.deletedAt), PurgeAt: instant(r.purgeAt)}
+	}
+	r.Labels, err = parseMap[vault.Label, vault.VersionID](r.labels)
+	o := r.Object
+	return &o, err
+}
+
+// Object implements store.Objects.
+func (t *tx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error) {
+	list, err := t.objects(ctx, objectsOnly+whereName, string(v), string(k), vault.NameKey(name))
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, notFound(string(k), name)
+	}
+	return list[0], nil
+}
+
+// Objects implements store.Objects.
+func (t *tx) Objects(ctx context.Context, q store.ObjectQuery) ([]*vault.Object, error) {
+	where, args := selection(q)
+	return t.objects(ctx, objectsOnly+where, args...)
+}
+
+func (t *tx) objects(ctx context.Context, query string, args ...any) ([]*vault.Object, error) {
+	var list []*vault.Object
+	err := t.query(ctx, query, args, func(scan scanner) error {
+		var r objectRow
+		if err := scan(r.columns()...); err != nil {
+			return err
+		}
+		o, err := r.object()
+		list = append(list, o)
+		return err
+	})
+	return list, err
+}
+
+// selection returns the condition and the order of a query.
+func selection(q store.ObjectQuery) (where string, args []any) {
+	if !q.PurgeBefore.IsZero() {
+		if q.Vault == "" {
+			return whereOver, []any{q.PurgeBefore.UnixMicro(), limit(q.Limit)}
+		}
+		return whereOverIn, []any{q.PurgeBefore.UnixMicro(), string(q.Vault), limit(q.Limit)}
+	}
+	where = whereLive
+	if q.Deleted {
+		where = whereDeleted
+	}
+	return where, []any{string(q.Vault), string(q.Kind), vault.NameKey(q.After), limit(q.Limit)}
+}
+
+// CurrentVersions implements store.Objects.
+func (t *tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.ObjectVersion, error) {
+	where, args := selection(q)
+	var list []store.ObjectVersion
+	err := t.query(ctx, withVersions+where, args, func(scan scanner) error {
+		var o objectRow
+		var v versionRow
+		if err := scan(slices.Concat(o.columns(), v.columns())...); err != nil {
+			return err
+		}
+		object, err := o.object()
+		if err != nil {
+			return err
+		}
+		version, err := v.version()
+		list = append(list, store.ObjectVersion{Object: object, Version: version})
+		return err
+	})
+	return list, err
+}
+
+// PutObject implements store.Objects.
+func (t *tx) PutObject(ctx context.Context, o *vault.Object) error {
+	labels, err := mapColumn(o.Labels)
+	if err != nil {
+		return err
+	}
+	var deletedAt, purgeAt any
+	if o.Deleted != nil {
+		deletedAt, purgeAt = o.Deleted.At.UnixMicro(), o.Deleted.PurgeAt.UnixMicro()
+	}
+	if o.Revision > 0 {
+		return t.swap(ctx, notingObject(o), string(o.Kind), o.Name, `UPDATE objects SET name = ?, created = ?, current = ?, labels = ?,
+			managed = ?, deleted_at = ?, purge_at = ?, revision = revision + 1 WHERE id = ? AND revision = ?`,
+			o.Name, micros(o.Created), string(o.Current), labels, o.Managed, deletedAt, purgeAt, string(o.ID), o.Revision)
+	}
+	n, err := t.write(ctx, notingObject(o), `INSERT INTO objects
+		(id, vault, kind, name_key, name, created, current, labels, managed, deleted_at, purge_at, revision)
+		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE object = ?1)
+		ON CONFLICT DO NOTHING`,
+		string(o.ID), string(o.Vault), string(o.Kind), vault.NameKey(o.Name), o.Name, micros(o.Created), string(o.Current), labels,
+		o.Managed, deletedAt, purgeAt)
+	if err != nil || n == 1 {
+		return err
+	}
+	return t.refusedObject(ctx, o)
+}
+
+// refusedObject says why an object could not be inserted.
+func (t *tx) refusedObject(ctx context.Context, o *vault.Object) error {
+	var one int
+	purged, err := t.one(ctx, "SELECT 1 FROM tombstones WHERE object = ?", []any{string(o.ID)}, &one)
+	if err != nil {
+		return err
+	}
+	if purged {
+		return fault.New(fault.Gone, "the %s %q was purged and cannot be brought back: make a new one", o.Kind, o.Name)
+	}
+	return stale(string(o.Kind), o.Name)
+}
+
+// DeleteObject implements store.Objects.
+func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) error {
+	err := t.mustChange(ctx, notingObject(o), string(o.Kind), o.Name, "DELETE FROM objects WHERE id = ?", string(o.ID))
+	if err != nil {
+		return err
+	}
+	if _, err := t.write(ctx, unseen, "DELETE FROM versions WHERE object = ?", string(o.ID)); err != nil {
+		return err
+	}
+	_, err = t.write(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?)", string(o.ID), string(o.Vault), micros(at))
+	return err
+}
+
+// Tombstones implements store.Objects.
+func (t *tx) Tombstones(ctx context.Context, after vault.ObjectID, n int) ([]store.Tombstone, error) {
+	var list []store.Tombstone
+	err := t.query(ctx, "SELECT object, vault, at FROM tombstones WHERE object > ? ORDER BY object LIMIT ?",
+		[]any{string(after), limit(n)}, func(scan scanner) error {
+			var s store.Tombstone
+			var at sql.NullInt64
+			err := scan(&s.Object, &s.Vault, &at)
+			s.At = instant(at)
+			list = append(list, s)
+			return err
+		})
+	return list, err
+}
+
+// notingObject notes a change of an object, by its name.
+func notingObject(o *vault.Object) change {
+	return func(t *tx) {
+		t.noted = append(t.noted, o.ID)
+		t.note(store.Change{Kind: store.ObjectChanged, Vault: o.Vault, Object: o.Kind, NameKey: vault.NameKey(o.Name)})
+	}
+}
+
+// notingVersion notes a change of an object of which only the id is known yet.
+func notingVersion(o vault.ObjectID) change {
+	return func(t *tx) {
+		t.journaled = true
+		if !slices.Contains(t.touched[max(0, len(t.touched)-nearby):], o) {
+			t.touched = append(t.touched, o)
+		}
+	}
+}
+
+// noteTouched looks up the names of the objects that are known by their ids only. One that does not exist makes the update fail:
+// its versions could never be found.
+func (t *tx) noteTouched(ctx context.Context) error {
+	for _, id := range t.touched {
+		if slices.Contains(t.noted, id) {
+			continue
+		}
+		c := store.Change{Kind: store.ObjectChanged}
+		found, err := t.one(ctx, "SELECT vault, kind, name_key FROM objects WHERE id = ?", []any{string(id)}, &c.Vault, &c.Object, &c.NameKey)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fault.New(fault.NotFound, "a version was written to the object %q, which does not exist", id)
+		}
+		t.note(c)
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/keywright/keywright/internal/store"
+)
+
+// SignIn implements store.SignIns.
+func (t *tx) SignIn(ctx context.Context, kind, id string, now time.Time) (*store.SignIn, error) {
+	s := store.SignIn{Kind: kind, ID: id}
+	var expires int64
+	found, err := t.one(ctx, "SELECT tenant, expires, data FROM sign_ins WHERE kind = ? AND id = ? AND expires > ?",
+		[]any{kind, id, now.UnixMicro()}, &s.Tenant, &expires, &s.Data)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, notFound("sign-in state", kind)
+	}
+	s.Expires = time.UnixMicro(expires).UTC()
+	return &s, nil
+}
+
+// PutSignIn implements store.SignIns.
+func (t *tx) PutSignIn(ctx context.Context, s *store.SignIn) error {
+	_, err := t.write(ctx, unseen, `INSERT INTO sign_ins (kind, id, tenant, expires, data) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (kind, id) DO UPDATE SET tenant = excluded.tenant, expires = excluded.expires, data = excluded.data`,
+		s.Kind, s.ID, string(s.Tenant), s.Expires.UnixMicro(), s.Data)
+	return err
+}
+
+// DeleteSignIn implements store.SignIns.
+func (t *tx) DeleteSignIn(ctx context.Context, kind, id string) error {
+	return t.mustChange(ctx, unseen, "sign-in state", kind, "DELETE FROM sign_ins WHERE kind = ? AND id = ?", kind, id)
+}
+
+// ExpireSignIns implements store.SignIns.
+func (t *tx) ExpireSignIns(ctx context.Context, now time.Time, n int) (int, error) {
+	removed, err := t.write(ctx, unseen, `DELETE FROM sign_ins WHERE (kind, id) IN
+		(SELECT kind, id FROM sign_ins WHERE expires <= ? ORDER BY expires LIMIT ?)`, now.UnixMicro(), limit(n))
+	return int(removed), err
+}
