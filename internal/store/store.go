@@ -263,6 +263,8 @@ const (
 	BackupKey KeyPurpose = "backup"
 	// DigestKey keys the digests of client secrets and other credentials that are only compared.
 	DigestKey KeyPurpose = "digest"
+	// ServiceKey wraps the data keys of what is the tenant's and in no vault: signing keys, seeds, state of sign-ins.
+	ServiceKey KeyPurpose = "service"
 )
 
 // WrappedKey is a key of the hierarchy, encrypted by the key above it.

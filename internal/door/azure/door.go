@@ -1,0 +1,150 @@
+package azure
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Authenticator turns a bearer token into a caller. accept reports whether a token's audience is meant for this door.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string, audiences identity.Audiences) (*guard.Caller, error)
+}
+
+// Config makes the door.
+type Config struct {
+	Hosts   Hosts
+	Guard   *guard.Guard
+	Callers Authenticator
+	Secrets *secret.Service
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	Observe func(door string, r *door.Request, status int, took time.Duration)
+	// DefaultTenant is named by challenges of hosts that are no vault's.
+	DefaultTenant vault.TenantID
+	// Region is what x-ms-keyvault-region says.
+	Region string
+	// ClientAddress finds the address of the client; nil takes the connection's.
+	ClientAddress func(*http.Request) netip.Addr
+}
+
+// New returns the handler.
+func New(c Config) (*door.Door, error) {
+	if c.Guard == nil || c.Callers == nil || c.Secrets == nil {
+		return nil, errors.New("the azure door needs a guard, an authenticator and the secret service")
+	}
+	if c.ClientAddress == nil {
+		c.ClientAddress = door.ConnectionAddress
+	}
+	h := &handler{Config: c, headers: standardHeaders(c.Region)}
+	return door.New(door.Config{Name: "azure", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: fail, Observe: c.Observe,
+		Logger: c.Logger})
+}
+
+type handler struct {
+	Config
+	headers []header
+}
+
+type header struct {
+	name  string
+	value []string
+}
+
+// standardHeaders are on every answer. Their values are shared: assigning them costs no allocation.
+func standardHeaders(region string) []header {
+	return []header{
+		{"Cache-Control", []string{"no-cache"}},
+		{"Pragma", []string{"no-cache"}},
+		{"Expires", []string{"-1"}},
+		{"X-Content-Type-Options", []string{"nosniff"}},
+		{"Strict-Transport-Security", []string{"max-age=31536000;includeSubDomains"}},
+		{"X-Ms-Keyvault-Region", []string{region}},
+		{"X-Ms-Keyvault-Service-Version", []string{serviceVersion}},
+	}
+}
+
+// prepare finds the vault, authenticates and applies network rules, in this order, before anything of the request is
+// judged.
+func (h *handler) prepare(r *door.Request) error {
+	r.Call.Address = h.ClientAddress(r.HTTP)
+	h.setHeaders(r)
+	where, known := h.Hosts.find(r.HTTP.Host)
+	if !known {
+		where = place{login: r.HTTP.Host, resource: "https://" + afterFirstLabel(r.HTTP.Host)}
+	}
+	view, err := h.view(r.HTTP.Context(), where.vault)
+	if err != nil {
+		return err
+	}
+	if err := h.authenticate(r, &where, view); err != nil {
+		h.challenge(r, &where, view)
+		return h.Guard.Unauthenticated(&r.Call, where.vault, err)
+	}
+	r.Call.Vault = view
+	if err := h.Guard.Admit(r.HTTP.Context(), &r.Call); err != nil {
+		return err
+	}
+	r.Call.APIVersion = r.Query("api-version")
+	_, err = parseVersion(r.Call.APIVersion)
+	return err
+}
+
+func afterFirstLabel(host string) string {
+	_, rest, _ := strings.Cut(host, ".")
+	return rest
+}
+
+// view finds the vault's view; a vault that does not exist, or is deleted, has none.
+func (h *handler) view(ctx context.Context, name string) (*guard.View, error) {
+	if name == "" {
+		return nil, nil
+	}
+	view, err := h.Guard.View(ctx, name)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return view, err
+}
+
+func (h *handler) setHeaders(r *door.Request) {
+	head := r.Header()
+	for i := range h.headers {
+		head[h.headers[i].name] = h.headers[i].value
+	}
+	r.Call.Correlation = vault.NewGUID()
+	r.Call.UserAgent = r.HTTP.UserAgent()
+	r.Call.Path = r.HTTP.URL.Path
+	values := make([]string, 2)
+	values[0] = r.Call.Correlation
+	head["X-Ms-Request-Id"] = values[:1:1]
+	if id := r.HTTP.Header["X-Ms-Client-Request-Id"]; len(id) == 1 && len(id[0]) <= maxClientRequestID {
+		r.Call.ClientRequest = id[0]
+		head["X-Ms-Client-Request-Id"] = id
+	}
+	values[1] = networkInfo(r.Call.Address)
+	head["X-Ms-Keyvault-Network-Info"] = values[1:]
+}
+
+// maxClientRequestID bounds the client's own id that is echoed and audited, in bytes.
+const maxClientRequestID = 128
+
+func networkInfo(a netip.Addr) string {
+	family, kind := "InterNetwork", "Ipv4"
+	if a.Is6() {
+		family, kind = "InterNetworkV6", "Ipv6"
+	}
+	return "conn_type=" + kind + ";addr=" + a.String() + ";act_addr_fam=" + family + ";"
+}

@@ -1,0 +1,71 @@
+package azure
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+)
+
+type wireError struct {
+	status int
+	code   string
+}
+
+// wireErrors maps every kind of error to what Key Vault answers. A test proves that every kind is here.
+var wireErrors = map[fault.Kind]wireError{
+	fault.Internal:        {http.StatusInternalServerError, "InternalServerError"},
+	fault.Invalid:         {http.StatusBadRequest, "BadParameter"},
+	fault.Unauthenticated: {http.StatusUnauthorized, "Unauthorized"},
+	fault.Forbidden:       {http.StatusForbidden, "Forbidden"},
+	fault.NotFound:        {http.StatusNotFound, "NotFound"},
+	fault.Conflict:        {http.StatusConflict, "Conflict"},
+	fault.Gone:            {http.StatusGone, "Gone"},
+	fault.TooLarge:        {http.StatusRequestEntityTooLarge, "RequestEntityTooLarge"},
+	fault.Throttled:       {http.StatusTooManyRequests, "Throttled"},
+	fault.Unavailable:     {http.StatusServiceUnavailable, "ServiceUnavailable"},
+	fault.Unsupported:     {http.StatusNotImplemented, "NotImplemented"},
+}
+
+// outerReasons are the reasons that Key Vault shows as the error's own code instead of as an inner one.
+var outerReasons = map[fault.Reason]bool{
+	"SecretNotFound": true, "KeyNotFound": true, "CertificateNotFound": true, "PendingCertificateNotFound": true,
+}
+
+// innerReasons are the reasons that Key Vault shows as innererror.code. Any other reason stays inside.
+var innerReasons = map[fault.Reason]bool{
+	"ForbiddenByRbac": true, "ForbiddenByPolicy": true, "AccessDenied": true, "ForbiddenByFirewall": true, "ForbiddenByConnection": true,
+	"SecretDisabled": true, "KeyDisabled": true, "CertificateDisabled": true,
+	"ObjectIsDeletedButRecoverable": true, "ObjectIsBeingDeleted": true, "ObjectIsBeingRecovered": true, "ObjectAlreadyExists": true,
+}
+
+type errorBody struct {
+	Error struct {
+		Code    string      `json:"code"`
+		Message string      `json:"message"`
+		Inner   *innerError `json:"innererror,omitempty"`
+	} `json:"error"`
+}
+
+type innerError struct {
+	Code string `json:"code"`
+}
+
+func fail(r *door.Request, e *fault.Error) {
+	wire := wireErrors[e.Kind]
+	var body errorBody
+	body.Error.Code, body.Error.Message = wire.code, e.Message
+	switch {
+	case outerReasons[e.Reason]:
+		body.Error.Code = string(e.Reason)
+	case innerReasons[e.Reason]:
+		body.Error.Inner = &innerError{string(e.Reason)}
+	case e.Reason == door.UnknownMethod:
+		wire.status, body.Error.Code = http.StatusMethodNotAllowed, "MethodNotAllowed"
+	}
+	if e.RetryAfter > 0 {
+		r.Header()["Retry-After"] = []string{strconv.Itoa(int(e.RetryAfter.Seconds() + 0.999))}
+	}
+	r.JSON(wire.status, &body)
+}

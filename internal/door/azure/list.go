@@ -1,0 +1,124 @@
+package azure
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strconv"
+
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// maxResults is the largest page, and the default (Key Vault REST API, maxresults).
+const maxResults = 25
+
+// page reads where a listing goes on and how much is wanted.
+func page(r *door.Request) (secret.Page, error) {
+	p := secret.Page{Limit: maxResults}
+	if s := r.Query("maxresults"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > maxResults {
+			return p, fault.New(fault.Invalid, "maxresults is not valid: give a number from 1 to %d", maxResults)
+		}
+		p.Limit = n
+	}
+	if s := r.Query("$skiptoken"); s != "" {
+		after, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil || vault.CheckObjectName(string(after)) != nil {
+			return p, fault.New(fault.Invalid, "the $skiptoken is not one that this server gave: follow nextLink as it is, or list from the start")
+		}
+		p.After = string(after)
+	}
+	return p, nil
+}
+
+func (h *handler) listSecrets(r *door.Request) error {
+	p, err := page(r)
+	if err != nil {
+		return err
+	}
+	found, err := h.Secrets.List(r.HTTP.Context(), &r.Call, p)
+	if err != nil {
+		return err
+	}
+	h.list(r, "/secrets", p, found, (*encoder).item)
+	return nil
+}
+
+func (h *handler) listDeleted(r *door.Request) error {
+	p, err := page(r)
+	if err != nil {
+		return err
+	}
+	found, err := h.Secrets.ListDeleted(r.HTTP.Context(), &r.Call, p)
+	if err != nil {
+		return err
+	}
+	h.list(r, "/deletedsecrets", p, found, (*encoder).deletedItem)
+	return nil
+}
+
+func (h *handler) listVersions(r *door.Request) error {
+	p, err := page(r)
+	if err != nil {
+		return err
+	}
+	name := r.Params.Get("name")
+	found, err := h.Secrets.Versions(r.HTTP.Context(), &r.Call, name, p)
+	if err != nil {
+		return err
+	}
+	h.list(r, "/secrets/"+name+"/versions", p, found, (*encoder).versionItem)
+	return nil
+}
+
+// list answers with a page. A full page has a nextLink, which may lead to an empty one.
+func (h *handler) list(r *door.Request, path string, p secret.Page, found secret.Listing, add func(*encoder, *secret.Item)) {
+	e := h.encoder(r)
+	e.raw(`{"value":[`)
+	for i := range found.Items {
+		if i > 0 {
+			e.byte(',')
+		}
+		add(&e, &found.Items[i])
+	}
+	e.raw(`],"nextLink":`)
+	if found.Next == "" {
+		e.raw("null}")
+	} else {
+		e.buf = appendString(e.buf, e.base+path+"?api-version="+r.Call.APIVersion+"&$skiptoken="+
+			base64.RawURLEncoding.EncodeToString([]byte(found.Next))+"&maxresults="+strconv.Itoa(p.Limit))
+		e.byte('}')
+	}
+	r.Scratch = e.buf
+	r.Reply(http.StatusOK, e.buf)
+}
+
+// item appends a live secret of a listing: its id has no version.
+func (e *encoder) item(it *secret.Item) {
+	e.byte('{')
+	e.id("secrets", &secret.Item{Object: it.Object})
+	if it.Version != nil {
+		e.properties(it)
+	}
+	e.byte('}')
+}
+
+func (e *encoder) deletedItem(it *secret.Item) {
+	e.byte('{')
+	e.deletion(it)
+	e.id("secrets", &secret.Item{Object: it.Object})
+	if it.Version != nil {
+		e.properties(it)
+	}
+	e.byte('}')
+}
+
+func (e *encoder) versionItem(it *secret.Item) {
+	e.byte('{')
+	e.id("secrets", it)
+	e.properties(it)
+	e.byte('}')
+}

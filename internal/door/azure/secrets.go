@@ -1,0 +1,217 @@
+package azure
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Largest bodies, in bytes. A value of 25 KB can take six times as much as JSON; a backup holds 500 versions.
+const (
+	maxSecretBody  = 256 << 10
+	maxUpdateBody  = 128 << 10
+	maxRestoreBody = 64 << 20
+)
+
+var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
+
+// routes is the door's table. Every secret operation of the Key Vault REST API stands here.
+func (h *handler) routes() []door.Route {
+	page := []door.Param{apiVersionParam, {Name: "maxresults", Summary: "The most entries of one page, 1 to 25."}}
+	routes := []door.Route{
+		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: maxSecretBody, Serve: h.setSecret},
+		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(), Serve: h.getSecret},
+		{Method: "PATCH", Pattern: "/secrets/{name}/{version?}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxUpdateBody, Serve: h.updateSecret},
+		{Method: "DELETE", Pattern: "/secrets/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(), Serve: h.deleteSecret},
+		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: page, Serve: h.listSecrets},
+		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: page, Serve: h.listVersions},
+		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Serve: h.backupSecret},
+		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: maxRestoreBody, Serve: h.restoreSecret},
+		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page, Serve: h.listDeleted},
+		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Serve: h.getDeleted},
+		{Method: "POST", Pattern: "/deletedsecrets/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Serve: h.recoverSecret},
+		{Method: "DELETE", Pattern: "/deletedsecrets/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Serve: h.purgeSecret},
+	}
+	for i := range routes {
+		if routes[i].Query == nil {
+			routes[i].Query = page[:1]
+		}
+	}
+	return routes
+}
+
+// attributesInput are the attributes that a caller may set. Instants are Unix seconds.
+type attributesInput struct {
+	Enabled *bool  `json:"enabled"`
+	NBF     *int64 `json:"nbf"`
+	EXP     *int64 `json:"exp"`
+}
+
+type setInput struct {
+	Value       *string           `json:"value"`
+	ContentType string            `json:"contentType"`
+	Tags        map[string]string `json:"tags"`
+	Attributes  attributesInput   `json:"attributes"`
+}
+
+type updateInput struct {
+	ContentType *string           `json:"contentType"`
+	Tags        map[string]string `json:"tags"`
+	Attributes  attributesInput   `json:"attributes"`
+}
+
+// instant reads Unix seconds. The bound is the year 9999, the last that RFC 3339 can write.
+func instant(name string, seconds *int64) (time.Time, error) {
+	const last = 253402300799
+	if seconds == nil {
+		return time.Time{}, nil
+	}
+	if *seconds < 0 || *seconds > last {
+		return time.Time{}, fault.New(fault.Invalid, "the attribute %q is not an instant: give seconds since 1970, at most %d", name, last)
+	}
+	return time.Unix(*seconds, 0).UTC(), nil
+}
+
+func (h *handler) setSecret(r *door.Request) error {
+	var in setInput
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	if in.Value == nil {
+		return fault.New(fault.Invalid, "the request body has no member \"value\": give the secret's value, which may be empty")
+	}
+	nbf, err := instant("nbf", in.Attributes.NBF)
+	if err != nil {
+		return err
+	}
+	exp, err := instant("exp", in.Attributes.EXP)
+	if err != nil {
+		return err
+	}
+	value := []byte(*in.Value)
+	defer clear(value)
+	item, err := h.Secrets.Set(r.HTTP.Context(), &r.Call, r.Params.Get("name"), secret.Input{Value: value, ContentType: in.ContentType,
+		Tags: in.Tags, Enabled: in.Attributes.Enabled == nil || *in.Attributes.Enabled, NotBefore: nbf, Expires: exp})
+	if err != nil {
+		return err
+	}
+	h.bundle(r, &item, value)
+	return nil
+}
+
+func (h *handler) getSecret(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	item, value, err := h.Secrets.Get(r.HTTP.Context(), &r.Call, sel, nil)
+	if err != nil {
+		return err
+	}
+	h.bundle(r, &item, value)
+	clear(value)
+	return nil
+}
+
+func selector(r *door.Request) (secret.Selector, error) {
+	sel := secret.Selector{Name: r.Params.Get("name")}
+	if v := r.Params.Get("version"); v != "" {
+		id, err := vault.ParseVersionID(v)
+		if err != nil {
+			return sel, err
+		}
+		sel.Version = id
+	}
+	return sel, nil
+}
+
+func (h *handler) updateSecret(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	var in updateInput
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	ch := secret.Change{ContentType: in.ContentType, Tags: in.Tags, Enabled: in.Attributes.Enabled}
+	if ch.NotBefore, err = optionalInstant("nbf", in.Attributes.NBF); err != nil {
+		return err
+	}
+	if ch.Expires, err = optionalInstant("exp", in.Attributes.EXP); err != nil {
+		return err
+	}
+	item, err := h.Secrets.Update(r.HTTP.Context(), &r.Call, sel, ch)
+	if err != nil {
+		return err
+	}
+	h.bundle(r, &item, nil)
+	return nil
+}
+
+func optionalInstant(name string, seconds *int64) (*time.Time, error) {
+	if seconds == nil {
+		return nil, nil
+	}
+	t, err := instant(name, seconds)
+	return &t, err
+}
+
+func (h *handler) deleteSecret(r *door.Request) error {
+	item, err := h.Secrets.Delete(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	if err != nil {
+		return err
+	}
+	h.deletedBundle(r, &item)
+	return nil
+}
+
+func (h *handler) getDeleted(r *door.Request) error {
+	item, err := h.Secrets.GetDeleted(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	if err != nil {
+		return err
+	}
+	h.deletedBundle(r, &item)
+	return nil
+}
+
+func (h *handler) recoverSecret(r *door.Request) error {
+	item, err := h.Secrets.Recover(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	if err != nil {
+		return err
+	}
+	h.bundle(r, &item, nil)
+	return nil
+}
+
+func (h *handler) purgeSecret(r *door.Request) error {
+	if err := h.Secrets.Purge(r.HTTP.Context(), &r.Call, r.Params.Get("name")); err != nil {
+		return err
+	}
+	r.Raw(http.StatusNoContent, nil)
+	return nil
+}
+
+func (h *handler) encoder(r *door.Request) encoder {
+	version, _ := parseVersion(r.Call.APIVersion) // prepare refused an unknown one
+	return encoder{buf: r.Scratch[:0], version: version, base: "https://" + r.HTTP.Host, vault: r.Call.Vault.Vault}
+}
+
+func (h *handler) bundle(r *door.Request, item *secret.Item, value []byte) {
+	e := h.encoder(r)
+	e.bundle(item, value)
+	r.Scratch = e.buf
+	r.Reply(http.StatusOK, e.buf)
+}
+
+func (h *handler) deletedBundle(r *door.Request, item *secret.Item) {
+	e := h.encoder(r)
+	e.deletedBundle(item)
+	r.Scratch = e.buf
+	r.Reply(http.StatusOK, e.buf)
+}

@@ -1,0 +1,232 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	jose "github.com/go-jose/go-jose/v4"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// DefaultFederationAudience is the audience that Azure's workload identity federation asks for.
+const DefaultFederationAudience = "api://AzureADTokenExchange"
+
+const (
+	// issuerLife is how long an issuer's discovery document is believed. Its keys are fetched again whenever one is unknown.
+	issuerLife = time.Hour
+	// issuerTimeout bounds one fetch from an issuer: a dead one must not hold sign-ins.
+	issuerTimeout = 10 * time.Second
+)
+
+// issuers remembers the key sets of outside issuers.
+type issuers struct {
+	mu sync.Mutex
+	m  map[issuerKey]*outside
+}
+
+type issuerKey struct {
+	tenant vault.TenantID
+	issuer string
+}
+
+// outside is one outside issuer, as the record says.
+type outside struct {
+	record *store.TrustedIssuer
+	keys   oidc.KeySet
+	until  time.Time
+}
+
+func (i *issuers) forget(t vault.TenantID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for k := range i.m {
+		if k.tenant == t {
+			delete(i.m, k)
+		}
+	}
+}
+
+// get returns what is remembered of an issuer if it was made from the same record.
+func (i *issuers) get(r *store.TrustedIssuer, now time.Time) *outside {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	o := i.m[issuerKey{r.Tenant, r.Issuer}]
+	if o == nil || !now.Before(o.until) || !bytes.Equal(o.record.JWKS, r.JWKS) || !bytes.Equal(o.record.CA, r.CA) {
+		return nil
+	}
+	return o
+}
+
+func (i *issuers) put(o *outside) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.m == nil {
+		i.m = map[issuerKey]*outside{}
+	}
+	i.m[issuerKey{o.record.Tenant, o.record.Issuer}] = o
+}
+
+// proveFederation believes an outside issuer about a subject that the principal is federated with.
+func (s *Service) proveFederation(ctx context.Context, p *proof, a *assertion) error {
+	i := slices.IndexFunc(p.principal.Federations, func(f principal.Federation) bool {
+		return f.Issuer == a.claims.Issuer && f.Subject == a.claims.Subject && slices.Contains(a.claims.Audience, audienceOf(f))
+	})
+	if i < 0 {
+		return wrongAssertion("no federated identity record of application %s matches its issuer '%s', subject '%s' and audience",
+			p.principal.AppID, clip(a.claims.Issuer), clip(a.claims.Subject))
+	}
+	f := p.principal.Federations[i]
+	var record *store.TrustedIssuer
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		record, err = tx.TrustedIssuer(ctx, p.principal.Tenant, f.Issuer)
+		return err
+	})
+	if fault.Is(err, fault.NotFound) {
+		return unauthenticated(UntrustedIssuer, "The issuer '%s' is not trusted in this tenant; an administrator can add it.", clip(f.Issuer))
+	}
+	if err != nil {
+		return err
+	}
+	keys, err := s.keySet(ctx, record)
+	if err != nil {
+		return err
+	}
+	verifier := oidc.NewVerifier(f.Issuer, keys, &oidc.Config{ClientID: audienceOf(f), Now: s.Clock.Now,
+		SupportedSigningAlgs: algorithmNames(federatedAlgorithms)})
+	if _, err := verifier.Verify(ctx, a.text); err != nil {
+		var expired *oidc.TokenExpiredError
+		if errors.As(err, &expired) {
+			return unauthenticated(ExpiredAssertion, "The assertion of '%s' expired at %s; read the token file again.", clip(f.Issuer),
+				expired.Expiry.UTC().Format(time.RFC3339))
+		}
+		e := wrongAssertion("it cannot be verified with the keys of '%s'", clip(f.Issuer))
+		e.Err = err
+		return e
+	}
+	p.credential = credentialName(credFederation, f.ID)
+	return nil
+}
+
+func audienceOf(f principal.Federation) string {
+	if f.Audience == "" {
+		return DefaultFederationAudience
+	}
+	return f.Audience
+}
+
+func algorithmNames(algs []jose.SignatureAlgorithm) []string {
+	names := make([]string, len(algs))
+	for i, a := range algs {
+		names[i] = string(a)
+	}
+	return names
+}
+
+// keySet returns the issuer's keys: those given by hand, else those that its discovery document points to.
+func (s *Service) keySet(ctx context.Context, r *store.TrustedIssuer) (oidc.KeySet, error) {
+	if o := s.issuers.get(r, s.Clock.Now()); o != nil {
+		return o.keys, nil
+	}
+	v, err, _ := s.flights.Do("issuer "+string(r.Tenant)+" "+r.Issuer, func() (any, error) {
+		// The key set outlives this request and fetches with the context that it is made with.
+		o, err := s.discover(context.WithoutCancel(ctx), r)
+		if err != nil {
+			return nil, err
+		}
+		s.issuers.put(o)
+		return o.keys, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(oidc.KeySet), nil
+}
+
+func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outside, error) {
+	o := &outside{record: r, until: s.Clock.Now().Add(issuerLife)}
+	if len(r.JWKS) > 0 {
+		keys, err := parseKeySet(r.JWKS)
+		o.keys = keys
+		return o, err
+	}
+	client, err := s.issuerClient(r)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), r.Issuer)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "The issuer '%s' cannot be reached for its keys; try again, or give its key "+
+			"set by hand.", clip(r.Issuer)).(*fault.Error).Because(UnreachableIssuer)
+	}
+	var doc struct {
+		JWKS string `json:"jwks_uri"`
+	}
+	if err := provider.Claims(&doc); err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "The discovery document of '%s' cannot be read.", clip(r.Issuer))
+	}
+	o.keys = oidc.NewRemoteKeySet(oidc.ClientContext(ctx, client), doc.JWKS)
+	return o, nil
+}
+
+// issuerClient returns a client that trusts the issuer's own authority, if it has one, and no other then.
+func (s *Service) issuerClient(r *store.TrustedIssuer) (*http.Client, error) {
+	client := *s.HTTP
+	client.Timeout = issuerTimeout
+	if len(r.CA) == 0 {
+		return &client, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(r.CA) {
+		return nil, fault.New(fault.Unavailable, "The certificate authority of the issuer '%s' holds no certificate; register it again.", clip(r.Issuer))
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	transport.MaxIdleConns, transport.IdleConnTimeout = 2, time.Minute
+	client.Transport = transport
+	return &client, nil
+}
+
+// fixedKeys is a key set that was given by hand.
+type fixedKeys jose.JSONWebKeySet
+
+func parseKeySet(text []byte) (fixedKeys, error) {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(text, &set); err != nil || len(set.Keys) == 0 {
+		return fixedKeys{}, invalid(WrongRequest, "The key set is not a JWK set (RFC 7517) with at least one key.")
+	}
+	for _, k := range set.Keys {
+		if !k.Valid() || !k.IsPublic() {
+			return fixedKeys{}, invalid(WrongRequest, "The key set must hold valid public keys only.")
+		}
+	}
+	return fixedKeys(set), nil
+}
+
+// VerifySignature returns the payload of a JWT that one of the keys signed.
+func (f fixedKeys) VerifySignature(_ context.Context, text string) ([]byte, error) {
+	signed, err := jose.ParseSigned(text, federatedAlgorithms)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range f.Keys {
+		if len(signed.Signatures) == 1 && (k.KeyID == "" || signed.Signatures[0].Header.KeyID == "" || k.KeyID == signed.Signatures[0].Header.KeyID) {
+			if payload, err := signed.Verify(k.Public()); err == nil {
+				return payload, nil
+			}
+		}
+	}
+	return nil, errors.New("no key of the set verifies the signature")
+}

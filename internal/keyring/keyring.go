@@ -1,0 +1,233 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/seal"
+	"github.com/keywright/keywright/internal/store"
+)
+
+// installation is the owner of root keys.
+const installation = "installation"
+
+// The defaults of a Config.
+const (
+	DefaultCachedKeys = 16384
+	DefaultGrace      = 24 * time.Hour
+)
+
+// Config says where keys are kept and what protects them.
+type Config struct {
+	Store store.Store
+	Seal  seal.Seal
+	// Clock is the machine's when nil.
+	Clock clock.Clock
+	// CachedKeys bounds how many unwrapped keys stay in memory, at about 1 KiB each; 0 means DefaultCachedKeys.
+	CachedKeys int
+	// Grace is how long a key stays after it became decrypt-only, even if nothing seems to need it: longer than any write
+	// that began under it can take. 0 means DefaultGrace.
+	Grace time.Duration
+}
+
+// Keyring seals and opens. The caller hooks Changed to the store's Watch.
+type Keyring struct {
+	store store.Store
+	clock clock.Clock
+	grace time.Duration
+
+	// changes counts commits that touched a key. What was read from the store before a change is not kept after it.
+	changes atomic.Uint64
+	locked  atomic.Bool
+	flight  singleflight.Group
+	keys    *cache[string, *key]
+	current *cache[ownerOf, *currentKey]
+	audit   *auditor
+
+	// mu guards what follows and is never held while the store or the seal is called.
+	mu    sync.RWMutex
+	seal  seal.Seal
+	roots map[string]*key
+	// locks counts calls of Lock, so that an Unlock which began before one does not undo it.
+	locks uint64
+}
+
+// Open loads the root keys, or makes the first one in an empty store. A store whose root key is lost, or whose root key
+// another seal wrapped, is refused: with a new root nothing in it would ever open again.
+func Open(ctx context.Context, c Config) (*Keyring, error) {
+	if c.Store == nil || c.Seal == nil {
+		return nil, fault.New(fault.Invalid, "a keyring needs a store and a seal: configure both")
+	}
+	if c.Clock == nil {
+		c.Clock = clock.System{}
+	}
+	if c.CachedKeys == 0 {
+		c.CachedKeys = DefaultCachedKeys
+	}
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	if c.CachedKeys < 0 || c.Grace < 0 {
+		return nil, fault.New(fault.Invalid, "the keyring's cache size and grace cannot be negative: correct the configuration")
+	}
+	k := &Keyring{store: c.Store, seal: c.Seal, clock: c.Clock, grace: c.Grace}
+	k.keys = newCache[string](c.CachedKeys, func(n *key) { n.gone.Store(true) })
+	k.current = newCache[ownerOf](c.CachedKeys, func(*currentKey) {})
+	k.audit = newAuditor(k)
+	k.locked.Store(true)
+	if err := k.Unlock(ctx); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Lock drops every unwrapped key. Until Unlock every operation, openers that were handed out included, answers
+// fault.Unavailable.
+func (k *Keyring) Lock() {
+	k.mu.Lock()
+	k.locks++
+	k.locked.Store(true)
+	for _, root := range k.roots {
+		root.gone.Store(true)
+	}
+	k.roots = nil
+	k.mu.Unlock()
+	k.keys.clear()
+	k.current.clear()
+	k.audit.clear()
+}
+
+// Locked reports whether Lock was called after the last Unlock.
+func (k *Keyring) Locked() bool { return k.locked.Load() }
+
+// Unlock asks the seal for the root keys. It does nothing on a keyring that is open.
+func (k *Keyring) Unlock(ctx context.Context) error {
+	k.mu.RLock()
+	locks := k.locks
+	k.mu.RUnlock()
+	if !k.locked.Load() {
+		return nil
+	}
+	rows, err := k.rootRows(ctx)
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		if rows, err = k.initialise(ctx); err != nil {
+			return err
+		}
+	}
+	s := k.sealer()
+	roots := make(map[string]*key, len(rows))
+	for _, row := range rows {
+		root, err := unsealRoot(ctx, s, row)
+		if err != nil {
+			return err
+		}
+		roots[row.ID] = root
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.locks != locks {
+		return errLocked
+	}
+	if k.locked.Load() {
+		k.roots = roots
+		k.locked.Store(false)
+	}
+	return nil
+}
+
+func (k *Keyring) sealer() seal.Seal {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.seal
+}
+
+func (k *Keyring) rootRows(ctx context.Context) (rows []*store.WrappedKey, err error) {
+	err = k.store.View(ctx, func(tx store.Tx) error {
+		rows, err = tx.WrappedKeys(ctx, store.RootKey, installation)
+		if err != nil || len(rows) > 0 {
+			return err
+		}
+		tenants, err := tx.Tenants(ctx)
+		if err == nil && len(tenants) > 0 {
+			return fault.New(fault.Internal, "the store has tenants but no root key, so nothing in it can be opened: restore the store from a whole backup")
+		}
+		return err
+	})
+	return rows, err
+}
+
+// initialise makes the first root key. When several nodes try at once, all go on with the one that was committed.
+func (k *Keyring) initialise(ctx context.Context) ([]*store.WrappedKey, error) {
+	row, err := k.newRoot(ctx, k.clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	_, err = k.update(ctx, func(tx store.Tx, _ store.Op) error {
+		there, err := tx.WrappedKeys(ctx, store.RootKey, installation)
+		if err != nil || len(there) > 0 {
+			return err
+		}
+		return tx.PutWrappedKey(ctx, row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return k.rootRows(ctx)
+}
+
+// update commits fn and resolves an ambiguous answer.
+func (k *Keyring) update(ctx context.Context, fn func(store.Tx, store.Op) error) (store.Op, error) {
+	op := store.NewOp(k.clock.Now())
+	err := k.store.Update(ctx, op, func(tx store.Tx) error { return fn(tx, op) })
+	if errors.Is(err, store.ErrCommitted) {
+		return op, nil
+	}
+	if fault.Is(err, fault.Unavailable) {
+		if done, asked := k.store.Committed(ctx, op.ID); asked == nil && done {
+			return op, nil
+		}
+	}
+	return op, err
+}
+
+// Changed tells the keyring what a commit changed. The server hooks it to the store's Watch, so that a key which was
+// deleted is forgotten before the deletion is acknowledged. It is quick and does not call the store.
+func (k *Keyring) Changed(c *store.Commit) {
+	for _, change := range c.Changes {
+		if change.Kind == store.KeyChanged {
+			k.Forget(change.Key)
+		}
+	}
+}
+
+// Forget drops a key, and with it every opener of what it wraps. The next use asks the store whether it still exists.
+func (k *Keyring) Forget(id string) {
+	k.changes.Add(1)
+	k.keys.remove(id)
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if root := k.roots[id]; root != nil {
+		root.unsure.Store(true)
+	}
+}
+
+// Flush drops every key but the roots: for a node that may have missed commits.
+func (k *Keyring) Flush() {
+	k.changes.Add(1)
+	k.keys.clear()
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for _, root := range k.roots {
+		root.unsure.Store(true)
+	}
+}

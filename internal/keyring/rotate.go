@@ -1,0 +1,216 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// With runs in the transaction that commits a change of keys, so that the caller's audit record and events are part of it.
+// It may be nil. Like every closure of a transaction it does no I/O.
+type With func(store.Tx) error
+
+// movedPerUpdate bounds how many rows one transaction rewraps, so that other writers never wait long.
+const movedPerUpdate = 64
+
+// RotateVaultKey makes a new key for the vault and returns its id. What older keys sealed still opens; ResealVault moves it.
+func (k *Keyring) RotateVaultKey(ctx context.Context, tenant vault.TenantID, id vault.ID, with With) (string, error) {
+	old, err := k.newest(ctx, store.VaultKey, string(id))
+	if err != nil {
+		return "", err
+	}
+	if err := checkOwner(old, tenant, string(id)); err != nil {
+		return "", err
+	}
+	fresh, err := k.NewVaultKey(ctx, tenant, id, k.clock.Now())
+	if err != nil {
+		return "", err
+	}
+	return fresh.ID, k.succeed(ctx, []*store.WrappedKey{fresh}, with)
+}
+
+// RotateTenantKeys makes new keys for the tenant, one of each purpose, moves what the old tenant key wraps under the new one,
+// and returns the new tenant key's id. When it returns an id and an error, the new keys are in use and Maintain does the rest.
+func (k *Keyring) RotateTenantKeys(ctx context.Context, tenant vault.TenantID, with With) (string, error) {
+	fresh, err := k.NewTenantKeys(ctx, tenant, k.clock.Now())
+	if err != nil {
+		return "", err
+	}
+	if err := k.succeed(ctx, fresh, with); err != nil {
+		return "", err
+	}
+	_, err = k.moveTenant(ctx, tenant)
+	return fresh[0].ID, err
+}
+
+// RotateRoot makes a new root key, moves every tenant key under it, and returns its id. When it returns an id and an
+// error, the new key is in use and Maintain does the rest.
+func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
+	if k.locked.Load() {
+		return "", errLocked
+	}
+	fresh, err := k.newRoot(ctx, k.clock.Now())
+	if err != nil {
+		return "", err
+	}
+	if err := k.succeed(ctx, []*store.WrappedKey{fresh}, with); err != nil {
+		return "", err
+	}
+	_, err = k.moveTenantKeys(ctx)
+	return fresh.ID, err
+}
+
+// succeed commits keys as the active ones of their purposes and owners; those before them become decrypt-only. It never
+// gives a key to an owner who has none: whoever destroyed them meant it.
+func (k *Keyring) succeed(ctx context.Context, fresh []*store.WrappedKey, with With) error {
+	var changed []string
+	_, err := k.update(ctx, func(tx store.Tx, op store.Op) error {
+		changed = changed[:0]
+		if err := checkParent(ctx, tx, fresh[0]); err != nil {
+			return err
+		}
+		for _, row := range fresh {
+			before, err := tx.WrappedKeys(ctx, row.Purpose, row.Owner)
+			if err != nil {
+				return err
+			}
+			if len(before) == 0 {
+				return fault.Wrap(errNoKey, fault.Gone, "there is no %s key of %s to rotate: it was destroyed, or never made", row.Purpose, row.Owner)
+			}
+			for _, b := range before {
+				if b.State == store.KeyDecryptOnly {
+					continue
+				}
+				old := *b
+				old.State, old.Updated = store.KeyDecryptOnly, op.At
+				if err := tx.PutWrappedKey(ctx, &old); err != nil {
+					return err
+				}
+				changed = append(changed, old.ID)
+			}
+			if err := tx.PutWrappedKey(ctx, row); err != nil {
+				return err
+			}
+			changed = append(changed, row.ID)
+		}
+		if with == nil {
+			return nil
+		}
+		return with(tx)
+	})
+	k.forget(changed)
+	return err
+}
+
+// checkParent refuses a row whose wrapping key was retired since the row was prepared: it would never open.
+func checkParent(ctx context.Context, tx store.Tx, row *store.WrappedKey) error {
+	if row.Purpose == store.RootKey {
+		return nil
+	}
+	_, err := tx.WrappedKey(ctx, row.Parent)
+	if fault.Is(err, fault.NotFound) {
+		return fault.Wrap(err, fault.Conflict, "the keys above the new %s key of %s changed meanwhile: try again", row.Purpose, row.Owner)
+	}
+	return err
+}
+
+// forget is for changes that this keyring made itself, so that it is right even before anything is hooked to the store.
+func (k *Keyring) forget(ids []string) {
+	for _, id := range ids {
+		k.Forget(id)
+	}
+}
+
+// moveTenantKeys wraps every tenant key under the newest root and returns how many it moved.
+func (k *Keyring) moveTenantKeys(ctx context.Context) (int, error) {
+	root, err := k.newest(ctx, store.RootKey, installation)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := k.snapshot(ctx, allTenantKeys)
+	if err != nil {
+		return 0, err
+	}
+	return k.move(ctx, root, rows)
+}
+
+// moveTenant wraps everything of the tenant under its newest key and returns how many keys it moved.
+func (k *Keyring) moveTenant(ctx context.Context, tenant vault.TenantID) (int, error) {
+	top, err := k.newest(ctx, store.TenantKey, string(tenant))
+	if err != nil {
+		return 0, err
+	}
+	rows, err := k.snapshot(ctx, keysOfTenant(tenant))
+	if err != nil {
+		return 0, err
+	}
+	return k.move(ctx, top, rows)
+}
+
+// move wraps rows under parent, in small transactions. Each row is checked again where it is written: it may have been
+// moved, changed its state, or been destroyed since it was read.
+func (k *Keyring) move(ctx context.Context, parent *key, rows []*store.WrappedKey) (moved int, err error) {
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r *store.WrappedKey) bool { return r.Parent == parent.row.ID })
+	for part := range slices.Chunk(rows, movedPerUpdate) {
+		next := make([]*store.WrappedKey, len(part))
+		for i, row := range part {
+			if next[i], err = k.rewrapRow(ctx, parent, row); err != nil {
+				return moved, fmt.Errorf("moving the %s key %s: %w", row.Purpose, row.ID, err)
+			}
+		}
+		changed, err := k.putMoved(ctx, part, next)
+		moved += len(changed)
+		if err != nil {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+func (k *Keyring) rewrapRow(ctx context.Context, parent *key, row *store.WrappedKey) (*store.WrappedKey, error) {
+	old, err := k.key(ctx, row.Parent, parent.row.Purpose)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := openRow(old, row)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(raw[:])
+	return parent.wrap(raw, *row), nil
+}
+
+func (k *Keyring) putMoved(ctx context.Context, from, to []*store.WrappedKey) (changed []string, err error) {
+	_, err = k.update(ctx, func(tx store.Tx, _ store.Op) error {
+		changed = changed[:0]
+		if err := checkParent(ctx, tx, to[0]); err != nil {
+			return err
+		}
+		for i := range to {
+			there, err := tx.WrappedKey(ctx, to[i].ID)
+			if fault.Is(err, fault.NotFound) || err == nil && there.Parent != from[i].Parent {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			// Updated stays: it says since when the key has its state, which retirement counts from.
+			row := *there
+			row.Parent, row.Wrapped = to[i].Parent, to[i].Wrapped
+			if err := tx.PutWrappedKey(ctx, &row); err != nil {
+				return err
+			}
+			changed = append(changed, row.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.forget(changed)
+	return changed, nil
+}

@@ -1,0 +1,127 @@
+package keyring
+
+import (
+	"context"
+
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// lister collects wrapped keys in one transaction. One snapshot matters: what is moved or recovered while several are
+// taken could be missed by all of them, and a key that is wrongly thought unused is lost.
+type lister func(ctx context.Context, tx store.Tx) ([]*store.WrappedKey, error)
+
+func (k *Keyring) snapshot(ctx context.Context, list lister) (rows []*store.WrappedKey, err error) {
+	err = k.store.View(ctx, func(tx store.Tx) error {
+		rows, err = list(ctx, tx)
+		return err
+	})
+	return rows, err
+}
+
+func allTenantKeys(ctx context.Context, tx store.Tx) (rows []*store.WrappedKey, err error) {
+	tenants, err := tx.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tenants {
+		if rows, err = appendKeys(ctx, tx, rows, store.TenantKey, string(t.ID)); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// keysOfTenant lists every key that a key of the tenant wraps.
+func keysOfTenant(tenant vault.TenantID) lister {
+	return func(ctx context.Context, tx store.Tx) (rows []*store.WrappedKey, err error) {
+		for _, purpose := range tenantPurposes {
+			if rows, err = appendKeys(ctx, tx, rows, purpose, string(tenant)); err != nil {
+				return nil, err
+			}
+		}
+		ids, err := vaultsOf(ctx, tx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if rows, err = appendKeys(ctx, tx, rows, store.VaultKey, string(id)); err != nil {
+				return nil, err
+			}
+		}
+		return rows, nil
+	}
+}
+
+func appendKeys(ctx context.Context, tx store.Tx, rows []*store.WrappedKey, purpose store.KeyPurpose, owner string) ([]*store.WrappedKey, error) {
+	more, err := tx.WrappedKeys(ctx, purpose, owner)
+	return append(rows, more...), err
+}
+
+// vaultsOf lists the ids of the tenant's vaults, soft-deleted ones included.
+func vaultsOf(ctx context.Context, tx store.Tx, tenant vault.TenantID) (ids []vault.ID, err error) {
+	for _, deleted := range []bool{false, true} {
+		vaults, err := tx.Vaults(ctx, store.VaultQuery{Tenant: tenant, Deleted: deleted})
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range vaults {
+			ids = append(ids, v.ID)
+		}
+	}
+	return ids, nil
+}
+
+// pageSize bounds what one query brings into memory.
+const pageSize = 256
+
+// eachVersion calls fn for every version in the vault, of live and deleted objects, until it answers false.
+func eachVersion(ctx context.Context, tx store.Tx, id vault.ID, fn func(*vault.Object, *vault.Version) bool) error {
+	for _, kind := range []vault.Kind{vault.Secret, vault.Key, vault.Certificate} {
+		for _, deleted := range []bool{false, true} {
+			more, err := eachOfKind(ctx, tx, store.ObjectQuery{Vault: id, Kind: kind, Deleted: deleted, Limit: pageSize}, fn)
+			if err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func eachOfKind(ctx context.Context, tx store.Tx, q store.ObjectQuery, fn func(*vault.Object, *vault.Version) bool) (bool, error) {
+	for {
+		objects, err := tx.Objects(ctx, q)
+		if err != nil {
+			return false, err
+		}
+		for _, o := range objects {
+			more, err := eachOfObject(ctx, tx, o, fn)
+			if err != nil || !more {
+				return false, err
+			}
+			q.After = vault.NameKey(o.Name)
+		}
+		if len(objects) < q.Limit {
+			return true, nil
+		}
+	}
+}
+
+func eachOfObject(ctx context.Context, tx store.Tx, o *vault.Object, fn func(*vault.Object, *vault.Version) bool) (bool, error) {
+	var after vault.VersionID
+	for {
+		versions, err := tx.Versions(ctx, o.ID, after, pageSize)
+		if err != nil {
+			return false, err
+		}
+		for _, v := range versions {
+			if !fn(o, v) {
+				return false, nil
+			}
+			after = v.ID
+		}
+		if len(versions) < pageSize {
+			return true, nil
+		}
+	}
+}

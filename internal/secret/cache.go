@@ -1,0 +1,213 @@
+package secret
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// record is a sealed version as it is kept in memory. The opener of its value is made on the first read and kept: it
+// costs more than the opening itself.
+type record struct {
+	Item
+	place  keyring.Place
+	opener atomic.Pointer[keyring.Opener]
+	// used is set by each hit and cleared by the sweep that looks for something to drop.
+	used atomic.Bool
+}
+
+// open appends the value to dst.
+func (r *record) open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([]byte, error) {
+	o := r.opener.Load()
+	if o == nil {
+		made, err := keys.Opener(ctx, r.place, r.Version.Value)
+		if err != nil {
+			return dst, err
+		}
+		r.opener.Store(made)
+		o = made
+	}
+	return o.Open(dst, r.Version.Value.Ciphertext)
+}
+
+// size estimates the bytes that the record holds in memory.
+func (r *record) size() int64 {
+	const fixed = 1200 // the structures, their ids and the opener's key schedule
+	n := fixed + len(r.Version.Value.Ciphertext) + len(r.Version.Value.WrappedKey) + len(r.Object.Name) + len(r.Version.ContentType)
+	for k, v := range r.Version.Tags {
+		n += len(k) + len(v) + 32
+	}
+	return int64(n)
+}
+
+type cacheKey struct {
+	vault vault.ID
+	name  string
+}
+
+// shards is a power of two, so that a hash chooses one by its low bits.
+const shards = 64
+
+// cache keeps sealed records within a bound of bytes. Records are immutable and swapped whole; no lock is held across
+// I/O. Filling it is safe against a concurrent change: see ticket.
+type cache struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu sync.RWMutex
+	// generation counts what was dropped, so that a record read before a drop is not put behind it.
+	generation uint64
+	secrets    map[cacheKey]*versions
+	bytes, max int64
+}
+
+// versions holds the cached versions of one secret: the current one, and others that were asked for by id.
+type versions struct {
+	current *record
+	byID    map[vault.VersionID]*record
+}
+
+// ticket proves at put time that nothing was dropped from the shard since get.
+type ticket uint64
+
+func newCache(maxBytes int64) *cache {
+	c := &cache{seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].secrets = make(map[cacheKey]*versions)
+		c.shards[i].max = maxBytes / shards
+	}
+	return c
+}
+
+func (c *cache) shard(k cacheKey) *shard {
+	return &c.shards[maphash.Comparable(c.seed, k)&(shards-1)]
+}
+
+// get returns the record, or nil and a ticket with which put may add it.
+func (c *cache) get(k cacheKey, sel *Selector) (*record, ticket) {
+	s := c.shard(k)
+	s.mu.RLock()
+	var r *record
+	if v := s.secrets[k]; v != nil {
+		switch {
+		case sel.Version != "":
+			r = v.byID[sel.Version]
+		case sel.Label == "" || sel.Label == vault.Current:
+			r = v.current
+		}
+	}
+	t := ticket(s.generation)
+	s.mu.RUnlock()
+	if r != nil && !r.used.Load() {
+		r.used.Store(true)
+	}
+	return r, t
+}
+
+// put adds a record that was read after the ticket was drawn, unless something was dropped in between.
+func (c *cache) put(k cacheKey, r *record, t ticket) {
+	s := c.shard(k)
+	size := r.size()
+	if size > s.max {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ticket(s.generation) != t {
+		return
+	}
+	if s.bytes+size > s.max {
+		s.sweep(s.bytes + size - s.max)
+	}
+	v := s.secrets[k]
+	if v == nil {
+		v = &versions{byID: make(map[vault.VersionID]*record, 1)}
+		s.secrets[k] = v
+	}
+	if old := v.byID[r.Version.ID]; old != nil {
+		s.bytes -= old.size()
+	}
+	v.byID[r.Version.ID] = r
+	if r.Version.ID == r.Object.Current {
+		v.current = r
+	}
+	s.bytes += size
+}
+
+// sweep drops secrets that were not read since the last sweep until need bytes are free; when all were read, it drops
+// what it meets first. Maps are walked in random order, which serves as the clock's hand.
+func (s *shard) sweep(need int64) {
+	for pass := range 2 {
+		for k, v := range s.secrets {
+			if need <= 0 {
+				return
+			}
+			if pass == 0 && v.touched() {
+				continue
+			}
+			need -= s.remove(k)
+		}
+	}
+}
+
+func (v *versions) touched() bool {
+	touched := false
+	for _, r := range v.byID {
+		touched = r.used.Swap(false) || touched
+	}
+	return touched
+}
+
+func (s *shard) remove(k cacheKey) (freed int64) {
+	v := s.secrets[k]
+	if v == nil {
+		return 0
+	}
+	for _, r := range v.byID {
+		freed += r.size()
+	}
+	delete(s.secrets, k)
+	s.bytes -= freed
+	return freed
+}
+
+// drop forgets a secret.
+func (c *cache) drop(k cacheKey) {
+	s := c.shard(k)
+	s.mu.Lock()
+	s.generation++
+	s.remove(k)
+	s.mu.Unlock()
+}
+
+// dropVault forgets every secret of a vault, or everything when the vault is not known. It is rare, so it looks at all.
+func (c *cache) dropVault(id vault.ID) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.generation++
+		for k := range s.secrets {
+			if id == "" || k.vault == id {
+				s.remove(k)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// object returns the cached object under the name, or nil.
+func (c *cache) object(k cacheKey) *vault.Object {
+	s := c.shard(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if v := s.secrets[k]; v != nil && v.current != nil {
+		return v.current.Object
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// DefaultMaxValueBytes is the largest value that Key Vault takes: 25 KB, of 1,024 bytes each.
+const DefaultMaxValueBytes = 25 << 10
+
+// DefaultCacheBytes bounds the cache of sealed records.
+const DefaultCacheBytes = 64 << 20
+
+// Config makes a Service. Guard, Store, Keys and Clock are required.
+type Config struct {
+	Guard *guard.Guard
+	Store store.Store
+	Keys  *keyring.Keyring
+	Clock clock.Clock
+	// MaxValueBytes bounds one value; 0 means DefaultMaxValueBytes.
+	MaxValueBytes int
+	// MaxVersions bounds the versions of one secret; 0 means no bound.
+	MaxVersions int
+	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
+	CacheBytes int64
+}
+
+// Service serves secrets.
+type Service struct {
+	Config
+	cache *cache
+}
+
+// New checks the configuration. The caller hooks Changed to the store's commits before the first request.
+func New(c Config) (*Service, error) {
+	if c.Guard == nil || c.Store == nil || c.Keys == nil || c.Clock == nil {
+		return nil, errors.New("the secret service needs a guard, a store, keys and a clock")
+	}
+	if c.MaxValueBytes == 0 {
+		c.MaxValueBytes = DefaultMaxValueBytes
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = DefaultCacheBytes
+	}
+	return &Service{Config: c, cache: newCache(c.CacheBytes)}, nil
+}
+
+// Changed drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
+func (s *Service) Changed(c *store.Commit) {
+	for i := range c.Changes {
+		ch := &c.Changes[i]
+		switch {
+		case ch.Kind == store.ObjectChanged && ch.Object == vault.Secret:
+			s.cache.drop(cacheKey{ch.Vault, ch.NameKey})
+		case ch.Kind == store.VaultChanged:
+			s.cache.dropVault(ch.Vault)
+		}
+	}
+}
+
+// Item is a secret with one of its versions, without its value.
+type Item struct {
+	Object  *vault.Object
+	Version *vault.Version
+}
+
+// Selector says which version of a secret is meant. With neither Version nor Label it is the current one.
+type Selector struct {
+	Name    string
+	Version vault.VersionID
+	Label   vault.Label
+}
+
+func (sel *Selector) resolve(o *vault.Object) vault.VersionID {
+	switch {
+	case sel.Version != "":
+		return sel.Version
+	case sel.Label != "":
+		return o.LabelOf(sel.Label)
+	default:
+		return o.Current
+	}
+}
+
+// Input is a new version.
+type Input struct {
+	Value              []byte
+	ContentType        string
+	Tags               map[string]string
+	Enabled            bool
+	NotBefore, Expires time.Time
+}
+
+// Change is what to change of a version: a nil member stays as it is.
+type Change struct {
+	ContentType *string
+	// Tags replaces the whole map.
+	Tags               map[string]string
+	Enabled            *bool
+	NotBefore, Expires *time.Time
+}
+
+// Page selects a part of a listing: at most Limit entries behind the key After.
+type Page struct {
+	After string
+	Limit int
+}
+
+// Listing is a page of items. Next is the key behind which the listing goes on; empty when it is at its end.
+type Listing struct {
+	Items []Item
+	Next  string
+}
+
+func notFound(name string) error {
+	return fault.New(fault.NotFound, "a secret with the name %q was not found in this vault: check the name, and that it was not deleted", name).
+		Because("SecretNotFound")
+}
+
+func versionNotFound(name string, v vault.VersionID) error {
+	return fault.New(fault.NotFound, "the secret %q has no version %q: list its versions to see those that it has", name, v).
+		Because("SecretNotFound")
+}
+
+func (s *Service) checkInput(in *Input) error {
+	if len(in.Value) > s.MaxValueBytes {
+		return fault.New(fault.Invalid, "the value has %d bytes: a secret has at most %d", len(in.Value), s.MaxValueBytes).
+			Because("ValueTooLarge")
+	}
+	if err := vault.CheckContentType(in.ContentType); err != nil {
+		return err
+	}
+	if err := vault.CheckTags(in.Tags); err != nil {
+		return err
+	}
+	return vault.Attributes{NotBefore: in.NotBefore, Expires: in.Expires}.Check()
+}
+
+// live finds a live object in a transaction.
+func live(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault.Object, error) {
+	o, err := tx.Object(ctx, v, vault.Secret, name)
+	if fault.Is(err, fault.NotFound) || err == nil && o.Deleted != nil {
+		return nil, notFound(name)
+	}
+	return o, err
+}
+
+// deleted finds a deleted object in a transaction.
+func deleted(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault.Object, error) {
+	o, err := tx.Object(ctx, v, vault.Secret, name)
+	if fault.Is(err, fault.NotFound) || err == nil && o.Deleted == nil {
+		return nil, fault.New(fault.NotFound, "a deleted secret with the name %q was not found in this vault", name).Because("SecretNotFound")
+	}
+	return o, err
+}
+
+// version finds a version that callers may see.
+func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.VersionID) (*vault.Version, error) {
+	if id == "" {
+		return nil, notFound(o.Name)
+	}
+	if id == o.LabelOf(vault.Pending) {
+		return nil, versionNotFound(o.Name, id)
+	}
+	v, err := tx.Version(ctx, o.ID, id)
+	if fault.Is(err, fault.NotFound) {
+		return nil, versionNotFound(o.Name, id)
+	}
+	return v, err
+}
