@@ -253,4 +253,3 @@ func vaultNotFound(ref VaultRef) error {
 	return fault.New(fault.NotFound, "the resource 'Microsoft.KeyVault/vaults/%s' under resource group '%s' was not found: check both names, and that the "+
 		"vault was not deleted", ref.Name, clip(ref.Group)).Because(ResourceNotFound)
 }
-
