@@ -295,8 +295,8 @@ func TestFollowSeesEachRecordOnce(t *testing.T) {
 			}
 			return nil
 		})
-		if ctx.Err() == nil {
-			t.Fatal(err)
+		if ctx.Err() == nil || next != n {
+			t.Fatalf("%d records were seen, want %d: %v", next, n, err)
 		}
 		cancel()
 	}
@@ -408,5 +408,60 @@ func (c *counting) OpenAudit(dst []byte, tenant string, sealed, additional []byt
 func TestNewIDIsRandom(t *testing.T) {
 	if a, b := NewID(), NewID(); a == b {
 		t.Fatal("two ids are equal")
+	}
+}
+
+// TestEverythingAtOnce appends, queries, follows and signs concurrently; the race detector watches.
+func TestEverythingAtOnce(t *testing.T) {
+	for _, durability := range []Durability{OS, Fsync} {
+		t.Run(durability.String(), func(t *testing.T) {
+			cfg := testConfig(t, nil)
+			cfg.Dir, cfg.Durability = t.TempDir(), durability
+			cfg.SyncInterval, cfg.CheckpointInterval = time.Millisecond, time.Millisecond
+			l := mustOpen(t, cfg)
+			if err := l.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			const workers, each = 4, 100
+			var work sync.WaitGroup
+			for w := range workers {
+				work.Go(func() {
+					for i := range each {
+						if err := l.Append(context.Background(), sample(w*each+i)); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			work.Go(func() {
+				for range 5 {
+					for _, err := range l.Query(context.Background(), Filter{NewestFirst: true, Limit: 50}) {
+						if err != nil {
+							t.Error(err)
+						}
+					}
+					l.State()
+					l.LatestCheckpoint()
+				}
+			})
+			seen := map[string]bool{}
+			ctx, cancel := context.WithCancel(t.Context())
+			err := l.Follow(ctx, 0, func(_ int64, r *Record) error {
+				if seen[r.CorrelationID] = true; len(seen) == workers*each {
+					cancel()
+				}
+				return nil
+			})
+			if ctx.Err() == nil {
+				t.Fatal(err)
+			}
+			cancel()
+			work.Wait()
+			l.Stop()
+			report, err := VerifyDir(t.Context(), cfg.Dir, VerifyOptions{Origin: testOrigin, Verifiers: note.VerifierList(testVerifier)})
+			if err != nil || !report.OK() || report.Proven != workers*each {
+				t.Fatalf("%+v, %v", report, err)
+			}
+		})
 	}
 }

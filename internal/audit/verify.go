@@ -80,6 +80,16 @@ func Verify(ctx context.Context, d disk.FS, o VerifyOptions) (Report, error) {
 	return v.report, nil
 }
 
+// VerifyDir verifies the log in a directory. It takes no lock: a log that is being written can be verified, and the
+// records that are appended meanwhile are left out or counted as they are met.
+func VerifyDir(ctx context.Context, path string, o VerifyOptions) (Report, error) {
+	d, err := disk.ReadDir(path)
+	if err != nil {
+		return Report{}, err
+	}
+	return Verify(ctx, d, o)
+}
+
 type verification struct {
 	d      disk.FS
 	o      VerifyOptions
@@ -221,8 +231,14 @@ func (v *verification) readSegment(base, until int64) (err error) {
 	if until == math.MaxInt64 {
 		return v.checkTail(f, name, end, err != nil, damage)
 	}
-	if err != nil || v.report.Records < until {
-		v.problem(name, end, v.report.Records, "the segment ends here and the next one begins at record %d: %s", until, damage.Detail)
+	if err != nil {
+		v.problem(name, end, damage.Index, "%s; what follows in this segment cannot be trusted", damage.Detail)
+		v.ended = true
+		return nil
+	}
+	if n := v.report.Records; n < until {
+		v.problem(name, end, n, "the segment ends here and the next one begins at record %d: records %d to %d are missing",
+			until, n, until-1)
 		v.ended = true
 		return nil
 	}
@@ -374,7 +390,10 @@ func followedByRecord(b []byte) bool {
 // checkMissing reports checkpoints that the records do not reach.
 func (v *verification) checkMissing() {
 	for _, p := range v.points {
-		if p.Size > v.report.Records {
+		if p.Size > v.report.Records && v.ended {
+			v.problem(p.file, p.offset, v.report.Records, "the checkpoint covers %d records and only %d could be read", p.Size, v.report.Records)
+			return
+		} else if p.Size > v.report.Records {
 			v.problem(p.file, p.offset, v.report.Records, "the checkpoint covers %d records and the log has %d: its end was cut off",
 				p.Size, v.report.Records)
 			return

@@ -96,14 +96,17 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	if v := call.Vault; v != nil {
 		r.Tenant, r.VaultID, r.VaultName = string(v.Vault.Tenant), string(v.Vault.ID), v.Vault.Name
 	}
-	if e := fault.As(cause); e != nil {
-		r.Reason = string(e.Reason)
-		if r.Reason == "" {
-			r.Reason = e.Kind.String()
-		}
-	} else if cause != nil {
-		r.Reason = fault.Internal.String()
+	if cause != nil {
+		r.Reason = reason(cause)
 	}
 	r.Duration = g.Clock.Now().Sub(call.Started)
 	return r
+}
+
+// reason is an error's reason, or its kind when it has none.
+func reason(err error) string {
+	if e := fault.As(err); e != nil && e.Reason != "" {
+		return string(e.Reason)
+	}
+	return fault.Of(err).String()
 }

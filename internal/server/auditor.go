@@ -14,9 +14,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
-	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // auditDir is where the node's audit log lives below the server's directory.
@@ -41,24 +39,13 @@ type auditor struct {
 	clock      clock.Clock
 }
 
-// sealer lets the keyring seal audit records.
-type sealer struct{ keys *keyring.Keyring }
-
-func (s sealer) SealAudit(dst []byte, tenant string, plaintext, additional []byte) ([]byte, error) {
-	return s.keys.SealAudit(dst, vault.TenantID(tenant), plaintext, additional)
-}
-
-func (s sealer) OpenAudit(dst []byte, tenant string, sealed, additional []byte) ([]byte, error) {
-	return s.keys.OpenAudit(dst, vault.TenantID(tenant), sealed, additional)
-}
-
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	who, err := k.node(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: sealer{k.keys}, node: who.node, clock: c.Clock}
+	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock}
 	a.log, err = audit.Open(audit.Config{
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
@@ -243,4 +230,3 @@ func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
 		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
 	})
 }
-

@@ -37,6 +37,7 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
+	metrics  *metrics
 
 	caches  []func(*store.Commit)
 	closers []func() error
@@ -68,8 +69,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: auditor, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
 		return nil, err
 	}
+	k.metrics = newMetrics(k)
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: auditor, Clock: c.Clock, Logger: c.Logger,
-		Issuer: issuer}); err != nil {
+		Issuer: issuer, Locked: func(kind string) { k.metrics.locked.WithLabelValues(kind).Inc() }}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
@@ -190,7 +192,8 @@ func (a *authority) tlsConfig() *tls.Config {
 func (s *Server) vaultDoor(n *names, addresses map[string]string, tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
 	return azure.New(azure.Config{Hosts: n.vaultHosts(addresses), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
-		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region})
+		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
+		Observe: k.metrics.observe})
 }
 
 func mkdir(dir string) error {
