@@ -89,7 +89,7 @@ type Record struct {
 	Status                          uint16 // of the HTTP answer
 	CorrelationID, ClientRequestID  string
 	APIVersion, UserAgent           string
-	Path                            string // of the request, without its query
+	Path                            string // the request's URI without its query; absolute where the door knows the host
 	Duration                        time.Duration
 	// Count is how many like decisions the record stands for; 0 and 1 are one.
 	Count uint64

@@ -80,6 +80,16 @@ func Verify(ctx context.Context, d disk.FS, o VerifyOptions) (Report, error) {
 	return v.report, nil
 }
 
+// VerifyDir verifies the log in a directory. It takes no lock: a log that is being written can be verified, and the
+// records that are appended meanwhile are left out or counted as they are met.
+func VerifyDir(ctx context.Context, path string, o VerifyOptions) (Report, error) {
+	d, err := disk.ReadDir(path)
+	if err != nil {
+		return Report{}, err
+	}
+	return Verify(ctx, d, o)
+}
+
 type verification struct {
 	d      disk.FS
 	o      VerifyOptions
@@ -89,9 +99,11 @@ type verification struct {
 	points []point
 	tree   *merkle.Tree
 	leaves []merkle.Hash // not yet in the tree
-	differ bool          // a leaf differs from its tile
-	proven bool          // the last checkpoint's root is that of the frames
-	ended  bool          // a damaged frame: what follows cannot be counted
+	tile   []byte        // of level 0, number tileN
+	tileN  int64
+	differ bool // a leaf differs from its tile
+	proven bool // the last checkpoint's root is that of the frames
+	ended  bool // a damaged frame: what follows cannot be counted
 }
 
 // point is a checkpoint and where it stands.
@@ -219,8 +231,14 @@ func (v *verification) readSegment(base, until int64) (err error) {
 	if until == math.MaxInt64 {
 		return v.checkTail(f, name, end, err != nil, damage)
 	}
-	if err != nil || v.report.Records < until {
-		v.problem(name, end, v.report.Records, "the segment ends here and the next one begins at record %d: %s", until, damage.Detail)
+	if err != nil {
+		v.problem(name, end, damage.Index, "%s; what follows in this segment cannot be trusted", damage.Detail)
+		v.ended = true
+		return nil
+	}
+	if n := v.report.Records; n < until {
+		v.problem(name, end, n, "the segment ends here and the next one begins at record %d: records %d to %d are missing",
+			until, n, until-1)
 		v.ended = true
 		return nil
 	}
@@ -232,12 +250,12 @@ func (v *verification) readSegment(base, until int64) (err error) {
 func (v *verification) leaf(name string, f segment.Frame) error {
 	leaf := merkle.LeafHash(f.Payload)
 	v.report.Records++
-	if n := len(v.points); n > 0 && f.Index < v.points[n-1].Size && !v.differ {
-		stored, err := v.tiles.ReadTile(0, f.Index/merkle.TileWidth, int(f.Index%merkle.TileWidth)+1)
+	if size := v.tiledSize(); f.Index < size && !v.differ {
+		stored, err := v.storedLeaf(f.Index, size)
 		if err != nil {
 			v.problem(tileName(0), -1, f.Index, "the leaf is missing: %v", err)
 			v.differ = true
-		} else if !bytes.Equal(stored[len(stored)-merkle.HashBytes:], leaf[:]) {
+		} else if !bytes.Equal(stored, leaf[:]) {
 			v.problem(name, f.Offset, f.Index, "the record is not the one whose hash is in %s: one of the two was replaced,"+
 				" removed or added", tileName(0))
 			v.differ = true // every later leaf is one off when a record was removed; say it once
@@ -248,6 +266,20 @@ func (v *verification) leaf(name string, f segment.Frame) error {
 		return v.flush()
 	}
 	return nil
+}
+
+// storedLeaf returns the leaf that the tiles hold. It reads each tile once.
+func (v *verification) storedLeaf(index, size int64) ([]byte, error) {
+	n, i := index/merkle.TileWidth, int(index%merkle.TileWidth)
+	if v.tile == nil || v.tileN != n {
+		width := int(min(merkle.TileWidth, size-n*merkle.TileWidth))
+		tile, err := v.tiles.ReadTile(0, n, width)
+		if err != nil {
+			return nil, err
+		}
+		v.tile, v.tileN = tile, n
+	}
+	return v.tile[i*merkle.HashBytes : (i+1)*merkle.HashBytes], nil
 }
 
 // nextPoint returns the size of the next checkpoint that the frames have not reached.
@@ -286,6 +318,17 @@ func (v *verification) comparePoints() {
 				" below it was changed, removed or added, or the checkpoint was replaced", p.Size, p.Root, root)
 		}
 	}
+}
+
+// tiledSize returns the size of the last checkpoint of the directory: so many leaves the tiles must have. One that was
+// kept elsewhere may be newer.
+func (v *verification) tiledSize() int64 {
+	for i := len(v.points) - 1; i >= 0; i-- {
+		if v.points[i].offset >= 0 {
+			return v.points[i].Size
+		}
+	}
+	return 0
 }
 
 // checkTail tells a torn end, which a crash may leave, from damage: behind damage there are whole records.
@@ -347,7 +390,10 @@ func followedByRecord(b []byte) bool {
 // checkMissing reports checkpoints that the records do not reach.
 func (v *verification) checkMissing() {
 	for _, p := range v.points {
-		if p.Size > v.report.Records {
+		if p.Size > v.report.Records && v.ended {
+			v.problem(p.file, p.offset, v.report.Records, "the checkpoint covers %d records and only %d could be read", p.Size, v.report.Records)
+			return
+		} else if p.Size > v.report.Records {
 			v.problem(p.file, p.offset, v.report.Records, "the checkpoint covers %d records and the log has %d: its end was cut off",
 				p.Size, v.report.Records)
 			return
@@ -357,13 +403,15 @@ func (v *verification) checkMissing() {
 
 // checkTiles compares the upper levels with the leaves: the root that the tiles give at the last checkpoint.
 func (v *verification) checkTiles() {
-	n := len(v.points)
-	if n == 0 || v.points[n-1].Size == 0 {
+	size := v.tiledSize()
+	if size == 0 {
 		return
 	}
-	p := v.points[n-1]
-	if v.points[n-1].offset < 0 && n > 1 {
-		p = v.points[n-2] // one that was kept elsewhere may be newer than the tiles
+	var p point
+	for _, q := range v.points {
+		if q.Size == size {
+			p = q
+		}
 	}
 	for level := 0; p.Size>>(level*merkle.TileHeight) > 0; level++ {
 		if err := v.checkLevel(level, p.Size>>(level*merkle.TileHeight)); err != nil {

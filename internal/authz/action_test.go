@@ -104,13 +104,16 @@ func TestParseAction(t *testing.T) {
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "did you mean Microsoft.KeyVault/vaults/secrets/getSecret/action") {
 		t.Errorf("error = %v", err)
 	}
+	if a, err := ParseAction(""); a != NoAction || !fault.Is(err, fault.Invalid) {
+		t.Errorf("no name is action %d, %v", a, err)
+	}
 	if _, err = ParseAction("x"); !fault.Is(err, fault.Invalid) {
 		t.Errorf("error = %v", err)
 	}
 }
 
 func TestUnknownActionIsInert(t *testing.T) {
-	for _, a := range []Action{Action(len(table)), 127, 128, 200, 255} {
+	for _, a := range []Action{NoAction, Action(len(table)), 127, 128, 200, 255} {
 		if a.Known() || a.Duty() != NoDuty || a.Permission() != "" || a.Kind() != "" || a.String() != "unknown action" {
 			t.Errorf("action %d is not inert", a)
 		}

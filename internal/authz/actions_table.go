@@ -9,7 +9,9 @@ import (
 
 // The actions. The comment of a row says what the name does not.
 const (
-	SecretGet Action = iota
+	// NoAction is the zero value: a request that forgot its action is for nothing, and is refused.
+	NoAction Action = iota
+	SecretGet
 	SecretList
 	// SecretDescribe looks at one secret without its value.
 	SecretDescribe

@@ -60,6 +60,9 @@ func TestBuiltinRolesAreSound(t *testing.T) {
 			t.Errorf("role %q is not sound: %v", r.Name, err)
 		}
 		seen[r.ID], seen[r.Name] = true, true
+		if Allows(r).Has(NoAction) {
+			t.Errorf("role %q allows what is no action", r.Name)
+		}
 		if Allows(r).Empty() {
 			t.Errorf("role %q allows nothing", r.Name)
 		}

@@ -105,12 +105,17 @@ func DecideAt(r Request, at Scope, s *Snapshot, now time.Time) Decision {
 // check refuses what no grant could allow.
 func (s *Snapshot) check(r Request) Code {
 	switch {
-	case r.Caller.Tenant == "" || r.Caller.Tenant != s.tenant || s.vault != nil && s.vault.Tenant != s.tenant:
+	case !s.ownTenant(r.Caller):
 		return ForeignTenant
 	case !r.Action.Known():
 		return NoSuchAction
 	}
 	return ""
+}
+
+// ownTenant reports whether caller, facts and vault are all of one tenant.
+func (s *Snapshot) ownTenant(c Caller) bool {
+	return c.Tenant != "" && c.Tenant == s.tenant && (s.vault == nil || s.vault.Tenant == s.tenant)
 }
 
 // target returns the scope of the vault or object that a request is about.

@@ -14,41 +14,40 @@ import (
 func TestDecideIsAzure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f, now := drawFacts(t), drawNow(t)
-		r, o := drawRequest(t)
-		d := Decide(r, Compile(f), now)
-		if want := o.allowed(r, f, now); d.Allowed != want {
-			t.Fatalf("Decide = %v (%s), the oracle says %v", d.Allowed, d.Reason(), want)
-		}
-		if d.Allowed != (d.Code == ByGrant || d.Code == ByPolicy) || d.Allowed != (d.Grant != nil || d.Policy != nil) && d.Code == NoGrant {
-			t.Fatalf("decision contradicts itself: %+v", d)
-		}
-		if d.Allowed && (d.Policy != nil) != (f.Vault.Access == vault.AccessByPolicy && o.data) {
-			t.Fatalf("allowed by the wrong access model: %s", d.Reason())
-		}
+		s := Compile(f)
+		everyRequest(drawCaller(t), func(r Request, o oracleAction) {
+			d := Decide(r, s, now)
+			if want := o.allowed(r, f, now); d.Allowed != want {
+				t.Fatalf("%s on %s %q: Decide = %v (%s), the oracle says %v", r.Action, r.Kind, r.Name, d.Allowed, d.Reason(), want)
+			}
+			if d.Allowed != (d.Code == ByGrant || d.Code == ByPolicy) || (d.Code == NoGrant || d.Code == ForeignTenant) != (d.Grant == nil && d.Policy == nil) {
+				t.Fatalf("the decision contradicts itself: %+v", d)
+			}
+			if d.Allowed && (d.Policy != nil) != (f.Vault.Access == vault.AccessByPolicy && o.data) {
+				t.Fatalf("allowed by the wrong access model: %s", d.Reason())
+			}
+		})
 	})
 }
 
 func TestEffectiveIsDecide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f, now, later := drawFacts(t), drawNow(t), drawNow(t)
-		r, _ := drawRequest(t)
-		r.AssignedRole = ""
-		s := Compile(f)
-		e := NewEffective(r.Caller, s, now)
+		s, c, now, later := Compile(drawFacts(t)), drawCaller(t), drawNow(t), drawNow(t)
+		e := NewEffective(c, s, now)
 		if !e.Holds(now) {
 			t.Fatalf("made at %v, holds from %v until %v", now, e.From, e.Until)
 		}
-		for _, a := range Actions() {
-			r.Action = a
-			if got, want := e.Allows(a, r.Kind, vault.NameKey(r.Name), now), Decide(r, s, now); got != want.Allowed {
-				t.Fatalf("%s: Effective says %v, Decide %v (%s)", a, got, want.Allowed, want.Reason())
+		everyRequest(c, func(r Request, _ oracleAction) {
+			r.AssignedRole = ""
+			for _, at := range []time.Time{now, later} {
+				got, want := e.Allows(r.Action, r.Kind, vault.NameKey(r.Name), at), Decide(r, s, at)
+				if e.Holds(at) && got != want.Allowed || !e.Holds(at) && got {
+					t.Fatalf("%s on %s %q at %v: Effective made at %v for [%v, %v) says %v, Decide %v (%s)", r.Action, r.Kind, r.Name, at, now, e.From, e.Until,
+						got, want.Allowed, want.Reason())
+				}
 			}
-			got, want := e.Allows(a, r.Kind, vault.NameKey(r.Name), later), Decide(r, s, later).Allowed
-			if e.Holds(later) && got != want || !e.Holds(later) && got {
-				t.Fatalf("%s at %v: Effective made at %v for [%v, %v) says %v, Decide %v", a, later, now, e.From, e.Until, got, want)
-			}
-		}
-		if e.Allows(Action(len(table)), r.Kind, vault.NameKey(r.Name), now) {
+		})
+		if e.Allows(Action(len(table)), "", "", now) {
 			t.Fatal("an unknown action is allowed")
 		}
 	})
@@ -57,43 +56,51 @@ func TestEffectiveIsDecide(t *testing.T) {
 func TestDecisionHoldsInItsWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, now, later := Compile(drawFacts(t)), drawNow(t), drawNow(t)
-		r, _ := drawRequest(t)
-		d := Decide(r, s, now)
-		if !d.Holds(now) {
-			t.Fatalf("decided at %v, holds from %v until %v", now, d.From, d.Until)
-		}
-		if d.Holds(later) && Decide(r, s, later).Allowed != d.Allowed {
-			t.Fatalf("the decision of %v does not hold at %v, which is in [%v, %v)", now, later, d.From, d.Until)
-		}
+		everyRequest(drawCaller(t), func(r Request, _ oracleAction) {
+			d := Decide(r, s, now)
+			if !d.Holds(now) {
+				t.Fatalf("decided at %v, holds from %v until %v", now, d.From, d.Until)
+			}
+			if d.Holds(later) && Decide(r, s, later).Allowed != d.Allowed {
+				t.Fatalf("%s: the decision of %v does not hold at %v, which is in [%v, %v)", r.Action, now, later, d.From, d.Until)
+			}
+		})
 	})
 }
 
 func TestWhoCanAndExplainAgreeWithDecide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, now := Compile(drawFacts(t)), drawNow(t)
-		r, _ := drawRequest(t)
-		d := Decide(r, s, now)
-		holds := false
-		for _, h := range WhoCan(r, s, now) {
-			for _, id := range append([]principal.ID{r.Caller.Principal}, r.Caller.Groups...) {
-				holds = holds || canonical(id) == h.Principal && (h.Application == "" || strings.EqualFold(h.Application, r.Caller.AppID))
+		everyRequest(drawCaller(t), func(r Request, _ oracleAction) {
+			d := Decide(r, s, now)
+			if holds := listed(WhoCan(r, s, now), r.Caller); r.Caller.Tenant == s.tenant && holds != d.Allowed {
+				t.Fatalf("%s: WhoCan lists the caller: %v; Decide: %v", r.Action, holds, d.Allowed)
 			}
-		}
-		if r.Caller.Tenant == s.tenant && holds != d.Allowed {
-			t.Fatalf("WhoCan lists the caller: %v; Decide: %v", holds, d.Allowed)
-		}
-		x := Explain(r, s, now)
-		counts := false
-		for _, step := range x.Steps {
-			counts = counts || step.Verdict == Counts
-			if step.Verdict == unjudged || step.String() == "" {
-				t.Fatalf("a step without a verdict: %+v", step)
+			x := Explain(r, s, now)
+			counts, seen := false, make(map[any]bool)
+			for _, step := range x.Steps {
+				counts = counts || step.Verdict == Counts
+				if step.Verdict == unjudged || step.String() == "" || seen[step] {
+					t.Fatalf("a step without a verdict, or twice: %+v", step)
+				}
+				seen[step] = true
 			}
-		}
-		if x.Decision != d || counts != d.Allowed || x.Others < 0 {
-			t.Fatalf("explained as %+v with %d steps, decided as %+v", x.Decision, len(x.Steps), d)
-		}
+			if x.Decision != d || counts != d.Allowed || len(x.Steps) > 0 && x.Others != s.count()-len(x.Steps) || x.Others < 0 {
+				t.Fatalf("explained as %+v with %d steps and %d others, decided as %+v", x.Decision, len(x.Steps), x.Others, d)
+			}
+		})
 	})
+}
+
+func listed(holders []Holder, c Caller) bool {
+	for _, h := range holders {
+		for _, id := range append([]principal.ID{c.Principal}, c.Groups...) {
+			if canonical(id) == h.Principal && (h.Application == "" || strings.EqualFold(h.Application, c.AppID)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // story is a vault with one user who may read one secret.
@@ -131,12 +138,37 @@ func TestDecideSaysWhy(t *testing.T) {
 			r.Action, f.Vault.Access = SecretPurge, vault.AccessByPolicy
 			f.Vault.Policies = []vault.AccessPolicy{{Tenant: tenants[0], Principal: string(people[0]), Secrets: []string{"all"}}}
 		}, NoGrant},
+		{"a policy through another application", func(f *Facts, r *Request) {
+			f.Grants, f.Vault.Access, r.Caller.AppID = nil, vault.AccessByPolicy, apps[3]
+			f.Vault.Policies = []vault.AccessPolicy{{Tenant: tenants[0], Principal: string(people[0]), Application: apps[1], Secrets: []string{"get"}}}
+		}, NoGrant},
+		{"a policy through its application", func(f *Facts, r *Request) {
+			f.Vault.Access, r.Caller.AppID = vault.AccessByPolicy, apps[2]
+			f.Vault.Policies = []vault.AccessPolicy{{Tenant: tenants[0], Principal: string(people[0]), Application: apps[1], Secrets: []string{"get"}}}
+		}, ByPolicy},
+		{"a policy of another tenant", func(f *Facts, _ *Request) {
+			f.Grants, f.Vault.Access = nil, vault.AccessByPolicy
+			f.Vault.Policies = []vault.AccessPolicy{{Tenant: tenants[1], Principal: string(people[0]), Secrets: []string{"get"}}}
+		}, NoGrant},
+		{"a grant of another tenant", func(f *Facts, _ *Request) { f.Grants[0].Tenant = tenants[1] }, NoGrant},
+		{"a custom role", func(f *Facts, _ *Request) {
+			f.Grants[0].Role = customRole
+			f.Roles = []*principal.Role{{ID: customRole, Tenant: tenants[0], Permissions: []principal.Permission{{DataActions: []string{"*"}}}}}
+		}, ByGrant},
+		{"a custom role of another tenant", func(f *Facts, _ *Request) {
+			f.Grants[0].Role = customRole
+			f.Roles = []*principal.Role{{ID: customRole, Tenant: tenants[1], Permissions: []principal.Permission{{DataActions: []string{"*"}}}}}
+		}, NoGrant},
+		{"an unlimited assignment by a limited role", func(f *Facts, r *Request) {
+			f.Grants[0].Role, f.Grants[0].Scope, r.Action = DataAccessAdministrator, "/", RoleAssignmentWrite
+		}, NotAssignable},
 		{"the control plane under policies", func(f *Facts, r *Request) {
 			f.Vault.Access, r.Action, f.Grants[0].Role, f.Grants[0].Scope = vault.AccessByPolicy, VaultWrite, Owner, "/"
 		}, ByGrant},
 		{"another tenant's caller", func(_ *Facts, r *Request) { r.Caller.Tenant = tenants[1] }, ForeignTenant},
 		{"another tenant's vault", func(f *Facts, _ *Request) { f.Vault.Tenant = tenants[1] }, ForeignTenant},
 		{"no tenant at all", func(f *Facts, r *Request) { f.Tenant, f.Vault.Tenant, r.Caller.Tenant = "", "", "" }, ForeignTenant},
+		{"no action", func(f *Facts, r *Request) { r.Action, f.Grants[0].Role, f.Grants[0].Scope = NoAction, Owner, "/" }, NoSuchAction},
 		{"an unknown action", func(_ *Facts, r *Request) { r.Action = 250 }, NoSuchAction},
 		{"a name without a kind", func(_ *Facts, r *Request) { r.Kind = "" }, NoSuchTarget},
 		{"a kind without a name", func(_ *Facts, r *Request) { r.Name = "" }, NoSuchTarget},
@@ -165,6 +197,21 @@ func TestDecideSaysWhy(t *testing.T) {
 		if e := NewEffective(r.Caller, Compile(f), epoch); !r.Address.IsValid() && e.Allows(r.Action, r.Kind, vault.NameKey(r.Name), epoch) != d.Allowed {
 			t.Errorf("%s: Effective disagrees with Decide", c.name)
 		}
+	}
+}
+
+func TestWindowIsTheNearestOfAllBoundaries(t *testing.T) {
+	f, r := story()
+	at := func(h int) time.Time { return epoch.Add(time.Duration(h) * time.Hour) }
+	f.Grants[0].NotBefore, f.Grants[0].Expires = at(-2), at(3)
+	f.Grants = append(f.Grants, &principal.Grant{ID: "g2", Tenant: tenants[0], Scope: vaultID, Role: SecretsUser, Principal: people[0], NotBefore: at(2), Expires: at(5)},
+		&principal.Grant{ID: "g3", Tenant: tenants[0], Scope: vaultID, Role: SecretsUser, Principal: people[0], NotBefore: at(-5), Expires: at(-1)})
+	want := Window{From: at(-1), Until: at(2)}
+	if d := Decide(r, Compile(f), epoch); d.Window != want {
+		t.Errorf("Decide: %v", d.Window)
+	}
+	if e := NewEffective(r.Caller, Compile(f), epoch); e.Window != want {
+		t.Errorf("Effective: %v", e.Window)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -29,6 +30,8 @@ const (
 	recordsPerSalt  = 1 << 31
 	cachedAuditKeys = 256
 	maxAuditTenants = 4096
+	// auditPatience bounds how long one record waits for the store, and how long later ones do not ask it again.
+	auditPatience = time.Second
 )
 
 // AuditOverhead is how much longer a sealed audit record is than its plaintext.
@@ -43,6 +46,8 @@ type auditSession struct {
 	changes atomic.Uint64
 	records atomic.Uint64
 	limit   uint64
+	// retry is when the store, which did not answer, is asked again. It is guarded by the auditor's mu.
+	retry time.Time
 }
 
 // auditor keeps the sessions. The map is copied to be changed, so that sealing takes no lock.
@@ -105,38 +110,58 @@ func (a *auditor) session(tenant string) (*auditSession, error) {
 	return a.renew(tenant)
 }
 
+// renew asks the store which key is the newest, or starts a session. One caller does so; the others go on with the session
+// that they have, so that recording never queues behind the store.
 func (a *auditor) renew(tenant string) (*auditSession, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	changes := a.ring.changes.Load()
-	old := (*a.sessions.Load())[tenant]
-	usable := old != nil && old.records.Add(1) <= old.limit
-	if usable && old.changes.Load() == changes {
-		return old, nil
+	s := (*a.sessions.Load())[tenant]
+	usable := s != nil && s.records.Add(1) <= s.limit
+	if !usable {
+		a.mu.Lock()
+	} else if !a.mu.TryLock() {
+		return s, nil
 	}
-	n, err := a.ring.newest(context.Background(), store.AuditKey, auditOwner(tenant))
-	if err != nil {
-		if usable && fault.Is(err, fault.Unavailable) && !a.ring.locked.Load() {
-			return old, nil
-		}
+	defer a.mu.Unlock()
+	if now := (*a.sessions.Load())[tenant]; now != s {
+		s, usable = now, now != nil && now.records.Add(1) <= now.limit
+	}
+	changes := a.ring.changes.Load()
+	if usable && (s.changes.Load() == changes || time.Now().Before(s.retry)) {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	defer cancel()
+	n, err := a.ring.newest(ctx, store.AuditKey, auditOwner(tenant))
+	switch {
+	case a.ring.locked.Load():
+		return nil, errLocked
+	case usable && err != nil && !fault.Is(err, fault.Gone):
+		s.retry = time.Now().Add(auditPatience)
+		return s, nil
+	case err != nil:
 		a.keep(tenant, nil)
 		return nil, err
+	case usable && s.id == n.row.ID:
+		s.changes.Store(changes)
+		return s, nil
 	}
-	if usable && old.id == n.row.ID {
-		old.changes.Store(changes)
-		return old, nil
-	}
-	s, err := a.start(n, tenant)
+	return a.start(n, tenant, changes)
+}
+
+// start begins a session with its first record taken. The caller holds mu.
+func (a *auditor) start(n *key, tenant string, changes uint64) (*auditSession, error) {
+	head, err := appendID([]byte{auditVersion}, n.row.ID)
 	if err != nil {
+		return nil, err
+	}
+	var salt [auditSaltBytes]byte
+	rand.Read(salt[:])
+	s := &auditSession{id: n.row.ID, head: append(head, salt[:]...), limit: a.limit}
+	if s.aead, err = deriveAudit(n, tenant, salt[:]); err != nil {
 		return nil, err
 	}
 	s.changes.Store(changes)
 	s.records.Store(1)
 	a.keep(tenant, s)
-	if a.ring.locked.Load() {
-		a.keep(tenant, nil)
-		return nil, errLocked
-	}
 	return s, nil
 }
 
@@ -150,18 +175,6 @@ func (a *auditor) keep(tenant string, s *auditSession) {
 		next[tenant] = s
 	}
 	a.sessions.Store(&next)
-}
-
-func (a *auditor) start(n *key, tenant string) (*auditSession, error) {
-	head, err := appendID([]byte{auditVersion}, n.row.ID)
-	if err != nil {
-		return nil, err
-	}
-	var salt [auditSaltBytes]byte
-	rand.Read(salt[:])
-	s := &auditSession{id: n.row.ID, head: append(head, salt[:]...), limit: a.limit}
-	s.aead, err = deriveAudit(n, tenant, salt[:])
-	return s, err
 }
 
 func deriveAudit(n *key, tenant string, salt []byte) (cipher.AEAD, error) {

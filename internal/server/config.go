@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/seal"
@@ -19,6 +20,10 @@ type Config struct {
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits guard.Limits
+	// Durability says what an acknowledged audit record of a read survives: the end of the process, or power loss.
+	Durability audit.Durability
+	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults.
+	AuditSegmentBytes, AuditReserveBytes int64
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

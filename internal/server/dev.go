@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/keywright/keywright/internal/door/oauth"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -237,7 +238,7 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 	}
 	d.serve(l, handler, ca.tlsConfig())
 	d.core.background(d.core.identity.Run)
-	d.env = d.variables(c, local+"/msi/token", local+"/metrics")
+	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
 	return d.writeCloud()
 }
 
@@ -248,8 +249,30 @@ func (d *Dev) doors() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &dispatch{names: d.names, vault: vaultDoor}
-	return h, nil
+	login, err := oauth.New(d.oauthConfig())
+	if err != nil {
+		return nil, err
+	}
+	return &dispatch{names: d.names, vault: vaultDoor, login: login}, nil
+}
+
+// oauthConfig is what both doors of the token service need to know.
+func (d *Dev) oauthConfig() oauth.Config {
+	return oauth.Config{Issuer: d.core.identity, DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger,
+		Observe: d.core.metrics.observe,
+		// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
+		Bound: func(*http.Request) (oauth.Binding, bool) {
+			return oauth.Binding{Tenant: d.estate.Tenant, Principal: d.estate.Identity}, true
+		}}
+}
+
+// ownLogin reports whether a Host header names this server's authority.
+func (d *Dev) ownLogin(host string) bool {
+	name := hostOnly(host)
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.IsLoopback()
+	}
+	return name == d.names.login
 }
 
 // openLocal starts the plain-http listener of loop-back for identity endpoints and metrics, on the port of the start
@@ -261,7 +284,12 @@ func (d *Dev) openLocal(before map[string]string) (string, error) {
 			return "", fmt.Errorf("listening for identity requests: %w", err)
 		}
 	}
+	local, err := d.localHandler()
+	if err != nil {
+		l.Close()
+		return "", err
+	}
 	d.listeners = append(d.listeners, l)
-	d.serve(l, d.localHandler(), nil)
+	d.serve(l, local, nil)
 	return "http://" + l.Addr().String(), nil
 }

@@ -39,7 +39,7 @@ type variable struct{ name, value string }
 func writeEnv(path string, vars []variable) error {
 	var b strings.Builder
 	for _, v := range vars {
-		if strings.ContainsAny(v.value, " \t\r\n'\"\\$`#;&|<>()*?!~{}") {
+		if strings.ContainsAny(v.value, " \t\r\n'\"\\$`#;&|<>()*?!{}") || strings.HasPrefix(v.value, "~") {
 			return fmt.Errorf("the value of %s would need quotes in %s: choose a directory without special characters in its name", v.name, path)
 		}
 		b.WriteString(v.name + "=" + v.value + "\n")

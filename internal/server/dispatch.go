@@ -42,6 +42,8 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 func (d *dispatch) byPath(path string) http.Handler {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch strings.ToLower(first) {
+	case "secrets", "deletedsecrets":
+		return d.vault
 	case "adfs", "common", "organizations", "consumers", "device", "devicelogin", "login":
 		return d.login
 	case "subscriptions", "providers", "tenants", "metadata":

@@ -37,7 +37,9 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
+	metrics  *metrics
 
+	caches  []func(*store.Commit)
 	closers []func() error
 }
 
@@ -60,24 +62,31 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.store, Seal: s, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
-	auditor := newAuditor(k)
+	auditor, err := k.openAuditor(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: auditor, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
 		return nil, err
 	}
+	k.metrics = newMetrics(k)
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: auditor, Clock: c.Clock, Logger: c.Logger,
-		Issuer: issuer}); err != nil {
+		Issuer: issuer, Locked: func(kind string) { k.metrics.locked.WithLabelValues(kind).Inc() }}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
-	k.onClose(wrapStop(k.store.Watch(func(commit *store.Commit) {
-		k.keys.Changed(commit)
-		k.identity.Changed(commit)
-		k.guard.Changed(commit)
-		k.secrets.Changed(commit)
-	})))
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
+	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	return k, nil
+}
+
+// changed tells every cache of a commit, before the change is acknowledged.
+func (k *core) changed(c *store.Commit) {
+	for _, changed := range k.caches {
+		changed(c)
+	}
 }
 
 func wrapStop(stop func()) func() error {
@@ -183,7 +192,8 @@ func (a *authority) tlsConfig() *tls.Config {
 func (s *Server) vaultDoor(n *names, addresses map[string]string, tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
 	return azure.New(azure.Config{Hosts: n.vaultHosts(addresses), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
-		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region})
+		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
+		Observe: k.metrics.observe})
 }
 
 func mkdir(dir string) error {

@@ -90,9 +90,17 @@ func (l *Log) commit(b *batch) {
 	}
 	if b.err != nil {
 		j.tail = j.tail[:before] // the next rewrite supersedes whatever of the batch is in a file
+		l.mu.Lock()
+		l.broken = b.err
+		l.mu.Unlock()
+		kick(l.kickKeeper) // it reports the alarm
 		return
 	}
 	l.mu.Lock()
+	if l.broken != nil {
+		kick(l.kickKeeper)
+	}
+	l.broken = nil
 	l.synced += b.n
 	l.next = l.synced
 	l.notify()

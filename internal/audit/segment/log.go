@@ -64,7 +64,7 @@ type State struct {
 	ReserveFree, ReserveTarget int
 	// Alarm says why the reserve cannot be filled or the log not written; nil while all is well.
 	Alarm error
-	// Closed says that Append fails.
+	// Closed says that Append failed last and goes on failing until the log is mended or has space.
 	Closed bool
 }
 
@@ -92,6 +92,7 @@ type Log struct {
 	next   int64
 	synced int64
 	failed error // why Append fails until the log is mended
+	broken error // Fsync: why the last batch failed
 	closed bool
 	batch  *batch        // Fsync: collects until the committer takes it
 	wake   chan struct{} // closed when synced grows; nil while nobody waits
@@ -181,7 +182,7 @@ func (l *Log) Sync() error {
 // State returns the present state.
 func (l *Log) State() State {
 	l.mu.Lock()
-	s := State{Records: l.next, Synced: l.synced, Alarm: l.failed, Closed: l.closed || l.failed != nil}
+	s := State{Records: l.next, Synced: l.synced, Alarm: errors.Join(l.failed, l.broken), Closed: l.closed || l.failed != nil || l.broken != nil}
 	l.mu.Unlock()
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()

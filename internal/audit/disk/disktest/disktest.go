@@ -55,6 +55,7 @@ type FS struct {
 	capacity int64
 	n        int
 	cut      bool
+	lying    bool
 	names    map[string]*inode
 	durable  map[string]*inode
 	changes  []func(map[string]*inode) // names changed since the last SyncDir
@@ -83,6 +84,13 @@ func (d *FS) Inject(f func(Op) Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inject = f
+}
+
+// IgnoreSyncs makes every later Sync and SyncDir succeed and do nothing: the control that shows a test to bite.
+func (d *FS) IgnoreSyncs() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lying = true
 }
 
 // Limit sets how many bytes fit; 0 means no limit.
@@ -320,6 +328,9 @@ func (d *FS) List() ([]string, error) {
 // SyncDir implements disk.FS.
 func (d *FS) SyncDir() error {
 	return d.do("syncdir", "", func() error {
+		if d.lying {
+			return nil
+		}
 		d.durable = maps.Clone(d.names)
 		d.changes = nil
 		return nil
@@ -424,6 +435,9 @@ func (f *file) sync(kind string) error {
 		return ErrIO
 	}
 	err := f.d.do(kind, f.name, func() error {
+		if f.d.lying {
+			return nil
+		}
 		for _, c := range f.ino.pending {
 			if c.data == nil {
 				f.ino.durable = resize(f.ino.durable, c.off)
