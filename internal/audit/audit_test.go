@@ -295,8 +295,8 @@ func TestFollowSeesEachRecordOnce(t *testing.T) {
 			}
 			return nil
 		})
-		if ctx.Err() == nil {
-			t.Fatal(err)
+		if ctx.Err() == nil || next != n {
+			t.Fatalf("%d records were seen, want %d: %v", next, n, err)
 		}
 		cancel()
 	}

@@ -76,14 +76,18 @@ func (k *Keyring) maintainVault(ctx context.Context, tenant vault.TenantID, id v
 	if err != nil {
 		return err
 	}
-	n, err = k.retire(ctx, store.VaultKey, string(id), func(ctx context.Context, tx store.Tx, used map[string]bool) error {
+	n, err = k.retireVault(ctx, id)
+	done.Retired += n
+	return err
+}
+
+func (k *Keyring) retireVault(ctx context.Context, id vault.ID) (int, error) {
+	return k.retire(ctx, store.VaultKey, string(id), func(ctx context.Context, tx store.Tx, used map[string]bool) error {
 		return eachVersion(ctx, tx, id, func(_ *vault.Object, v *vault.Version) bool {
 			used[v.Value.Key] = true
 			return true
 		})
 	})
-	done.Retired += n
-	return err
 }
 
 // parentsIn marks the wrapping keys of what list finds.

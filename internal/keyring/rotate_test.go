@@ -97,6 +97,23 @@ func TestRetireKeepsWhatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.clock.Advance(10 * grace)
+	if n, err := w.RetireVault(ctx, id); err != nil || n != 0 {
+		t.Fatalf("%d keys that a version needs were retired, %v", n, err)
+	}
+	// So does the key of a version whose object is soft-deleted.
+	w.update(t, func(tx store.Tx) error {
+		o, err := tx.Object(ctx, id, vault.Secret, "s"+string(p.Object))
+		if err != nil {
+			return err
+		}
+		if o, err = o.Delete(w.clock.Now(), grace); err != nil {
+			return err
+		}
+		return tx.PutObject(ctx, o)
+	})
+	if n, err := w.RetireVault(ctx, id); err != nil || n != 0 {
+		t.Fatalf("%d keys that a deleted object needs were retired, %v", n, err)
+	}
 	// The version cannot be moved because its data key is damaged: its key must stay until somebody decides.
 	bad := env
 	bad.WrappedKey = append([]byte{}, env.WrappedKey...)

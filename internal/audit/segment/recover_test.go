@@ -130,11 +130,12 @@ func TestTailHoldsTheLastPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.ioMu.Lock()
-		start := l.cur.off - int64(len(l.journal.tail))
-		page := max(FirstOffset, l.cur.off&^(pageBytes-1))
-		if start > page || start+frameLen(payload(int(l.journal.base))) <= page && start != l.cur.off {
+		start, base := l.cur.off-int64(len(l.journal.tail)), l.journal.base
+		off := l.cur.off
+		l.ioMu.Unlock()
+		page := max(FirstOffset, off&^(pageBytes-1))
+		if start > page || start != off && start+frameLen(payload(int(base))) <= page {
 			t.Fatalf("after record %d the tail begins at %d and the page at %d", i, start, page)
 		}
-		l.ioMu.Unlock()
 	}
 }

@@ -3,9 +3,11 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +73,32 @@ func TestRefusesTheSchemaOfANewerRelease(t *testing.T) {
 	}
 	if _, err := sqlite.Open(sqlite.Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "newer release") {
 		t.Errorf("Open = %v, want it to name a newer release", err)
+	}
+}
+
+// TestDoubtIsSettledByAWrite: the frames of a failed COMMIT may lie in the log, so nobody is told that it did not happen before
+// something was written over them.
+func TestDoubtIsSettledByAWrite(t *testing.T) {
+	var failing atomic.Bool
+	s := open(t, sqlite.Config{Dir: t.TempDir(), Faults: sqlite.Faults{BeforeCommit: func() error {
+		if failing.Load() {
+			return errors.New("the disk is slow to say no")
+		}
+		return nil
+	}}})
+	defer s.Close()
+	op := store.NewOp(time.Now())
+	failing.Store(true)
+	err := s.Update(t.Context(), op, func(tx store.Tx) error { return tx.PutSetting(t.Context(), "a", nil) })
+	if !fault.Is(err, fault.Unavailable) {
+		t.Fatalf("Update = %v, want Unavailable", err)
+	}
+	if _, err := s.Committed(t.Context(), op.ID); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("Committed = %v while nothing can be written, want Unavailable", err)
+	}
+	failing.Store(false)
+	if done, err := s.Committed(t.Context(), op.ID); done || err != nil {
+		t.Errorf("Committed = %v, %v; want false", done, err)
 	}
 }
 
