@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -15,7 +16,7 @@ import (
 
 // errMoved says that the object for which a value was sealed is no longer the one under the name: somebody created or
 // purged it meanwhile. The caller seals again.
-var errMoved = errors.New("the name belongs to another object now")
+var errMoved = fmt.Errorf("the name belongs to another object now: %w", guard.ErrAgain)
 
 // maxMoves bounds how often Set follows a name that moves under it.
 const maxMoves = 5
@@ -39,7 +40,8 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name string, in Inp
 			return item, err
 		}
 	}
-	return Item{}, fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name)
+	return Item{}, s.Guard.Refuse(ctx, call, need,
+		fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name))
 }
 
 func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
@@ -47,13 +49,13 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	now := s.Clock.Now()
 	planned, err := s.planned(ctx, v, name, now)
 	if err != nil {
-		return Item{}, err
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	op := store.NewOp(now)
 	ver := &vault.Version{ID: vault.NewVersionID(now), Object: planned.ID, ContentType: in.ContentType, Tags: in.Tags,
 		Attributes: vault.Attributes{Enabled: in.Enabled, NotBefore: in.NotBefore, Expires: in.Expires, Created: op.At, Updated: op.At}}
 	if ver.Value, err = s.Keys.Seal(ctx, place(v, planned, ver.ID), in.Value); err != nil {
-		return Item{}, err
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Version = ver.ID
 	var item Item
