@@ -125,15 +125,19 @@ type Server struct {
 	config    Config
 	core      *core
 	listeners []net.Listener
-	servers   []*http.Server
+	// mu guards servers, to which none is added once closing is set.
+	mu      sync.Mutex
+	closing bool
+	servers []*http.Server
+
 	serving   sync.WaitGroup
 	failed    chan error
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// serve answers on the listener until Close.
-func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
+// serve answers on the listener until Close, or until the returned server is closed.
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
@@ -145,6 +149,12 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		l.Close()
+		return server
+	}
 	s.servers = append(s.servers, server)
 	s.serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -154,6 +164,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
 			}
 		}
 	})
+	return server
 }
 
 // Failed delivers the error of a listener that ended by itself.
@@ -167,6 +178,9 @@ func (s *Server) Close() error {
 		defer cancel()
 		var errs []error
 		var ending sync.WaitGroup
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
 		for _, server := range s.servers {
 			ending.Go(func() {
 				if server.Shutdown(ctx) != nil {
@@ -189,9 +203,9 @@ func (a *authority) tlsConfig() *tls.Config {
 }
 
 // vaultDoor makes the data-plane door.
-func (s *Server) vaultDoor(n *names, addresses map[string]string, tenant vault.TenantID) (http.Handler, error) {
+func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
-	return azure.New(azure.Config{Hosts: n.vaultHosts(addresses), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
+	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
 		Observe: k.metrics.observe})
 }
