@@ -39,7 +39,8 @@ type Dev struct {
 	names  names
 	estate *estate
 	env    []variable
-	hosts  *hostsFile
+	// keep says that the hosts file is kept.
+	keep bool
 }
 
 // StartDev starts everything on one TLS port of loop-back, with a private CA and a vault to use at once. When it returns
@@ -66,7 +67,7 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		}
 	}()
 	addr := l.Addr().(*net.TCPAddr)
-	d := &Dev{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port))}
+	d := &Dev{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port)), keep: c.Hosts}
 	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
 	if d.core, err = openCore(ctx, &c.Config, d.issuer); err != nil {
 		return nil, err
@@ -236,6 +237,11 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 	if err != nil {
 		return err
 	}
+	if d.keep {
+		if err := d.keepHosts(ctx); err != nil {
+			return err
+		}
+	}
 	d.serve(l, handler, ca.tlsConfig())
 	d.core.background(d.core.identity.Run)
 	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
@@ -253,7 +259,11 @@ func (d *Dev) doors() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dispatch{names: d.names, vault: vaultDoor, login: login}, nil
+	nativeDoor, err := d.nativeDoor("https://"+d.address(), "https://localhost"+d.names.port, "https://"+d.names.api+d.names.port)
+	if err != nil {
+		return nil, err
+	}
+	return &dispatch{names: d.names, vault: vaultDoor, login: login, nativ: nativeDoor}, nil
 }
 
 // oauthConfig is what both doors of the token service need to know.

@@ -17,7 +17,12 @@ type dispatch struct {
 
 // ServeHTTP implements http.Handler.
 func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d.door(r).ServeHTTP(w, r)
+	h := d.door(r)
+	if h == nil {
+		http.NotFound(w, r)
+		return
+	}
+	h.ServeHTTP(w, r)
 }
 
 func (d *dispatch) door(r *http.Request) http.Handler {

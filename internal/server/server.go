@@ -38,6 +38,7 @@ type core struct {
 	identity *identity.Service
 	secrets  *secret.Service
 	metrics  *metrics
+	audit    *auditor
 
 	caches  []func(*store.Commit)
 	closers []func() error
@@ -62,15 +63,14 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.store, Seal: s, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
-	auditor, err := k.openAuditor(ctx, c)
-	if err != nil {
+	if k.audit, err = k.openAuditor(ctx, c); err != nil {
 		return nil, err
 	}
-	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: auditor, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
+	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
 		return nil, err
 	}
 	k.metrics = newMetrics(k)
-	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: auditor, Clock: c.Clock, Logger: c.Logger,
+	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
 		Issuer: issuer, Locked: func(kind string) { k.metrics.locked.WithLabelValues(kind).Inc() }}); err != nil {
 		return nil, err
 	}
