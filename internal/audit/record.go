@@ -1,41 +1,105 @@
 package audit
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"net/netip"
+	"strconv"
 	"time"
-
-	"github.com/keywright/keywright/internal/vault"
 )
 
-// Outcome is how a decision ended.
+// ID identifies the operation that a record tells of. A change and its audit row share it, and so does every copy of
+// the row: it is what duplicates are found by.
+type ID [16]byte
+
+// NewID returns a random id.
+func NewID() ID {
+	var id ID
+	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails
+	return id
+}
+
+// String returns 32 hexadecimal digits.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Outcome is how the decision ended.
 type Outcome uint8
 
-// The outcomes.
+// The outcomes. The zero value is none of them and is refused.
 const (
-	Allowed Outcome = iota + 1
-	Denied
-	Failed
+	Allowed Outcome = 1 + iota // decided and done
+	Denied                     // refused: unauthenticated, forbidden, throttled
+	Failed                     // allowed, and then not done
 )
 
-// Caller is who asked.
-type Caller struct {
-	Principal, AppID, UPN, Kind string
+var outcomeNames = [...]string{"", "allowed", "denied", "failed"}
+
+// String returns the outcome's word, as the CLI and the exports show it.
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return "outcome(" + strconv.Itoa(int(o)) + ")"
 }
 
-// Record tells of one decision, never of a value.
-type Record struct {
-	Time                           time.Time
-	ID                             string
-	Tenant                         vault.TenantID
-	VaultID, VaultName             string
-	Door, Operation, Action, Scope string
-	Caller                         Caller
-	Address                        netip.Addr
-	ObjectKind, ObjectName         string
-	Version                        string
-	Outcome                        Outcome
-	Kind, Reason                   string
-	CorrelationID, ClientRequestID string
-	APIVersion, UserAgent, Path    string
-	Duration                       time.Duration
+// ParseOutcome returns the outcome that String names, or zero.
+func ParseOutcome(s string) Outcome {
+	for i, name := range outcomeNames[1:] {
+		if s == name {
+			return Outcome(i + 1)
+		}
+	}
+	return 0
 }
+
+// Caller is who asked, as authenticated. It is zero for a caller who proved nothing.
+type Caller struct {
+	PrincipalID string // object id of the principal
+	AppID       string // client id of the application that acts
+	UPN         string // user principal name, of a person
+	Kind        string // user, servicePrincipal, managedIdentity
+	Tenant      string // the tenant that authenticated the caller
+}
+
+// Record tells of one decision. It never holds a value, key or token. Texts longer than their limit (see codec.go) are
+// cut, with the mark "[cut]" at their end.
+type Record struct {
+	// Time is when it was decided, in UTC and whole microseconds; Append fills in the present.
+	Time time.Time
+	// ID of the operation; Append fills in a random one.
+	ID ID
+	// Node is the persistent id of the server; Append fills it in.
+	Node string
+	// Tenant is the immutable id of the tenant under whose key the record is sealed; "" is the installation itself.
+	Tenant string
+
+	VaultID, VaultName string
+	Door               string // azure, aws, oauth, native
+	Action             string // what was asked for, in the words of the authorisation engine
+	Caller             Caller
+	// ClientAddress is the caller's address, or the network's first one when ClientBits is set.
+	ClientAddress netip.Addr
+	// ClientBits is the length of the network prefix of an aggregated record; 0 means one address.
+	ClientBits uint8
+	// Instance is what the caller says it is, beyond its principal: the ledger's second coordinate.
+	Instance                        string
+	ObjectKind, ObjectName, Version string
+	Outcome                         Outcome
+	Reason                          string // a fault.Reason, or why it was allowed
+	Status                          uint16 // of the HTTP answer
+	CorrelationID, ClientRequestID  string
+	APIVersion, UserAgent           string
+	Path                            string // the request's URI without its query; absolute where the door knows the host
+	Duration                        time.Duration
+	// Count is how many like decisions the record stands for; 0 and 1 are one.
+	Count uint64
+
+	// Index is the position in the log, which is the leaf's index. Readers fill it in.
+	Index int64
+	// Shredded says that the tenant's key is destroyed: Time, ID, Tenant and Index are all that is left. Readers fill it
+	// in.
+	Shredded bool
+}
+
+// Cursor returns the place behind the record, for Filter.Cursor.
+func (r *Record) Cursor() string { return strconv.FormatInt(r.Index, 10) }

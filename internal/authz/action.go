@@ -56,7 +56,7 @@ func (a Action) String() string {
 }
 
 // Known reports whether the action is in the table.
-func (a Action) Known() bool { return int(a) < len(table) }
+func (a Action) Known() bool { return a != NoAction && int(a) < len(table) }
 
 // Plane returns the plane of a known action.
 func (a Action) Plane() Plane {
@@ -93,9 +93,9 @@ func (a Action) Duty() Duty {
 
 // Actions lists the whole table.
 func Actions() []Action {
-	list := make([]Action, len(table))
-	for i := range list {
-		list[i] = Action(i)
+	list := make([]Action, 0, len(table)-1)
+	for a := NoAction + 1; a.Known(); a++ {
+		list = append(list, a)
 	}
 	return list
 }
@@ -104,12 +104,12 @@ func Actions() []Action {
 // table, which is the stricter to be granted; a name on both planes is taken for the data action. An unknown name is a
 // fault.Invalid that lists the nearest known ones.
 func ParseAction(name string) (Action, error) {
-	for i, known := range names() {
-		if strings.EqualFold(known, name) {
-			return Action(i), nil
+	for _, a := range Actions() {
+		if strings.EqualFold(a.String(), name) {
+			return a, nil
 		}
 	}
-	return 0, fault.New(fault.Invalid, "%q is not an action%s", clip(name), suggestion(name, Control, Data))
+	return NoAction, fault.New(fault.Invalid, "%q is not an action%s", clip(name), suggestion(name, Control, Data))
 }
 
 // suggestion names the nearest known actions on the given planes, as the end of a sentence.
@@ -130,8 +130,9 @@ func nearest(name string, planes []Plane) []string {
 	}
 	name = strings.ToLower(name[:min(len(name), 128)])
 	var found []candidate
-	for i, known := range names() {
-		if !slices.Contains(planes, table[i].plane) || slices.ContainsFunc(found, func(c candidate) bool { return c.name == known }) {
+	for _, a := range Actions() {
+		known := a.String()
+		if !slices.Contains(planes, a.Plane()) || slices.ContainsFunc(found, func(c candidate) bool { return c.name == known }) {
 			continue
 		}
 		if d := distance(name, strings.ToLower(known)); d <= len(known)/3 {

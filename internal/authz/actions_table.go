@@ -9,7 +9,9 @@ import (
 
 // The actions. The comment of a row says what the name does not.
 const (
-	SecretGet Action = iota
+	// NoAction is the zero value: a request that forgot its action is for nothing, and is refused.
+	NoAction Action = iota
+	SecretGet
 	SecretList
 	// SecretDescribe looks at one secret without its value.
 	SecretDescribe
@@ -143,9 +145,10 @@ func data(name string, p permission, duty Duty) row {
 	return row{name: name, plane: Data, kind: p.kind, words: p.words, duty: duty}
 }
 
-// public is a data action that keys/read grants as well.
+// public is a data action that keys/read grants as well. It is no duty: anybody who was ever given the public key can
+// perform it without us.
 func public(name string, p permission) row {
-	r := data(name, p, CanUse)
+	r := data(name, p, NoDuty)
 	r.also = "~/keys/read"
 	return r
 }

@@ -3,6 +3,7 @@ package authz
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -104,12 +105,17 @@ func DecideAt(r Request, at Scope, s *Snapshot, now time.Time) Decision {
 // check refuses what no grant could allow.
 func (s *Snapshot) check(r Request) Code {
 	switch {
-	case r.Caller.Tenant == "" || r.Caller.Tenant != s.tenant || s.vault != nil && s.vault.Tenant != s.tenant:
+	case !s.ownTenant(r.Caller):
 		return ForeignTenant
 	case !r.Action.Known():
 		return NoSuchAction
 	}
 	return ""
+}
+
+// ownTenant reports whether caller, facts and vault are all of one tenant.
+func (s *Snapshot) ownTenant(c Caller) bool {
+	return c.Tenant != "" && c.Tenant == s.tenant && (s.vault == nil || s.vault.Tenant == s.tenant)
 }
 
 // target returns the scope of the vault or object that a request is about.
@@ -164,21 +170,33 @@ func decide(r Request, target Scope, s *Snapshot, now time.Time) Decision {
 // rank orders what is worth telling the caller: what allowed, else what came nearest to it.
 var rank = map[Code]int{NoGrant: 0, NotAssignable: 1, ModelNotUsed: 2, NotLiveAnyMore: 3, NotLiveYet: 4, ByGrant: 5, ByPolicy: 5}
 
-// each calls fn for every grant and policy of the caller and of the caller's groups; one of the two is nil.
+// each calls fn for every grant and policy of the caller and of the caller's groups, once each; one of the two is nil.
 func (s *Snapshot) each(c *Caller, fn func(via principal.ID, g *grant, p *policy)) {
-	visit := func(id principal.ID) {
+	for i := -1; i < len(c.Groups); i++ {
+		id := c.Principal
+		if i >= 0 {
+			id = c.Groups[i]
+		}
 		id = canonical(id)
-		for _, g := range s.grants[id] {
+		grants, policies := s.grants[id], s.policies[id]
+		if len(grants)+len(policies) == 0 || c.named(id, i) {
+			continue
+		}
+		for _, g := range grants {
 			fn(id, g, nil)
 		}
-		for _, p := range s.policies[id] {
+		for _, p := range policies {
 			fn(id, nil, p)
 		}
 	}
-	visit(c.Principal)
-	for _, g := range c.Groups {
-		visit(g)
+}
+
+// named reports whether the principal or a group before the i-th has the id already.
+func (c *Caller) named(id principal.ID, i int) bool {
+	if i < 0 {
+		return false
 	}
+	return canonical(c.Principal) == id || slices.ContainsFunc(c.Groups[:i], func(g principal.ID) bool { return canonical(g) == id })
 }
 
 // Reason says in one sentence why the decision is what it is.

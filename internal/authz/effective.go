@@ -30,7 +30,7 @@ type objectKey struct {
 // without an address and without an assigned role.
 func NewEffective(c Caller, s *Snapshot, now time.Time) *Effective {
 	e := &Effective{}
-	if s.vault == nil || s.check(Request{Caller: c}) != "" {
+	if s.vault == nil || !s.ownTenant(c) {
 		return e
 	}
 	s.each(&c, func(_ principal.ID, g *grant, p *policy) {
@@ -74,9 +74,9 @@ func (e *Effective) addGrant(s *Snapshot, g *grant, now time.Time) {
 // controlActions holds every action of the control plane.
 var controlActions = func() Set {
 	var s Set
-	for i, r := range table {
-		if r.plane == Control {
-			s.add(Action(i))
+	for _, a := range Actions() {
+		if a.Plane() == Control {
+			s.add(a)
 		}
 	}
 	return s

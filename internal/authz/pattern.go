@@ -1,6 +1,9 @@
 package authz
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // Match reports whether an action's name fits a pattern. Both are compared without regard to case; each * in the pattern
 // stands for any run of characters, slashes included, as in Azure. It takes time proportional to the product of the
@@ -39,16 +42,26 @@ func matching(plane Plane, patterns, except []string) Set {
 	allows := func(name string) bool {
 		return anyMatches(patterns, name) && !anyMatches(except, name)
 	}
-	for i, r := range table {
-		if r.plane != plane {
+	for _, a := range Actions() {
+		if a.Plane() != plane {
 			continue
 		}
-		if allows(strings.ToLower(expand(r.name))) || r.also != "" && allows(strings.ToLower(expand(r.also))) {
-			set.add(Action(i))
+		low := lowerNames()[a]
+		if allows(low.name) || low.also != "" && allows(low.also) {
+			set.add(a)
 		}
 	}
 	return set
 }
+
+// lowerNames returns both names of each action in lower case, so that compiling a role does not make them again.
+var lowerNames = sync.OnceValue(func() []struct{ name, also string } {
+	list := make([]struct{ name, also string }, len(table))
+	for i, r := range table {
+		list[i].name, list[i].also = strings.ToLower(expand(r.name)), strings.ToLower(expand(r.also))
+	}
+	return list
+})
 
 func anyMatches(patterns []string, name string) bool {
 	for _, p := range patterns {

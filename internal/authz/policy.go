@@ -30,9 +30,10 @@ const (
 func PolicyAllows(p *vault.AccessPolicy) Set {
 	granted := map[vault.Kind][]string{vault.Secret: p.Secrets, vault.Key: p.Keys, vault.Certificate: p.Certificates}
 	var set Set
-	for i, r := range table {
+	for _, a := range Actions() {
+		r := table[a]
 		if slices.ContainsFunc(r.words, func(w string) bool { return grantsWord(granted[r.kind], w) }) {
-			set.add(Action(i))
+			set.add(a)
 		}
 	}
 	return set

@@ -30,12 +30,15 @@ func (c Caller) String() string {
 
 // Refusal turns a refused decision on a vault's data into the fault.Forbidden that the caller gets, in the words by which
 // Key Vault's clients and their users know it; tools search these messages for "Caller:", "does not have secrets get
-// permission" and the like. Nothing in it depends on whether the object exists. An allowed decision gives nil.
+// permission" and the like. Nothing in it depends on whether the object exists, and a caller of another tenant learns
+// nothing about the vault. An allowed decision gives nil.
 func Refusal(r Request, d Decision, v *vault.Vault) error {
 	if d.Allowed {
 		return nil
 	}
 	switch {
+	case v == nil || d.Code == ForeignTenant:
+		return strangerRefusal(r, d)
 	case d.Code == ByFirewall:
 		return NetworkRefusal(ForbiddenByFirewall, r.Caller, r.Address, v)
 	case d.Code == ByConnection:
@@ -63,6 +66,12 @@ func rbacRefusal(r Request, d Decision, v *vault.Vault) error {
 		"",
 	}
 	return fault.New(fault.Forbidden, "%s", strings.Join(lines, "\r\n")).Because(ForbiddenByRbac)
+}
+
+// strangerRefusal says no more than the caller said.
+func strangerRefusal(r Request, d Decision) error {
+	return fault.New(fault.Forbidden, "Caller is not authorized to perform action on resource.\r\nCaller: %s\r\nAction: '%s'\r\n",
+		r.Caller, d.Action).Because(ForbiddenByRbac)
 }
 
 func policyRefusal(r Request, d Decision, v *vault.Vault) error {

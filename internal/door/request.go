@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -22,17 +25,22 @@ type Request struct {
 	// Call is what the services need to know; Prepare fills it.
 	Call guard.Call
 
-	// Scratch is a buffer that an encoder may grow and use for its answer.
-	Scratch []byte
+	// Base is the address by which the client reached the door, scheme and host, for doors that answer with absolute ids.
+	Base string
+	// Scratch is a buffer that an encoder may grow and use for its answer, Value one for a secret value on its way into it. Both
+	// are cleared before another request gets them.
+	Scratch, Value []byte
 
 	w       http.ResponseWriter
 	body    []byte
 	status  int
 	written bool
-	query   map[string][]string
+	// headers holds header values that are made for this request alone. net/http copies them when the answer begins.
+	headers [4]string
+	used    int
 }
 
-var requests = sync.Pool{New: func() any { return &Request{Scratch: make([]byte, 0, 1024)} }}
+var requests = sync.Pool{New: func() any { return &Request{Scratch: make([]byte, 0, 1024), Value: make([]byte, 0, 1024)} }}
 
 // maxKeptBuffer is the largest scratch buffer that is kept for the next request, in bytes.
 const maxKeptBuffer = 64 << 10
@@ -44,15 +52,29 @@ func newRequest(w http.ResponseWriter, r *http.Request) *Request {
 }
 
 func (r *Request) release() {
-	scratch := r.Scratch[:0]
-	if cap(scratch) > maxKeptBuffer {
-		scratch = make([]byte, 0, 1024)
-	} else {
-		clear(scratch[:cap(scratch)])
-	}
 	clear(r.body) // it may have held a value
-	*r = Request{Scratch: scratch}
+	*r = Request{Scratch: cleared(r.Scratch), Value: cleared(r.Value)}
 	requests.Put(r)
+}
+
+// cleared empties a buffer for the next request. Only what was used of it is overwritten.
+func cleared(b []byte) []byte {
+	clear(b)
+	if cap(b) > maxKeptBuffer {
+		return make([]byte, 0, 1024)
+	}
+	return b[:0]
+}
+
+// SetHeader sets a header of the answer to one value. The name is in canonical form. The first few cost no allocation.
+func (r *Request) SetHeader(name, value string) {
+	if r.used == len(r.headers) {
+		r.w.Header()[name] = []string{value}
+		return
+	}
+	r.headers[r.used] = value
+	r.used++
+	r.w.Header()[name] = r.headers[r.used-1 : r.used : r.used]
 }
 
 // Header returns the header of the answer.
@@ -69,13 +91,27 @@ func (r *Request) Body() []byte { return r.body }
 
 // Query returns the first value of a query parameter. Names are compared after decoding: some clients escape them.
 func (r *Request) Query(name string) string {
-	if r.query == nil {
-		r.query = r.HTTP.URL.Query()
-	}
-	if v := r.query[name]; len(v) > 0 {
-		return v[0]
+	for rest := r.HTTP.URL.RawQuery; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		key, value, _ := strings.Cut(pair, "=")
+		if key = unescape(key); key == name {
+			return unescape(value)
+		}
 	}
 	return ""
+}
+
+// unescape decodes a part of a query and allocates only where there is something to decode. What cannot be decoded stays
+// as it is: it matches nothing.
+func unescape(s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s
+	}
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		return decoded
+	}
+	return s
 }
 
 // Decode reads the body as one JSON value. Unknown members are ignored, as both cloud protocols want it.
@@ -141,10 +177,25 @@ func (r *Request) Reply(status int, body []byte) {
 func (r *Request) Raw(status int, body []byte) {
 	r.written, r.status = true, status
 	if status != http.StatusNoContent {
-		r.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+		r.w.Header()["Content-Length"] = contentLength(len(body))
 	}
 	r.w.WriteHeader(status)
 	if len(body) > 0 && r.HTTP.Method != http.MethodHead {
 		r.w.Write(body)
 	}
+}
+
+// lengths keeps the Content-Length values of small bodies, so that they are made once.
+var lengths [4096]atomic.Pointer[[]string]
+
+func contentLength(n int) []string {
+	if n >= len(lengths) {
+		return []string{strconv.Itoa(n)}
+	}
+	if v := lengths[n].Load(); v != nil {
+		return *v
+	}
+	v := []string{strconv.Itoa(n)}
+	lengths[n].Store(&v)
+	return v
 }

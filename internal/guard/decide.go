@@ -5,6 +5,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -99,28 +100,33 @@ func ownSubscription(ctx context.Context, tx store.Tx, t vault.TenantID, id vaul
 // newRecord tells of one decision. It comes from a pool: hand it back with freeRecord.
 func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause error) *audit.Record {
 	r := records.Get().(*audit.Record)
-	r.Time = call.Started
-	r.Door, r.Operation, r.Action = call.Door, call.Operation, ""
-	if need.Action.Known() && (need.Kind != "" || need.Scope != "" || need.Action != 0) {
+	r.Time = clock.Micro(call.Started)
+	r.Door = call.Door
+	if need.Action.Known() && need != &network {
 		r.Action = need.Action.String()
 	}
-	r.Address, r.CorrelationID, r.ClientRequestID = call.Address, call.Correlation, call.ClientRequest
+	r.ClientAddress, r.CorrelationID, r.ClientRequestID = call.Address, call.Correlation, call.ClientRequest
 	r.APIVersion, r.UserAgent, r.Path = call.APIVersion, call.UserAgent, call.Path
-	r.ObjectKind, r.ObjectName, r.Version, r.Scope = string(need.Kind), need.Name, string(need.Version), need.Scope
+	r.ObjectKind, r.ObjectName, r.Version = string(need.Kind), need.Name, string(need.Version)
 	r.Outcome = outcome
 	if c := call.Caller; c != nil {
-		r.Tenant = c.Tenant
-		r.Caller = audit.Caller{Principal: string(c.Principal), AppID: c.AppID, UPN: c.UPN, Kind: string(c.Kind)}
+		r.Tenant = string(c.Tenant)
+		r.Caller = audit.Caller{PrincipalID: string(c.Principal), AppID: c.AppID, UPN: c.UPN, Kind: string(c.Kind), Tenant: string(c.Tenant)}
 	}
 	if v := call.Vault; v != nil {
-		r.Tenant, r.VaultID, r.VaultName = v.Vault.Tenant, string(v.Vault.ID), v.Vault.Name
+		r.Tenant, r.VaultID, r.VaultName = string(v.Vault.Tenant), string(v.Vault.ID), v.Vault.Name
 	}
 	if cause != nil {
-		r.Kind = fault.Of(cause).String()
-		if e := fault.As(cause); e != nil {
-			r.Reason = string(e.Reason)
-		}
+		r.Reason = reason(cause)
 	}
 	r.Duration = g.Clock.Now().Sub(call.Started)
 	return r
+}
+
+// reason is an error's reason, or its kind when it has none.
+func reason(err error) string {
+	if e := fault.As(err); e != nil && e.Reason != "" {
+		return string(e.Reason)
+	}
+	return fault.Of(err).String()
 }

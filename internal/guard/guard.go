@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
@@ -22,7 +23,7 @@ type Auditor interface {
 	// Seal encrypts a record for the transaction of the change that it tells of; the log takes it from the journal.
 	Seal(r *audit.Record) ([]byte, error)
 	// Unauthenticated counts a request that proved no identity. Such requests are aggregated, so that nobody can fill the log.
-	Unauthenticated(r *audit.Record)
+	Unauthenticated(r audit.Refusal)
 }
 
 // Config makes a Guard. All but Limits is required.
@@ -101,7 +102,7 @@ func (g *Guard) Refuse(ctx context.Context, call *Call, need Need, err error) er
 // A change whose commit was reported lost is looked up before the answer: what is stored counts as done.
 func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, change func(store.Tx) error) error {
 	rec := g.newRecord(call, &need, audit.Allowed, nil)
-	rec.ID = string(op.ID)
+	rec.ID, rec.Time = operationID(op.ID), op.At
 	sealed, err := g.Audit.Seal(rec)
 	freeRecord(rec)
 	if err != nil {
@@ -133,12 +134,21 @@ func (g *Guard) committed(ctx context.Context, id store.OpID) bool {
 	return err == nil && done
 }
 
+// network stands for what is needed before any action is known.
+var network Need
+
+// operationID is an operation's id as audit records hold it.
+func operationID(id store.OpID) (b audit.ID) {
+	hex.Decode(b[:], []byte(id)) // NewOp made it: 32 hexadecimal digits
+	return b
+}
+
 // Admit applies a vault's network rules to a request that is authenticated, and the rate limits after them.
 func (g *Guard) Admit(ctx context.Context, call *Call) error {
 	v := call.Vault
 	if ok, reason := v.Network.Admit(call.Address, false); !ok {
 		err := authz.NetworkRefusal(reason, call.Caller.subject(), call.Address, v.Vault)
-		if aerr := g.record(ctx, call, &Need{}, audit.Denied, err); aerr != nil {
+		if aerr := g.record(ctx, call, &network, audit.Denied, err); aerr != nil {
 			return aerr
 		}
 		return err
@@ -147,11 +157,12 @@ func (g *Guard) Admit(ctx context.Context, call *Call) error {
 }
 
 // Unauthenticated counts a request without a valid credential and returns err.
-func (g *Guard) Unauthenticated(call *Call, vaultName string, err error) error {
-	rec := g.newRecord(call, &Need{}, audit.Denied, err)
-	rec.VaultName = vaultName
-	g.Audit.Unauthenticated(rec)
-	freeRecord(rec)
+func (g *Guard) Unauthenticated(call *Call, host string, err error) error {
+	refusal := audit.Refusal{Door: call.Door, Host: host, Address: call.Address}
+	if e := fault.As(err); e != nil {
+		refusal.Reason = string(e.Reason)
+	}
+	g.Audit.Unauthenticated(refusal)
 	return err
 }
 

@@ -87,6 +87,9 @@ const (
 	FlowDevice      Flow = "device-code"
 	FlowCode        Flow = "authorization-code"
 	FlowRefresh     Flow = "refresh-token"
+	// FlowPassword and FlowPasskey prove a person; the token comes by one of the flows above.
+	FlowPassword Flow = "password-and-code"
+	FlowPasskey  Flow = "passkey"
 )
 
 // Config is what a Service is made of.
@@ -126,8 +129,9 @@ type Service struct {
 	issuers issuers
 	polls   *polls
 	flights singleflight.Group
-	// rsa admits as many signatures at once as there are cores, so that a burst of sign-ins leaves time for reads.
-	rsa chan struct{}
+	// heavy admits as many signatures and password digests at once as there are cores, so that a burst of sign-ins leaves
+	// time for reads.
+	heavy chan struct{}
 }
 
 // New checks c and returns a service. Changed must be told of every commit (see store.Store.Watch) before the first call
@@ -149,7 +153,7 @@ func New(c Config) (*Service, error) {
 		cache:  newCache(c.CacheSize),
 		gate:   newGate(c.Clock, c.Locked),
 		polls:  newPolls(c.Clock),
-		rsa:    make(chan struct{}, runtime.GOMAXPROCS(0)),
+		heavy:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
 

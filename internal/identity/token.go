@@ -120,8 +120,8 @@ func (s *Service) sign(ctx context.Context, t vault.TenantID, body any) (string,
 		return "", err
 	}
 	select {
-	case s.rsa <- struct{}{}:
-		defer func() { <-s.rsa }()
+	case s.heavy <- struct{}{}:
+		defer func() { <-s.heavy }()
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}

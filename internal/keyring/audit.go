@@ -10,10 +10,10 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // A sealed audit record is
@@ -30,6 +30,8 @@ const (
 	recordsPerSalt  = 1 << 31
 	cachedAuditKeys = 256
 	maxAuditTenants = 4096
+	// auditPatience bounds how long one record waits for the store, and how long later ones do not ask it again.
+	auditPatience = time.Second
 )
 
 // AuditOverhead is how much longer a sealed audit record is than its plaintext.
@@ -44,13 +46,15 @@ type auditSession struct {
 	changes atomic.Uint64
 	records atomic.Uint64
 	limit   uint64
+	// retry is when the store, which did not answer, is asked again. It is guarded by the auditor's mu.
+	retry time.Time
 }
 
 // auditor keeps the sessions. The map is copied to be changed, so that sealing takes no lock.
 type auditor struct {
 	ring     *Keyring
 	limit    uint64
-	sessions atomic.Pointer[map[vault.TenantID]*auditSession]
+	sessions atomic.Pointer[map[string]*auditSession]
 	opened   *cache[string, *auditOpener]
 	// mu lets one caller change sessions at a time.
 	mu sync.Mutex
@@ -64,21 +68,29 @@ type auditOpener struct {
 
 func newAuditor(k *Keyring) *auditor {
 	a := &auditor{ring: k, limit: recordsPerSalt, opened: newCache[string](cachedAuditKeys, func(*auditOpener) {})}
-	a.sessions.Store(&map[vault.TenantID]*auditSession{})
+	a.sessions.Store(&map[string]*auditSession{})
 	return a
 }
 
 func (a *auditor) clear() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sessions.Store(&map[vault.TenantID]*auditSession{})
+	a.sessions.Store(&map[string]*auditSession{})
 	a.opened.clear()
 }
 
-// SealAudit appends a sealed audit record of the tenant to dst, bound to aad. It does not allocate when dst has room for
+// auditOwner is the owner of the key for a tenant's records; those of no tenant are the installation's.
+func auditOwner(tenant string) string {
+	if tenant == "" {
+		return installation
+	}
+	return tenant
+}
+
+// SealAudit appends a sealed audit record of the tenant, or with "" of the installation, to dst, bound to aad. It does not allocate when dst has room for
 // len(plaintext) + AuditOverhead. While the store is away it goes on with the key it has, so that reads from memory can be
 // recorded. dst must not overlap plaintext or aad.
-func (k *Keyring) SealAudit(dst []byte, tenant vault.TenantID, plaintext, aad []byte) ([]byte, error) {
+func (k *Keyring) SealAudit(dst []byte, tenant string, plaintext, aad []byte) ([]byte, error) {
 	s, err := k.audit.session(tenant)
 	if err != nil {
 		return nil, err
@@ -87,7 +99,7 @@ func (k *Keyring) SealAudit(dst []byte, tenant vault.TenantID, plaintext, aad []
 }
 
 // session finds a usable session: one with nonces left whose key is the newest.
-func (a *auditor) session(tenant vault.TenantID) (*auditSession, error) {
+func (a *auditor) session(tenant string) (*auditSession, error) {
 	if a.ring.locked.Load() {
 		return nil, errLocked
 	}
@@ -98,42 +110,62 @@ func (a *auditor) session(tenant vault.TenantID) (*auditSession, error) {
 	return a.renew(tenant)
 }
 
-func (a *auditor) renew(tenant vault.TenantID) (*auditSession, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	changes := a.ring.changes.Load()
-	old := (*a.sessions.Load())[tenant]
-	usable := old != nil && old.records.Add(1) <= old.limit
-	if usable && old.changes.Load() == changes {
-		return old, nil
+// renew asks the store which key is the newest, or starts a session. One caller does so; the others go on with the session
+// that they have, so that recording never queues behind the store.
+func (a *auditor) renew(tenant string) (*auditSession, error) {
+	s := (*a.sessions.Load())[tenant]
+	usable := s != nil && s.records.Add(1) <= s.limit
+	if !usable {
+		a.mu.Lock()
+	} else if !a.mu.TryLock() {
+		return s, nil
 	}
-	n, err := a.ring.newest(context.Background(), store.AuditKey, string(tenant))
-	if err != nil {
-		if usable && fault.Is(err, fault.Unavailable) && !a.ring.locked.Load() {
-			return old, nil
-		}
+	defer a.mu.Unlock()
+	if now := (*a.sessions.Load())[tenant]; now != s {
+		s, usable = now, now != nil && now.records.Add(1) <= now.limit
+	}
+	changes := a.ring.changes.Load()
+	if usable && (s.changes.Load() == changes || time.Now().Before(s.retry)) {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), auditPatience)
+	defer cancel()
+	n, err := a.ring.newest(ctx, store.AuditKey, auditOwner(tenant))
+	switch {
+	case a.ring.locked.Load():
+		return nil, errLocked
+	case usable && err != nil && !fault.Is(err, fault.Gone):
+		s.retry = time.Now().Add(auditPatience)
+		return s, nil
+	case err != nil:
 		a.keep(tenant, nil)
 		return nil, err
+	case usable && s.id == n.row.ID:
+		s.changes.Store(changes)
+		return s, nil
 	}
-	if usable && old.id == n.row.ID {
-		old.changes.Store(changes)
-		return old, nil
-	}
-	s, err := a.start(n, tenant)
+	return a.start(n, tenant, changes)
+}
+
+// start begins a session with its first record taken. The caller holds mu.
+func (a *auditor) start(n *key, tenant string, changes uint64) (*auditSession, error) {
+	head, err := appendID([]byte{auditVersion}, n.row.ID)
 	if err != nil {
+		return nil, err
+	}
+	var salt [auditSaltBytes]byte
+	rand.Read(salt[:])
+	s := &auditSession{id: n.row.ID, head: append(head, salt[:]...), limit: a.limit}
+	if s.aead, err = deriveAudit(n, tenant, salt[:]); err != nil {
 		return nil, err
 	}
 	s.changes.Store(changes)
 	s.records.Store(1)
 	a.keep(tenant, s)
-	if a.ring.locked.Load() {
-		a.keep(tenant, nil)
-		return nil, errLocked
-	}
 	return s, nil
 }
 
-func (a *auditor) keep(tenant vault.TenantID, s *auditSession) {
+func (a *auditor) keep(tenant string, s *auditSession) {
 	next := maps.Clone(*a.sessions.Load())
 	if len(next) >= maxAuditTenants {
 		clear(next)
@@ -145,25 +177,13 @@ func (a *auditor) keep(tenant vault.TenantID, s *auditSession) {
 	a.sessions.Store(&next)
 }
 
-func (a *auditor) start(n *key, tenant vault.TenantID) (*auditSession, error) {
-	head, err := appendID([]byte{auditVersion}, n.row.ID)
-	if err != nil {
-		return nil, err
-	}
-	var salt [auditSaltBytes]byte
-	rand.Read(salt[:])
-	s := &auditSession{id: n.row.ID, head: append(head, salt[:]...), limit: a.limit}
-	s.aead, err = deriveAudit(n, tenant, salt[:])
-	return s, err
-}
-
-func deriveAudit(n *key, tenant vault.TenantID, salt []byte) (cipher.AEAD, error) {
+func deriveAudit(n *key, tenant string, salt []byte) (cipher.AEAD, error) {
 	raw, err := n.reveal()
 	if err != nil {
 		return nil, err
 	}
 	defer clear(raw[:])
-	derived, err := hkdf.Key(sha256.New, raw[:], salt, string(binding(bindAudit, string(tenant))), keyBytes)
+	derived, err := hkdf.Key(sha256.New, raw[:], salt, string(binding(bindAudit, tenant)), keyBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +193,7 @@ func deriveAudit(n *key, tenant vault.TenantID, salt []byte) (cipher.AEAD, error
 
 // OpenAudit appends the plaintext of a sealed audit record of the tenant to dst. A record that was changed, or is
 // another's, is ErrDamaged; one whose key was destroyed is a fault.Gone.
-func (k *Keyring) OpenAudit(dst []byte, tenant vault.TenantID, sealed, aad []byte) ([]byte, error) {
+func (k *Keyring) OpenAudit(dst []byte, tenant string, sealed, aad []byte) ([]byte, error) {
 	if len(sealed) < AuditOverhead || sealed[0] != auditVersion {
 		return nil, auditDamaged(tenant)
 	}
@@ -188,23 +208,23 @@ func (k *Keyring) OpenAudit(dst []byte, tenant vault.TenantID, sealed, aad []byt
 	return plain, nil
 }
 
-func auditDamaged(tenant vault.TenantID) error {
-	return fault.Wrap(ErrDamaged, fault.Internal, "an audit record of tenant %s does not open: it was changed, or is another's; verify the log", tenant)
+func auditDamaged(tenant string) error {
+	return fault.Wrap(ErrDamaged, fault.Internal, "an audit record of tenant %q does not open: it was changed, or is another's; verify the log", tenant)
 }
 
 // opener finds the derived key that a record names by key id and salt.
-func (a *auditor) opener(tenant vault.TenantID, names []byte) (*auditOpener, error) {
+func (a *auditor) opener(tenant string, names []byte) (*auditOpener, error) {
 	if a.ring.locked.Load() {
 		return nil, errLocked
 	}
-	if o, ok := a.opened.get(string(names)); ok && o.key.live() && o.key.tenant() == tenant {
+	if o, ok := a.opened.get(string(names)); ok && o.key.live() && o.key.row.Owner == auditOwner(tenant) {
 		return o, nil
 	}
 	n, err := a.ring.key(context.Background(), idFromBytes(names[:idBytes]), store.AuditKey)
 	if err != nil {
 		return nil, err
 	}
-	if n.tenant() != tenant {
+	if n.row.Owner != auditOwner(tenant) {
 		return nil, auditDamaged(tenant)
 	}
 	o := &auditOpener{key: n}

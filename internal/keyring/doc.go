@@ -1,6 +1,7 @@
 // Package keyring holds the hierarchy of keys and is the only place where stored values are encrypted and decrypted.
 //
-//	seal ─▶ root ─▶ tenant ─┬▶ vault ─▶ data key of one version ─▶ value
+//	seal ─▶ root ─┬▶ audit, for records of the installation itself
+//	              └▶ tenant ┬▶ vault ─▶ data key of one version ─▶ value
 //	                        ├▶ audit    records of the audit log
 //	                        ├▶ backup   backups of objects
 //	                        ├▶ digest   credentials that are only compared

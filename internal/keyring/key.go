@@ -34,10 +34,10 @@ func (n *key) live() bool {
 	return true
 }
 
-// tenant is the owner of the tenant key above n, or of n itself.
+// tenant is the owner of the tenant key above n.
 func (n *key) tenant() vault.TenantID {
-	if n.row.Purpose == store.TenantKey {
-		return vault.TenantID(n.row.Owner)
+	if n.parent == nil || n.parent.row.Purpose != store.TenantKey {
+		return ""
 	}
 	return vault.TenantID(n.parent.row.Owner)
 }
@@ -60,10 +60,10 @@ func openRow(parent *key, row *store.WrappedKey) (*rawKey, error) {
 		row.Purpose, row.ID, row.Owner)
 }
 
-// parentPurpose says which kind of key wraps one of the given purpose. Because it only ever goes up, no loop in a store
-// that somebody tampered with can trap the loader.
-func parentPurpose(p store.KeyPurpose) store.KeyPurpose {
-	if p == store.TenantKey {
+// parentPurpose says which kind of key wraps a row. Because it only ever goes up, no loop in a store that somebody
+// tampered with can trap the loader.
+func parentPurpose(row *store.WrappedKey) store.KeyPurpose {
+	if row.Purpose == store.TenantKey || row.Purpose == store.AuditKey && row.Owner == installation {
 		return store.RootKey
 	}
 	return store.TenantKey
@@ -106,7 +106,7 @@ func (k *Keyring) load(ctx context.Context, id string, purpose store.KeyPurpose)
 	if err != nil {
 		return nil, err
 	}
-	parent, err := k.key(ctx, row.Parent, parentPurpose(purpose))
+	parent, err := k.key(ctx, row.Parent, parentPurpose(row))
 	if err != nil {
 		return nil, err
 	}

@@ -168,7 +168,7 @@ func (k *Keyring) rootRows(ctx context.Context) (rows []*store.WrappedKey, err e
 
 // initialise makes the first root key. When several nodes try at once, all go on with the one that was committed.
 func (k *Keyring) initialise(ctx context.Context) ([]*store.WrappedKey, error) {
-	row, err := k.newRoot(ctx, k.clock.Now())
+	fresh, err := k.newRoot(ctx, k.clock.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,12 @@ func (k *Keyring) initialise(ctx context.Context) ([]*store.WrappedKey, error) {
 		if err != nil || len(there) > 0 {
 			return err
 		}
-		return tx.PutWrappedKey(ctx, row)
+		for _, row := range fresh {
+			if err := tx.PutWrappedKey(ctx, row); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

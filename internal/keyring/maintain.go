@@ -20,21 +20,15 @@ type Maintenance struct {
 // ones, and retires those that protect nothing and have been decrypt-only for longer than the grace. It is safe to run at
 // any time, on several nodes, and again after an error; one owner's trouble does not keep it from the others.
 func (k *Keyring) Maintain(ctx context.Context) (done Maintenance, err error) {
-	moved, err := k.moveTenantKeys(ctx)
-	done.Moved += moved
-	if err != nil {
-		return done, err
-	}
-	n, err := k.retire(ctx, store.RootKey, installation, parentsIn(allTenantKeys))
-	done.Retired += n
-	if err != nil {
-		return done, err
-	}
 	var tenants []*vault.Tenant
-	err = k.store.View(ctx, func(tx store.Tx) error {
+	done.Moved, err = k.moveRootChildren(ctx)
+	if err == nil {
+		done.Retired, err = k.retire(ctx, store.RootKey, installation, parentsIn(keysOfRoot))
+	}
+	err = errors.Join(err, k.store.View(ctx, func(tx store.Tx) (err error) {
 		tenants, err = tx.Tenants(ctx)
 		return err
-	})
+	}))
 	for _, t := range tenants {
 		if e := k.maintainTenant(ctx, t.ID, &done); e != nil {
 			err = errors.Join(err, fmt.Errorf("maintaining the keys of tenant %s: %w", t.ID, e))
@@ -82,14 +76,18 @@ func (k *Keyring) maintainVault(ctx context.Context, tenant vault.TenantID, id v
 	if err != nil {
 		return err
 	}
-	n, err = k.retire(ctx, store.VaultKey, string(id), func(ctx context.Context, tx store.Tx, used map[string]bool) error {
+	n, err = k.retireVault(ctx, id)
+	done.Retired += n
+	return err
+}
+
+func (k *Keyring) retireVault(ctx context.Context, id vault.ID) (int, error) {
+	return k.retire(ctx, store.VaultKey, string(id), func(ctx context.Context, tx store.Tx, used map[string]bool) error {
 		return eachVersion(ctx, tx, id, func(_ *vault.Object, v *vault.Version) bool {
 			used[v.Value.Key] = true
 			return true
 		})
 	})
-	done.Retired += n
-	return err
 }
 
 // parentsIn marks the wrapping keys of what list finds.

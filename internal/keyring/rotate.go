@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -47,8 +48,8 @@ func (k *Keyring) RotateTenantKeys(ctx context.Context, tenant vault.TenantID, w
 	return fresh[0].ID, err
 }
 
-// RotateRoot makes a new root key, moves every tenant key under it, and returns its id. When it returns an id and an
-// error, the new key is in use and Maintain does the rest.
+// RotateRoot makes a new root key and a new key for the installation's audit records, moves every tenant key under it, and returns the
+// root's id. When it returns an id and an error, the new key is in use and Maintain does the rest.
 func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
 	if k.locked.Load() {
 		return "", errLocked
@@ -57,11 +58,11 @@ func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := k.succeed(ctx, []*store.WrappedKey{fresh}, with); err != nil {
+	if err := k.succeed(ctx, fresh, with); err != nil {
 		return "", err
 	}
-	_, err = k.moveTenantKeys(ctx)
-	return fresh.ID, err
+	_, err = k.moveRootChildren(ctx)
+	return fresh[0].ID, err
 }
 
 // succeed commits keys as the active ones of their purposes and owners; those before them become decrypt-only. It never
@@ -125,13 +126,13 @@ func (k *Keyring) forget(ids []string) {
 	}
 }
 
-// moveTenantKeys wraps every tenant key under the newest root and returns how many it moved.
-func (k *Keyring) moveTenantKeys(ctx context.Context) (int, error) {
+// moveRootChildren wraps every tenant key under the newest root and returns how many keys it moved.
+func (k *Keyring) moveRootChildren(ctx context.Context) (int, error) {
 	root, err := k.newest(ctx, store.RootKey, installation)
 	if err != nil {
 		return 0, err
 	}
-	rows, err := k.snapshot(ctx, allTenantKeys)
+	rows, err := k.snapshot(ctx, keysOfRoot)
 	if err != nil {
 		return 0, err
 	}
@@ -156,19 +157,25 @@ func (k *Keyring) moveTenant(ctx context.Context, tenant vault.TenantID) (int, e
 func (k *Keyring) move(ctx context.Context, parent *key, rows []*store.WrappedKey) (moved int, err error) {
 	rows = slices.DeleteFunc(slices.Clone(rows), func(r *store.WrappedKey) bool { return r.Parent == parent.row.ID })
 	for part := range slices.Chunk(rows, movedPerUpdate) {
-		next := make([]*store.WrappedKey, len(part))
-		for i, row := range part {
-			if next[i], err = k.rewrapRow(ctx, parent, row); err != nil {
-				return moved, fmt.Errorf("moving the %s key %s: %w", row.Purpose, row.ID, err)
+		var from, to []*store.WrappedKey
+		for _, row := range part {
+			next, e := k.rewrapRow(ctx, parent, row)
+			if e != nil { // one bad row must not keep the others where they are
+				err = errors.Join(err, fmt.Errorf("moving the %s key %s of %s: %w", row.Purpose, row.ID, row.Owner, e))
+				continue
 			}
+			from, to = append(from, row), append(to, next)
 		}
-		changed, err := k.putMoved(ctx, part, next)
+		if len(to) == 0 {
+			continue
+		}
+		changed, e := k.putMoved(ctx, from, to)
 		moved += len(changed)
-		if err != nil {
-			return moved, err
+		if e != nil {
+			return moved, errors.Join(err, e)
 		}
 	}
-	return moved, nil
+	return moved, err
 }
 
 func (k *Keyring) rewrapRow(ctx context.Context, parent *key, row *store.WrappedKey) (*store.WrappedKey, error) {

@@ -17,15 +17,22 @@ func newRow(purpose store.KeyPurpose, owner string, now time.Time) store.Wrapped
 	return store.WrappedKey{ID: newKeyID(), Purpose: purpose, Owner: owner, State: store.KeyActive, Created: now, Updated: now}
 }
 
-func (k *Keyring) newRoot(ctx context.Context, now time.Time) (*store.WrappedKey, error) {
+// newRoot makes a root key and, under it, the key of the audit records that are no tenant's.
+func (k *Keyring) newRoot(ctx context.Context, now time.Time) ([]*store.WrappedKey, error) {
 	raw := newRawKey()
 	defer clear(raw[:])
 	s := k.sealer()
 	row := newRow(store.RootKey, installation, now)
 	row.Parent = s.Name()
 	var err error
-	row.Wrapped, err = s.Wrap(ctx, raw[:], bindKeyRow(&row))
-	return &row, err
+	if row.Wrapped, err = s.Wrap(ctx, raw[:], bindKeyRow(&row)); err != nil {
+		return nil, err
+	}
+	root := &key{row: &row}
+	if root.aead, err = raw.aead(); err != nil {
+		return nil, err
+	}
+	return []*store.WrappedKey{&row, newUnder(root, store.AuditKey, installation, now)}, nil
 }
 
 // NewTenantKeys makes the keys of a new tenant. The caller puts all of them into the store in the transaction that makes

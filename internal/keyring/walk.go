@@ -19,7 +19,11 @@ func (k *Keyring) snapshot(ctx context.Context, list lister) (rows []*store.Wrap
 	return rows, err
 }
 
-func allTenantKeys(ctx context.Context, tx store.Tx) (rows []*store.WrappedKey, err error) {
+// keysOfRoot lists every key that a root key wraps.
+func keysOfRoot(ctx context.Context, tx store.Tx) (rows []*store.WrappedKey, err error) {
+	if rows, err = appendKeys(ctx, tx, rows, store.AuditKey, installation); err != nil {
+		return nil, err
+	}
 	tenants, err := tx.Tenants(ctx)
 	if err != nil {
 		return nil, err

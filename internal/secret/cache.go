@@ -90,15 +90,15 @@ func (c *cache) shard(k cacheKey) *shard {
 }
 
 // get returns the record, or nil and a ticket with which put may add it.
-func (c *cache) get(k cacheKey, sel *Selector) (*record, ticket) {
+func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record, ticket) {
 	s := c.shard(k)
 	s.mu.RLock()
 	var r *record
 	if v := s.secrets[k]; v != nil {
 		switch {
-		case sel.Version != "":
-			r = v.byID[sel.Version]
-		case sel.Label == "" || sel.Label == vault.Current:
+		case id != "":
+			r = v.byID[id]
+		case label == "" || label == vault.Current:
 			r = v.current
 		}
 	}

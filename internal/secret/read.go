@@ -39,11 +39,15 @@ func (s *Service) Get(ctx context.Context, call *guard.Call, sel Selector, dst [
 // record finds the sealed record of the selected version, in the cache or in the store.
 func (s *Service) record(ctx context.Context, v *vault.Vault, sel *Selector) (*record, error) {
 	key := cacheKey{v.ID, vault.NameKey(sel.Name)}
-	rec, ticket := s.cache.get(key, sel)
+	rec, ticket := s.cache.get(key, sel.Version, sel.Label)
 	if rec != nil {
 		return rec, nil
 	}
-	err := s.Store.View(ctx, func(tx store.Tx) error {
+	return s.load(ctx, v, key, *sel, ticket)
+}
+
+func (s *Service) load(ctx context.Context, v *vault.Vault, key cacheKey, sel Selector, t ticket) (rec *record, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
 		o, err := live(ctx, tx, v.ID, sel.Name)
 		if err != nil {
 			return err
@@ -55,11 +59,10 @@ func (s *Service) record(ctx context.Context, v *vault.Vault, sel *Selector) (*r
 		rec = &record{Item: Item{Object: o, Version: ver}, place: place(v, o, ver.ID)}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		s.cache.put(key, rec, t)
 	}
-	s.cache.put(key, rec, ticket)
-	return rec, nil
+	return rec, err
 }
 
 func place(v *vault.Vault, o *vault.Object, id vault.VersionID) keyring.Place {

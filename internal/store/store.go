@@ -68,7 +68,9 @@ func NewOp(now time.Time) Op {
 	return Op{ID: OpID(vault.NewVersionID(now)), At: now}
 }
 
-// Tx is a transaction. Methods that look for one thing return a fault.NotFound when it is not there.
+// Tx is a transaction. Methods that look for one thing, and those that delete or replace one, return a fault.NotFound when it is
+// not there. Puts do not change their argument; whoever puts twice in one transaction counts the revision on. A limit of 0 means
+// no limit. Writing in a View, and using a transaction after its closure, is a fault.Internal.
 type Tx interface {
 	Tenants
 	Vaults
@@ -84,6 +86,7 @@ type Tx interface {
 type Tenants interface {
 	Tenant(ctx context.Context, id vault.TenantID) (*vault.Tenant, error)
 	Tenants(ctx context.Context) ([]*vault.Tenant, error)
+	// PutTenant inserts a tenant of revision 0 or replaces the revision that was read.
 	PutTenant(ctx context.Context, t *vault.Tenant) error
 	Subscription(ctx context.Context, id vault.SubscriptionID) (*vault.Subscription, error)
 	Subscriptions(ctx context.Context, tenant vault.TenantID) ([]*vault.Subscription, error)
@@ -126,7 +129,8 @@ type Objects interface {
 	Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error)
 	// Objects lists in the order of name keys.
 	Objects(ctx context.Context, q ObjectQuery) ([]*vault.Object, error)
-	// PutObject inserts an object of revision 0 or replaces the revision that was read, and stores it at the next revision.
+	// PutObject inserts an object of revision 0 or replaces the revision that was read, and stores it at the next revision. The id
+	// of a purged object is a fault.Gone.
 	PutObject(ctx context.Context, o *vault.Object) error
 	// DeleteObject removes an object and all of its versions, keys of values included, and leaves a tombstone.
 	DeleteObject(ctx context.Context, o *vault.Object, at time.Time) error
@@ -134,7 +138,8 @@ type Objects interface {
 	Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) (*vault.Version, error)
 	// Versions lists in ascending order of version id, ids after the given one first.
 	Versions(ctx context.Context, o vault.ObjectID, after vault.VersionID, limit int) ([]*vault.Version, error)
-	// AddVersion inserts a version; its id must be new to the object, else fault.Conflict.
+	// AddVersion inserts a version; its id must be new to the object, else fault.Conflict. When the object does not exist by the
+	// end of the Update, that is a fault.NotFound.
 	AddVersion(ctx context.Context, v *vault.Version) error
 	// PutVersion replaces a version's attributes, content type, tags, state and envelope.
 	PutVersion(ctx context.Context, v *vault.Version) error
@@ -305,7 +310,7 @@ type SigningKey struct {
 	SignAfter, SignUntil, VerifyUntil time.Time
 }
 
-// SignIns keeps short-lived state of sign-ins: device codes, challenges, spent assertion ids.
+// SignIns keeps short-lived state of sign-ins: device codes, challenges, spent assertion ids. Their journal entries name no change.
 type SignIns interface {
 	// SignIn finds state that has not expired at now.
 	SignIn(ctx context.Context, kind, id string, now time.Time) (*SignIn, error)
@@ -375,7 +380,7 @@ type Change struct {
 	Kind   ChangeKind     `json:"k"`
 	Tenant vault.TenantID `json:"t,omitempty"`
 	Vault  vault.ID       `json:"v,omitempty"`
-	// Object is set for an ObjectChanged: the kind and the name key.
+	// Object is set for an ObjectChanged: the kind and the name key. A VaultChanged has the vault's name key.
 	Object  vault.Kind `json:"o,omitempty"`
 	NameKey string     `json:"n,omitempty"`
 	// Key is the id of a principal (the member of a MemberChanged), role, key, issuer or setting, or the lower-case scope of a grant.

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
@@ -55,7 +55,9 @@ func New(c Config) (*door.Door, error) {
 
 type handler struct {
 	Config
-	headers []header
+	headers  []header
+	places   places
+	networks networks
 }
 
 type header struct {
@@ -81,16 +83,14 @@ func standardHeaders(region string) []header {
 func (h *handler) prepare(r *door.Request) error {
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	h.setHeaders(r)
-	where, known := h.Hosts.find(r.HTTP.Host)
-	if !known {
-		where = place{login: r.HTTP.Host, resource: "https://" + afterFirstLabel(r.HTTP.Host)}
-	}
+	where := h.Hosts.find(&h.places, r.HTTP.Host)
+	r.Base = where.base
 	view, err := h.view(r.HTTP.Context(), where.vault)
 	if err != nil {
 		return err
 	}
-	if err := h.authenticate(r, &where, view); err != nil {
-		h.challenge(r, &where, view)
+	if err := h.authenticate(r, where, view); err != nil {
+		h.challenge(r, where, view)
 		return h.Guard.Unauthenticated(&r.Call, where.vault, err)
 	}
 	r.Call.Vault = view
@@ -100,11 +100,6 @@ func (h *handler) prepare(r *door.Request) error {
 	r.Call.APIVersion = r.Query("api-version")
 	_, err = parseVersion(r.Call.APIVersion)
 	return err
-}
-
-func afterFirstLabel(host string) string {
-	_, rest, _ := strings.Cut(host, ".")
-	return rest
 }
 
 // view finds the vault's view; a vault that does not exist, or is deleted, has none.
@@ -127,19 +122,35 @@ func (h *handler) setHeaders(r *door.Request) {
 	r.Call.Correlation = vault.NewGUID()
 	r.Call.UserAgent = r.HTTP.UserAgent()
 	r.Call.Path = r.HTTP.URL.Path
-	values := make([]string, 2)
-	values[0] = r.Call.Correlation
-	head["X-Ms-Request-Id"] = values[:1:1]
+	r.SetHeader("X-Ms-Request-Id", r.Call.Correlation)
 	if id := r.HTTP.Header["X-Ms-Client-Request-Id"]; len(id) == 1 && len(id[0]) <= maxClientRequestID {
 		r.Call.ClientRequest = id[0]
 		head["X-Ms-Client-Request-Id"] = id
 	}
-	values[1] = networkInfo(r.Call.Address)
-	head["X-Ms-Keyvault-Network-Info"] = values[1:]
+	head["X-Ms-Keyvault-Network-Info"] = h.networks.info(r.Call.Address)
 }
 
 // maxClientRequestID bounds the client's own id that is echoed and audited, in bytes.
 const maxClientRequestID = 128
+
+// networks remembers the network header of recent addresses. An entry that is taken by another address is made again.
+type networks [256]atomic.Pointer[network]
+
+type network struct {
+	address netip.Addr
+	value   []string
+}
+
+func (n *networks) info(a netip.Addr) []string {
+	bytes := a.As16()
+	slot := &n[bytes[15]^bytes[14]^bytes[13]^bytes[12]]
+	if e := slot.Load(); e != nil && e.address == a {
+		return e.value
+	}
+	e := &network{a, []string{networkInfo(a)}}
+	slot.Store(e)
+	return e.value
+}
 
 func networkInfo(a netip.Addr) string {
 	family, kind := "InterNetwork", "Ipv4"

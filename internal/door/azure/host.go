@@ -3,6 +3,8 @@ package azure
 import (
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // Suffix is a DNS suffix below which every first label names a vault.
@@ -25,6 +27,8 @@ type Hosts struct {
 
 // place is what a Host header says: which vault, and where its tokens come from.
 type place struct {
+	// base is "https://" and the host as the client wrote it.
+	base string
 	// vault is the vault's name; empty when the host cannot be one.
 	vault string
 	// login is the authority's host with the port of the request.
@@ -34,11 +38,32 @@ type place struct {
 	federated bool
 }
 
-func (h *Hosts) find(host string) (place, bool) {
+// maxPlaces bounds how many Host headers are remembered: vaults have few spellings, strangers invent many.
+const maxPlaces = 4096
+
+// places remembers what Host headers mean.
+type places struct {
+	known sync.Map // Host header -> *place
+	count atomic.Int64
+}
+
+// find returns what a Host header says. A host that is no vault's has a place without one.
+func (h *Hosts) find(seen *places, host string) *place {
+	if p, ok := seen.known.Load(host); ok {
+		return p.(*place)
+	}
+	p := h.resolve(host)
+	if p.vault != "" && seen.count.Add(1) <= maxPlaces {
+		seen.known.Store(strings.Clone(host), p)
+	}
+	return p
+}
+
+func (h *Hosts) resolve(host string) *place {
+	base := "https://" + host
 	name, port := splitPort(host)
 	if vault, ok := h.Addresses[name]; ok {
-		_, rest, _ := strings.Cut(host, ".")
-		return place{vault: vault, login: host, resource: "https://" + rest, federated: true}, true
+		return &place{base: base, vault: vault, login: host, resource: "https://" + afterFirstLabel(host), federated: true}
 	}
 	for i := range h.Suffixes {
 		s := &h.Suffixes[i]
@@ -46,9 +71,14 @@ func (h *Hosts) find(host string) (place, bool) {
 		if !ok || strings.Contains(label, ".") || label == "" {
 			continue
 		}
-		return place{vault: label, login: s.Login + port, resource: "https://" + s.Name + port, federated: s.Federated}, true
+		return &place{base: base, vault: label, login: s.Login + port, resource: "https://" + s.Name + port, federated: s.Federated}
 	}
-	return place{}, false
+	return &place{base: base, login: host, resource: "https://" + afterFirstLabel(host), federated: true}
+}
+
+func afterFirstLabel(host string) string {
+	_, rest, _ := strings.Cut(host, ".")
+	return rest
 }
 
 // cutSuffixFold takes "."+suffix off name, without regard to case.
@@ -62,9 +92,8 @@ func cutSuffixFold(name, suffix string) (string, bool) {
 
 // splitPort takes a Host apart; port keeps its colon and is empty when there is none.
 func splitPort(host string) (name, port string) {
-	h, p, err := net.SplitHostPort(host)
-	if err != nil {
-		return host, ""
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name, host[strings.LastIndexByte(host, ':'):]
 	}
-	return h, ":" + p
+	return host, ""
 }

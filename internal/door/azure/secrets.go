@@ -109,12 +109,12 @@ func (h *handler) getSecret(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	item, value, err := h.Secrets.Get(r.HTTP.Context(), &r.Call, sel, nil)
+	item, value, err := h.Secrets.Get(r.HTTP.Context(), &r.Call, sel, r.Value)
+	r.Value = value
 	if err != nil {
 		return err
 	}
 	h.bundle(r, &item, value)
-	clear(value)
 	return nil
 }
 
@@ -199,7 +199,7 @@ func (h *handler) purgeSecret(r *door.Request) error {
 
 func (h *handler) encoder(r *door.Request) encoder {
 	version, _ := parseVersion(r.Call.APIVersion) // prepare refused an unknown one
-	return encoder{buf: r.Scratch[:0], version: version, base: "https://" + r.HTTP.Host, vault: r.Call.Vault.Vault}
+	return encoder{buf: r.Scratch[:0], version: version, base: r.Base, vault: r.Call.Vault.Vault}
 }
 
 func (h *handler) bundle(r *door.Request, item *secret.Item, value []byte) {

@@ -1,0 +1,56 @@
+# What can be made here. Bare make prints this list.
+#
+#   make demo      the story in one minute: a vault, an application, a database
+#   make test      every test with the race detector; installs what it needs where it may
+#   make check     the quick part of the tests, for before a commit
+#   make build     bin/keywright
+#   make lint      gofmt, go vet, staticcheck
+#   make bench     ratios against bare ceilings, in one run; also writes bin/bench.json
+#   make fuzz      every fuzz target for FUZZTIME (10s)
+#   make verify    module files, generated files and documents are what their sources give
+#   make soak      the long versions of the durability and load tests; PART=name runs one
+
+SHELL := /bin/sh
+GO ?= go
+FUZZTIME ?= 10s
+PART ?= all
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check build lint bench fuzz verify soak
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+build:
+	$(GO) build -trimpath -o bin/keywright ./cmd/keywright
+
+demo: build
+	scripts/deps demo
+	$(GO) run ./demo
+
+test: build
+	scripts/deps test
+	$(GO) test -race -timeout 20m ./...
+	$(GO) test -run Allocations ./internal/...
+
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run gofmt on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) test -short -timeout 3m ./internal/... ./client/... ./cmd/...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run gofmt on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench: build
+	$(GO) run ./bench -out bin/bench.json
+
+fuzz:
+	GO=$(GO) scripts/fuzz $(FUZZTIME)
+
+verify:
+	GO=$(GO) scripts/verify
+
+soak: build
+	GO=$(GO) scripts/soak $(PART)

@@ -1,0 +1,300 @@
+package audit
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+	"unicode/utf8"
+)
+
+// A record is encoded as a version byte and then fields in ascending order of their number, each a byte
+// (number<<1 | kind) and a value: an unsigned varint (kind 0) or a varint length and bytes (kind 1). A field that is
+// zero is absent. The encoding is canonical: what decodes encodes to the same bytes.
+const codecVersion = 1
+
+// field numbers. A number is never given a second meaning; a new field takes the next one and a new codecVersion.
+const (
+	fieldTime = iota + 1
+	fieldID
+	fieldNode
+	fieldTenant
+	fieldVaultID
+	fieldVaultName
+	fieldDoor
+	fieldAction
+	fieldPrincipalID
+	fieldAppID
+	fieldUPN
+	fieldCallerKind
+	fieldCallerTenant
+	fieldClientAddress
+	fieldClientBits
+	fieldInstance
+	fieldObjectKind
+	fieldObjectName
+	fieldVersion
+	fieldOutcome
+	fieldReason
+	fieldStatus
+	fieldCorrelationID
+	fieldClientRequestID
+	fieldAPIVersion
+	fieldUserAgent
+	fieldPath
+	fieldDuration
+	fieldCount
+)
+
+// Limits of the texts, in bytes. Object names have at most 127 characters, ids are shorter; what clients choose freely
+// gets more room, and the sum stays far below segment.MaxRecord.
+const (
+	maxID     = 128
+	maxName   = 256
+	maxClient = 512 // user agent, instance
+	maxPath   = 2048
+)
+
+// cutMark ends a text that was longer than its limit.
+const cutMark = "[cut]"
+
+// texts lists the text fields in ascending order of their number. Encoder and decoder both follow it.
+func (r *Record) texts() [20]text {
+	return [...]text{
+		{fieldNode, maxID, &r.Node},
+		{fieldTenant, maxID, &r.Tenant},
+		{fieldVaultID, maxID, &r.VaultID},
+		{fieldVaultName, maxName, &r.VaultName},
+		{fieldDoor, maxID, &r.Door},
+		{fieldAction, maxName, &r.Action},
+		{fieldPrincipalID, maxID, &r.Caller.PrincipalID},
+		{fieldAppID, maxID, &r.Caller.AppID},
+		{fieldUPN, maxName, &r.Caller.UPN},
+		{fieldCallerKind, maxID, &r.Caller.Kind},
+		{fieldCallerTenant, maxID, &r.Caller.Tenant},
+		{fieldInstance, maxClient, &r.Instance},
+		{fieldObjectKind, maxID, &r.ObjectKind},
+		{fieldObjectName, maxName, &r.ObjectName},
+		{fieldVersion, maxID, &r.Version},
+		{fieldReason, maxName, &r.Reason},
+		{fieldCorrelationID, maxID, &r.CorrelationID},
+		{fieldClientRequestID, maxID, &r.ClientRequestID},
+		{fieldAPIVersion, maxID, &r.APIVersion},
+		{fieldUserAgent, maxClient, &r.UserAgent},
+	}
+}
+
+type text struct {
+	field, limit int
+	value        *string
+}
+
+// AppendBinary appends the record's encoding to dst. Index and Shredded are no part of it.
+func (r *Record) AppendBinary(dst []byte) []byte { return r.appendBinary(dst, r.Node) }
+
+func (r *Record) appendBinary(dst []byte, node string) []byte {
+	dst = append(dst, codecVersion)
+	dst = appendUint(dst, fieldTime, zigzag(r.Time.UnixMicro()))
+	dst = appendBytes(dst, fieldID, r.ID[:])
+	dst = appendText(dst, fieldNode, maxID, node)
+	dst = appendText(dst, fieldTenant, maxID, r.Tenant)
+	dst = appendText(dst, fieldVaultID, maxID, r.VaultID)
+	dst = appendText(dst, fieldVaultName, maxName, r.VaultName)
+	dst = appendText(dst, fieldDoor, maxID, r.Door)
+	dst = appendText(dst, fieldAction, maxName, r.Action)
+	dst = appendText(dst, fieldPrincipalID, maxID, r.Caller.PrincipalID)
+	dst = appendText(dst, fieldAppID, maxID, r.Caller.AppID)
+	dst = appendText(dst, fieldUPN, maxName, r.Caller.UPN)
+	dst = appendText(dst, fieldCallerKind, maxID, r.Caller.Kind)
+	dst = appendText(dst, fieldCallerTenant, maxID, r.Caller.Tenant)
+	if a := r.ClientAddress.Unmap().WithZone(""); a.Is4() {
+		b := a.As4()
+		dst = appendBytes(dst, fieldClientAddress, b[:])
+	} else if a.Is6() {
+		b := a.As16()
+		dst = appendBytes(dst, fieldClientAddress, b[:])
+	}
+	dst = appendUint(dst, fieldClientBits, uint64(r.ClientBits))
+	dst = appendText(dst, fieldInstance, maxClient, r.Instance)
+	dst = appendText(dst, fieldObjectKind, maxID, r.ObjectKind)
+	dst = appendText(dst, fieldObjectName, maxName, r.ObjectName)
+	dst = appendText(dst, fieldVersion, maxID, r.Version)
+	dst = appendUint(dst, fieldOutcome, uint64(r.Outcome))
+	dst = appendText(dst, fieldReason, maxName, r.Reason)
+	dst = appendUint(dst, fieldStatus, uint64(r.Status))
+	dst = appendText(dst, fieldCorrelationID, maxID, r.CorrelationID)
+	dst = appendText(dst, fieldClientRequestID, maxID, r.ClientRequestID)
+	dst = appendText(dst, fieldAPIVersion, maxID, r.APIVersion)
+	dst = appendText(dst, fieldUserAgent, maxClient, r.UserAgent)
+	dst = appendText(dst, fieldPath, maxPath, r.Path)
+	dst = appendUint(dst, fieldDuration, uint64(max(r.Duration, 0)))
+	return appendUint(dst, fieldCount, r.Count)
+}
+
+func appendUint(dst []byte, field int, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return binary.AppendUvarint(append(dst, byte(field<<1)), v)
+}
+
+func appendBytes(dst []byte, field int, v []byte) []byte {
+	dst = binary.AppendUvarint(append(dst, byte(field<<1|1)), uint64(len(v)))
+	return append(dst, v...)
+}
+
+func appendText(dst []byte, field, limit int, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	if len(s) <= limit {
+		dst = binary.AppendUvarint(append(dst, byte(field<<1|1)), uint64(len(s)))
+		return append(dst, s...)
+	}
+	kept := cut(s, limit-len(cutMark))
+	dst = binary.AppendUvarint(append(dst, byte(field<<1|1)), uint64(len(kept)+len(cutMark)))
+	return append(append(dst, kept...), cutMark...)
+}
+
+// cut returns the longest beginning of s that has at most limit bytes and does not split a character.
+func cut(s string, limit int) string {
+	for i := limit; i > limit-utf8.UTFMax; i-- {
+		if utf8.RuneStart(s[i]) {
+			return s[:i]
+		}
+	}
+	return s[:limit] // not UTF-8: there is nothing to split
+}
+
+func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
+func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
+
+// Decode returns the record that AppendBinary encoded. It accepts nothing else.
+func Decode(b []byte) (*Record, error) {
+	if len(b) == 0 || b[0] != codecVersion {
+		return nil, errors.New("audit: the record has no version that this program reads")
+	}
+	d := decoder{rest: b[1:], rec: &Record{Time: time.UnixMicro(0).UTC()}}
+	texts := d.rec.texts()
+	last := 0
+	for len(d.rest) > 0 {
+		tag := d.rest[0]
+		d.rest = d.rest[1:]
+		field := int(tag >> 1)
+		if field <= last {
+			return nil, fmt.Errorf("audit: field %d of the record is out of order", field)
+		}
+		last = field
+		var err error
+		if tag&1 == 0 {
+			err = d.number(field)
+		} else {
+			err = d.bytes(field, texts[:])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("audit: field %d of the record: %w", field, err)
+		}
+	}
+	if d.rec.ID == (ID{}) && !d.hasID {
+		return nil, errors.New("audit: the record has no id")
+	}
+	return d.rec, nil
+}
+
+type decoder struct {
+	rest  []byte
+	rec   *Record
+	hasID bool
+}
+
+var errUnknownField = errors.New("it is unknown; a newer program wrote it")
+
+// uvarint reads a varint in its shortest form.
+func (d *decoder) uvarint() (uint64, error) {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 || n > 1 && d.rest[n-1] == 0 {
+		return 0, errors.New("the number is malformed")
+	}
+	d.rest = d.rest[n:]
+	return v, nil
+}
+
+func (d *decoder) number(field int) error {
+	v, err := d.uvarint()
+	if err != nil {
+		return err
+	}
+	most := uint64(math.MaxUint64)
+	switch field {
+	case fieldTime:
+		d.rec.Time = time.UnixMicro(unzigzag(v)).UTC()
+		if d.rec.Time.UnixMicro() != unzigzag(v) {
+			return errors.New("the time is out of range")
+		}
+	case fieldClientBits:
+		d.rec.ClientBits, most = uint8(v), 128
+	case fieldOutcome:
+		d.rec.Outcome, most = Outcome(v), uint64(Failed)
+	case fieldStatus:
+		d.rec.Status, most = uint16(v), math.MaxUint16
+	case fieldDuration:
+		d.rec.Duration, most = time.Duration(v), math.MaxInt64
+	case fieldCount:
+		d.rec.Count = v
+	default:
+		return errUnknownField
+	}
+	if v == 0 || v > most {
+		return fmt.Errorf("the number %d is not allowed", v)
+	}
+	return nil
+}
+
+func (d *decoder) bytes(field int, texts []text) error {
+	n, err := d.uvarint()
+	if err != nil {
+		return err
+	}
+	if n > uint64(len(d.rest)) {
+		return errors.New("it is longer than the record")
+	}
+	v := d.rest[:n]
+	d.rest = d.rest[n:]
+	switch field {
+	case fieldID:
+		if len(v) != len(d.rec.ID) {
+			return errors.New("the id has a wrong length")
+		}
+		d.rec.ID, d.hasID = ID(v), true
+		return nil
+	case fieldClientAddress:
+		return d.address(v)
+	case fieldPath:
+		return setText(&d.rec.Path, v, maxPath)
+	}
+	for _, t := range texts {
+		if t.field == field {
+			return setText(t.value, v, t.limit)
+		}
+	}
+	return errUnknownField
+}
+
+func (d *decoder) address(v []byte) error {
+	a, ok := netip.AddrFromSlice(v)
+	if !ok || a.Is4In6() {
+		return errors.New("it is no address")
+	}
+	d.rec.ClientAddress = a
+	return nil
+}
+
+func setText(dst *string, v []byte, limit int) error {
+	if len(v) == 0 || len(v) > limit {
+		return fmt.Errorf("the text has %d bytes; 1 to %d are allowed", len(v), limit)
+	}
+	*dst = string(v)
+	return nil
+}

@@ -1,0 +1,232 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/store"
+)
+
+// auditDir is where the node's audit log lives below the server's directory.
+const auditDir = "audit"
+
+// Settings that make a node's log the same one over restarts.
+const (
+	nodeSetting     = "audit-node"
+	signerSetting   = "audit-signer"
+	verifierSetting = "audit-verifier"
+	pointSetting    = "audit-checkpoint"
+)
+
+// auditor joins the audit log with the rest: the keyring seals its records, the store's journal feeds it the records of
+// changes, and the guard and the token service write to it.
+type auditor struct {
+	log        *audit.Log
+	sequencer  *audit.Sequencer
+	aggregator *audit.Aggregator
+	sealer     audit.Sealer
+	node       string
+	clock      clock.Clock
+}
+
+// openAuditor opens the node's log and begins what runs behind it.
+func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
+	who, err := k.node(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock}
+	a.log, err = audit.Open(audit.Config{
+		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
+		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
+		Sink:    k.keepCheckpoint,
+		OnError: func(err error) { c.Logger.Error("the audit log has a problem behind the request path", "error", err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.onClose(func() error { a.log.Stop(); return nil })
+	if err := a.log.Start(ctx); err != nil {
+		return nil, err
+	}
+	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: (*journalRows)(k),
+		OnError: func(err error) { c.Logger.Error("audit records of changes wait in the store", "error", err) }}); err != nil {
+		return nil, err
+	}
+	k.onClose(func() error { a.sequencer.Stop(); return nil })
+	if err := a.sequencer.Start(ctx); err != nil {
+		return nil, err
+	}
+	a.aggregator, err = audit.NewAggregator(audit.AggregatorConfig{Append: a.log.Append, Clock: c.Clock,
+		OnError: func(err error) { c.Logger.Error("refused requests could not be recorded", "error", err) }})
+	if err != nil {
+		return nil, err
+	}
+	k.onClose(func() error { a.aggregator.Stop(); return nil })
+	return a, a.aggregator.Start(ctx)
+}
+
+// Append implements guard.Auditor.
+func (a *auditor) Append(ctx context.Context, r *audit.Record) error { return a.log.Append(ctx, r) }
+
+// Seal implements guard.Auditor.
+func (a *auditor) Seal(r *audit.Record) ([]byte, error) {
+	r.Node = a.node
+	return audit.Seal(nil, a.sealer, r)
+}
+
+// Unauthenticated implements guard.Auditor.
+func (a *auditor) Unauthenticated(r audit.Refusal) { a.aggregator.Add(r) }
+
+// SignIn implements identity.Auditor.
+func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
+	r := audit.Record{Time: clock.Micro(e.At), Tenant: string(e.Tenant), Door: "oauth", Action: "SignIn/" + string(e.Flow), Outcome: audit.Allowed,
+		Caller:        audit.Caller{PrincipalID: string(e.Principal), AppID: e.Subject, Tenant: string(e.Tenant)},
+		ClientAddress: e.Address, CorrelationID: e.Correlation, ObjectName: e.Credential, Reason: string(e.Reason)}
+	if e.Reason != "" {
+		r.Outcome = audit.Denied
+	}
+	if e.Principal == "" {
+		// Nobody was proved, so the record is the installation's: a tenant that was only claimed may not exist.
+		r.Tenant = ""
+	}
+	return a.log.Append(ctx, &r)
+}
+
+// identityOfNode is what makes a log this node's.
+type identityOfNode struct {
+	node     string
+	signer   note.Signer
+	verifier note.Verifier
+}
+
+// node reads the node's id and its checkpoint key, or makes them on the first start.
+func (k *core) node(ctx context.Context) (identityOfNode, error) {
+	var who identityOfNode
+	var name, sealed, public []byte
+	err := k.store.View(ctx, func(tx store.Tx) (err error) {
+		if name, err = tx.Setting(ctx, nodeSetting); err != nil {
+			return err
+		}
+		if sealed, err = tx.Setting(ctx, signerSetting); err != nil {
+			return err
+		}
+		public, err = tx.Setting(ctx, verifierSetting)
+		return err
+	})
+	if fault.Is(err, fault.NotFound) {
+		return k.makeNode(ctx)
+	}
+	if err != nil {
+		return who, err
+	}
+	return k.readNode(ctx, string(name), sealed, string(public))
+}
+
+func (k *core) readNode(ctx context.Context, name string, sealed []byte, public string) (who identityOfNode, err error) {
+	private, err := k.keys.OpenAudit(nil, "", sealed, []byte(signerSetting))
+	if err != nil {
+		return who, fmt.Errorf("opening the key that signs the audit log: %w", err)
+	}
+	defer clear(private)
+	who.node = name
+	if who.signer, err = note.NewSigner(string(private)); err != nil {
+		return who, fmt.Errorf("reading the key that signs the audit log: %w", err)
+	}
+	who.verifier, err = note.NewVerifier(public)
+	return who, err
+}
+
+func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
+	var b [8]byte
+	rand.Read(b[:])
+	name := hex.EncodeToString(b[:])
+	private, public, err := note.GenerateKey(rand.Reader, "keywright/"+name)
+	if err != nil {
+		return who, err
+	}
+	sealed, err := k.keys.SealAudit(nil, "", []byte(private), []byte(signerSetting))
+	if err != nil {
+		return who, err
+	}
+	err = k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error {
+		return errors.Join(tx.PutSetting(ctx, nodeSetting, []byte(name)), tx.PutSetting(ctx, signerSetting, sealed),
+			tx.PutSetting(ctx, verifierSetting, []byte(public)))
+	})
+	if err != nil {
+		return who, err
+	}
+	return k.readNode(ctx, name, sealed, public)
+}
+
+// keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
+func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
+	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, pointSetting, signed) })
+}
+
+// journalRows lets the sequencer read the audit records of changes from the journal.
+type journalRows core
+
+// sequencerCursor names the sequencer among the journal's readers.
+const sequencerCursor = "audit"
+
+func (j *journalRows) LastSequenced(ctx context.Context) (last int64, err error) {
+	err = j.store.View(ctx, func(tx store.Tx) error {
+		p, err := tx.Cursor(ctx, sequencerCursor)
+		last = int64(p)
+		return err
+	})
+	return last, err
+}
+
+// Rows passes over entries without an audit record; where a whole page has none, it moves the cursor behind them, so that
+// they are not read again for ever.
+func (j *journalRows) Rows(ctx context.Context, after int64, limit int) ([]audit.Row, error) {
+	for {
+		rows, last, n, err := j.page(ctx, after, limit)
+		if err != nil || len(rows) > 0 || n < limit {
+			return rows, err
+		}
+		if err := j.Sequenced(ctx, last); err != nil {
+			return nil, err
+		}
+		after = last
+	}
+}
+
+// page reads n entries behind after; last is the position of the last of them.
+func (j *journalRows) page(ctx context.Context, after int64, limit int) (rows []audit.Row, last int64, n int, err error) {
+	err = j.store.View(ctx, func(tx store.Tx) error {
+		commits, err := tx.Commits(ctx, store.Position(after), limit)
+		n = len(commits)
+		for _, c := range commits {
+			last = int64(c.Position)
+			if len(c.Audit) == 0 {
+				continue
+			}
+			row := audit.Row{Position: last, Frame: c.Audit}
+			if _, err := hex.Decode(row.ID[:], []byte(c.Op.ID)); err != nil {
+				return fmt.Errorf("journal entry %d has the operation id %q: %w", c.Position, c.Op.ID, err)
+			}
+			rows = append(rows, row)
+		}
+		return err
+	})
+	return rows, last, n, err
+}
+
+func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
+	return j.store.Update(ctx, store.NewOp(j.clock.Now()), func(tx store.Tx) error {
+		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
+	})
+}

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// dispatch sends a request to the door of its host. A host that is an address stands for all of them: there the path decides,
+// and what no other door claims is the vault's.
+type dispatch struct {
+	names                           names
+	vault, login, arm, graph, nativ http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.door(r).ServeHTTP(w, r)
+}
+
+func (d *dispatch) door(r *http.Request) http.Handler {
+	host := hostOnly(r.Host)
+	switch host {
+	case d.names.login:
+		return d.login
+	case d.names.arm:
+		return d.arm
+	case d.names.graph:
+		return d.graph
+	case d.names.api, "localhost":
+		return d.nativ
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return d.byPath(r.URL.Path)
+	}
+	return d.vault
+}
+
+// byPath chooses by the first segment, without regard to case.
+func (d *dispatch) byPath(path string) http.Handler {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch strings.ToLower(first) {
+	case "secrets", "deletedsecrets":
+		return d.vault
+	case "adfs", "common", "organizations", "consumers", "device", "devicelogin", "login":
+		return d.login
+	case "subscriptions", "providers", "tenants", "metadata":
+		return d.arm
+	case "v1.0", "beta":
+		return d.graph
+	case "api", "healthz", "readyz", "openapi.json":
+		return d.nativ
+	}
+	if _, err := vault.ParseGUID(first); err == nil && rest != "" {
+		return d.login
+	}
+	return d.vault
+}

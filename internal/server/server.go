@@ -1,0 +1,204 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/sqlite"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// shutdownTimeout is how long requests under way may still take when the server ends; with what follows it stays below
+// five seconds.
+const shutdownTimeout = 4 * time.Second
+
+// core is everything below the doors.
+type core struct {
+	log      *slog.Logger
+	clock    clock.Clock
+	store    *sqlite.Store
+	keys     *keyring.Keyring
+	guard    *guard.Guard
+	identity *identity.Service
+	secrets  *secret.Service
+	metrics  *metrics
+
+	caches  []func(*store.Commit)
+	closers []func() error
+}
+
+// openCore opens what is in a directory, in the order of the layers, and hooks the caches to the store's commits.
+func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string) (_ *core, err error) {
+	k := &core{log: c.Logger, clock: c.Clock}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.close())
+		}
+	}()
+	if k.store, err = sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger}); err != nil {
+		return nil, err
+	}
+	k.onClose(k.store.Close)
+	s, err := openSeal(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.store, Seal: s, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	auditor, err := k.openAuditor(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: auditor, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
+		return nil, err
+	}
+	k.metrics = newMetrics(k)
+	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: auditor, Clock: c.Clock, Logger: c.Logger,
+		Issuer: issuer, Locked: func(kind string) { k.metrics.locked.WithLabelValues(kind).Inc() }}); err != nil {
+		return nil, err
+	}
+	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
+	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	return k, nil
+}
+
+// changed tells every cache of a commit, before the change is acknowledged.
+func (k *core) changed(c *store.Commit) {
+	for _, changed := range k.caches {
+		changed(c)
+	}
+}
+
+func wrapStop(stop func()) func() error {
+	return func() error {
+		stop()
+		return nil
+	}
+}
+
+func (k *core) onClose(f func() error) { k.closers = append(k.closers, f) }
+
+// background runs fn until the core is closed, which waits for it.
+func (k *core) background(fn func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { fn(ctx) })
+	k.onClose(func() error {
+		cancel()
+		done.Wait()
+		return nil
+	})
+}
+
+// close releases everything in the opposite order of its opening.
+func (k *core) close() error {
+	var errs []error
+	for i := len(k.closers) - 1; i >= 0; i-- {
+		errs = append(errs, k.closers[i]())
+	}
+	k.closers = nil
+	return errors.Join(errs...)
+}
+
+// Server is a running server.
+type Server struct {
+	config    Config
+	core      *core
+	listeners []net.Listener
+	servers   []*http.Server
+	serving   sync.WaitGroup
+	failed    chan error
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// serve answers on the listener until Close.
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+	}
+	s.servers = append(s.servers, server)
+	s.serving.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case s.failed <- fmt.Errorf("serving %s: %w", l.Addr(), err):
+			default:
+			}
+		}
+	})
+}
+
+// Failed delivers the error of a listener that ended by itself.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Close ends the server: it takes no new requests, lets those under way finish for some seconds, and closes what is
+// open. It may be called more than once.
+func (s *Server) Close() error {
+	s.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		var errs []error
+		var ending sync.WaitGroup
+		for _, server := range s.servers {
+			ending.Go(func() {
+				if server.Shutdown(ctx) != nil {
+					server.Close()
+				}
+			})
+		}
+		ending.Wait()
+		s.serving.Wait()
+		errs = append(errs, s.core.close())
+		s.closeErr = errors.Join(errs...)
+	})
+	return s.closeErr
+}
+
+// tlsConfig is for the public listener. HTTP/2 is left out: it doubles the cost of a small answer, and neither cloud
+// protocol needs it.
+func (a *authority) tlsConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate, NextProtos: []string{"http/1.1"}}
+}
+
+// vaultDoor makes the data-plane door.
+func (s *Server) vaultDoor(n *names, addresses map[string]string, tenant vault.TenantID) (http.Handler, error) {
+	k := s.core
+	return azure.New(azure.Config{Hosts: n.vaultHosts(addresses), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
+		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
+		Observe: k.metrics.observe})
+}
+
+func mkdir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the directory %s: %w", dir, err)
+	}
+	return nil
+}

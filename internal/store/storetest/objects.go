@@ -1,0 +1,435 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+var vaultCases = []testCase{
+	{name: "Vaults/RoundTrip", run: vaultsRoundTrip},
+	{name: "Vaults/NotFound", run: func(e *env) {
+		missing(e, map[string]func(tx store.Tx) error{
+			"Vault":       func(tx store.Tx) error { _, err := tx.Vault(e.ctx, "x"); return err },
+			"VaultByName": func(tx store.Tx) error { _, err := tx.VaultByName(e.ctx, "x"); return err },
+		}, map[string]func(tx store.Tx) error{
+			"DeleteVault": func(tx store.Tx) error { return tx.DeleteVault(e.ctx, "x") },
+		})
+	}},
+	{name: "Vaults/CompareAndSwap", run: func(e *env) {
+		f := newFixture()
+		swaps(e, f, func(tx store.Tx, revision int64) error {
+			c := f.vault.Clone()
+			c.Revision = revision
+			return tx.PutVault(e.ctx, c)
+		}, func(s *state) int64 { return s.Vaults[0].Revision })
+	}},
+	{name: "Vaults/NamesAreUniqueOverAllTenants", run: vaultNames},
+	{name: "Vaults/Query", run: vaultsQuery},
+}
+
+func vaultsRoundTrip(e *env) {
+	f := newFixture()
+	f.seed(e)
+	f.vault.Revision = 1
+	same(e, "by id", read(e, func(tx store.Tx) (*vault.Vault, error) { return tx.Vault(e.ctx, f.vault.ID) }), f.vault)
+	got := read(e, func(tx store.Tx) (*vault.Vault, error) { return tx.VaultByName(e.ctx, strings.ToUpper(f.vault.Name)) })
+	same(e, "by name", got, f.vault)
+	// Zero times and absent parts stay so.
+	bare := &vault.Vault{ID: vault.NewID(noon), Name: "bare", Tenant: f.tenant.ID}
+	e.update(func(tx store.Tx) error { return tx.PutVault(e.ctx, bare) })
+	bare.Revision = 1
+	same(e, "the bare vault", read(e, func(tx store.Tx) (*vault.Vault, error) { return tx.Vault(e.ctx, bare.ID) }), bare)
+	e.update(func(tx store.Tx) error { return tx.DeleteVault(e.ctx, bare.ID) })
+	is(e, "the removed vault", readErr(e, func(tx store.Tx) (*vault.Vault, error) { return tx.Vault(e.ctx, bare.ID) }), fault.NotFound)
+	e.update(func(tx store.Tx) error { return tx.PutVault(e.ctx, &vault.Vault{ID: vault.NewID(noon), Name: "Bare"}) })
+}
+
+func vaultNames(e *env) {
+	f := newFixture()
+	f.seed(e)
+	v := newVault(f, strings.ToUpper(f.vault.Name))
+	v.Tenant = "other"
+	err := e.try(func(tx store.Tx) error { return tx.PutVault(e.ctx, v) })
+	is(e, "a taken name", err, fault.Conflict)
+	if fault.As(err).Reason == store.StaleRevision {
+		e.Error("a taken name is reported as a stale revision")
+	}
+}
+
+func vaultsQuery(e *env) {
+	f := newFixture()
+	put := func(name string, change func(*vault.Vault)) {
+		v := newVault(f, name)
+		change(v)
+		e.update(func(tx store.Tx) error { return tx.PutVault(e.ctx, v) })
+	}
+	deleted := func(after time.Duration) func(*vault.Vault) {
+		return func(v *vault.Vault) { v.Deleted = &vault.Deletion{At: noon, PurgeAt: noon.Add(after)} }
+	}
+	put("C1", func(*vault.Vault) {})
+	put("a1", func(*vault.Vault) {})
+	put("b1", func(v *vault.Vault) { v.Tenant = "other" })
+	put("d1", func(v *vault.Vault) { v.Subscription = "other" })
+	put("e1", func(v *vault.Vault) { v.ResourceGroup = "other" })
+	put("g1", deleted(time.Hour))
+	put("f1", deleted(2*time.Hour))
+	for _, c := range []struct {
+		name, want string
+		q          store.VaultQuery
+	}{
+		{"all live", "a1 b1 C1 d1 e1", store.VaultQuery{}},
+		{"tenant", "a1 C1 d1 e1", store.VaultQuery{Tenant: f.tenant.ID}},
+		{"subscription", "a1 b1 C1 e1", store.VaultQuery{Subscription: f.sub.ID}},
+		{"group", "a1 b1 C1", store.VaultQuery{Subscription: f.sub.ID, ResourceGroup: strings.ToUpper(f.group.Name)}},
+		{"limit", "a1 b1", store.VaultQuery{Limit: 2}},
+		{"after", "C1 d1 e1", store.VaultQuery{After: "B1"}},
+		{"deleted", "f1 g1", store.VaultQuery{Deleted: true}},
+		{"deleted of another", "", store.VaultQuery{Deleted: true, Tenant: "other"}},
+		{"over at", "g1", store.VaultQuery{Deleted: true, PurgeBefore: noon.Add(time.Hour)}},
+		{"over before", "", store.VaultQuery{Deleted: true, PurgeBefore: noon.Add(time.Hour - time.Microsecond)}},
+	} {
+		var names []string
+		for _, v := range read(e, func(tx store.Tx) ([]*vault.Vault, error) { return tx.Vaults(e.ctx, c.q) }) {
+			names = append(names, v.Name)
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			e.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+var objectCases = []testCase{
+	{name: "Objects/RoundTrip", run: objectsRoundTrip},
+	{name: "Objects/NotFound", run: objectsNotFound},
+	{name: "Objects/CompareAndSwap", run: func(e *env) {
+		f := newFixture()
+		swaps(e, f, func(tx store.Tx, revision int64) error {
+			c := *f.object
+			c.Revision = revision
+			return tx.PutObject(e.ctx, &c)
+		}, func(s *state) int64 { return s.Objects[0].Object.Revision })
+	}},
+	{name: "Objects/NamesIgnoreCase", run: objectNames},
+	{name: "Objects/Query", run: objectsQuery},
+	{name: "Objects/CursorsUnderConcurrentWrites", run: cursorsUnderWrites},
+	{name: "Objects/CurrentVersions", run: currentVersions},
+	{name: "Objects/DeleteLeavesATombstone", run: deleteObject, reopens: true},
+	{name: "Versions/RoundTrip", run: versionsRoundTrip},
+	{name: "Versions/NewToTheirObject", run: versionsNew},
+	{name: "Versions/OfNoObject", run: versionsOfNothing},
+	{name: "Versions/ListAndCount", run: versionsList},
+	{name: "Times/MicrosecondsInUTC", run: times},
+}
+
+func object(e *env, v vault.ID, name string) func(store.Tx) (*vault.Object, error) {
+	return func(tx store.Tx) (*vault.Object, error) { return tx.Object(e.ctx, v, vault.Secret, name) }
+}
+
+func objectsRoundTrip(e *env) {
+	f := newFixture()
+	f.seed(e)
+	f.object.Revision = 1
+	same(e, "the object", read(e, object(e, f.vault.ID, f.object.Name)), f.object)
+	deleted, err := f.object.Delete(noon, time.Hour)
+	if err != nil {
+		e.Fatal(err)
+	}
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, deleted) })
+	deleted.Revision = 2
+	same(e, "the deleted object", read(e, object(e, f.vault.ID, f.object.Name)), deleted)
+	bare := &vault.Object{ID: vault.NewObjectID(noon), Vault: f.vault.ID, Kind: vault.Secret, Name: "bare"}
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, bare) })
+	bare.Revision = 1
+	same(e, "the bare object", read(e, object(e, f.vault.ID, "bare")), bare)
+}
+
+func objectsNotFound(e *env) {
+	f := newFixture()
+	f.seed(e)
+	missing(e, map[string]func(tx store.Tx) error{
+		"Object": func(tx store.Tx) error { _, err := tx.Object(e.ctx, f.vault.ID, vault.Secret, "x"); return err },
+		"Object of another kind": func(tx store.Tx) error {
+			_, err := tx.Object(e.ctx, f.vault.ID, vault.Key, f.object.Name)
+			return err
+		},
+		"Object of another vault": func(tx store.Tx) error { _, err := tx.Object(e.ctx, "x", vault.Secret, f.object.Name); return err },
+		"Version":                 func(tx store.Tx) error { _, err := tx.Version(e.ctx, f.object.ID, "x"); return err },
+		"Version of another":      func(tx store.Tx) error { _, err := tx.Version(e.ctx, "x", f.first.ID); return err },
+	}, map[string]func(tx store.Tx) error{
+		"PutVersion":   func(tx store.Tx) error { return tx.PutVersion(e.ctx, newVersion(f.object, noon)) },
+		"DeleteObject": func(tx store.Tx) error { return tx.DeleteObject(e.ctx, &vault.Object{ID: "x"}, noon) },
+	})
+}
+
+func objectNames(e *env) {
+	f := newFixture()
+	f.seed(e)
+	f.object.Revision = 1
+	same(e, "in other letters", read(e, object(e, f.vault.ID, strings.ToUpper(f.object.Name))), f.object)
+	o, _ := newObject(f.vault.ID, vault.Secret, strings.ToUpper(f.object.Name))
+	is(e, "the same name again", e.try(func(tx store.Tx) error { return tx.PutObject(e.ctx, o) }), fault.Conflict)
+	o.Kind = vault.Key
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, o) })
+	other, _ := newObject("other", vault.Secret, f.object.Name)
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, other) })
+}
+
+// objectNamesOf lists the names that a query finds.
+func objectNamesOf(e *env, q store.ObjectQuery) string {
+	e.Helper()
+	var names []string
+	for _, o := range read(e, func(tx store.Tx) ([]*vault.Object, error) { return tx.Objects(e.ctx, q) }) {
+		names = append(names, o.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func objectsQuery(e *env) {
+	in, other := vault.NewID(noon), vault.NewID(noon)
+	put := func(v vault.ID, k vault.Kind, name string, purge time.Duration) {
+		o, version := newObject(v, k, name)
+		if purge != 0 {
+			o.Deleted = &vault.Deletion{At: noon, PurgeAt: noon.Add(purge)}
+		}
+		e.update(func(tx store.Tx) error { return firstOf(tx.PutObject(e.ctx, o), tx.AddVersion(e.ctx, version)) })
+	}
+	for _, name := range []string{"c", "B", "a", "a-b", "d"} {
+		put(in, vault.Secret, name, 0)
+	}
+	put(in, vault.Key, "k", 0)
+	put(other, vault.Secret, "o", 0)
+	put(in, vault.Secret, "y", time.Hour)
+	put(in, vault.Secret, "x", 2*time.Hour)
+	put(in, vault.Certificate, "w", 3*time.Hour)
+	put(other, vault.Key, "v", 30*time.Minute)
+	for _, c := range []struct {
+		name, want string
+		q          store.ObjectQuery
+	}{
+		{"live", "a a-b B c d", store.ObjectQuery{Vault: in, Kind: vault.Secret}},
+		{"another kind", "k", store.ObjectQuery{Vault: in, Kind: vault.Key}},
+		{"another vault", "o", store.ObjectQuery{Vault: other, Kind: vault.Secret}},
+		{"limit", "a a-b", store.ObjectQuery{Vault: in, Kind: vault.Secret, Limit: 2}},
+		{"after", "B c d", store.ObjectQuery{Vault: in, Kind: vault.Secret, After: "a-b"}},
+		{"after a name that is gone", "B c d", store.ObjectQuery{Vault: in, Kind: vault.Secret, After: "aa"}},
+		{"deleted", "x y", store.ObjectQuery{Vault: in, Kind: vault.Secret, Deleted: true}},
+		{"deleted after", "y", store.ObjectQuery{Vault: in, Kind: vault.Secret, Deleted: true, After: "x"}},
+		{"over", "v y x", store.ObjectQuery{PurgeBefore: noon.Add(2 * time.Hour)}},
+		{"over in one vault", "y x", store.ObjectQuery{Vault: in, PurgeBefore: noon.Add(2 * time.Hour)}},
+		{"over with limit", "v", store.ObjectQuery{PurgeBefore: noon.Add(2 * time.Hour), Limit: 1}},
+		{"over of any kind", "v y x w", store.ObjectQuery{PurgeBefore: noon.Add(9 * time.Hour), Kind: vault.Key, After: "z"}},
+		{"nothing over", "", store.ObjectQuery{PurgeBefore: noon}},
+	} {
+		if got := objectNamesOf(e, c.q); got != c.want {
+			e.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		var names []string
+		list := read(e, func(tx store.Tx) ([]store.ObjectVersion, error) { return tx.CurrentVersions(e.ctx, c.q) })
+		for _, ov := range list {
+			names = append(names, ov.Object.Name)
+			if ov.Version == nil || ov.Version.Object != ov.Object.ID || ov.Version.ID != ov.Object.Current {
+				e.Errorf("%s: %s comes with the version %v", c.name, ov.Object.Name, ov.Version)
+			}
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			e.Errorf("%s, with versions: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// cursorsUnderWrites: what was there throughout is listed exactly once, whatever others add and remove meanwhile.
+func cursorsUnderWrites(e *env) {
+	in := vault.NewID(noon)
+	const steady = 60
+	var want []string
+	e.update(func(tx store.Tx) error {
+		for i := range steady {
+			o, v := newObject(in, vault.Secret, fmt.Sprintf("steady-%03d", i))
+			want = append(want, o.Name)
+			if err := firstOf(tx.PutObject(e.ctx, o), tx.AddVersion(e.ctx, v)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	ops := make([]store.Op, 400)
+	for i := range ops {
+		ops[i] = e.op()
+	}
+	group.Go(func() {
+		for i := 0; i+1 < len(ops); i += 2 {
+			o, v := newObject(in, vault.Secret, fmt.Sprintf("steady-%03d-passing", i%steady))
+			add := func(tx store.Tx) error { return firstOf(tx.PutObject(e.ctx, o), tx.AddVersion(e.ctx, v)) }
+			remove := func(tx store.Tx) error { return tx.DeleteObject(e.ctx, o, noon) }
+			if err := firstOf(e.s.Update(e.ctx, ops[i], add), e.s.Update(e.ctx, ops[i+1], remove)); err != nil {
+				e.Errorf("Update: %v", err)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for range 5 {
+		var got []string
+		var all []string
+		after := ""
+		for {
+			page := read(e, func(tx store.Tx) ([]*vault.Object, error) {
+				return tx.Objects(e.ctx, store.ObjectQuery{Vault: in, Kind: vault.Secret, After: after, Limit: 7})
+			})
+			if len(page) == 0 {
+				break
+			}
+			for _, o := range page {
+				all = append(all, vault.NameKey(o.Name))
+				if !strings.HasSuffix(o.Name, "passing") {
+					got = append(got, o.Name)
+				}
+			}
+			after = all[len(all)-1]
+		}
+		same(e, "what was there throughout", got, want)
+		if !slices.IsSorted(all) {
+			e.Error("the listing is not in order")
+		}
+	}
+	close(stop)
+	group.Wait()
+}
+
+func currentVersions(e *env) {
+	f := newFixture()
+	f.seed(e)
+	none := &vault.Object{ID: vault.NewObjectID(noon), Vault: f.vault.ID, Kind: vault.Secret, Name: "empty"}
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, none) })
+	f.object.Revision, none.Revision = 1, 1
+	got := read(e, func(tx store.Tx) ([]store.ObjectVersion, error) {
+		return tx.CurrentVersions(e.ctx, store.ObjectQuery{Vault: f.vault.ID, Kind: vault.Secret})
+	})
+	same(e, "the current versions", got, []store.ObjectVersion{{Object: f.object, Version: f.second}, {Object: none}})
+}
+
+func deleteObject(e *env) {
+	f := newFixture()
+	f.seed(e)
+	kept, version := newObject(f.vault.ID, vault.Secret, "kept")
+	e.update(func(tx store.Tx) error { return firstOf(tx.PutObject(e.ctx, kept), tx.AddVersion(e.ctx, version)) })
+	at := noon.Add(time.Nanosecond)
+	e.update(func(tx store.Tx) error { return tx.DeleteObject(e.ctx, f.object, at) })
+	e.reopen()
+	is(e, "the object", readErr(e, object(e, f.vault.ID, f.object.Name)), fault.NotFound)
+	s := f.state(e)
+	same(e, "its versions", s.Versions, []*vault.Version(nil))
+	want := store.Tombstone{Object: f.object.ID, Vault: f.vault.ID, At: noon}
+	same(e, "the tombstones", s.Tombstones, []store.Tombstone{want})
+	if len(s.Objects) != 1 || s.Objects[0].Version == nil {
+		e.Error("another object, or its version, went with it")
+	}
+	e.update(func(tx store.Tx) error { return tx.DeleteObject(e.ctx, kept, at) })
+	list := func(after vault.ObjectID, limit int) (ids []vault.ObjectID) {
+		for _, t := range read(e, func(tx store.Tx) ([]store.Tombstone, error) { return tx.Tombstones(e.ctx, after, limit) }) {
+			ids = append(ids, t.Object)
+		}
+		return ids
+	}
+	ids := []vault.ObjectID{f.object.ID, kept.ID}
+	slices.Sort(ids)
+	same(e, "all tombstones", list("", 0), ids)
+	same(e, "the first tombstone", list("", 1), ids[:1])
+	same(e, "the tombstone after it", list(ids[0], 5), ids[1:])
+	// No restore may bring it back, but its name is free.
+	f.object.Revision = 0
+	is(e, "bringing it back", e.try(func(tx store.Tx) error { return tx.PutObject(e.ctx, f.object) }), fault.Gone)
+	again, _ := newObject(f.vault.ID, vault.Secret, f.object.Name)
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, again) })
+}
+
+func version(e *env, v *vault.Version) func(store.Tx) (*vault.Version, error) {
+	return func(tx store.Tx) (*vault.Version, error) { return tx.Version(e.ctx, v.Object, v.ID) }
+}
+
+func versionsRoundTrip(e *env) {
+	f := newFixture()
+	f.seed(e)
+	same(e, "the version", read(e, version(e, f.first)), f.first)
+	f.first.Attributes = vault.Attributes{Updated: noon.Add(time.Hour)}
+	f.first.ContentType, f.first.Tags, f.first.State = "", nil, vault.Retired
+	f.first.Value = vault.Envelope{Key: "k2", WrappedKey: []byte{1}, Ciphertext: []byte{2}}
+	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, f.first) })
+	same(e, "the replaced version", read(e, version(e, f.first)), f.first)
+	same(e, "the other version", read(e, version(e, f.second)), f.second)
+	empty := &vault.Version{ID: vault.NewVersionID(noon), Object: f.object.ID}
+	e.update(func(tx store.Tx) error { return tx.AddVersion(e.ctx, empty) })
+	same(e, "a version without a value", read(e, version(e, empty)), empty)
+}
+
+func versionsNew(e *env) {
+	f := newFixture()
+	f.seed(e)
+	is(e, "the same version", e.try(func(tx store.Tx) error { return tx.AddVersion(e.ctx, f.first) }), fault.Conflict)
+	o, v := newObject(f.vault.ID, vault.Secret, "other")
+	v.ID = f.first.ID
+	e.update(func(tx store.Tx) error { return firstOf(tx.AddVersion(e.ctx, v), tx.PutObject(e.ctx, o)) })
+}
+
+// versionsOfNothing: a version whose object does not exist by the end of the update could never be found.
+func versionsOfNothing(e *env) {
+	_, v := newObject("v", vault.Secret, "other")
+	is(e, "AddVersion", e.try(func(tx store.Tx) error { return tx.AddVersion(e.ctx, v) }), fault.NotFound)
+}
+
+func versionsList(e *env) {
+	f := newFixture()
+	f.seed(e)
+	third := newVersion(f.object, noon.Add(time.Hour))
+	e.update(func(tx store.Tx) error { return tx.AddVersion(e.ctx, third) })
+	list := func(after vault.VersionID, limit int) []*vault.Version {
+		return read(e, func(tx store.Tx) ([]*vault.Version, error) { return tx.Versions(e.ctx, f.object.ID, after, limit) })
+	}
+	same(e, "all", list("", 0), []*vault.Version{f.first, f.second, third})
+	same(e, "the first two", list("", 2), []*vault.Version{f.first, f.second})
+	same(e, "after the first", list(f.first.ID, 0), []*vault.Version{f.second, third})
+	for limit, want := range map[int]int{0: 3, 2: 2, 9: 3} {
+		got := read(e, func(tx store.Tx) (int, error) { return tx.CountVersions(e.ctx, f.object.ID, limit) })
+		if got != want {
+			e.Errorf("CountVersions with limit %d = %d, want %d", limit, got, want)
+		}
+	}
+}
+
+// times: instants come back in UTC, cut to microseconds; zero stays zero, also beyond what other formats can hold.
+func times(e *env) {
+	zone := time.FixedZone("west", -5*3600)
+	o, v := newObject(vault.NewID(noon), vault.Secret, "o")
+	for _, at := range []time.Time{
+		{}, noon, noon.In(zone), noon.Add(999 * time.Nanosecond), time.Unix(0, 0), time.Unix(-1, 1), time.Now(),
+		time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC),
+	} {
+		v.ID, o.ID, o.Name = vault.NewVersionID(noon), vault.NewObjectID(noon), o.Name+"o"
+		v.Object = o.ID
+		v.Attributes = vault.Attributes{NotBefore: at, Expires: at, Created: at, Updated: at}
+		issuer := &store.TrustedIssuer{Tenant: "t", Issuer: "i", Created: at}
+		e.update(func(tx store.Tx) error {
+			return firstOf(tx.PutObject(e.ctx, o), tx.AddVersion(e.ctx, v), tx.PutTrustedIssuer(e.ctx, issuer))
+		})
+		want := at.UTC().Truncate(time.Microsecond)
+		got := read(e, version(e, v)).Attributes
+		stored := read(e, func(tx store.Tx) (*store.TrustedIssuer, error) { return tx.TrustedIssuer(e.ctx, "t", "i") })
+		for _, got := range []time.Time{got.NotBefore, got.Expires, got.Created, got.Updated, stored.Created} {
+			if !got.Equal(want) || got.Location() != time.UTC || got.IsZero() != at.IsZero() {
+				e.Errorf("%v came back as %v, want %v", at, got, want)
+			}
+		}
+	}
+}
