@@ -33,7 +33,8 @@ func (l *Lookup) matches(p *principal.Principal) bool {
 func (s *Service) Look(ctx context.Context, call *guard.Call, lookups ...Lookup) (list []*principal.Principal, err error) {
 	need := guard.Need{Action: authz.PrincipalRead, Scope: "/"}
 	err = s.Guard.List(ctx, call, &need, func(sight *guard.Sight) error {
-		others := sight.May(authz.PrincipalRead, authz.TenantScope()) || sight.MaySomewhere(authz.RoleAssignmentWrite)
+		// Every role that lets its holder assign some roles includes this one, the least of them.
+		others := sight.May(authz.PrincipalRead, authz.TenantScope()) || sight.MayAssignSomewhere(authz.SecretsUser)
 		return s.Store.View(ctx, func(tx store.Tx) error {
 			list = nil
 			seen := map[principal.ID]bool{}

@@ -81,10 +81,11 @@ func (g *Guard) sight(ctx context.Context, call *Call) (*Sight, error) {
 	return s, nil
 }
 
-// MaySomewhere reports whether the caller may do the control-plane action at any place at all.
-func (s *Sight) MaySomewhere(a authz.Action) bool {
+// MayAssignSomewhere reports whether the caller may assign the role at any place at all.
+func (s *Sight) MayAssignSomewhere(role string) bool {
+	r := authz.Request{Caller: s.caller, Action: authz.RoleAssignmentWrite, AssignedRole: role}
 	for _, h := range s.held {
-		if s.May(a, h) {
+		if authz.DecideAt(r, h, s.access, s.now).Allowed {
 			return true
 		}
 	}
