@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/guard"
@@ -21,6 +22,7 @@ import (
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
+	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -37,6 +39,8 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
+	access   *access.Service
+	tenancy  *tenancy.Service
 	metrics  *metrics
 	audit    *auditor
 
@@ -75,6 +79,13 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	if k.tenancy, err = tenancy.New(tenancy.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger,
+		Identities: tenancy.FromIdentity(k.identity), Duties: k.access}); err != nil {
 		return nil, err
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
