@@ -13,7 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
@@ -21,6 +24,7 @@ import (
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
+	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -39,6 +43,11 @@ type core struct {
 	secrets  *secret.Service
 	metrics  *metrics
 	audit    *auditor
+
+	tenancy   *tenancy.Service
+	access    *access.Service
+	directory *directory.Service
+	auditing  *auditing.Service
 
 	caches  []func(*store.Commit)
 	closers []func() error
@@ -75,6 +84,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	if err := k.openServices(c); err != nil {
 		return nil, err
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
