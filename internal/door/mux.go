@@ -26,6 +26,8 @@ type Route struct {
 	Public bool
 	// MaxBody is the largest body in bytes; 0 means that a body is ignored.
 	MaxBody int64
+	// Success is the status of the answer when all goes well; 0 means 200.
+	Success int
 	// Summary is one sentence for documents.
 	Summary string
 	// Input and Output are zero values of the bodies' types, for documents; nil when there is none.

@@ -90,7 +90,7 @@ func (a *auditor) Unauthenticated(r audit.Refusal) { a.aggregator.Add(r) }
 
 // SignIn implements identity.Auditor.
 func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
-	r := audit.Record{Time: clock.Micro(e.At), Tenant: string(e.Tenant), Door: "oauth", Action: "SignIn/" + string(e.Flow), Outcome: audit.Allowed,
+	r := audit.Record{Time: clock.Micro(e.At), Tenant: string(e.Tenant), Door: "oauth", Action: "SignIn/" + string(e.Flow), Operation: "SignIn", Outcome: audit.Allowed,
 		Caller:        audit.Caller{PrincipalID: string(e.Principal), AppID: e.Subject, Tenant: string(e.Tenant)},
 		ClientAddress: e.Address, CorrelationID: e.Correlation, ObjectName: e.Credential, Reason: string(e.Reason)}
 	if e.Reason != "" {
