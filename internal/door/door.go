@@ -92,9 +92,13 @@ func instance(header []string) string {
 
 func (d *Door) serve(r *Request, allowed []string) error {
 	if r.Route != nil {
-		r.Call.Operation, r.Call.Success = r.Route.Operation, r.Route.Success
-		if r.Call.Success == 0 {
+		r.Call.Operation = r.Route.Operation
+		switch r.Route.Success {
+		case Varies:
+		case 0:
 			r.Call.Success = http.StatusOK
+		default:
+			r.Call.Success = r.Route.Success
 		}
 	}
 	if err := d.Prepare(r); err != nil {
