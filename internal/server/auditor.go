@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -39,6 +40,13 @@ type auditor struct {
 	clock      clock.Clock
 }
 
+// The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
+// wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
+const (
+	sequenceInterval = 5 * time.Second
+	sequenceLinger   = 50 * time.Millisecond
+)
+
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	who, err := k.node(ctx)
@@ -59,7 +67,8 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: (*journalRows)(k),
+	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: (*journalRows)(k), Interval: sequenceInterval,
+		Linger:  sequenceLinger,
 		OnError: func(err error) { c.Logger.Error("audit records of changes wait in the store", "error", err) }}); err != nil {
 		return nil, err
 	}
