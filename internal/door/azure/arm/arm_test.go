@@ -33,11 +33,22 @@ const audience = "https://arm.test"
 type world struct {
 	*tenancytest.World
 	server *httptest.Server
+	tokens map[*tenancytest.Person]string
+	// holders are kept by operation: see holder.
+	holders map[string]*tenancytest.Person
+}
+
+// token signs a person in once.
+func (w *world) token(p *tenancytest.Person) string {
+	if w.tokens[p] == "" {
+		w.tokens[p] = p.Token(audience)
+	}
+	return w.tokens[p]
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{World: tenancytest.New(t)}
+	w := &world{World: tenancytest.New(t), tokens: map[*tenancytest.Person]string{}, holders: map[string]*tenancytest.Person{}}
 	d, err := arm.New(arm.Config{Guard: w.Guard, Callers: w.Identity, Tenancy: w.Tenancy, Access: w.Access, Secrets: w.Secrets, Clock: w.Clock,
 		Logger: slog.New(slog.DiscardHandler), Audiences: []string{audience},
 		Authority: func(host string) string { return "https://login.test/" + string(w.Home.ID) },
@@ -66,7 +77,7 @@ func (w *world) do(who *tenancytest.Person, method, path, body string) answer {
 	r, err := http.NewRequestWithContext(w.Ctx, method, w.server.URL+strings.ReplaceAll(path, " ", "%20"), strings.NewReader(body))
 	w.Must(err)
 	if who != nil {
-		r.Header.Set("Authorization", "Bearer "+who.Token(audience))
+		r.Header.Set("Authorization", "Bearer "+w.token(who))
 	}
 	resp, err := w.server.Client().Do(r)
 	w.Must(err)

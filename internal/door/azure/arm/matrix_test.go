@@ -103,11 +103,14 @@ func TestMatrix(t *testing.T) {
 	if len(routes) < 80 {
 		t.Fatalf("only %d routes", len(routes))
 	}
+	var values map[string]string
 	for n, r := range routes {
 		if r.Public {
 			continue
 		}
-		values := w.fixture(n)
+		if n == 0 || routes[n-1].Method != "GET" {
+			values = w.fixture(n)
+		}
 		path, body := w.request(r, values)
 		for who, person := range map[string]*tenancytest.Person{"nobody": nobody, "a foreign owner": foreign} {
 			a := w.do(person, r.Method, path, body)
@@ -153,8 +156,11 @@ var also = map[string][]authz.Action{"SecretManageSet": {authz.VaultRead}, "Secr
 	"SitePut": {authz.SiteRead}, "SitePatch": {authz.SiteRead}, "IdentityPut": {authz.IdentityRead}, "IdentityPatch": {authz.IdentityRead},
 	"IdentityList": {authz.ResourceGroupRead}, "SiteList": {authz.ResourceGroupRead}}
 
-// holder is somebody with a role that allows the route's action and nothing else that matters.
+// holder is somebody with a role that allows the route's action and nothing else that matters; routes of one kind share it.
 func (w *world) holder(r door.Route) *tenancytest.Person {
+	if p := w.holders[r.Operation]; p != nil {
+		return p
+	}
 	role := &principal.Role{ID: vault.NewGUID(), Tenant: w.Home.ID, Name: r.Operation + r.Pattern, AssignableScopes: []string{"/"},
 		Permissions: []principal.Permission{{Actions: []string{r.Action}}}}
 	for _, a := range also[r.Operation] {
@@ -163,5 +169,6 @@ func (w *world) holder(r door.Route) *tenancytest.Person {
 	w.Must(w.Store.Update(w.Ctx, store.NewOp(w.Clock.Now()), func(tx store.Tx) error { return tx.PutRole(w.Ctx, role) }))
 	p := w.Home.Person("holder")
 	w.Home.Grant(p, role.ID, "/")
+	w.holders[r.Operation] = p
 	return p
 }
