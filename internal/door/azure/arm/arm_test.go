@@ -34,7 +34,7 @@ type world struct {
 	*tenancytest.World
 	server *httptest.Server
 	tokens map[*tenancytest.Person]string
-	// holders are kept by operation: see holder.
+	// holders are kept by operation and action: see holder.
 	holders map[string]*tenancytest.Person
 }
 

@@ -158,7 +158,7 @@ var also = map[string][]authz.Action{"SecretManageSet": {authz.VaultRead}, "Secr
 
 // holder is somebody with a role that allows the route's action and nothing else that matters; routes of one kind share it.
 func (w *world) holder(r door.Route) *tenancytest.Person {
-	if p := w.holders[r.Operation]; p != nil {
+	if p := w.holders[r.Operation+r.Action]; p != nil {
 		return p
 	}
 	role := &principal.Role{ID: vault.NewGUID(), Tenant: w.Home.ID, Name: r.Operation + r.Pattern, AssignableScopes: []string{"/"},
@@ -169,6 +169,6 @@ func (w *world) holder(r door.Route) *tenancytest.Person {
 	w.Must(w.Store.Update(w.Ctx, store.NewOp(w.Clock.Now()), func(tx store.Tx) error { return tx.PutRole(w.Ctx, role) }))
 	p := w.Home.Person("holder")
 	w.Home.Grant(p, role.ID, "/")
-	w.holders[r.Operation] = p
+	w.holders[r.Operation+r.Action] = p
 	return p
 }
