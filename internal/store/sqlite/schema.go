@@ -32,8 +32,8 @@ CREATE INDEX objects_deleted ON objects (vault, kind, name_key) WHERE purge_at I
 CREATE INDEX objects_purge ON objects (purge_at, id) WHERE purge_at IS NOT NULL;
 -- The only index of versions: "one", "list" and "count" are each one seek, and an insert appends.
 CREATE TABLE versions (object TEXT NOT NULL, id TEXT NOT NULL, enabled INTEGER NOT NULL, not_before INTEGER, expires INTEGER,
-  created INTEGER, updated INTEGER, content_type TEXT NOT NULL, tags TEXT, state TEXT NOT NULL, key TEXT NOT NULL,
-  wrapped_key BLOB, ciphertext BLOB);
+  created INTEGER, updated INTEGER, content_type TEXT NOT NULL, tags TEXT, state TEXT NOT NULL,
+  previous TEXT NOT NULL, key TEXT NOT NULL, wrapped_key BLOB, ciphertext BLOB);
 CREATE UNIQUE INDEX versions_id ON versions (object, id);
 CREATE TABLE tombstones (object TEXT PRIMARY KEY, vault TEXT NOT NULL, at INTEGER);
 

@@ -10,22 +10,22 @@ import (
 
 const (
 	versionColumns = "v.object, v.id, v.enabled, v.not_before, v.expires, v.created, v.updated, v.content_type, v.tags, v.state, " +
-		"v.key, v.wrapped_key, v.ciphertext"
+		"v.previous, v.key, v.wrapped_key, v.ciphertext"
 	selectVersion = "SELECT " + versionColumns + " FROM versions v "
 )
 
 // versionRow is where the columns of a version are scanned to. All are NULL when a join found none.
 type versionRow struct {
-	object, id, contentType, state, key  sql.NullString
-	enabled                              sql.NullBool
-	notBefore, expires, created, updated sql.NullInt64
-	tags                                 sql.RawBytes
-	wrappedKey, ciphertext               []byte
+	object, id, contentType, state, previous, key sql.NullString
+	enabled                                       sql.NullBool
+	notBefore, expires, created, updated          sql.NullInt64
+	tags                                          sql.RawBytes
+	wrappedKey, ciphertext                        []byte
 }
 
 func (r *versionRow) columns() []any {
 	return []any{&r.object, &r.id, &r.enabled, &r.notBefore, &r.expires, &r.created, &r.updated, &r.contentType, &r.tags, &r.state,
-		&r.key, &r.wrappedKey, &r.ciphertext}
+		&r.previous, &r.key, &r.wrappedKey, &r.ciphertext}
 }
 
 // version returns the scanned version, or nil when there was none.
@@ -41,7 +41,8 @@ func (r *versionRow) version() (*vault.Version, error) {
 			Created: instant(r.created), Updated: instant(r.updated),
 		},
 		ContentType: r.contentType.String, Tags: tags, State: vault.VersionState(r.state.String),
-		Value: vault.Envelope{Key: r.key.String, WrappedKey: r.wrappedKey, Ciphertext: r.ciphertext},
+		Previous: vault.VersionID(r.previous.String),
+		Value:    vault.Envelope{Key: r.key.String, WrappedKey: r.wrappedKey, Ciphertext: r.ciphertext},
 	}, err
 }
 
@@ -83,10 +84,10 @@ func (t *tx) AddVersion(ctx context.Context, v *vault.Version) error {
 		return err
 	}
 	_, err = t.write(ctx, notingVersion(v.Object), `INSERT INTO versions (object, id, enabled, not_before, expires, created, updated,
-		content_type, tags, state, key, wrapped_key, ciphertext) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		content_type, tags, state, previous, key, wrapped_key, ciphertext) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(v.Object), string(v.ID), v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires),
-		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), v.Value.Key,
-		v.Value.WrappedKey, v.Value.Ciphertext)
+		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), string(v.Previous),
+		v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext)
 	if isConstraint(err) {
 		return fault.Wrap(err, fault.Conflict, "the version %s exists already: choose another id", v.ID)
 	}
