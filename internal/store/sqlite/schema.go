@@ -71,7 +71,11 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 // migrate brings the database to the newest schema, one transaction a step.
 func migrate(c *conn) error {
 	var version int
-	if err := c.queryRow("PRAGMA user_version", nil, &version); err != nil {
+	err := c.query("PRAGMA user_version", nil, func(r row) error {
+		version = int(r.integer(0))
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("reading the schema version: %w", err)
 	}
 	if version > len(migrations) {

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,7 +47,6 @@ type Store struct {
 	faults Faults
 	dir    string
 	lock   *os.File
-	db     *sql.DB
 
 	// writer is used by the writer goroutine alone, once it runs.
 	writer       *conn
@@ -124,20 +122,17 @@ func (s *Store) open() error {
 	if s.checkpointer.file, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return err
 	}
-	if s.db, err = openDB(path); err != nil {
-		return err
-	}
 	// A short wait lets readers under way finish when the log is started anew; nothing else can make the writer wait.
-	if s.writer, err = newConn(s.db, writerCacheKiB, "busy_timeout=10", "secure_delete=ON"); err != nil {
+	if s.writer, err = newConn(path, writerCacheKiB, "busy_timeout=10", "secure_delete=ON"); err != nil {
 		return err
 	}
 	if err := migrate(s.writer); err != nil {
 		return err
 	}
-	if s.checkpointer.conn, err = newConn(s.db, readerCacheKiB, "busy_timeout=0"); err != nil {
+	if s.checkpointer.conn, err = newConn(path, readerCacheKiB, "busy_timeout=0"); err != nil {
 		return err
 	}
-	s.readers = newPool(s.db, readersFor(runtime.GOMAXPROCS(0)))
+	s.readers = newPool(path, readersFor(runtime.GOMAXPROCS(0)))
 	if s.last, err = lastPosition(s.writer); err != nil {
 		return err
 	}
@@ -269,7 +264,7 @@ func (s *Store) release() error {
 	if s.checkpointer.failed.Load() {
 		// The log is the only whole copy, and SQLite would remove it. The end of the process leaves it, and until then the lock
 		// keeps this process, too, from opening the store again.
-		return s.db.Close()
+		return nil
 	}
 	var errs []error
 	if s.readers != nil {
@@ -279,9 +274,6 @@ func (s *Store) release() error {
 		if c != nil {
 			errs = append(errs, c.close())
 		}
-	}
-	if s.db != nil {
-		errs = append(errs, s.db.Close())
 	}
 	for _, f := range []*os.File{s.checkpointer.file, s.lock} {
 		if f != nil {
