@@ -83,18 +83,16 @@ func (s *Store) runCheckpoints() {
 			s.warnCheckpoint(err)
 			continue
 		}
-		select {
-		case s.restartLog <- struct{}{}:
-		case <-s.stop:
-			return
-		}
+		s.restart()
 	}
 }
 
-// restart does the writer's part.
+// restart does the part of the writer: it takes its turn, between two groups.
 func (s *Store) restart() {
-	if s.checkpointer.failed.Load() {
-		return
+	<-s.turn
+	defer s.passTurn()
+	if s.group != nil {
+		s.end(s.group, nil)
 	}
 	if err := s.checkpointer.run(s.writer, "RESTART"); err != nil {
 		s.warnCheckpoint(err)

@@ -48,16 +48,20 @@ type Store struct {
 	dir    string
 	lock   *os.File
 
-	// writer is used by the writer goroutine alone, once it runs.
-	writer       *conn
 	checkpointer checkpointer
 	readers      *pool
 
-	queue chan *request
-	// last is the position of the newest journal entry that the watchers have seen, owned by the writer goroutine.
+	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
+	turn    chan struct{}
+	waiting atomic.Int32
+	writer  *conn
+	// group is the one under way, nil between two.
+	group *group
+	// last is the position of the newest journal entry that the watchers have seen.
 	last store.Position
 	// pending counts the entries of the group under way.
 	pending int64
+
 	// doubt is set while the log may hold a group that was reported lost: after a failed COMMIT, and after opening.
 	doubt atomic.Bool
 	// failing is the last outcome of the writer: the error of a group that failed as a whole, or nil.
@@ -65,7 +69,6 @@ type Store struct {
 
 	unchecked     atomic.Int64
 	checkpointDue chan struct{}
-	restartLog    chan struct{}
 
 	watchers watchers
 
@@ -80,8 +83,8 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in a directory, makes it when there is none, and starts the writer and the checkpointer, which Close
-// stops and waits for. A directory that another process uses is a fault.Unavailable.
+// Open opens the store in a directory, makes it when there is none, and starts the checkpointer, which Close stops and
+// waits for. A directory that another process uses is a fault.Unavailable.
 func Open(cfg Config) (_ *Store, err error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("opening the store: no directory is configured")
@@ -92,9 +95,8 @@ func Open(cfg Config) (_ *Store, err error) {
 	}
 	s := &Store{
 		log: cfg.Logger, faults: cfg.Faults, dir: dir,
-		queue:         make(chan *request, maxGroup),
+		turn:          make(chan struct{}, 1),
 		checkpointDue: make(chan struct{}, 1),
-		restartLog:    make(chan struct{}),
 		stop:          make(chan struct{}),
 	}
 	if s.log == nil {
@@ -103,8 +105,8 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), s.release())
 	}
-	s.background.Add(2)
-	go s.runWriter()
+	s.passTurn()
+	s.background.Add(1)
 	go s.runCheckpoints()
 	return s, nil
 }
