@@ -134,6 +134,9 @@ func (p *product) fill(secrets, principals int) (err error) {
 	if p.principal, err = objectID(p.tokens[0]); err != nil {
 		return err
 	}
+	if err := p.makeElsewhere(); err != nil {
+		return err
+	}
 	var work sync.WaitGroup
 	errs := make([]error, principals)
 	for i := range principals {

@@ -43,7 +43,7 @@ func newDoor(t testing.TB, routes ...Route) *harness {
 			}
 			return nil
 		},
-		Fail:    func(r *Request, e *fault.Error) { r.JSON(status(e), map[string]string{"message": e.Message}) },
+		Fail: func(r *Request, e *fault.Error) { r.JSON(status(e), map[string]string{"message": e.Message}) },
 		Observe: func(_ string, _ *Request, status int, _ time.Duration) {
 			h.mu.Lock()
 			h.seen = append(h.seen, status)

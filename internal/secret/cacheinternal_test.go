@@ -19,6 +19,7 @@ func (c *cache) held(t *testing.T) (bytes int64, records int) {
 		s := &c.shards[i]
 		var n int64
 		for _, v := range s.secrets {
+			n += hintBytes
 			for _, r := range v.byID {
 				n += r.size()
 				records++
@@ -95,9 +96,35 @@ func TestCacheFindsByVersionAndCurrent(t *testing.T) {
 			t.Errorf("%+v: got %+v", tt, got)
 		}
 	}
-	if c.object(k) != current.Object || c.object(cacheKey{"v", "b"}) != nil {
-		t.Error("the cached object is not the current record's")
+}
+
+func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
+	c := newCache(1 << 20)
+	k := cacheKey{"v", "a"}
+	r := sealed("a", "1", 1)
+	r.Object.ID = "o"
+	_, ticket := c.get(k, "", "")
+	c.put(k, r, ticket)
+	c.drop(k)
+	if got, _ := c.get(k, "", ""); got != nil || c.hint(k) != "o" {
+		t.Errorf("after a drop: record %v, hint %q", got, c.hint(k))
 	}
+	c.setHint(k, "")
+	if c.hint(k) != "" || c.hint(cacheKey{"v", "b"}) != "" {
+		t.Error("a hint that was forgotten is there")
+	}
+	for i := range 20_000 {
+		c.setHint(cacheKey{"v", fmt.Sprint(i)}, "o")
+	}
+	if bytes, _ := c.held(t); bytes < 1<<19 {
+		t.Errorf("hints take %d bytes: they should fill the cache", bytes)
+	}
+	_, ticket = c.get(k, "", "")
+	c.put(k, r, ticket)
+	if got, _ := c.get(k, "", ""); got != r {
+		t.Error("a record finds no room beside hints")
+	}
+	c.held(t)
 }
 
 // What was read since the last sweep outlives what was not.
@@ -108,7 +135,7 @@ func TestSweepsKeepWhatIsRead(t *testing.T) {
 		r := sealed(k.name, "1", 0)
 		r.used.Store(i < 10)
 		s.secrets[k] = &versions{current: r, byID: map[vault.VersionID]*record{"1": r}}
-		s.bytes += r.size()
+		s.bytes += r.size() + hintBytes
 	}
 	s.sweep(s.bytes / 2)
 	for i := range 10 {
