@@ -38,6 +38,22 @@ func (b *bench) besideGrants(p *product, measure func() (figure, error)) func() 
 // secretsUser is the id of the role Key Vault Secrets User.
 const secretsUser = "4633458b-17de-408a-b874-0445c86b69e6"
 
+// elsewhere is a resource group beside the vault's.
+func (p *product) elsewhere() string {
+	return "/subscriptions/" + p.env["KEYWRIGHT_SUBSCRIPTION_ID"] + "/resourceGroups/elsewhere"
+}
+
+// makeElsewhere makes the group in which grants will change.
+func (p *product) makeElsewhere() error {
+	arm := p.env["KEYWRIGHT_ARM_URL"]
+	token, err := p.token(p.env["AZURE_CLIENT_ID"], p.env["AZURE_CLIENT_SECRET"], arm)
+	if err != nil {
+		return err
+	}
+	_, _, err = p.call("PUT", arm+p.elsewhere()+"?api-version=2021-04-01", token, `{"location":"local"}`)
+	return err
+}
+
 // changeGrant assigns a role on a resource group beside the vault's, or withdraws it.
 func (p *product) changeGrant(n int) error {
 	arm := p.env["KEYWRIGHT_ARM_URL"]
@@ -45,7 +61,7 @@ func (p *product) changeGrant(n int) error {
 	if err != nil {
 		return err
 	}
-	scope := "/subscriptions/" + p.env["KEYWRIGHT_SUBSCRIPTION_ID"] + "/resourceGroups/elsewhere"
+	scope := p.elsewhere()
 	address := fmt.Sprintf("%s%s/providers/Microsoft.Authorization/roleAssignments/6d6f0b54-6d0c-4f0b-9a51-%012d?api-version=2022-04-01", arm, scope, n/2%1000)
 	if n%2 == 1 {
 		_, _, err = p.call("DELETE", address, token, "")

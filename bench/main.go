@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -34,8 +35,11 @@ func main() {
 	flag.StringVar(&o.role, "role", "", "internal: what this process serves")
 	flag.Parse()
 	run := measure
-	if o.role == "bare" {
+	switch o.role {
+	case "bare":
 		run = func(o *options) error { return serveBare(o.dir) }
+	case "transactions":
+		run = runTransactions
 	}
 	if err := run(&o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -171,10 +175,29 @@ func (b *bench) plan(mapped, synced *product, bare *target) {
 	b.add("bare, one connection", https(bare, 1, reads))
 	b.add("read, one connection", https(mapped.target(), 1, reads))
 	b.add("write, 64 writers", https(mapped.target(), 64, mapped.requests(64, 1)))
+	b.add("transaction in process", b.transactions)
 	b.add("append and sync", func() (figure, error) {
 		n, err := appendAndSync(b.dir, b.duration)
 		return figure{PerSecond: n}, err
 	})
+}
+
+// transactions measures the store's part of a write, in a process and a database of its own.
+func (b *bench) transactions() (figure, error) {
+	dir, err := os.MkdirTemp(b.dir, "transactions-")
+	if err != nil {
+		return figure{}, err
+	}
+	defer os.RemoveAll(dir)
+	c, line, err := spawn("transactions ", os.Args[0], "-role", "transactions", "-dir", dir, "-duration", b.duration.String(), "-secrets", strconv.Itoa(b.secrets))
+	if err != nil {
+		return figure{}, err
+	}
+	var f figure
+	if _, err := fmt.Sscan(line, &f.PerSecond, &f.CPUPerRequest); err != nil {
+		return f, err
+	}
+	return f, c.cmd.Wait()
 }
 
 // report prints the medians and the ratios, and fails when a bound is missed.
@@ -195,6 +218,7 @@ func (b *bench) report() error {
 		{Name: "read, audit synced: CPU of bare", Ratio: cpu("read, audit synced", "bare"), Max: 3.5},
 		{Name: "read, one connection: p50 of bare", Ratio: b.median("read, one connection").P50 / b.median("bare, one connection").P50, Max: 1.5},
 		{Name: "write, 64 writers: of one loop of append and sync", Ratio: rate("write, 64 writers", "append and sync"), Min: 1.25},
+		{Name: "write, 64 writers: CPU of the transaction alone", Ratio: cpu("write, 64 writers", "transaction in process"), Max: 2.5},
 	}
 	var missed error
 	for _, r := range bounds {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -117,7 +119,7 @@ const apiVersion = "?api-version=7.6"
 var value = strings.Repeat("v", 128)
 
 // fill stores secrets and makes principals that read them. Each principal has its own share.
-func (p *product) fill(secrets, principals int) error {
+func (p *product) fill(secrets, principals int) (err error) {
 	base := p.env["AZURE_KEYVAULT_URL"]
 	_, rest, _ := strings.Cut(p.env["KEYWRIGHT_ADDR"], ".")
 	resource := "https://" + rest
@@ -128,6 +130,12 @@ func (p *product) fill(secrets, principals int) error {
 			return err
 		}
 		p.tokens = append(p.tokens, t)
+	}
+	if p.principal, err = objectID(p.tokens[0]); err != nil {
+		return err
+	}
+	if err := p.makeElsewhere(); err != nil {
+		return err
 	}
 	var work sync.WaitGroup
 	errs := make([]error, principals)
@@ -151,6 +159,23 @@ func (p *product) fill(secrets, principals int) error {
 		}
 	}
 	return nil
+}
+
+// objectID reads the caller's object id from a token's claims.
+func objectID(token string) (string, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return "", errors.New("the token has not three parts")
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return "", err
+	}
+	var claims struct {
+		OID string `json:"oid"`
+	}
+	err = json.Unmarshal(raw, &claims)
+	return claims.OID, err
 }
 
 // sample reads one secret and keeps its answer for the bare server.

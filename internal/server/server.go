@@ -41,6 +41,7 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
+	journal  *journalRows
 	metrics  *metrics
 	audit    *auditor
 
@@ -91,6 +92,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	for _, j := range k.jobs() {
+		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
+	}
 	return k, nil
 }
 
@@ -98,6 +102,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 func (k *core) changed(c *store.Commit) {
 	for _, changed := range k.caches {
 		changed(c)
+	}
+	if len(c.Audit) > 0 {
+		k.audit.sequencer.Wake()
 	}
 }
 
@@ -137,15 +144,19 @@ type Server struct {
 	config    Config
 	core      *core
 	listeners []net.Listener
-	servers   []*http.Server
+	// mu guards servers, to which none is added once closing is set.
+	mu      sync.Mutex
+	closing bool
+	servers []*http.Server
+
 	serving   sync.WaitGroup
 	failed    chan error
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// serve answers on the listener until Close.
-func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
+// serve answers on the listener until Close, or until the returned server is closed.
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
@@ -157,6 +168,12 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		l.Close()
+		return server
+	}
 	s.servers = append(s.servers, server)
 	s.serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -166,6 +183,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
 			}
 		}
 	})
+	return server
 }
 
 // Failed delivers the error of a listener that ended by itself.
@@ -179,6 +197,9 @@ func (s *Server) Close() error {
 		defer cancel()
 		var errs []error
 		var ending sync.WaitGroup
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
 		for _, server := range s.servers {
 			ending.Go(func() {
 				if server.Shutdown(ctx) != nil {
@@ -201,9 +222,9 @@ func (a *authority) tlsConfig() *tls.Config {
 }
 
 // vaultDoor makes the data-plane door.
-func (s *Server) vaultDoor(n *names, addresses map[string]string, tenant vault.TenantID) (http.Handler, error) {
+func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
-	return azure.New(azure.Config{Hosts: n.vaultHosts(addresses), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
+	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
 		Observe: k.metrics.observe})
 }

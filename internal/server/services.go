@@ -7,10 +7,7 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/directory"
-	"github.com/keywright/keywright/internal/identity"
-	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/tenancy"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // openServices makes the services of the control plane.
@@ -18,7 +15,7 @@ func (k *core) openServices(c *Config) (err error) {
 	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
 		return err
 	}
-	if k.tenancy, err = tenancy.New(tenancy.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Identities: identities{k.identity},
+	if k.tenancy, err = tenancy.New(tenancy.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Identities: tenancy.FromIdentity(k.identity),
 		Duties: k.access, Logger: c.Logger}); err != nil {
 		return err
 	}
@@ -29,18 +26,4 @@ func (k *core) openServices(c *Config) (err error) {
 	}
 	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
 	return err
-}
-
-// identities lets the tenancy service give resources their managed identities.
-type identities struct{ *identity.Service }
-
-// PrepareManaged implements tenancy.Identities.
-func (i identities) PrepareManaged(t vault.TenantID, resource, name string) (*principal.Principal, tenancy.Change, error) {
-	p, put, err := i.PreparePrincipal(identity.Spec{Tenant: t, Kind: principal.ManagedIdentity, Name: name, Resource: resource})
-	return p, tenancy.Change(put), err
-}
-
-// PrepareRemoval implements tenancy.Identities.
-func (i identities) PrepareRemoval(t vault.TenantID, id principal.ID) tenancy.Change {
-	return tenancy.Change(i.PrepareDelete(t, id))
 }
