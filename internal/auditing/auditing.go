@@ -215,6 +215,9 @@ func VerifyDir(ctx context.Context, dir string, verifier note.Verifier, checkpoi
 		return audit.Report{}, fmt.Errorf("opening the audit log: %w", err)
 	}
 	defer d.Close()
+	if len(checkpoint) == 0 {
+		checkpoint = nil // none was kept
+	}
 	return audit.Verify(ctx, d, audit.VerifyOptions{Origin: verifier.Name(), Verifiers: note.VerifierList(verifier), Checkpoint: checkpoint})
 }
 
