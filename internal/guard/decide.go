@@ -55,7 +55,12 @@ func (g *Guard) decideAt(ctx context.Context, call *Call, need *Need) error {
 	return authz.ControlRefusal(req, d)
 }
 
-// Snapshot compiles what decides about a scope of the control plane: the grants from the tenant down to it.
+// UnknownSubscription is the reason when a scope's subscription does not exist in the caller's tenant. Whether another
+// tenant has it makes no difference.
+const UnknownSubscription fault.Reason = "SubscriptionNotFound"
+
+// Snapshot compiles what decides about a scope of the control plane: the grants from the tenant down to it. A scope in a
+// subscription that is not the tenant's is a fault.NotFound: a grant at "/" reaches over its own tenant only.
 func (g *Guard) Snapshot(ctx context.Context, t vault.TenantID, at authz.Scope) (*authz.Snapshot, error) {
 	var chain []string
 	for _, s := range at.Chain() {
@@ -64,7 +69,10 @@ func (g *Guard) Snapshot(ctx context.Context, t vault.TenantID, at authz.Scope) 
 	var facts authz.Facts
 	err := g.Store.View(ctx, func(tx store.Tx) error {
 		facts = authz.Facts{Tenant: t}
-		var err error
+		err := ownSubscription(ctx, tx, t, at.Parts().Subscription)
+		if err != nil {
+			return err
+		}
 		if facts.Grants, err = tx.GrantsAt(ctx, t, chain...); err != nil {
 			return err
 		}
@@ -77,11 +85,23 @@ func (g *Guard) Snapshot(ctx context.Context, t vault.TenantID, at authz.Scope) 
 	return authz.Compile(facts), nil
 }
 
+func ownSubscription(ctx context.Context, tx store.Tx, t vault.TenantID, id vault.SubscriptionID) error {
+	if id == "" {
+		return nil
+	}
+	s, err := tx.Subscription(ctx, id)
+	if fault.Is(err, fault.NotFound) || err == nil && s.Tenant != t {
+		return fault.New(fault.NotFound, "the subscription %q could not be found: check its id and the tenant that you signed in to", id).
+			Because(UnknownSubscription)
+	}
+	return err
+}
+
 // newRecord tells of one decision. It comes from a pool: hand it back with freeRecord.
 func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause error) *audit.Record {
 	r := records.Get().(*audit.Record)
 	r.Time = clock.Micro(call.Started)
-	r.Door = call.Door
+	r.Door, r.Operation, r.Instance, r.Scope = call.Door, call.Operation, call.Instance, need.Scope
 	if need.Action.Known() && need != &network {
 		r.Action = need.Action.String()
 	}
@@ -99,8 +119,23 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	if cause != nil {
 		r.Reason = reason(cause)
 	}
+	r.Status = uint16(call.status(cause))
 	r.Duration = g.Clock.Now().Sub(call.Started)
 	return r
+}
+
+// status is what the door answers with, as far as it is known before the answer.
+func (c *Call) status(cause error) int {
+	switch e := fault.As(cause); {
+	case cause == nil:
+		return c.Success
+	case c.Status == nil:
+		return 0
+	case e == nil:
+		return c.Status(&fault.Error{Kind: fault.Internal})
+	default:
+		return c.Status(e)
+	}
 }
 
 // reason is an error's reason, or its kind when it has none.

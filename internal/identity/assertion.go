@@ -129,12 +129,15 @@ func (a *assertion) lifetime(now time.Time) (time.Time, error) {
 	return expires, nil
 }
 
-// namedCertificate finds the certificate that the header names by x5t#S256 or x5t (RFC 7515, sections 4.1.7 and 4.1.8), which
-// some clients pad.
+// fromStandard turns the standard alphabet of base64 into that of URLs (RFC 4648, sections 4 and 5).
+var fromStandard = strings.NewReplacer("+", "-", "/", "_", "=", "")
+
+// namedCertificate finds the certificate that the header names by x5t#S256 or x5t (RFC 7515, sections 4.1.7 and 4.1.8). These are
+// base64url without padding, but some clients pad, and the library for Go writes the standard alphabet.
 func namedCertificate(p *principal.Principal, a *assertion) (*principal.Certificate, error) {
 	named := func(header string) []byte {
 		text, _ := a.header.ExtraHeaders[jose.HeaderKey(header)].(string)
-		print, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+		print, err := base64.RawURLEncoding.DecodeString(fromStandard.Replace(text))
 		if err != nil {
 			return nil
 		}

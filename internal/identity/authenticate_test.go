@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -225,6 +226,39 @@ func TestRevocationRaces(t *testing.T) {
 	}
 }
 
+// slowStore lets something happen between a read and its reader.
+type slowStore struct {
+	store.Store
+	meanwhile func()
+}
+
+func (s *slowStore) View(ctx context.Context, fn func(store.Tx) error) error {
+	err := s.Store.View(ctx, fn)
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return err
+}
+
+// TestStaleAnswerIsNotRemembered revokes after the store was read and before the answer is remembered.
+func TestStaleAnswerIsNotRemembered(t *testing.T) {
+	slow := &slowStore{}
+	w := newWorld(t, func(c *identity.Config) { slow.Store, c.Store = c.Store, slow })
+	app, secret := w.app()
+	token := w.signIn(app, secret).Access.Reveal()
+	w.clock.Advance(2 * time.Second)
+	revoke := w.svc.PrepareRevokeTokens(w.tenant, app.ID)
+	slow.meanwhile = func() { w.apply(revoke) }
+	_, err := w.svc.Authenticate(w.ctx, token, w.vaults)
+	w.must(err) // it was asked before the revocation
+	if slow.meanwhile != nil {
+		t.Fatal("nothing happened meanwhile")
+	}
+	_, err = w.svc.Authenticate(w.ctx, token, w.vaults)
+	reason(t, err, identity.StaleToken)
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	w := newWorld(t, func(c *identity.Config) { c.CacheSize = 16 })
 	app, secret := w.app()
@@ -311,4 +345,25 @@ func TestSigningKeysRotate(t *testing.T) {
 	if len(set.Keys) > 3 {
 		t.Errorf("%d keys are published", len(set.Keys))
 	}
+}
+
+func FuzzAuthenticate(f *testing.F) {
+	w := newWorld(f)
+	good := w.signIn(w.app()).Access.Reveal()
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, token string) {
+		c, err := w.svc.Authenticate(w.ctx, token, w.vaults)
+		if token == good {
+			return
+		}
+		// RFC 4648, section 3.5: the last character of a signature may have bits that count for nothing.
+		if err == nil && token[:len(token)-1] != good[:len(good)-1] {
+			t.Errorf("the forged token %q is %s", token, c.Principal)
+		}
+		if err != nil && (c != nil || !fault.Is(err, fault.Unauthenticated)) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
 }

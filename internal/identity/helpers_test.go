@@ -43,6 +43,8 @@ type world struct {
 	audit  *auditor
 	tenant vault.TenantID
 	vaults *identity.AudienceSet
+	// forgive is a secret that signInOnce made.
+	forgive redact.String
 }
 
 type auditor struct {

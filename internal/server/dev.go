@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -36,10 +35,12 @@ type DevConfig struct {
 // Dev is a running development server.
 type Dev struct {
 	*Server
-	names  names
-	estate *estate
-	env    []variable
-	hosts  *hostsFile
+	names     names
+	addresses *addresses
+	estate    *estate
+	env       []variable
+	// keep says that the hosts file is kept.
+	keep bool
 }
 
 // StartDev starts everything on one TLS port of loop-back, with a private CA and a vault to use at once. When it returns
@@ -66,14 +67,14 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		}
 	}()
 	addr := l.Addr().(*net.TCPAddr)
-	d := &Dev{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port))}
+	d := &Dev{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port)), keep: c.Hosts}
 	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
 	if d.core, err = openCore(ctx, &c.Config, d.issuer); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.core.close())
+			err = errors.Join(err, d.Close())
 		}
 	}()
 	if d.estate, err = d.core.findEstate(ctx); err != nil {
@@ -88,7 +89,7 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		return nil, err
 	}
 	if err = writeEnv(envPath, d.env); err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, err
 	}
 	return d, nil
 }
@@ -214,12 +215,11 @@ func (d *Dev) variables(c credentials, identityURL, metricsURL string) []variabl
 	}
 }
 
-// Remove deletes dev.env, which says that a server is ready.
-func (d *Dev) removeEnv() error { return os.Remove(filepath.Join(d.config.Dir, envFile)) }
-
 // open starts the doors on the listener and what runs beside them.
 func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string) error {
 	d.listeners = append(d.listeners, l)
+	own := l.Addr().(*net.TCPAddr).AddrPort()
+	d.addresses = newAddresses(own.Addr(), int(own.Port()))
 	ca, err := openAuthority(d.config.Dir, d.config.Clock, d.names.allows)
 	if err != nil {
 		return err
@@ -236,7 +236,13 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 	if err != nil {
 		return err
 	}
+	if d.keep {
+		if err := d.keepHosts(ctx); err != nil {
+			return err
+		}
+	}
 	d.serve(l, handler, ca.tlsConfig())
+	d.keepAddresses(ctx, handler, ca.tlsConfig())
 	d.core.background(d.core.identity.Run)
 	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
 	return d.writeCloud()
@@ -244,8 +250,7 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 
 // doors puts all doors behind the one listener.
 func (d *Dev) doors() (http.Handler, error) {
-	addresses := map[string]string{d.listeners[0].Addr().(*net.TCPAddr).IP.String(): devVault}
-	vaultDoor, err := d.vaultDoor(&d.names, addresses, d.estate.Tenant)
+	vaultDoor, err := d.vaultDoor(&d.names, d.addresses.vault, d.estate.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +258,15 @@ func (d *Dev) doors() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dispatch{names: d.names, vault: vaultDoor, login: login}, nil
+	nativeDoor, err := d.nativeDoor("https://"+d.address(), "https://localhost"+d.names.port, "https://"+d.names.api+d.names.port)
+	if err != nil {
+		return nil, err
+	}
+	resources, directory, err := d.managementDoors()
+	if err != nil {
+		return nil, err
+	}
+	return &dispatch{names: d.names, vault: vaultDoor, login: login, arm: resources, graph: directory, nativ: nativeDoor}, nil
 }
 
 // oauthConfig is what both doors of the token service need to know.

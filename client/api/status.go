@@ -1,0 +1,60 @@
+package api
+
+import "time"
+
+// Status is what an operator wants to know of a server.
+type Status struct {
+	Version string    `json:"version"`
+	Node    string    `json:"node"`
+	Started time.Time `json:"started"`
+	// Seal names what protects the root key.
+	Seal string `json:"seal"`
+	// Store is "ok", or says what is wrong.
+	Store string      `json:"store"`
+	Audit AuditStatus `json:"audit"`
+	// Limits are those in force.
+	Limits Limits `json:"limits"`
+	// FIPS says whether a validated cryptographic module is in use.
+	FIPS bool `json:"fips"`
+	// Caller is who asks.
+	Caller Caller `json:"caller"`
+}
+
+// AuditStatus is the state of the node's audit log.
+type AuditStatus struct {
+	// Durability is what an acknowledged record of a read survives: "os" the end of the process, "fsync" power loss.
+	Durability string `json:"durability"`
+	Records    int64  `json:"records"`
+	Synced     int64  `json:"synced"`
+	// ReserveFree of ReserveTarget segments are there for when the disk is full.
+	ReserveFree   int `json:"reserveFree"`
+	ReserveTarget int `json:"reserveTarget"`
+	// Alarm says what is wrong; empty while all is well.
+	Alarm string `json:"alarm,omitempty"`
+}
+
+// Limits bound what a caller may ask. Zero means no bound.
+type Limits struct {
+	MaxSecretBytes       int     `json:"maxSecretBytes"`
+	MaxVersions          int     `json:"maxVersions"`
+	RequestsPerPrincipal float64 `json:"requestsPerSecondPerPrincipal"`
+	RequestsPerVault     float64 `json:"requestsPerSecondPerVault"`
+	// Burst is how many seconds' worth of requests may come at once.
+	Burst float64 `json:"burstSeconds"`
+}
+
+// Caller is an authenticated principal.
+type Caller struct {
+	Principal string   `json:"principal"`
+	Kind      string   `json:"kind"`
+	Tenant    string   `json:"tenant"`
+	Name      string   `json:"name,omitempty"`
+	UPN       string   `json:"upn,omitempty"`
+	AppID     string   `json:"appId,omitempty"`
+	Groups    []string `json:"groups,omitempty"`
+}
+
+// Health is the answer of /healthz and /readyz.
+type Health struct {
+	Status string `json:"status"`
+}

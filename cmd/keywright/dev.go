@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/cli"
+	"github.com/keywright/keywright/internal/keyring/harden"
+	"github.com/keywright/keywright/internal/server"
+)
+
+func devCommand() *cobra.Command {
+	var c server.DevConfig
+	var level, durability string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Start a development server on this machine",
+		Long: `Start everything on one TLS port of loop-back, with a private CA, a tenant, a subscription, a resource group "dev" and a vault "demo".
+
+The directory keeps it all: started again on the same directory, the server has everything that it had. When the server is ready it
+prints "ready" on standard output, and DIR/dev.env holds what clients need:
+
+  keywright dev --dir ./kw &
+  set -a; . ./kw/dev.env; set +a
+
+This server is for trying things out: its credentials lie in a file. It listens on loop-back only.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := logLevel(level)
+			if err != nil {
+				return err
+			}
+			if c.Durability, err = auditDurability(durability); err != nil {
+				return err
+			}
+			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l}))
+			return runDev(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.Dir, "dir", "", "directory of the server's files; made when missing")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
+	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
+	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
+	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
+	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
+	cmd.MarkFlagRequired("dir")
+	cmd.MarkFlagDirname("dir")
+	return cmd
+}
+
+func auditDurability(word string) (audit.Durability, error) {
+	switch word {
+	case "os":
+		return audit.OS, nil
+	case "fsync":
+		return audit.Fsync, nil
+	}
+	return audit.OS, cli.Usage("the audit durability %q is not one of os and fsync", word)
+}
+
+func logLevel(word string) (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(word)); err != nil {
+		return l, cli.Usage("the log level %q is not one of debug, info, warn and error", word)
+	}
+	return l, nil
+}
+
+// runDev runs a development server until ctx ends or the server fails.
+func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) error {
+	if err := harden.Process(); err != nil {
+		return err
+	}
+	d, err := server.StartDev(ctx, c)
+	if err != nil {
+		return fmt.Errorf("starting the development server: %w", err)
+	}
+	fmt.Fprintf(stderr, "Keywright listens on %s. Its vault is %q.\n", d.URL(), d.VaultName())
+	fmt.Fprintf(stderr, "Load the environment with:  set -a; . %s; set +a\n", d.EnvFile())
+	lines, err := d.HostLines(ctx)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	if !c.Hosts {
+		fmt.Fprintln(stderr, "Clients that need names find the server with these lines in the hosts file, or start it with --hosts:")
+		for _, line := range lines {
+			fmt.Fprintln(stderr, "  "+line)
+		}
+	}
+	fmt.Fprintln(stdout, "ready")
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(stderr, "Ending; requests under way may finish.")
+		return d.Close()
+	case err := <-d.Failed():
+		d.Close()
+		return err
+	}
+}

@@ -1,0 +1,265 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// DutiesFlagged is the event of a grant that put duties into one hand although a rule minds it.
+const DutiesFlagged = "Keywright.Access.DutiesFlagged"
+
+// Finding is two duties in the hand of one principal.
+type Finding struct {
+	Principal principal.ID
+	authz.Conflict
+}
+
+func rulesKey(t vault.TenantID) string { return "access/duties/" + string(t) }
+
+// rules returns the tenant's rules, or the default ones.
+func rules(ctx context.Context, tx store.Tx, t vault.TenantID) ([]authz.Rule, error) {
+	data, err := tx.Setting(ctx, rulesKey(t))
+	if fault.Is(err, fault.NotFound) {
+		return authz.DefaultRules(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list []authz.Rule
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("reading the rules of duties of tenant %s: %w", t, err)
+	}
+	return list, nil
+}
+
+// Rules returns which duties the tenant keeps apart.
+func (s *Service) Rules(ctx context.Context, call *guard.Call) (list []authz.Rule, err error) {
+	need := guard.Need{Action: authz.TenantRead, Scope: "/"}
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		return s.Store.View(ctx, func(tx store.Tx) (err error) {
+			list, err = rules(ctx, tx, call.Caller.Tenant)
+			return err
+		})
+	})
+	return list, err
+}
+
+// SetRules says which duties the tenant keeps apart. Grants that exist stay: Conflicts lists those against the new rules.
+func (s *Service) SetRules(ctx context.Context, call *guard.Call, list []authz.Rule) error {
+	need := guard.Need{Action: authz.TenantWrite, Scope: "/"}
+	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
+		return err
+	}
+	if err := authz.CheckRules(list); err != nil {
+		return s.Guard.Refuse(ctx, call, need, err)
+	}
+	data, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) error {
+		return tx.PutSetting(ctx, rulesKey(call.Caller.Tenant), data)
+	})
+}
+
+// judge finds what a grant that is about to be stored puts into one hand, for its principal and for everybody in it. What the
+// rules refuse is a fault.Forbidden. Conflicts that were there before are not the grant's and are left out.
+func (s *Service) judge(ctx context.Context, tx store.Tx, g *principal.Grant, role *principal.Role) ([]Finding, error) {
+	fresh, err := authz.HoldingOf(g, role)
+	if err != nil {
+		return nil, err
+	}
+	who, err := reached(ctx, tx, g.Tenant, g.Principal, g.PrincipalKind)
+	if err != nil {
+		return nil, err
+	}
+	return s.judgeHands(ctx, tx, g.Tenant, who, fresh, func(held *principal.Grant) bool { return held.ID == g.ID })
+}
+
+// reached lists whom a grant to a principal reaches.
+func reached(ctx context.Context, tx store.Tx, t vault.TenantID, id principal.ID, kind principal.Kind) ([]principal.ID, error) {
+	if kind != principal.GroupKind {
+		return []principal.ID{id}, nil
+	}
+	members, err := membersOf(ctx, tx, t, id)
+	return append([]principal.ID{id}, members...), err
+}
+
+// judgeHands finds the conflicts of a fresh holding with all that each of the principals holds besides. replaced tells which
+// stored grant the fresh holding takes the place of.
+func (s *Service) judgeHands(ctx context.Context, tx store.Tx, t vault.TenantID, who []principal.ID, fresh authz.Holding,
+	replaced func(*principal.Grant) bool) ([]Finding, error) {
+	list, err := rules(ctx, tx, t)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, id := range who {
+		held, err := holdings(ctx, tx, t, id, replaced)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range authz.Conflicts(append(held, fresh), list) {
+			if c.A == fresh || c.B == fresh {
+				found = append(found, Finding{id, c})
+			}
+		}
+	}
+	return found, refusal(found)
+}
+
+func refusal(found []Finding) error {
+	for _, f := range found {
+		if err := authz.CheckConflicts([]authz.Conflict{f.Conflict}); err != nil {
+			e := fault.As(err)
+			return fault.New(e.Kind, "for the principal %s, %s", f.Principal, e.Message).Because(e.Reason)
+		}
+	}
+	return nil
+}
+
+// holdings lists what a principal holds by role assignments, its own and those of its groups, and by the access policies of vaults
+// that use them.
+func holdings(ctx context.Context, tx store.Tx, t vault.TenantID, id principal.ID, skip func(*principal.Grant) bool) ([]authz.Holding, error) {
+	groups, err := groupsOf(ctx, tx, t, id)
+	if err != nil {
+		return nil, err
+	}
+	var list []authz.Holding
+	hand := map[string]bool{}
+	for _, p := range append([]principal.ID{id}, groups...) {
+		hand[string(p)] = true
+		grants, err := tx.GrantsOf(ctx, t, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range grants {
+			role, err := findRole(ctx, tx, t, g.Role)
+			if err != nil && !fault.Is(err, fault.NotFound) {
+				return nil, err
+			}
+			if err != nil || skip(g) {
+				continue
+			}
+			if h, err := authz.HoldingOf(g, role); err == nil {
+				list = append(list, h)
+			}
+		}
+	}
+	vaults, err := tx.Vaults(ctx, store.VaultQuery{Tenant: t})
+	for _, v := range vaults {
+		for i := range v.Policies {
+			if p := &v.Policies[i]; v.Access == vault.AccessByPolicy && hand[p.Principal] {
+				list = append(list, authz.HoldingOfPolicy(p, v))
+			}
+		}
+	}
+	return list, err
+}
+
+// judgeRole judges every grant of a role that was changed in this transaction.
+func (s *Service) judgeRole(ctx context.Context, tx store.Tx, r *principal.Role) ([]Finding, error) {
+	grants, err := holdersOf(ctx, tx, r)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, g := range grants {
+		more, err := s.judge(ctx, tx, g, r)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+// CheckPolicies refuses access policies that put duties into one hand which the tenant's rules refuse; those that they only
+// mind are found by Conflicts. It runs in the transaction that stores the vault, after it was stored.
+func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault) error {
+	if v.Access != vault.AccessByPolicy {
+		return nil
+	}
+	for i := range v.Policies {
+		p := &v.Policies[i]
+		id := principal.ID(p.Principal)
+		who, err := tx.Principal(ctx, v.Tenant, id)
+		if fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		hands, err := reached(ctx, tx, v.Tenant, id, who.Kind)
+		if err != nil {
+			return err
+		}
+		fresh := authz.HoldingOfPolicy(p, v)
+		if _, err := s.judgeHands(ctx, tx, v.Tenant, hands, fresh, func(*principal.Grant) bool { return false }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flag tells of findings by one event.
+func flag(tx store.Tx, t vault.TenantID, subject string, found []Finding, op store.Op) error {
+	if len(found) == 0 {
+		return nil
+	}
+	texts := make([]string, 0, len(found))
+	for _, f := range found {
+		texts = append(texts, string(f.Principal)+": "+f.String())
+	}
+	data, err := json.Marshal(map[string]any{"subject": subject, "conflicts": texts[:min(len(texts), 20)], "count": len(texts)})
+	if err != nil {
+		return err
+	}
+	tx.Emit(store.Event{ID: string(op.ID), Type: DutiesFlagged, Tenant: t, Subject: subject, At: op.At, Data: data})
+	return nil
+}
+
+// Conflicts lists everybody who has duties in one hand, at or below the scope, that the tenant's rules mind. It also finds
+// what came about in other ways than by a grant, such as a new member of a group.
+func (s *Service) Conflicts(ctx context.Context, call *guard.Call, scope string) (found []Finding, err error) {
+	at, err := authz.ParseScope(scope)
+	if err != nil {
+		return nil, err
+	}
+	need := guard.Need{Action: authz.AccessExplain, Scope: at.String()}
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		return s.Store.View(ctx, func(tx store.Tx) error {
+			found = nil
+			t := call.Caller.Tenant
+			list, err := rules(ctx, tx, t)
+			if err != nil {
+				return err
+			}
+			everybody, err := tx.Principals(ctx, store.PrincipalQuery{Tenant: t})
+			if err != nil {
+				return err
+			}
+			for _, p := range everybody {
+				held, err := holdings(ctx, tx, t, p.ID, func(*principal.Grant) bool { return false })
+				if err != nil {
+					return err
+				}
+				for _, c := range authz.Conflicts(held, list) {
+					if at.Overlaps(c.Scope) {
+						found = append(found, Finding{p.ID, c})
+					}
+				}
+			}
+			return nil
+		})
+	})
+	return found, err
+}

@@ -1,0 +1,171 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/tenancy"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Authenticator turns a bearer token into a caller.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string, audiences identity.Audiences) (*guard.Caller, error)
+}
+
+// Config makes the door. Only Observe and ClientAddress may be left out.
+type Config struct {
+	Guard   *guard.Guard
+	Callers Authenticator
+	// Audiences are the API's resources, in every form in which clients may name it.
+	Audiences identity.Audiences
+	Secrets   *secret.Service
+	Tenancy   *tenancy.Service
+	Access    *access.Service
+	Directory *directory.Service
+	Auditing  *auditing.Service
+	Status    Status
+	Clock     clock.Clock
+	Logger    *slog.Logger
+	Observe   func(door string, r *door.Request, status int, took time.Duration)
+	// ClientAddress finds the address of the client; nil takes the connection's.
+	ClientAddress func(*http.Request) netip.Addr
+}
+
+type handler struct {
+	Config
+	// inVault holds the operations of the data plane: they happen within the vault that the path names, behind its network
+	// rules.
+	inVault map[string]bool
+	openAPI []byte
+}
+
+// New returns the handler.
+func New(c Config) (*door.Door, error) {
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+		c.Auditing == nil || c.Status == nil {
+		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
+	}
+	if c.ClientAddress == nil {
+		c.ClientAddress = door.ConnectionAddress
+	}
+	h := &handler{Config: c, inVault: make(map[string]bool)}
+	routes := h.routes()
+	for _, r := range routes {
+		if a, err := authz.ParseAction(r.Action); err == nil && a.Plane() == authz.Data {
+			h.inVault[r.Operation] = true
+		}
+	}
+	var err error
+	if h.openAPI, err = describe(routes); err != nil {
+		return nil, err
+	}
+	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe, Logger: c.Logger})
+}
+
+// root is where version 1 of the API stands.
+const root = "/api/v1"
+
+func (h *handler) routes() []door.Route {
+	var all []door.Route
+	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
+		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
+		all = append(all, part...)
+	}
+	return all
+}
+
+// Headers of requests and answers.
+const (
+	correlationHeader   = "X-Correlation-Id"
+	clientRequestHeader = "X-Client-Request-Id"
+	// maxClientRequestID bounds the client's own id that is echoed and audited, in bytes.
+	maxClientRequestID = 128
+)
+
+// prepare authenticates and, for the data plane, enters the vault: before the body is read, and before an unknown path
+// is told apart from a known one.
+func (h *handler) prepare(r *door.Request) error {
+	h.name(r)
+	if r.Route != nil && r.Route.Public {
+		return nil
+	}
+	token, ok := bearer(r.HTTP.Header["Authorization"])
+	err := error(fault.New(fault.Unauthenticated, "the request has no bearer token: sign in first").Because(identity.NoToken))
+	if ok {
+		r.Call.Caller, err = h.Callers.Authenticate(r.HTTP.Context(), token, h.Audiences)
+	}
+	if err != nil {
+		r.Header().Set("Www-Authenticate", `Bearer resource="https://`+r.HTTP.Host+`"`)
+		return h.Guard.Unauthenticated(&r.Call, "", err)
+	}
+	if r.Route != nil && h.inVault[r.Route.Operation] {
+		return h.enter(r)
+	}
+	return nil
+}
+
+// enter finds the vault of the path and applies its network rules. A vault of another tenant does not exist.
+func (h *handler) enter(r *door.Request) error {
+	name := r.Params.Get("vault")
+	view, err := h.Guard.View(r.HTTP.Context(), name)
+	if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
+		return noVault(name)
+	}
+	if err != nil {
+		return err
+	}
+	r.Call.Vault = view
+	return h.Guard.Admit(r.HTTP.Context(), &r.Call)
+}
+
+func (h *handler) name(r *door.Request) {
+	r.Call.Address = h.ClientAddress(r.HTTP)
+	r.Call.Correlation = vault.NewGUID()
+	r.Call.UserAgent = r.HTTP.UserAgent()
+	r.Call.Path = r.HTTP.URL.Path
+	r.Call.APIVersion = "v1"
+	head := r.Header()
+	head.Set("Cache-Control", "no-store")
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set(correlationHeader, r.Call.Correlation)
+	if r.HTTP.TLS != nil {
+		head.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	}
+	if id := r.HTTP.Header[clientRequestHeader]; len(id) == 1 && len(id[0]) <= maxClientRequestID {
+		r.Call.ClientRequest = id[0]
+		head[clientRequestHeader] = id
+	}
+}
+
+func bearer(header []string) (string, bool) {
+	const scheme = "Bearer "
+	if len(header) != 1 || len(header[0]) <= len(scheme) || !strings.EqualFold(header[0][:len(scheme)], scheme) {
+		return "", false
+	}
+	return strings.TrimSpace(header[0][len(scheme):]), true
+}
+
+// clip shortens what a caller said, for use in a message.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,58 @@
+package native
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+)
+
+type wireError struct {
+	status int
+	kind   api.Kind
+	title  string
+}
+
+// wireErrors maps every kind of error to its status and its word. A test proves that every kind is here.
+var wireErrors = map[fault.Kind]wireError{
+	fault.Internal:        {http.StatusInternalServerError, api.Internal, "Internal error"},
+	fault.Invalid:         {http.StatusBadRequest, api.Invalid, "Invalid request"},
+	fault.Unauthenticated: {http.StatusUnauthorized, api.Unauthenticated, "Not signed in"},
+	fault.Forbidden:       {http.StatusForbidden, api.Forbidden, "Not allowed"},
+	fault.NotFound:        {http.StatusNotFound, api.NotFound, "Not found"},
+	fault.Conflict:        {http.StatusConflict, api.Conflict, "Conflict"},
+	fault.Gone:            {http.StatusGone, api.Gone, "Gone"},
+	fault.TooLarge:        {http.StatusRequestEntityTooLarge, api.TooLarge, "Too large"},
+	fault.Throttled:       {http.StatusTooManyRequests, api.Throttled, "Too many requests"},
+	fault.Unavailable:     {http.StatusServiceUnavailable, api.Unavailable, "Unavailable"},
+	fault.Unsupported:     {http.StatusNotImplemented, api.Unsupported, "Not supported"},
+}
+
+// status is what fail answers with.
+func status(e *fault.Error) int {
+	if e.Reason == door.UnknownMethod {
+		return http.StatusMethodNotAllowed
+	}
+	return wireErrors[e.Kind].status
+}
+
+func fail(r *door.Request, e *fault.Error) {
+	wire := wireErrors[e.Kind]
+	wire.status = status(e)
+	if e.RetryAfter > 0 {
+		r.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
+	}
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(api.Problem{Type: "about:blank", Title: wire.title, Status: wire.status, Detail: e.Message, Kind: wire.kind,
+		Reason: string(e.Reason), Correlation: r.Call.Correlation}); err != nil {
+		panic(err) // strings and a number always encode
+	}
+	r.Header().Set("Content-Type", api.ProblemContentType)
+	r.Raw(wire.status, body.Bytes())
+}

@@ -1,0 +1,271 @@
+package native
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Largest bodies, in bytes. JSON may take six for one of a value.
+const (
+	maxSecretBody  = 256 << 10
+	maxSmallBody   = 64 << 10
+	maxRestoreBody = 64 << 20
+)
+
+// Bounds of a page.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+var pageParams = []door.Param{{Name: "after", Summary: "Where the page begins: next of the page before."},
+	{Name: "limit", Summary: "The most entries of the page, 1 to 1000; 100 when absent."}}
+
+var selectorParams = []door.Param{{Name: "version", Summary: "The version, 32 hexadecimal digits; the current one when absent."},
+	{Name: "label", Summary: "The label whose version is meant, such as previous."}}
+
+func (h *handler) secretRoutes() []door.Route {
+	const live, gone = root + "/vaults/{vault}/secrets", root + "/vaults/{vault}/deleted-secrets"
+	return []door.Route{
+		{Method: "GET", Pattern: live, Operation: "SecretList", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
+			Summary: "Lists the secrets of a vault with their current versions, without values.", Serve: h.listSecrets},
+		{Method: "PUT", Pattern: live + "/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: maxSecretBody,
+			Input: api.SetSecret{}, Output: api.Secret{}, Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
+		{Method: "GET", Pattern: live + "/{name}", Operation: "SecretGet", Action: authz.SecretGet.String(), Query: selectorParams,
+			Output: api.Secret{}, Summary: "Reads a secret with its value.", Serve: h.getSecret},
+		{Method: "PATCH", Pattern: live + "/{name}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxSmallBody,
+			Query: selectorParams, Input: api.UpdateSecret{}, Output: api.Secret{}, Summary: "Changes what is known about a version, but not its value.",
+			Serve: h.updateSecret},
+		{Method: "DELETE", Pattern: live + "/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(), Output: api.Secret{},
+			Summary: "Soft-deletes a secret with all of its versions.", Serve: h.deleteSecret},
+		{Method: "GET", Pattern: live + "/{name}/versions", Operation: "SecretVersions", Action: authz.SecretList.String(), Query: pageParams,
+			Output: api.SecretList{}, Summary: "Lists the versions of a secret, oldest first.", Serve: h.listVersions},
+		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Output: api.SecretBackup{},
+			Summary: "Returns a sealed copy of a secret with all of its versions.", Serve: h.backupSecret},
+		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-secret", Operation: "SecretRestore", Action: authz.SecretRestore.String(),
+			MaxBody: maxRestoreBody, Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
+		{Method: "GET", Pattern: gone, Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
+			Summary: "Lists the deleted secrets of a vault.", Serve: h.listDeleted},
+		{Method: "GET", Pattern: gone + "/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Output: api.Secret{},
+			Summary: "Shows a deleted secret.", Serve: h.getDeleted},
+		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Output: api.Secret{},
+			Summary: "Brings a deleted secret back.", Serve: h.recoverSecret},
+		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent,
+			Summary: "Destroys a deleted secret for good.", Serve: h.purgeSecret},
+	}
+}
+
+// page reads where a listing begins and how long it is.
+func page(r *door.Request) (after string, limit int, err error) {
+	limit = defaultPage
+	if text := r.Query("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPage {
+			return "", 0, fault.New(fault.Invalid, "the limit %q is not a number from 1 to %d", clip(text), maxPage)
+		}
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(r.Query("after"))
+	if err != nil || !utf8.Valid(raw) {
+		return "", 0, fault.New(fault.Invalid, "the parameter \"after\" is not from a page of this listing: leave it out to begin anew")
+	}
+	return string(raw), limit, nil
+}
+
+// next is what the following page takes for after.
+func next(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
+
+func selector(r *door.Request) (secret.Selector, error) {
+	sel := secret.Selector{Name: r.Params.Get("name"), Label: vault.Label(r.Query("label"))}
+	text := r.Query("version")
+	if text == "" {
+		return sel, nil
+	}
+	if sel.Label != "" {
+		return sel, fault.New(fault.Invalid, "the request names both a version and a label: name one of them")
+	}
+	var err error
+	sel.Version, err = vault.ParseVersionID(text)
+	return sel, err
+}
+
+func (h *handler) setSecret(r *door.Request) error {
+	var in api.SetSecret
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	if (in.Value == nil) == (in.ValueBase64 == nil) {
+		return fault.New(fault.Invalid, "the request needs exactly one of \"value\" and \"valueBase64\"")
+	}
+	var value []byte
+	if in.Value != nil {
+		value = []byte(*in.Value)
+	} else {
+		value = *in.ValueBase64
+	}
+	defer clear(value)
+	item, err := h.Secrets.Set(r.HTTP.Context(), &r.Call, r.Params.Get("name"), secret.Input{Value: value, ContentType: in.ContentType, Tags: in.Tags,
+		Enabled: in.Enabled == nil || *in.Enabled, NotBefore: instant(in.NotBefore), Expires: instant(in.Expires)})
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireSecret(r, &item))
+}
+
+func (h *handler) getSecret(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	item, value, err := h.Secrets.Get(r.HTTP.Context(), &r.Call, sel, nil)
+	if err != nil {
+		return err
+	}
+	defer clear(value)
+	out := wireSecret(r, &item)
+	if utf8.Valid(value) {
+		text := api.Text(value)
+		out.Value = &text
+	} else {
+		out.ValueBase64 = value
+	}
+	return r.JSON(http.StatusOK, out)
+}
+
+func (h *handler) updateSecret(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	var in api.UpdateSecret
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	ch := secret.Change{ContentType: in.ContentType, Tags: in.Tags, Enabled: in.Enabled}
+	if ch.NotBefore, err = replaced("notBefore", in.NotBefore, in.ClearNotBefore); err != nil {
+		return err
+	}
+	if ch.Expires, err = replaced("expires", in.Expires, in.ClearExpires); err != nil {
+		return err
+	}
+	item, err := h.Secrets.Update(r.HTTP.Context(), &r.Call, sel, ch)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireSecret(r, &item))
+}
+
+// replaced is the instant that an update sets: none, a new one, or the zero instant to remove it.
+func replaced(name string, to *time.Time, remove bool) (*time.Time, error) {
+	if !remove {
+		if to == nil {
+			return nil, nil
+		}
+		t := instant(to)
+		return &t, nil
+	}
+	if to != nil {
+		return nil, fault.New(fault.Invalid, "the request both sets and clears %q: do one of them", name)
+	}
+	return &time.Time{}, nil
+}
+
+func (h *handler) deleteSecret(r *door.Request) error {
+	item, err := h.Secrets.Delete(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	return h.answer(r, &item, err)
+}
+
+func (h *handler) getDeleted(r *door.Request) error {
+	item, err := h.Secrets.GetDeleted(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	return h.answer(r, &item, err)
+}
+
+func (h *handler) recoverSecret(r *door.Request) error {
+	item, err := h.Secrets.Recover(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	return h.answer(r, &item, err)
+}
+
+func (h *handler) purgeSecret(r *door.Request) error {
+	if err := h.Secrets.Purge(r.HTTP.Context(), &r.Call, r.Params.Get("name")); err != nil {
+		return err
+	}
+	r.Raw(http.StatusNoContent, nil)
+	return nil
+}
+
+func (h *handler) backupSecret(r *door.Request) error {
+	blob, err := h.Secrets.Backup(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, api.SecretBackup{Blob: blob})
+}
+
+func (h *handler) restoreSecret(r *door.Request) error {
+	var in api.SecretBackup
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	item, err := h.Secrets.Restore(r.HTTP.Context(), &r.Call, in.Blob)
+	return h.answer(r, &item, err)
+}
+
+func (h *handler) listSecrets(r *door.Request) error { return h.list(r, h.Secrets.List) }
+
+func (h *handler) listDeleted(r *door.Request) error { return h.list(r, h.Secrets.ListDeleted) }
+
+func (h *handler) answer(r *door.Request, item *secret.Item, err error) error {
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireSecret(r, item))
+}
+
+// wireSecret is a secret without its value.
+func wireSecret(r *door.Request, item *secret.Item) *api.Secret {
+	o, v := item.Object, item.Version
+	s := &api.Secret{Vault: r.Call.Vault.Vault.Name, Name: o.Name, Managed: o.Managed}
+	if o.Deleted != nil {
+		s.Deleted, s.PurgeAt = &o.Deleted.At, &o.Deleted.PurgeAt
+	}
+	if v == nil {
+		return s
+	}
+	s.Version, s.ContentType, s.Tags, s.Enabled = string(v.ID), v.ContentType, v.Tags, v.Attributes.Enabled
+	s.NotBefore, s.Expires = optional(v.Attributes.NotBefore), optional(v.Attributes.Expires)
+	s.Created, s.Updated, s.Previous = v.Attributes.Created, v.Attributes.Updated, string(v.Previous)
+	if o.Current == v.ID {
+		s.Labels = append(s.Labels, string(vault.Current))
+	}
+	for label, id := range o.Labels {
+		if id == v.ID {
+			s.Labels = append(s.Labels, string(label))
+		}
+	}
+	slices.Sort(s.Labels)
+	return s
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// instant is an instant as the model keeps it.
+func instant(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}

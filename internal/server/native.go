@@ -1,0 +1,61 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/door/native"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/version"
+)
+
+// nativeDoor makes the door of the product's own API, whose resources are the addresses at which it is reached.
+func (s *Server) nativeDoor(resources ...string) (http.Handler, error) {
+	k := s.core
+	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
+		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
+		Status: &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.metrics.observe})
+}
+
+// status implements native.Status.
+type status struct {
+	core    *core
+	config  *Config
+	started time.Time
+}
+
+// Status implements native.Status.
+func (s *status) Status(ctx context.Context) api.Status {
+	k, log := s.core, s.core.audit.log.State()
+	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Seal: "keyfile", Store: "ok",
+		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
+			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
+		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions,
+			RequestsPerPrincipal: float64(k.guard.Limits.PerCaller), RequestsPerVault: float64(k.guard.Limits.PerVault), Burst: k.guard.Limits.Burst}}
+	if err := k.store.Health(ctx); err != nil {
+		out.Store = publicText(err)
+	}
+	if log.Alarm != nil {
+		out.Audit.Alarm = publicText(log.Alarm)
+	}
+	return out
+}
+
+// publicText is what may be told of an error: its own sentence, without the causes, which name paths of the machine.
+func publicText(err error) string {
+	if e := fault.As(err); e != nil {
+		return e.Message
+	}
+	return "failing; the server's log says why"
+}
+
+// Ready implements native.Status.
+func (s *status) Ready(ctx context.Context) error {
+	if s.core.audit.log.State().Closed {
+		return fault.New(fault.Unavailable, "the audit log takes no records, so nothing is served: see the server's log")
+	}
+	return s.core.store.Health(ctx)
+}

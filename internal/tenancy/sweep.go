@@ -1,0 +1,156 @@
+package tenancy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Start begins to sweep in the background: at once, and then at every interval, until Stop or the end of ctx. A second Start
+// without a Stop does nothing.
+func (s *Service) Start(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		return
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	s.done = make(chan struct{})
+	go s.run(ctx, s.done)
+}
+
+// Stop ends the sweep and waits for a transaction under way. It may be called twice, and before Start.
+func (s *Service) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop == nil {
+		return
+	}
+	s.stop()
+	<-s.done
+	s.stop, s.done = nil, nil
+}
+
+func (s *Service) run(ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	tick := time.NewTicker(s.SweepInterval)
+	defer tick.Stop()
+	for {
+		if swept, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.ErrorContext(ctx, "purging what is over its retention failed; it is tried again at the next sweep", "error", err,
+				"vaults", swept.Vaults, "objects", swept.Objects)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Swept counts what a sweep purged.
+type Swept struct{ Vaults, Objects int }
+
+// Sweep purges every deleted vault and object whose retention is over, in the name of the system. What cannot be purged is
+// reported after the rest was.
+func (s *Service) Sweep(ctx context.Context) (swept Swept, err error) {
+	verr := s.sweepVaults(ctx, &swept)
+	oerr := s.sweepObjects(ctx, &swept)
+	return swept, errors.Join(verr, oerr)
+}
+
+func (s *Service) sweepVaults(ctx context.Context, swept *Swept) error {
+	var errs []error
+	for after := ""; ; {
+		var batch []*vault.Vault
+		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+			batch, err = tx.Vaults(ctx, store.VaultQuery{Deleted: true, PurgeBefore: s.Clock.Now(), After: after, Limit: sweepBatch})
+			return err
+		})
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		for _, v := range batch {
+			after = vault.NameKey(v.Name)
+			call := about(System(v.Tenant, "VaultPurge", s.Clock.Now()), v)
+			if err := s.purge(ctx, call, guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String()}, v.ID); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			swept.Vaults++
+		}
+		if len(batch) < sweepBatch {
+			return errors.Join(errs...)
+		}
+	}
+}
+
+// sweepBatch is how many entries the sweep reads at once.
+const sweepBatch = 100
+
+// sweepObjects purges object by object, each in a transaction with a record of its own. A batch in which anything failed is
+// the last one: what failed would come again.
+func (s *Service) sweepObjects(ctx context.Context, swept *Swept) error {
+	for {
+		var batch []*vault.Object
+		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+			batch, err = tx.Objects(ctx, store.ObjectQuery{PurgeBefore: s.Clock.Now(), Limit: sweepBatch})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, o := range batch {
+			if err := s.sweepObject(ctx, o); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			swept.Objects++
+		}
+		if len(errs) > 0 || len(batch) < sweepBatch {
+			return errors.Join(errs...)
+		}
+	}
+}
+
+// purges names the operation and action of purging an object of each kind.
+var purges = map[vault.Kind]struct {
+	operation string
+	action    authz.Action
+}{
+	vault.Secret:      {"SecretPurge", authz.SecretPurge},
+	vault.Key:         {"KeyPurge", authz.KeyPurge},
+	vault.Certificate: {"CertificatePurge", authz.CertificatePurge},
+}
+
+func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
+	var v *vault.Vault
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		v, err = tx.Vault(ctx, o.Vault)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p, op := purges[o.Kind], store.NewOp(s.Clock.Now())
+	call := about(System(v.Tenant, p.operation, op.At), v)
+	need := guard.Need{Action: p.action, Kind: o.Kind, Name: o.Name}
+	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+		found, err := tx.Object(ctx, o.Vault, o.Kind, o.Name)
+		if fault.Is(err, fault.NotFound) {
+			return nil
+		}
+		// It may have been recovered meanwhile, or be another one that got the name since.
+		if err != nil || found.ID != o.ID || found.Deleted == nil || found.Deleted.PurgeAt.After(op.At) {
+			return err
+		}
+		return tx.DeleteObject(ctx, found, op.At)
+	})
+}
