@@ -187,3 +187,37 @@ func TestLogStaysSmall(t *testing.T) {
 	}
 	t.Logf("the log has %d KiB", info.Size()>>10)
 }
+
+// TestPanicOfAWatcher: watchers run in the goroutine of whoever commits, whose server may recover. The update is committed, and
+// the store goes on.
+func TestPanicOfAWatcher(t *testing.T) {
+	t.Parallel()
+	s := open(t, sqlite.Config{Dir: t.TempDir()})
+	defer s.Close()
+	put := func() error {
+		return s.Update(t.Context(), store.NewOp(time.Now()), func(tx store.Tx) error { return tx.PutSetting(t.Context(), "a", nil) })
+	}
+	stop := s.Watch(func(*store.Commit) { panic("broken") })
+	func() {
+		defer func() {
+			if recover() != "broken" {
+				t.Error("the panic did not reach the caller")
+			}
+		}()
+		put()
+	}()
+	stop()
+	if err := put(); err != nil {
+		t.Errorf("Update after the panic: %v", err)
+	}
+	err := s.View(t.Context(), func(tx store.Tx) error {
+		list, err := tx.Commits(t.Context(), 0, 0)
+		if len(list) != 2 {
+			t.Errorf("the journal has %d entries, want 2", len(list))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
