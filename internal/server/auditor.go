@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -38,7 +39,14 @@ type auditor struct {
 	sealer     audit.Sealer
 	node       string
 	clock      clock.Clock
+	// signIn hears of each sign-in that was recorded.
+	signIn func(identity.SignInEvent)
+	// audited is the journal's position of the newest change with a record, sequenced how far the sequencer has come.
+	audited, sequenced atomic.Int64
 }
+
+// lag is by how many entries of the journal the log is behind the newest change.
+func (a *auditor) lag() int64 { return max(0, a.audited.Load()-a.sequenced.Load()) }
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
@@ -53,7 +61,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock}
+	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock, signIn: func(identity.SignInEvent) {}}
 	a.log, err = audit.Open(audit.Config{
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
@@ -67,7 +75,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: (*journalRows)(k), Interval: sequenceInterval,
+	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: &journalRows{k, &a.sequenced}, Interval: sequenceInterval,
 		Linger:  sequenceLinger,
 		OnError: func(err error) { c.Logger.Error("audit records of changes wait in the store", "error", err) }}); err != nil {
 		return nil, err
@@ -109,7 +117,11 @@ func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
 		// Nobody was proved, so the record is the installation's: a tenant that was only claimed may not exist.
 		r.Tenant = ""
 	}
-	return a.log.Append(ctx, &r)
+	if err := a.log.Append(ctx, &r); err != nil {
+		return err
+	}
+	a.signIn(e)
+	return nil
 }
 
 // identityOfNode is what makes a log this node's.
@@ -184,7 +196,11 @@ func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
 }
 
 // journalRows lets the sequencer read the audit records of changes from the journal.
-type journalRows core
+type journalRows struct {
+	*core
+	// sequenced is where the position is noted for operators.
+	sequenced *atomic.Int64
+}
 
 // sequencerCursor names the sequencer among the journal's readers.
 const sequencerCursor = "audit"
@@ -235,7 +251,11 @@ func (j *journalRows) page(ctx context.Context, after int64, limit int) (rows []
 }
 
 func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
-	return j.store.Update(ctx, store.NewOp(j.clock.Now()), func(tx store.Tx) error {
+	err := j.store.Update(ctx, store.NewOp(j.clock.Now()), func(tx store.Tx) error {
 		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
 	})
+	if err == nil {
+		j.sequenced.Store(position)
+	}
+	return err
 }

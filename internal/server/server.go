@@ -70,12 +70,14 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
 		return nil, err
 	}
-	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
+	k.metrics = newMetrics()
+	k.audit.signIn = k.metrics.signIn
+	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits,
+		Denied: k.metrics.denied.count, Throttled: k.metrics.throttled.count}); err != nil {
 		return nil, err
 	}
-	k.metrics = newMetrics(k)
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
-		Issuer: issuer, Locked: func(kind string) { k.metrics.locked.WithLabelValues(kind).Inc() }}); err != nil {
+		Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
@@ -90,6 +92,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	k.metrics.watch(k)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -102,6 +105,7 @@ func (k *core) changed(c *store.Commit) {
 		changed(c)
 	}
 	if len(c.Audit) > 0 {
+		k.audit.audited.Store(int64(c.Position))
 		k.audit.sequencer.Wake()
 	}
 }
