@@ -39,6 +39,7 @@ type auditor struct {
 	sealer     audit.Sealer
 	node       string
 	clock      clock.Clock
+	tracer     *tracer
 	// signIn hears of each sign-in that was recorded.
 	signIn func(identity.SignInEvent)
 	// audited is the journal's position of the newest change with a record, sequenced how far the sequencer has come.
@@ -61,7 +62,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock, signIn: func(identity.SignInEvent) {}}
+	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
 	a.log, err = audit.Open(audit.Config{
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
@@ -94,7 +95,15 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 }
 
 // Append implements guard.Auditor.
-func (a *auditor) Append(ctx context.Context, r *audit.Record) error { return a.log.Append(ctx, r) }
+func (a *auditor) Append(ctx context.Context, r *audit.Record) error {
+	if a.tracer == nil {
+		return a.log.Append(ctx, r)
+	}
+	ctx, span := a.tracer.start(ctx, "audit append")
+	err := a.log.Append(ctx, r)
+	end(span, err)
+	return err
+}
 
 // Seal implements guard.Auditor.
 func (a *auditor) Seal(r *audit.Record) ([]byte, error) {
@@ -117,7 +126,7 @@ func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
 		// Nobody was proved, so the record is the installation's: a tenant that was only claimed may not exist.
 		r.Tenant = ""
 	}
-	if err := a.log.Append(ctx, &r); err != nil {
+	if err := a.Append(ctx, &r); err != nil {
 		return err
 	}
 	a.signIn(e)

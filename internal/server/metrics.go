@@ -144,10 +144,7 @@ func boolean(b bool) float64 {
 
 // observe implements the doors' Observe.
 func (m *metrics) observe(doorName string, r *door.Request, status int, took time.Duration) {
-	key := seriesKey{doorName, "none", status}
-	if r.Route != nil {
-		key.operation = r.Route.Operation
-	}
+	key := seriesKey{doorName, operationOf(r), status}
 	o, ok := m.series.Load(key)
 	if !ok {
 		o, _ = m.series.LoadOrStore(key, m.requests.WithLabelValues(key.door, key.operation, strconv.Itoa(status)))

@@ -34,7 +34,7 @@ const shutdownTimeout = 4 * time.Second
 type core struct {
 	log      *slog.Logger
 	clock    clock.Clock
-	store    *sqlite.Store
+	store    store.Store
 	keys     *keyring.Keyring
 	guard    *guard.Guard
 	identity *identity.Service
@@ -42,6 +42,7 @@ type core struct {
 	access   *access.Service
 	tenancy  *tenancy.Service
 	metrics  *metrics
+	tracer   *tracer
 	audit    *auditor
 
 	caches  []func(*store.Commit)
@@ -56,15 +57,22 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 			err = errors.Join(err, k.close())
 		}
 	}()
-	if k.store, err = sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger}); err != nil {
+	var flush func() error
+	if k.tracer, flush, err = newTracer(ctx, c.TraceEndpoint, c.Logger); err != nil {
 		return nil, err
 	}
-	k.onClose(k.store.Close)
+	k.onClose(flush)
+	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	k.onClose(opened.Close)
+	k.store = k.tracer.store(opened, "store")
 	s, err := openSeal(c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.store, Seal: s, Clock: c.Clock}); err != nil {
+	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
@@ -228,7 +236,7 @@ func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant
 	k := s.core
 	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
-		Observe: k.metrics.observe})
+		Observe: k.observe})
 }
 
 func mkdir(dir string) error {
