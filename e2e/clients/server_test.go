@@ -162,7 +162,11 @@ func (s *server) environment(way signIn) map[string]string {
 	case byCertificate:
 		env["AZURE_CLIENT_CERTIFICATE_PATH"] = s.certificateFile
 	case byWorkload:
+		// Kubernetes' webhook sets these.
 		env["AZURE_FEDERATED_TOKEN_FILE"] = s.tokenFile
+		if s.public {
+			env["AZURE_AUTHORITY_HOST"] = "https://" + s.login + "/"
+		}
 	}
 	return env
 }
