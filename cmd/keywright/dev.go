@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/cli"
 	"github.com/keywright/keywright/internal/keyring/harden"
 	"github.com/keywright/keywright/internal/server"
@@ -16,7 +17,7 @@ import (
 
 func devCommand() *cobra.Command {
 	var c server.DevConfig
-	var level string
+	var level, durability string
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Start a development server on this machine",
@@ -35,6 +36,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if err != nil {
 				return err
 			}
+			if c.Durability, err = auditDurability(durability); err != nil {
+				return err
+			}
 			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l}))
 			return runDev(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -44,10 +48,21 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
+	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")
 	return cmd
+}
+
+func auditDurability(word string) (audit.Durability, error) {
+	switch word {
+	case "os":
+		return audit.OS, nil
+	case "fsync":
+		return audit.Fsync, nil
+	}
+	return audit.OS, cli.Usage("the audit durability %q is not one of os and fsync", word)
 }
 
 func logLevel(word string) (slog.Level, error) {

@@ -198,6 +198,9 @@ func (r Result) RequireSound(t testing.TB, log *Log) {
 func (r Result) RequireCaught(t testing.TB, share float64) {
 	t.Helper()
 	t.Log(r)
+	for _, f := range r.First {
+		t.Logf("for example %s: %v", f.Crash, f.Err)
+	}
 	if float64(r.Bad()) < share*float64(r.States) || r.States == 0 {
 		t.Errorf("the broken variant was caught in %d of %d states, want at least %.0f %%", r.Bad(), r.States, 100*share)
 	}

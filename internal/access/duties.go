@@ -182,8 +182,8 @@ func (s *Service) judgeRole(ctx context.Context, tx store.Tx, r *principal.Role)
 	return found, nil
 }
 
-// CheckPolicies refuses access policies that put duties into one hand which the tenant's rules refuse, and flags those that they
-// only mind. It runs in the transaction that stores the vault, before it is stored.
+// CheckPolicies refuses access policies that put duties into one hand which the tenant's rules refuse; those that they only
+// mind are found by Conflicts. It runs in the transaction that stores the vault, after it was stored.
 func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault) error {
 	if v.Access != vault.AccessByPolicy {
 		return nil

@@ -38,6 +38,8 @@ var layers = [][]string{
 	// services
 	{"internal/secret", "internal/identity", "internal/access"},
 	{"internal/tenancy"},
+	// the native API's messages, which its door and its client share; the build's version
+	{"client/api", "internal/version"},
 	// front doors
 	{"internal/door"},
 	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native"},

@@ -80,3 +80,14 @@ func (g *Guard) sight(ctx context.Context, call *Call) (*Sight, error) {
 	s.access = authz.Compile(facts)
 	return s, nil
 }
+
+// MayAssignSomewhere reports whether the caller may assign the role at any place at all.
+func (s *Sight) MayAssignSomewhere(role string) bool {
+	r := authz.Request{Caller: s.caller, Action: authz.RoleAssignmentWrite, AssignedRole: role}
+	for _, h := range s.held {
+		if authz.DecideAt(r, h, s.access, s.now).Allowed {
+			return true
+		}
+	}
+	return false
+}

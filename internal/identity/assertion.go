@@ -129,12 +129,15 @@ func (a *assertion) lifetime(now time.Time) (time.Time, error) {
 	return expires, nil
 }
 
-// namedCertificate finds the certificate that the header names by x5t#S256 or x5t (RFC 7515, sections 4.1.7 and 4.1.8). Some
-// clients pad these, and Go's writes them in the standard alphabet of base64 (RFC 4648, section 4) instead of the one for URLs.
+// fromStandard turns the standard alphabet of base64 into that of URLs (RFC 4648, sections 4 and 5).
+var fromStandard = strings.NewReplacer("+", "-", "/", "_", "=", "")
+
+// namedCertificate finds the certificate that the header names by x5t#S256 or x5t (RFC 7515, sections 4.1.7 and 4.1.8). These are
+// base64url without padding, but some clients pad, and the library for Go writes the standard alphabet.
 func namedCertificate(p *principal.Principal, a *assertion) (*principal.Certificate, error) {
 	named := func(header string) []byte {
 		text, _ := a.header.ExtraHeaders[jose.HeaderKey(header)].(string)
-		print, err := base64.RawURLEncoding.DecodeString(urlAlphabet.Replace(strings.TrimRight(text, "=")))
+		print, err := base64.RawURLEncoding.DecodeString(fromStandard.Replace(text))
 		if err != nil {
 			return nil
 		}
@@ -152,9 +155,6 @@ func namedCertificate(p *principal.Principal, a *assertion) (*principal.Certific
 	}
 	return nil, wrongAssertion("the certificate that signed it is not registered on application %s", p.AppID)
 }
-
-// urlAlphabet turns the standard alphabet of base64 into that for URLs.
-var urlAlphabet = strings.NewReplacer("+", "-", "/", "_")
 
 // assertionKey returns the certificate's key if it is one for the algorithm.
 func assertionKey(der []byte, algorithm string) (any, error) {

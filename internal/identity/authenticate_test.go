@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -223,6 +224,39 @@ func TestRevocationRaces(t *testing.T) {
 			t.Fatalf("a stale answer was remembered: %v", err)
 		}
 	}
+}
+
+// slowStore lets something happen between a read and its reader.
+type slowStore struct {
+	store.Store
+	meanwhile func()
+}
+
+func (s *slowStore) View(ctx context.Context, fn func(store.Tx) error) error {
+	err := s.Store.View(ctx, fn)
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return err
+}
+
+// TestStaleAnswerIsNotRemembered revokes after the store was read and before the answer is remembered.
+func TestStaleAnswerIsNotRemembered(t *testing.T) {
+	slow := &slowStore{}
+	w := newWorld(t, func(c *identity.Config) { slow.Store, c.Store = c.Store, slow })
+	app, secret := w.app()
+	token := w.signIn(app, secret).Access.Reveal()
+	w.clock.Advance(2 * time.Second)
+	revoke := w.svc.PrepareRevokeTokens(w.tenant, app.ID)
+	slow.meanwhile = func() { w.apply(revoke) }
+	_, err := w.svc.Authenticate(w.ctx, token, w.vaults)
+	w.must(err) // it was asked before the revocation
+	if slow.meanwhile != nil {
+		t.Fatal("nothing happened meanwhile")
+	}
+	_, err = w.svc.Authenticate(w.ctx, token, w.vaults)
+	reason(t, err, identity.StaleToken)
 }
 
 func TestCacheIsBounded(t *testing.T) {

@@ -62,7 +62,8 @@ var limits = map[string]limit{
 	"user":           {free: 5, first: 2 * time.Second, most: 15 * time.Minute, strict: true},
 	"user-overall":   {free: 10, first: 2 * time.Second, most: 15 * time.Minute, strict: true},
 	"code":           {free: 5, first: 2 * time.Second, most: 15 * time.Minute, strict: true},
-	"address":        {free: 100, first: time.Second, most: 5 * time.Minute},
+	// Many honest programs may share an address with a broken one, so this pause stays short.
+	"address": {free: 200, first: time.Second, most: 10 * time.Second},
 }
 
 // attempt is one try of somebody from somewhere. An empty name counts by address alone.
@@ -96,6 +97,7 @@ func network(a netip.Addr) netip.Addr {
 // enter starts an attempt or refuses it with a fault.Throttled.
 func (g *gate) enter(a attempt) (*pass, error) {
 	where := network(a.address)
+	a.name = clip(a.name) // whoever guesses chooses it, and the table is bounded in entries only
 	keys := []counterKey{{kind: "address", address: where}, {kind: a.kind, name: a.name, address: where}}
 	if _, ok := limits[a.kind+"-overall"]; ok {
 		keys = append(keys, counterKey{kind: a.kind + "-overall", name: a.name})

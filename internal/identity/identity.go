@@ -182,7 +182,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Run keeps signing keys fresh and sweeps what has expired, until ctx ends. Start makes the first keys, Run never delays it.
+// Run keeps signing keys fresh and sweeps what has expired, until ctx ends. A tenant's first key is made
+// by the first Run or the first token, whichever comes first.
 func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

@@ -29,7 +29,9 @@ type authenticator struct {
 	handle  []byte
 	counter uint32
 	flags   byte
-	origin  string
+	// synced passkeys do not count.
+	synced bool
+	origin string
 }
 
 func newAuthenticator(t *testing.T) *authenticator {
@@ -44,7 +46,9 @@ func newAuthenticator(t *testing.T) *authenticator {
 
 func (a *authenticator) data(attested []byte) []byte {
 	rp := sha256.Sum256([]byte("login.test"))
-	a.counter++
+	if !a.synced {
+		a.counter++
+	}
 	flags := a.flags
 	if attested != nil {
 		flags |= 0x40
@@ -184,4 +188,24 @@ func TestPasskeyNeedsAName(t *testing.T) {
 		_, err := w.svc.BeginPasskey(w.ctx, w.tenant, bad)
 		reason(t, err, identity.WrongRequest)
 	}
+}
+
+// TestChallengeIsGoodOnce replays an answer of a passkey that does not count, so that only the challenge stands against it.
+func TestChallengeIsGoodOnce(t *testing.T) {
+	w := newWorld(t)
+	user := w.make(identity.Spec{Kind: principal.User, UPN: "ada@example.org", Name: "Ada"})
+	key := newAuthenticator(t)
+	key.synced = true
+	c, err := w.svc.BeginPasskeyRegistration(w.ctx, w.tenant, user.ID, origin)
+	w.must(err)
+	_, change, err := w.svc.PreparePasskey(w.ctx, w.tenant, user.ID, origin, "phone", c.ID, key.create(c))
+	w.must(err)
+	w.apply(change)
+	c, err = w.svc.BeginPasskey(w.ctx, w.tenant, origin)
+	w.must(err)
+	answer := key.get(c)
+	_, err = w.svc.SignInWithPasskey(w.ctx, w.tenant, origin, c.ID, answer, identity.From{})
+	w.must(err)
+	_, err = w.svc.SignInWithPasskey(w.ctx, w.tenant, origin, c.ID, answer, identity.From{})
+	reason(t, err, identity.WrongPassword)
 }

@@ -33,13 +33,7 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name string, in Inp
 	if err := s.checkInput(&in); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	for range maxMoves {
-		item, err := s.setOnce(ctx, call, need, name, &in)
-		if !errors.Is(err, errMoved) {
-			return item, err
-		}
-	}
-	return Item{}, fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name)
+	return s.set(ctx, call, need, name, &in)
 }
 
 func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {

@@ -36,9 +36,10 @@ type DevConfig struct {
 // Dev is a running development server.
 type Dev struct {
 	*Server
-	names  names
-	estate *estate
-	env    []variable
+	names     names
+	addresses *addresses
+	estate    *estate
+	env       []variable
 	// keep says that the hosts file is kept.
 	keep bool
 }
@@ -74,7 +75,7 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.core.close())
+			err = errors.Join(err, d.Close())
 		}
 	}()
 	if d.estate, err = d.core.findEstate(ctx); err != nil {
@@ -89,7 +90,7 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		return nil, err
 	}
 	if err = writeEnv(envPath, d.env); err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, err
 	}
 	return d, nil
 }
@@ -221,6 +222,8 @@ func (d *Dev) removeEnv() error { return os.Remove(filepath.Join(d.config.Dir, e
 // open starts the doors on the listener and what runs beside them.
 func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string) error {
 	d.listeners = append(d.listeners, l)
+	own := l.Addr().(*net.TCPAddr).AddrPort()
+	d.addresses = newAddresses(own.Addr(), int(own.Port()))
 	ca, err := openAuthority(d.config.Dir, d.config.Clock, d.names.allows)
 	if err != nil {
 		return err
@@ -243,6 +246,7 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 		}
 	}
 	d.serve(l, handler, ca.tlsConfig())
+	d.keepAddresses(ctx, handler, ca.tlsConfig())
 	d.core.background(d.core.identity.Run)
 	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
 	return d.writeCloud()
@@ -250,8 +254,7 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 
 // doors puts all doors behind the one listener.
 func (d *Dev) doors() (http.Handler, error) {
-	addresses := map[string]string{d.listeners[0].Addr().(*net.TCPAddr).IP.String(): devVault}
-	vaultDoor, err := d.vaultDoor(&d.names, addresses, d.estate.Tenant)
+	vaultDoor, err := d.vaultDoor(&d.names, d.addresses.vault, d.estate.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +266,11 @@ func (d *Dev) doors() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dispatch{names: d.names, vault: vaultDoor, login: login, nativ: nativeDoor}, nil
+	resources, directory, err := d.managementDoors()
+	if err != nil {
+		return nil, err
+	}
+	return &dispatch{names: d.names, vault: vaultDoor, login: login, arm: resources, graph: directory, nativ: nativeDoor}, nil
 }
 
 // oauthConfig is what both doors of the token service need to know.

@@ -38,8 +38,15 @@ func (d *Dev) keepHosts(ctx context.Context) error {
 		return err
 	}
 	d.core.onClose(func() error { return h.set("", nil) })
+	d.core.afterVaults(refresh, "the hosts file could not be kept")
+	return nil
+}
+
+// afterVaults calls refresh, in the background, after commits that change a vault. Several changes in a row may make one
+// call. complaint is logged with its errors.
+func (k *core) afterVaults(refresh func(context.Context) error, complaint string) {
 	changed := make(chan struct{}, 1)
-	d.core.onClose(wrapStop(d.core.store.Watch(func(c *store.Commit) {
+	k.onClose(wrapStop(k.store.Watch(func(c *store.Commit) {
 		for i := range c.Changes {
 			if c.Changes[i].Kind == store.VaultChanged {
 				select {
@@ -49,17 +56,16 @@ func (d *Dev) keepHosts(ctx context.Context) error {
 			}
 		}
 	})))
-	d.core.background(func(ctx context.Context) {
+	k.background(func(ctx context.Context) {
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-changed:
 				if err := refresh(ctx); err != nil && ctx.Err() == nil {
-					d.core.log.Error("the hosts file could not be kept", "error", err)
+					k.log.Error(complaint, "error", err)
 				}
 			}
 		}
 	})
-	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/keywright/keywright/internal/vault"
+	"github.com/keywright/keywright/internal/door/oauth"
 )
 
 // dispatch sends a request to the door of its host. A host that is an address stands for all of them: there the path decides,
@@ -45,12 +45,10 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 
 // byPath chooses by the first segment, without regard to case.
 func (d *dispatch) byPath(path string) http.Handler {
-	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch strings.ToLower(first) {
 	case "secrets", "deletedsecrets":
 		return d.vault
-	case "adfs", "common", "organizations", "consumers", "device", "devicelogin", "login":
-		return d.login
 	case "subscriptions", "providers", "tenants", "metadata":
 		return d.arm
 	case "v1.0", "beta":
@@ -58,7 +56,7 @@ func (d *dispatch) byPath(path string) http.Handler {
 	case "api", "healthz", "readyz", "openapi.json":
 		return d.nativ
 	}
-	if _, err := vault.ParseGUID(first); err == nil && rest != "" {
+	if oauth.Owns(path) {
 		return d.login
 	}
 	return d.vault

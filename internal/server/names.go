@@ -57,8 +57,8 @@ func (n *names) allows(name string) bool {
 }
 
 // vaultHosts is what the azure door needs to know.
-func (n *names) vaultHosts(addresses map[string]string) azure.Hosts {
-	return azure.Hosts{Suffixes: []azure.Suffix{{Name: n.suffix, Login: n.login, Federated: n.federated}}, Addresses: addresses}
+func (n *names) vaultHosts(address func(string) (string, bool)) azure.Hosts {
+	return azure.Hosts{Suffixes: []azure.Suffix{{Name: n.suffix, Login: n.login, Federated: n.federated}}, Address: address}
 }
 
 // hostOnly takes the port off a Host header and lowers it.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/guard"
@@ -21,6 +22,7 @@ import (
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
+	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -37,6 +39,8 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
+	access   *access.Service
+	tenancy  *tenancy.Service
 	metrics  *metrics
 	audit    *auditor
 
@@ -75,6 +79,13 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
+		return nil, err
+	}
+	if k.tenancy, err = tenancy.New(tenancy.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger,
+		Identities: tenancy.FromIdentity(k.identity), Duties: k.access}); err != nil {
 		return nil, err
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
@@ -125,15 +136,19 @@ type Server struct {
 	config    Config
 	core      *core
 	listeners []net.Listener
-	servers   []*http.Server
+	// mu guards servers, to which none is added once closing is set.
+	mu      sync.Mutex
+	closing bool
+	servers []*http.Server
+
 	serving   sync.WaitGroup
 	failed    chan error
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// serve answers on the listener until Close.
-func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
+// serve answers on the listener until Close, or until the returned server is closed.
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
@@ -145,6 +160,12 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		l.Close()
+		return server
+	}
 	s.servers = append(s.servers, server)
 	s.serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -154,6 +175,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) {
 			}
 		}
 	})
+	return server
 }
 
 // Failed delivers the error of a listener that ended by itself.
@@ -167,6 +189,9 @@ func (s *Server) Close() error {
 		defer cancel()
 		var errs []error
 		var ending sync.WaitGroup
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
 		for _, server := range s.servers {
 			ending.Go(func() {
 				if server.Shutdown(ctx) != nil {
@@ -189,9 +214,9 @@ func (a *authority) tlsConfig() *tls.Config {
 }
 
 // vaultDoor makes the data-plane door.
-func (s *Server) vaultDoor(n *names, addresses map[string]string, tenant vault.TenantID) (http.Handler, error) {
+func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
-	return azure.New(azure.Config{Hosts: n.vaultHosts(addresses), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
+	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
 		Observe: k.metrics.observe})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -216,4 +217,20 @@ func ParseResource(id string) (ResourceRef, bool) {
 		}
 	}
 	return ResourceRef{}, false
+}
+
+// FromIdentity returns the identity service as Identities.
+func FromIdentity(s *identity.Service) Identities { return fromIdentity{s} }
+
+type fromIdentity struct{ *identity.Service }
+
+// PrepareManaged implements Identities.
+func (f fromIdentity) PrepareManaged(t vault.TenantID, resource, name string) (*principal.Principal, Change, error) {
+	p, change, err := f.PreparePrincipal(identity.Spec{Tenant: t, Kind: principal.ManagedIdentity, Name: name, Resource: resource})
+	return p, Change(change), err
+}
+
+// PrepareRemoval implements Identities.
+func (f fromIdentity) PrepareRemoval(t vault.TenantID, id principal.ID) Change {
+	return Change(f.PrepareDelete(t, id))
 }

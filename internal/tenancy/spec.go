@@ -18,6 +18,8 @@ type VaultSpec struct {
 	Tenant  vault.TenantID
 	Premium *bool
 	Access  vault.AccessModel
+	// NewAccess is the access model of a new vault for which Access says none; AccessByRole when empty too.
+	NewAccess vault.AccessModel
 	// Policies replaces all access policies.
 	Policies *[]vault.AccessPolicy
 	// Network replaces the rules, but for PublicAccess.

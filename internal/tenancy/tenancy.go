@@ -33,8 +33,8 @@ type Identities interface {
 	PrepareRemoval(tenant vault.TenantID, id principal.ID) Change
 }
 
-// Duties judges the access policies of a vault that is about to be stored: an error refuses them because they would put
-// duties into one hand that must stay apart. The access service implements it.
+// Duties judges the access policies of a vault that was stored earlier in the transaction: an error refuses them because they
+// put duties into one hand that must stay apart. The access service implements it.
 type Duties interface {
 	CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault) error
 }

@@ -45,9 +45,13 @@ func (s *Service) PatchVault(ctx context.Context, call *guard.Call, ref VaultRef
 }
 
 // blank returns a new vault with the defaults that nobody has to state.
-func (s *Service) blank(call *guard.Call, ref VaultRef, spec *VaultSpec) *vault.Vault {
+func blank(call *guard.Call, ref VaultRef, spec *VaultSpec) *vault.Vault {
+	model := vault.AccessByRole
+	if spec.NewAccess != "" {
+		model = spec.NewAccess
+	}
 	return &vault.Vault{Tenant: call.Caller.Tenant, Subscription: ref.Subscription, ResourceGroup: ref.Group, Name: ref.Name,
-		Location: Location(spec.Location), Access: vault.AccessByRole, Network: vault.OpenNetwork(), RetentionDays: vault.DefaultRetentionDays}
+		Location: Location(spec.Location), Access: model, Network: vault.OpenNetwork(), RetentionDays: vault.DefaultRetentionDays}
 }
 
 // write plans a change of one vault, authorises what it needs and stores it. When others changed the vault in between, it
@@ -144,7 +148,7 @@ func (s *Service) authorizeMore(ctx context.Context, call *guard.Call, need guar
 
 func (s *Service) create(ctx context.Context, call *guard.Call, ref VaultRef, need guard.Need, spec *VaultSpec) (*vault.Vault, error) {
 	now := s.Clock.Now()
-	v := s.blank(call, ref, spec)
+	v := blank(call, ref, spec)
 	if err := spec.apply(v, true); err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
@@ -189,14 +193,14 @@ func orStale(err error, v *vault.Vault) error {
 
 // put stores a vault and tells of changed access policies.
 func (s *Service) put(ctx context.Context, tx store.Tx, old, v *vault.Vault, op store.Op) error {
-	changed := !reflect.DeepEqual(old.Policies, v.Policies)
+	changed := !reflect.DeepEqual(old.Policies, v.Policies) || old.Access != v.Access
+	if err := tx.PutVault(ctx, v); err != nil {
+		return err
+	}
 	if changed && s.Duties != nil {
 		if err := s.Duties.CheckPolicies(ctx, tx, v); err != nil {
 			return err
 		}
-	}
-	if err := tx.PutVault(ctx, v); err != nil {
-		return err
 	}
 	if !changed || old.Revision == 0 {
 		return nil

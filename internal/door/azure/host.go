@@ -21,8 +21,8 @@ type Suffix struct {
 // Hosts finds the vault that a Host header names.
 type Hosts struct {
 	Suffixes []Suffix
-	// Addresses maps an IP address to the name of the vault that is reached without a name.
-	Addresses map[string]string
+	// Address finds the name of the vault that is reached by an IP address instead of a name. It may be nil.
+	Address func(ip string) (vault string, ok bool)
 }
 
 // place is what a Host header says: which vault, and where its tokens come from.
@@ -62,7 +62,7 @@ func (h *Hosts) find(seen *places, host string) *place {
 func (h *Hosts) resolve(host string) *place {
 	base := "https://" + host
 	name, port := splitPort(host)
-	if vault, ok := h.Addresses[name]; ok {
+	if vault, ok := h.byAddress(name); ok {
 		return &place{base: base, vault: vault, login: host, resource: "https://" + afterFirstLabel(host), federated: true}
 	}
 	for i := range h.Suffixes {
@@ -74,6 +74,13 @@ func (h *Hosts) resolve(host string) *place {
 		return &place{base: base, vault: label, login: s.Login + port, resource: "https://" + s.Name + port, federated: s.Federated}
 	}
 	return &place{base: base, login: host, resource: "https://" + afterFirstLabel(host), federated: true}
+}
+
+func (h *Hosts) byAddress(name string) (vault string, ok bool) {
+	if h.Address == nil {
+		return "", false
+	}
+	return h.Address(name)
 }
 
 func afterFirstLabel(host string) string {

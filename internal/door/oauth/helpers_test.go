@@ -35,7 +35,9 @@ type world struct {
 	svc    *identity.Service
 	tenant vault.TenantID
 	login  http.Handler
-	plain  http.Handler
+	// host is where serve put the authority.
+	host  string
+	plain http.Handler
 
 	app    *principal.Principal
 	secret redact.String
@@ -51,8 +53,13 @@ func (noAudit) SignIn(context.Context, identity.SignInEvent) error { return nil 
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldAt(t, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
+}
+
+func newWorldAt(t *testing.T, now time.Time) *world {
+	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
-	w := &world{t: t, clock: clock.NewManual(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), tenant: vault.NewTenantID()}
+	w := &world{t: t, clock: clock.NewManual(now), tenant: vault.NewTenantID()}
 	s, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(dir, "store")})
 	w.must(err)
 	t.Cleanup(func() { s.Close() })
@@ -78,7 +85,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(s.Watch(w.svc.Changed))
 	w.populate(ctx)
 	config := oauth.Config{Issuer: w.svc, DefaultTenant: w.tenant, Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
-		Own: func(h string) bool { return h == host || h == "127.0.0.1:8443" },
+		Own: func(h string) bool { return h == host || h == "127.0.0.1:8443" || w.host != "" && h == w.host },
 		Bound: func(*http.Request) (oauth.Binding, bool) {
 			return oauth.Binding{Tenant: w.tenant, Principal: w.managed.ID}, w.bound
 		}}

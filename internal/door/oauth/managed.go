@@ -123,7 +123,8 @@ func (h *handler) bound(r *door.Request, get func(string) string) error {
 	return h.managed(r, identity.ManagedRequest{Tenant: b.Tenant, Principal: b.Principal}, get)
 }
 
-// managedReply answers a request for a managed identity's token. Version 2017-09-01 has no client id.
+// managedReply answers a request for a managed identity's token. All values are strings, instants are epochs: some clients
+// cannot read anything else.
 type managedReply struct {
 	AccessToken  string `json:"access_token"`
 	ClientID     string `json:"client_id"`

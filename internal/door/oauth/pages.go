@@ -172,15 +172,21 @@ func (h *handler) passkey(r *door.Request) error {
 	return r.JSON(http.StatusOK, map[string]any{"id": c.ID.Reveal(), "options": c.Options})
 }
 
+// maxNonce bounds what is kept for a program until its person has signed in, in bytes.
+const maxNonce = 256
+
 // codeRequest reads the wish of a program from the query.
 func (h *handler) codeRequest(r *door.Request, a authority) (identity.CodeRequest, page, error) {
 	f := form{"scope": r.Query("scope"), "resource": r.Query("resource")}
 	c := identity.CodeRequest{Tenant: a.tenant, ClientID: r.Query("client_id"), Redirect: r.Query("redirect_uri"), Challenge: r.Query("code_challenge"),
-		Scope: h.scopes(r, f), Nonce: clip(r.Query("nonce"))}
+		Scope: h.scopes(r, f), Nonce: r.Query("nonce")}
 	base := strings.TrimPrefix(a.base, "https://"+a.host)
 	p := page{Title: "Sign in", Step: "decide", Action: r.HTTP.URL.RequestURI(), Assets: base + "/oauth2"}
 	if r.Query("response_type") != "code" || r.Query("code_challenge_method") != "S256" {
 		return c, p, wrongRequest("The request needs response_type=code and code_challenge_method=S256.")
+	}
+	if len(c.Nonce) > maxNonce {
+		return c, p, wrongRequest("The nonce has more than %d bytes.", maxNonce)
 	}
 	if mode := r.Query("response_mode"); mode != "" && mode != "query" {
 		return c, p, wrongRequest("The response_mode must be query.")

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+type options struct {
+	binary                                   string
+	out                                      string
+	dir                                      string
+	rounds, connections, secrets, principals int
+	duration                                 time.Duration
+	role                                     string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "keywright", "bin/keywright", "the `file` to measure")
+	flag.StringVar(&o.out, "out", "", "also write the figures to this `file` as JSON")
+	flag.StringVar(&o.dir, "dir", "", "a `directory` on the disk to measure; a temporary one by default")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each case is measured")
+	flag.IntVar(&o.connections, "connections", 64, "keep-alive connections")
+	flag.IntVar(&o.secrets, "secrets", 10000, "secrets in the vault")
+	flag.IntVar(&o.principals, "principals", 64, "principals that read them")
+	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long each measurement takes")
+	flag.StringVar(&o.role, "role", "", "internal: what this process serves")
+	flag.Parse()
+	run := measure
+	switch o.role {
+	case "bare":
+		run = func(o *options) error { return serveBare(o.dir) }
+	case "transactions":
+		run = runTransactions
+	}
+	if err := run(&o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// figure is one case: the median of its rounds.
+type figure struct {
+	Case          string  `json:"case"`
+	PerSecond     float64 `json:"perSecond"`
+	CPUPerRequest float64 `json:"cpuMicrosecondsPerRequest,omitempty"`
+	P50           float64 `json:"p50Microseconds,omitempty"`
+}
+
+// bound is a ratio that must hold.
+type bound struct {
+	Name  string  `json:"name"`
+	Ratio float64 `json:"ratio"`
+	Min   float64 `json:"min,omitempty"`
+	Max   float64 `json:"max,omitempty"`
+}
+
+func (b *bound) holds() bool {
+	return (b.Min == 0 || b.Ratio >= b.Min) && (b.Max == 0 || b.Ratio <= b.Max)
+}
+
+// bench is one run.
+type bench struct {
+	*options
+	cases   []string
+	measure map[string]func() (figure, error)
+	seen    map[string][]figure
+}
+
+func (b *bench) add(name string, f func() (figure, error)) {
+	b.cases = append(b.cases, name)
+	b.measure[name] = f
+}
+
+// rounds measures every case once per round, in a new order each time.
+func (b *bench) runRounds() error {
+	for round := range b.rounds {
+		order := slices.Clone(b.cases)
+		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for _, name := range order {
+			f, err := b.measure[name]()
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			f.Case = name
+			b.seen[name] = append(b.seen[name], f)
+			fmt.Fprintf(os.Stderr, "round %d of %d: %-28s %9.0f/s %7.1f us CPU %8.0f us p50\n", round+1, b.rounds, name, f.PerSecond, f.CPUPerRequest, f.P50)
+		}
+	}
+	return nil
+}
+
+func (b *bench) median(name string) figure {
+	all := b.seen[name]
+	return figure{Case: name,
+		PerSecond:     median(all, func(f figure) float64 { return f.PerSecond }),
+		CPUPerRequest: median(all, func(f figure) float64 { return f.CPUPerRequest }),
+		P50:           median(all, func(f figure) float64 { return f.P50 })}
+}
+
+func median(all []figure, of func(figure) float64) float64 {
+	values := make([]float64, len(all))
+	for i, f := range all {
+		values[i] = of(f)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+func measure(o *options) error {
+	if o.dir == "" {
+		dir, err := os.MkdirTemp("", "keywright-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		o.dir = dir
+	}
+	b := &bench{options: o, measure: map[string]func() (figure, error){}, seen: map[string][]figure{}}
+	var products [2]*product
+	for i, durability := range []string{"os", "fsync"} {
+		p, err := startProduct(o.binary, filepath.Join(o.dir, durability), durability)
+		if err != nil {
+			return err
+		}
+		defer p.child.end()
+		if err := p.fill(o.secrets, o.principals); err != nil {
+			return err
+		}
+		products[i] = p
+	}
+	if err := products[0].sample(o.dir); err != nil {
+		return err
+	}
+	bare, address, err := spawn("bare ", os.Args[0], "-role", "bare", "-dir", o.dir)
+	if err != nil {
+		return err
+	}
+	defer bare.end()
+	roots, err := pool(filepath.Join(o.dir, "bare.pem"))
+	if err != nil {
+		return err
+	}
+	b.plan(products[0], products[1], &target{name: "bare", address: address, roots: roots, pid: bare.cmd.Process.Pid})
+	if err := b.runRounds(); err != nil {
+		return err
+	}
+	return b.report()
+}
+
+// plan lists the cases. The bare server gets the very bytes that the product gets.
+func (b *bench) plan(mapped, synced *product, bare *target) {
+	https := func(t *target, connections int, next source) func() (figure, error) {
+		return func() (figure, error) {
+			r, err := load(t, connections, b.duration, next)
+			if err != nil {
+				return figure{}, err
+			}
+			return figure{PerSecond: r.perSecond(), CPUPerRequest: r.cpuPerRequest(), P50: float64(r.p50().Nanoseconds()) / 1000}, nil
+		}
+	}
+	reads := mapped.requests(b.connections, 0)
+	b.add("bare", https(bare, b.connections, reads))
+	b.add("read", https(mapped.target(), b.connections, reads))
+	b.add("read and write", b.besideGrants(mapped, https(mapped.target(), b.connections, mapped.requests(b.connections, 100))))
+	b.add("read, audit synced", https(synced.target(), b.connections, synced.requests(b.connections, 0)))
+	b.add("bare, one connection", https(bare, 1, reads))
+	b.add("read, one connection", https(mapped.target(), 1, reads))
+	b.add("write, 64 writers", https(mapped.target(), 64, mapped.requests(64, 1)))
+	b.add("transaction in process", b.transactions)
+	b.add("append and sync", func() (figure, error) {
+		n, err := appendAndSync(b.dir, b.duration)
+		return figure{PerSecond: n}, err
+	})
+}
+
+// transactions measures the store's part of a write, in a process and a database of its own.
+func (b *bench) transactions() (figure, error) {
+	dir, err := os.MkdirTemp(b.dir, "transactions-")
+	if err != nil {
+		return figure{}, err
+	}
+	defer os.RemoveAll(dir)
+	c, line, err := spawn("transactions ", os.Args[0], "-role", "transactions", "-dir", dir, "-duration", b.duration.String(), "-secrets", strconv.Itoa(b.secrets))
+	if err != nil {
+		return figure{}, err
+	}
+	var f figure
+	if _, err := fmt.Sscan(line, &f.PerSecond, &f.CPUPerRequest); err != nil {
+		return f, err
+	}
+	return f, c.cmd.Wait()
+}
+
+// report prints the medians and the ratios, and fails when a bound is missed.
+func (b *bench) report() error {
+	var figures []figure
+	for _, name := range b.cases {
+		f := b.median(name)
+		figures = append(figures, f)
+		fmt.Printf("%-28s %9.0f/s %7.1f us CPU %8.0f us p50\n", name, f.PerSecond, f.CPUPerRequest, f.P50)
+	}
+	rate := func(of, to string) float64 { return b.median(of).PerSecond / b.median(to).PerSecond }
+	cpu := func(of, to string) float64 { return b.median(of).CPUPerRequest / b.median(to).CPUPerRequest }
+	bounds := []bound{
+		{Name: "read and write: requests per second of bare", Ratio: rate("read and write", "bare"), Min: 0.6},
+		{Name: "read and write: CPU of bare", Ratio: cpu("read and write", "bare"), Max: 2},
+		{Name: "read: CPU of bare", Ratio: cpu("read", "bare"), Max: 1.7},
+		{Name: "read, audit synced: requests per second of bare", Ratio: rate("read, audit synced", "bare"), Min: 0.3},
+		{Name: "read, audit synced: CPU of bare", Ratio: cpu("read, audit synced", "bare"), Max: 3.5},
+		{Name: "read, one connection: p50 of bare", Ratio: b.median("read, one connection").P50 / b.median("bare, one connection").P50, Max: 1.5},
+		{Name: "write, 64 writers: of one loop of append and sync", Ratio: rate("write, 64 writers", "append and sync"), Min: 1.25},
+		{Name: "write, 64 writers: CPU of the transaction alone", Ratio: cpu("write, 64 writers", "transaction in process"), Max: 2.5},
+	}
+	var missed error
+	for _, r := range bounds {
+		verdict := "ok"
+		if !r.holds() {
+			verdict = "MISSED"
+			missed = errors.New("a bound was missed")
+		}
+		limit := fmt.Sprintf("at least %.2f", r.Min)
+		if r.Max > 0 {
+			limit = fmt.Sprintf("at most %.2f", r.Max)
+		}
+		fmt.Printf("%-52s %6.2f  %-14s %s\n", r.Name, r.Ratio, limit, verdict)
+	}
+	if b.out != "" {
+		raw, err := json.MarshalIndent(map[string]any{"figures": figures, "ratios": bounds, "rounds": b.rounds, "connections": b.connections,
+			"secrets": b.secrets, "principals": b.principals}, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(b.out), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(b.out, append(raw, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	return missed
+}

@@ -1,0 +1,330 @@
+package arm
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/door/odata"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// scope returns the scope of the path: what stands before /providers/Microsoft.Authorization.
+func scope(r *door.Request) string {
+	const provider = "/providers/microsoft.authorization/"
+	path := r.HTTP.URL.Path
+	if i := strings.LastIndex(strings.ToLower(path), provider); i > 0 {
+		return path[:i]
+	}
+	return "/"
+}
+
+// anchor is the part of a scope that ids of role definitions begin with: the subscription, or nothing for the tenant.
+func anchor(scope string) string {
+	at, err := authz.ParseScope(scope)
+	if id := at.Parts().Subscription; err == nil && id != "" {
+		return "/subscriptions/" + string(id)
+	}
+	return ""
+}
+
+type roleBody struct {
+	ID         string         `json:"id"`
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Properties roleProperties `json:"properties"`
+}
+
+type roleProperties struct {
+	RoleName         string           `json:"roleName"`
+	Type             string           `json:"type"`
+	Description      string           `json:"description"`
+	AssignableScopes []string         `json:"assignableScopes"`
+	Permissions      []rolePermission `json:"permissions"`
+	CreatedOn        *string          `json:"createdOn,omitempty"`
+	UpdatedOn        *string          `json:"updatedOn,omitempty"`
+}
+
+type rolePermission struct {
+	Actions        []string `json:"actions"`
+	NotActions     []string `json:"notActions"`
+	DataActions    []string `json:"dataActions"`
+	NotDataActions []string `json:"notDataActions"`
+}
+
+const rolesPath = "/providers/Microsoft.Authorization/roleDefinitions/"
+
+func roleOf(r *principal.Role, scope string) roleBody {
+	b := roleBody{ID: anchor(scope) + rolesPath + r.ID, Name: r.ID, Type: "Microsoft.Authorization/roleDefinitions", Properties: roleProperties{
+		RoleName: r.Name, Type: choose(r.BuiltIn, "BuiltInRole", "CustomRole"), Description: r.Description, AssignableScopes: list(r.AssignableScopes),
+		Permissions: permissionBodies(r.Permissions), CreatedOn: optionalStamp(r.Created), UpdatedOn: optionalStamp(r.Updated)}}
+	return b
+}
+
+func permissionBodies(permissions []principal.Permission) []rolePermission {
+	bodies := make([]rolePermission, 0, len(permissions))
+	for _, p := range permissions {
+		bodies = append(bodies, rolePermission{list(p.Actions), list(p.NotActions), list(p.DataActions), list(p.NotDataActions)})
+	}
+	return bodies
+}
+
+// list returns l, or an empty list that is not null in JSON.
+func list(l []string) []string {
+	if l == nil {
+		return []string{}
+	}
+	return l
+}
+
+func optionalStamp(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := stamp(t)
+	return &s
+}
+
+// listRoles takes the conditions roleName eq, type eq, and the functions about scopes, which change nothing: every role that can
+// be assigned at the scope is listed.
+func (h *handler) listRoles(r *door.Request) error {
+	f, err := odata.Parse(r.Query("$filter"))
+	if err != nil {
+		return err
+	}
+	for i, all := range f {
+		f[i] = nil
+		for _, c := range all {
+			if c.Field != "" || c.Op != "atscope" && c.Op != "atscopeandbelow" {
+				f[i] = append(f[i], c)
+			}
+		}
+	}
+	if err := knownFields(f, "roleName", "type"); err != nil {
+		return err
+	}
+	at := scope(r)
+	found, err := h.Access.Roles(r.HTTP.Context(), &r.Call, at)
+	if err != nil {
+		return err
+	}
+	bodies := []roleBody{}
+	for _, role := range found {
+		b := roleOf(role, at)
+		if matches(f, map[string]string{"rolename": b.Properties.RoleName, "type": b.Properties.Type}) {
+			bodies = append(bodies, b)
+		}
+	}
+	return r.JSON(http.StatusOK, listBody{Value: bodies})
+}
+
+func (h *handler) getRole(r *door.Request) error {
+	role, err := h.Access.Role(r.HTTP.Context(), &r.Call, scope(r), r.Params.Get("id"))
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, roleOf(role, scope(r)))
+}
+
+func (h *handler) putRole(r *door.Request) error {
+	var in struct {
+		Properties struct {
+			RoleName         string           `json:"roleName"`
+			Type             string           `json:"type"`
+			Description      string           `json:"description"`
+			AssignableScopes []string         `json:"assignableScopes"`
+			Permissions      []rolePermission `json:"permissions"`
+		} `json:"properties"`
+	}
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	p := in.Properties
+	if p.Type != "" && !strings.EqualFold(p.Type, "CustomRole") {
+		return fault.New(fault.Invalid, "the role type is %.40q: only roles of the type CustomRole can be written", p.Type)
+	}
+	role := principal.Role{ID: r.Params.Get("id"), Name: p.RoleName, Description: p.Description, AssignableScopes: p.AssignableScopes}
+	for _, b := range p.Permissions {
+		role.Permissions = append(role.Permissions, principal.Permission(b))
+	}
+	done, created, err := h.Access.PutRole(r.HTTP.Context(), &r.Call, scope(r), role)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return r.JSON(status, roleOf(done, scope(r)))
+}
+
+func (h *handler) deleteRole(r *door.Request) error {
+	role, err := h.Access.DeleteRole(r.HTTP.Context(), &r.Call, scope(r), r.Params.Get("id"))
+	if err != nil {
+		return err
+	}
+	if role == nil {
+		r.Raw(http.StatusNoContent, nil)
+		return nil
+	}
+	return r.JSON(http.StatusOK, roleOf(role, scope(r)))
+}
+
+type assignmentBody struct {
+	ID         string               `json:"id"`
+	Name       string               `json:"name"`
+	Type       string               `json:"type"`
+	Properties assignmentProperties `json:"properties"`
+}
+
+// assignmentProperties has two members that Azure's does not: a grant may have a start and an end.
+type assignmentProperties struct {
+	RoleDefinitionID string  `json:"roleDefinitionId"`
+	PrincipalID      string  `json:"principalId"`
+	PrincipalType    string  `json:"principalType"`
+	Scope            string  `json:"scope"`
+	Description      *string `json:"description"`
+	Condition        *string `json:"condition"`
+	ConditionVersion *string `json:"conditionVersion"`
+	StartDateTime    *string `json:"startDateTime,omitempty"`
+	EndDateTime      *string `json:"endDateTime,omitempty"`
+	CreatedOn        string  `json:"createdOn"`
+	UpdatedOn        string  `json:"updatedOn"`
+	CreatedBy        string  `json:"createdBy"`
+	UpdatedBy        string  `json:"updatedBy"`
+}
+
+func assignmentOf(g *principal.Grant) assignmentBody {
+	at := strings.TrimSuffix(g.Scope, "/")
+	b := assignmentBody{ID: at + "/providers/Microsoft.Authorization/roleAssignments/" + g.ID, Name: g.ID, Type: "Microsoft.Authorization/roleAssignments",
+		Properties: assignmentProperties{RoleDefinitionID: anchor(g.Scope) + rolesPath + g.Role, PrincipalID: string(g.Principal), PrincipalType: wireKind(g.PrincipalKind),
+			Scope: g.Scope, StartDateTime: optionalStamp(g.NotBefore), EndDateTime: optionalStamp(g.Expires), CreatedOn: stamp(g.Created), UpdatedOn: stamp(g.Updated),
+			CreatedBy: string(g.CreatedBy), UpdatedBy: string(g.CreatedBy)}}
+	if g.Description != "" {
+		b.Properties.Description = &g.Description
+	}
+	return b
+}
+
+// wireKind returns the kind of a principal as Azure says it, which calls a managed identity a service principal.
+func wireKind(k principal.Kind) string {
+	if k == principal.ManagedIdentity {
+		k = principal.Service
+	}
+	return string(k)
+}
+
+// listAssignments takes atScope(), principalId eq and assignedTo(), alone or joined by and.
+func (h *handler) listAssignments(r *door.Request) error {
+	f, err := assignmentFilter(r.Query("$filter"))
+	if err != nil {
+		return err
+	}
+	found, err := h.Access.Assignments(r.HTTP.Context(), &r.Call, scope(r), f)
+	if err != nil {
+		return err
+	}
+	bodies := make([]assignmentBody, 0, len(found))
+	for _, g := range found {
+		bodies = append(bodies, assignmentOf(g))
+	}
+	return r.JSON(http.StatusOK, listBody{Value: bodies})
+}
+
+func assignmentFilter(text string) (f access.Filter, err error) {
+	parsed, err := odata.Parse(text)
+	if err != nil || len(parsed) == 0 {
+		return f, err
+	}
+	for _, c := range parsed[0] {
+		switch {
+		case c.Op == "atscope" && c.Value == "":
+			f.AtScope = true
+		case c.Op == "eq" && strings.EqualFold(c.Field, "principalId"):
+			f.Principal, err = principalID(c.Value)
+		case c.Op == "assignedto" && c.Field == "":
+			f.AssignedTo, err = principalID(c.Value)
+		default:
+			err = unknownCondition(c)
+		}
+		if err != nil {
+			return f, err
+		}
+	}
+	if len(parsed) > 1 {
+		return f, unknownCondition(parsed[1][0])
+	}
+	return f, nil
+}
+
+func unknownCondition(c odata.Clause) error {
+	return fault.New(fault.Invalid, "the $filter condition %q is not known here: use atScope(), principalId eq 'ID' and assignedTo('ID'), joined by and", c.String()).
+		Because("InvalidFilter")
+}
+
+func principalID(s string) (principal.ID, error) {
+	id, err := vault.ParseGUID(s)
+	return principal.ID(id), err
+}
+
+func (h *handler) getAssignment(r *door.Request) error {
+	g, err := h.Access.Assignment(r.HTTP.Context(), &r.Call, scope(r), r.Params.Get("id"))
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, assignmentOf(g))
+}
+
+func (h *handler) putAssignment(r *door.Request) error {
+	var in struct {
+		Properties struct {
+			RoleDefinitionID string    `json:"roleDefinitionId"`
+			PrincipalID      string    `json:"principalId"`
+			PrincipalType    string    `json:"principalType"`
+			Description      string    `json:"description"`
+			Condition        string    `json:"condition"`
+			StartDateTime    time.Time `json:"startDateTime"`
+			EndDateTime      time.Time `json:"endDateTime"`
+		} `json:"properties"`
+	}
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	p := in.Properties
+	done, err := h.Access.Assign(r.HTTP.Context(), &r.Call, access.Assignment{ID: r.Params.Get("id"), Scope: scope(r), Role: p.RoleDefinitionID,
+		Principal: principal.ID(p.PrincipalID), PrincipalKind: principal.Kind(p.PrincipalType), Description: p.Description, Condition: p.Condition,
+		NotBefore: p.StartDateTime, Expires: p.EndDateTime})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if done.Created {
+		status = http.StatusCreated
+	}
+	return r.JSON(status, assignmentOf(done.Grant))
+}
+
+func (h *handler) deleteAssignment(r *door.Request) error {
+	g, err := h.Access.Unassign(r.HTTP.Context(), &r.Call, scope(r), r.Params.Get("id"))
+	if err != nil {
+		return err
+	}
+	if g == nil {
+		r.Raw(http.StatusNoContent, nil)
+		return nil
+	}
+	return r.JSON(http.StatusOK, assignmentOf(g))
+}
+
+func (h *handler) listPermissions(r *door.Request) error {
+	found, err := h.Access.Permissions(r.HTTP.Context(), &r.Call, scope(r))
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, listBody{Value: permissionBodies(found)})
+}

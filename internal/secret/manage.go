@@ -1,0 +1,85 @@
+package secret
+
+import (
+	"context"
+	"errors"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// The management plane writes secrets without being able to read them: deployments put values into vaults whose data they
+// have no access to. Its actions are roles' control-plane actions, whatever access model the vault uses.
+
+// ManageSet stores a value like Set, for a caller of the management plane.
+func (s *Service) ManageSet(ctx context.Context, call *guard.Call, name string, in Input) (Item, error) {
+	if err := vault.CheckObjectName(name); err != nil {
+		return Item{}, err
+	}
+	need := s.manageNeed(call, authz.SecretManageWrite, name)
+	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
+		return Item{}, err
+	}
+	if err := s.checkInput(&in); err != nil {
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
+	}
+	return s.set(ctx, call, need, name, &in)
+}
+
+// ManageGet finds a live secret's current version without its value.
+func (s *Service) ManageGet(ctx context.Context, call *guard.Call, name string) (item Item, err error) {
+	if err := vault.CheckObjectName(name); err != nil {
+		return Item{}, err
+	}
+	need := s.manageNeed(call, authz.SecretManageRead, name)
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		rec, err := s.record(ctx, call.Vault.Vault, &Selector{Name: name})
+		if err == nil {
+			item = rec.Item
+		}
+		return err
+	})
+	return item, err
+}
+
+// ManageList returns a page of live secrets with their current versions, without values.
+func (s *Service) ManageList(ctx context.Context, call *guard.Call, p Page) (l Listing, err error) {
+	need := s.manageNeed(call, authz.SecretManageRead, "")
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		return s.Store.View(ctx, func(tx store.Tx) error {
+			l, err = listing(ctx, tx, store.ObjectQuery{Vault: call.Vault.Vault.ID, Kind: vault.Secret, After: p.After, Limit: p.Limit})
+			return err
+		})
+	})
+	return l, err
+}
+
+func (s *Service) manageNeed(call *guard.Call, a authz.Action, name string) guard.Need {
+	return guard.Need{Action: a, Kind: vault.Secret, Name: name, Scope: call.Vault.Vault.Scope()}
+}
+
+func listing(ctx context.Context, tx store.Tx, q store.ObjectQuery) (Listing, error) {
+	found, err := tx.CurrentVersions(ctx, q)
+	l := Listing{Items: make([]Item, 0, len(found))}
+	for _, f := range found {
+		l.Items = append(l.Items, Item(f))
+	}
+	if len(found) > 0 && len(found) == q.Limit {
+		l.Next = vault.NameKey(found[len(found)-1].Object.Name)
+	}
+	return l, err
+}
+
+// set seals and stores a value for which the need is authorised, and follows the name when it moves to another object.
+func (s *Service) set(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
+	for range maxMoves {
+		item, err := s.setOnce(ctx, call, need, name, in)
+		if !errors.Is(err, errMoved) {
+			return item, err
+		}
+	}
+	return Item{}, fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name)
+}

@@ -1,0 +1,455 @@
+package tenancy_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/tenancy"
+	"github.com/keywright/keywright/internal/tenancy/tenancytest"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func TestNewVaultHasTheDefaults(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("first")
+	if v.RetentionDays != 90 || v.Access != vault.AccessByRole || v.PurgeProtection || !v.Network.PublicAccess || v.Location != tenancytest.Location {
+		t.Errorf("made %+v", v)
+	}
+	found, err := w.Tenancy.Vault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("FIRST"))
+	w.Must(err)
+	if found.ID != v.ID || len(w.Audit.Records(authz.VaultWrite)) != 1 {
+		t.Errorf("found %v, %d records", found.ID, len(w.Audit.Records(authz.VaultWrite)))
+	}
+}
+
+func TestWhatAVaultCannotBe(t *testing.T) {
+	w := tenancytest.New(t)
+	w.Home.MakeVault("there")
+	policy := vault.AccessPolicy{Tenant: w.Home.ID, Principal: vault.NewGUID(), Secrets: []string{"get"}}
+	for name, tt := range map[string]struct {
+		vault string
+		spec  tenancy.VaultSpec
+		want  fault.Reason
+	}{
+		"short name":               {"ab", tenancy.VaultSpec{}, "VaultNameNotValid"},
+		"short retention":          {"new", tenancy.VaultSpec{RetentionDays: ptr(6)}, "BadRequest"},
+		"long retention":           {"new", tenancy.VaultSpec{RetentionDays: ptr(91)}, "BadRequest"},
+		"other retention":          {"there", tenancy.VaultSpec{RetentionDays: ptr(89)}, "BadRequest"},
+		"protection taken back":    {"there", tenancy.VaultSpec{PurgeProtection: ptr(false)}, "BadRequest"},
+		"without soft-delete":      {"new", tenancy.VaultSpec{SoftDelete: ptr(false)}, "BadRequest"},
+		"other tenant":             {"new", tenancy.VaultSpec{Tenant: vault.NewTenantID()}, "BadRequest"},
+		"other location":           {"there", tenancy.VaultSpec{Location: "elsewhere"}, tenancy.InvalidResourceLocation},
+		"unknown permission":       {"new", tenancy.VaultSpec{Policies: &[]vault.AccessPolicy{{Tenant: w.Home.ID, Principal: vault.NewGUID(), Secrets: []string{"steal"}}}}, "InvalidAccessPolicy"},
+		"policy of another tenant": {"new", tenancy.VaultSpec{Policies: &[]vault.AccessPolicy{{Tenant: vault.NewTenantID(), Principal: vault.NewGUID()}}}, "BadRequest"},
+		"two policies for one":     {"new", tenancy.VaultSpec{Policies: &[]vault.AccessPolicy{policy, policy}}, "BadRequest"},
+		"too many policies":        {"new", tenancy.VaultSpec{Policies: ptr(make([]vault.AccessPolicy, 1025))}, "BadRequest"},
+		"too many addresses":       {"new", tenancy.VaultSpec{Network: &vault.NetworkRules{Addresses: make([]netip.Prefix, 1001)}}, "BadRequest"},
+		"too many subnets":         {"new", tenancy.VaultSpec{Network: &vault.NetworkRules{Subnets: make([]vault.Subnet, 201)}}, "BadRequest"},
+		"no subnet":                {"new", tenancy.VaultSpec{Network: &vault.NetworkRules{Subnets: []vault.Subnet{{ID: "/subscriptions/x"}}}}, "BadRequest"},
+		"too many tags":            {"new", tenancy.VaultSpec{Tags: manyTags(51)}, "InvalidTags"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := w.Tenancy.PutVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault(tt.vault), tt.spec)
+			if e := fault.As(err); e == nil || e.Reason != tt.want {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func manyTags(n int) map[string]string {
+	tags := map[string]string{}
+	for i := range n {
+		tags[strings.Repeat("t", i+1)] = ""
+	}
+	return tags
+}
+
+func TestNamesAreGlobal(t *testing.T) {
+	w := tenancytest.New(t)
+	other := w.Tenant("other")
+	w.Home.MakeVault("mine")
+	put := func(owner *tenancytest.Person, ref tenancy.VaultRef) error {
+		_, _, err := w.Tenancy.PutVault(w.Ctx, owner.Call(""), ref, tenancy.VaultSpec{})
+		return err
+	}
+	w.Reason(put(other.Owner, other.Vault("Mine")), tenancy.VaultAlreadyExists)
+	_, _, err := w.Tenancy.PutGroup(w.Ctx, w.Home.Owner.Call(""), tenancy.GroupRef{Subscription: w.Home.Subscription, Group: "two"}, "local", nil)
+	w.Must(err)
+	w.Reason(put(w.Home.Owner, tenancy.VaultRef{GroupRef: tenancy.GroupRef{Subscription: w.Home.Subscription, Group: "two"}, Name: "mine"}), tenancy.VaultAlreadyExists)
+	w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("mine")))
+	w.Reason(put(w.Home.Owner, w.Home.Vault("mine")), tenancy.VaultAlreadyExists)
+	w.Reason(put(other.Owner, other.Vault("mine")), tenancy.VaultAlreadyExists)
+	a, err := w.Tenancy.CheckName(w.Ctx, other.Owner.Call(""), other.Subscription, "mine")
+	w.Must(err)
+	if a.Reason != "AlreadyExists" {
+		t.Errorf("the name of a deleted vault is %+v", a)
+	}
+	w.Must(w.Tenancy.PurgeVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Subscription, "local", "mine"))
+	w.Must(put(other.Owner, other.Vault("mine")))
+}
+
+// Another tenant's things look exactly like things that do not exist, whoever asks.
+func TestNothingCrossesTenants(t *testing.T) {
+	w := tenancytest.New(t)
+	other := w.Tenant("other")
+	w.Home.MakeVault("secret")
+	ctx := w.Ctx
+	for name, try := range map[string]func(sub vault.SubscriptionID, v string) error{
+		"get": func(sub vault.SubscriptionID, v string) error {
+			_, err := w.Tenancy.Vault(ctx, other.Owner.Call(""), tenancy.VaultRef{GroupRef: tenancy.GroupRef{Subscription: sub, Group: "dev"}, Name: v})
+			return err
+		},
+		"patch": func(sub vault.SubscriptionID, v string) error {
+			_, err := w.Tenancy.PatchVault(ctx, other.Owner.Call(""), tenancy.VaultRef{GroupRef: tenancy.GroupRef{Subscription: sub, Group: "dev"}, Name: v}, tenancy.VaultSpec{})
+			return err
+		},
+		"delete": func(sub vault.SubscriptionID, v string) error {
+			return w.Tenancy.DeleteVault(ctx, other.Owner.Call(""), tenancy.VaultRef{GroupRef: tenancy.GroupRef{Subscription: sub, Group: "dev"}, Name: v})
+		},
+		"list": func(sub vault.SubscriptionID, _ string) error {
+			_, err := w.Tenancy.ListVaults(ctx, other.Owner.Call(""), tenancy.GroupRef{Subscription: sub}, tenancy.Page{})
+			return err
+		},
+		"group": func(sub vault.SubscriptionID, _ string) error {
+			_, err := w.Tenancy.Group(ctx, other.Owner.Call(""), tenancy.GroupRef{Subscription: sub, Group: "dev"})
+			return err
+		},
+		"subscription": func(sub vault.SubscriptionID, _ string) error {
+			_, err := w.Tenancy.Subscription(ctx, other.Owner.Call(""), sub)
+			return err
+		},
+		"delete group": func(sub vault.SubscriptionID, _ string) error {
+			return w.Tenancy.DeleteGroup(ctx, other.Owner.Call(""), tenancy.GroupRef{Subscription: sub, Group: "dev"})
+		},
+		"purge": func(sub vault.SubscriptionID, v string) error {
+			return w.Tenancy.PurgeVault(ctx, other.Owner.Call(""), sub, "local", v)
+		},
+	} {
+		absent := vault.NewSubscriptionID()
+		foreign, missing := try(w.Home.Subscription, "secret"), try(absent, "secret")
+		if foreign == nil || missing == nil || strings.ReplaceAll(foreign.Error(), string(w.Home.Subscription), string(absent)) != missing.Error() {
+			t.Errorf("%s: a foreign subscription says %v, a missing one %v", name, foreign, missing)
+		}
+	}
+	// In one's own subscription, a foreign vault's name is like any other that is not there.
+	_, foreign := w.Tenancy.Vault(ctx, other.Owner.Call(""), other.Vault("secret"))
+	_, missing := w.Tenancy.Vault(ctx, other.Owner.Call(""), other.Vault("absent"))
+	if strings.ReplaceAll(foreign.Error(), "secret", "absent") != missing.Error() {
+		t.Errorf("a foreign vault says %v, a missing one %v", foreign, missing)
+	}
+}
+
+func TestDeletingDropsGrantsAndRecoveringDoesNotBringThemBack(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("kept")
+	reader := w.Home.Person("reader")
+	w.Home.Grant(reader, authz.SecretsUser, v.Scope())
+	w.Home.Grant(reader, authz.SecretsUser, v.Scope()+"/secrets/one")
+	above := w.Home.Grant(reader, authz.Reader, "/subscriptions/"+string(w.Home.Subscription))
+	w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("kept")))
+	if _, err := w.Guard.View(w.Ctx, "kept"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a deleted vault is served: %v", err)
+	}
+	back, err := w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("kept"))
+	w.Must(err)
+	if back.ID != v.ID || back.Deleted != nil {
+		t.Errorf("recovered %+v", back)
+	}
+	w.Must(w.Store.View(w.Ctx, func(tx store.Tx) error {
+		left, err := tx.GrantsOf(w.Ctx, w.Home.ID, reader.Principal.ID)
+		if len(left) != 1 || left[0].ID != above.ID {
+			t.Errorf("%d grants are left", len(left))
+		}
+		return err
+	}))
+}
+
+func TestPurgeDestroysEverything(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("doomed")
+	w.Home.Grant(w.Home.Owner, authz.VaultAdministrator, v.Scope())
+	call := w.Home.Owner.Call("")
+	view, err := w.Guard.View(w.Ctx, "doomed")
+	w.Must(err)
+	call.Vault = view
+	const objects = 230 // more than two batches
+	for i := range objects {
+		_, err := w.Secrets.Set(w.Ctx, call, "s"+strings.Repeat("x", i%100)+string(rune('a'+i/100)), secret.Input{Value: []byte("v"), Enabled: true})
+		w.Must(err)
+	}
+	_, err = w.Secrets.Delete(w.Ctx, call, "sa")
+	w.Must(err)
+	w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("doomed")))
+	w.Must(w.Tenancy.PurgeVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Subscription, "local", "doomed"))
+	w.Must(w.Store.View(w.Ctx, func(tx store.Tx) error {
+		if _, err := tx.Vault(w.Ctx, v.ID); !fault.Is(err, fault.NotFound) {
+			t.Errorf("the vault is left: %v", err)
+		}
+		keys, err := tx.WrappedKeys(w.Ctx, store.VaultKey, string(v.ID))
+		if err != nil || len(keys) > 0 {
+			t.Errorf("%d keys are left: %v", len(keys), err)
+		}
+		graves, err := tx.Tombstones(w.Ctx, "", 1000)
+		if len(graves) != objects {
+			t.Errorf("%d tombstones, want %d", len(graves), objects)
+		}
+		return err
+	}))
+	if n := len(w.Audit.Records(authz.DeletedVaultPurge)); n < 4 {
+		t.Errorf("%d records of the purge", n)
+	}
+}
+
+func TestPurgeProtection(t *testing.T) {
+	w := tenancytest.New(t)
+	_, _, err := w.Tenancy.PutVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("safe"), tenancy.VaultSpec{PurgeProtection: ptr(true), RetentionDays: ptr(7)})
+	w.Must(err)
+	w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("safe")))
+	w.Reason(w.Tenancy.PurgeVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Subscription, "local", "safe"), tenancy.PurgeProtected)
+	swept, err := w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	if swept.Vaults != 0 {
+		t.Errorf("swept %+v before the retention is over", swept)
+	}
+	w.Clock.Advance(7 * 24 * time.Hour)
+	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("safe"))
+	w.Reason(err, "VaultIsBeingPurged")
+	swept, err = w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	records := w.Audit.Records(authz.DeletedVaultPurge)
+	if last := records[len(records)-1]; swept.Vaults != 1 || last.Caller.Kind != "System" || last.VaultName != "safe" {
+		t.Errorf("swept %+v; last record %+v", swept, last)
+	}
+}
+
+func TestSweepPurgesObjects(t *testing.T) {
+	w := tenancytest.New(t)
+	_, _, err := w.Tenancy.PutVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("short"), tenancy.VaultSpec{RetentionDays: ptr(7)})
+	w.Must(err)
+	view, err := w.Guard.View(w.Ctx, "short")
+	w.Must(err)
+	w.Home.Grant(w.Home.Owner, authz.SecretsOfficer, view.Vault.Scope())
+	view, err = w.Guard.View(w.Ctx, "short")
+	w.Must(err)
+	call := w.Home.Owner.Call("")
+	call.Vault = view
+	for _, name := range []string{"old", "young", "live"} {
+		_, err := w.Secrets.Set(w.Ctx, call, name, secret.Input{Value: []byte("v"), Enabled: true})
+		w.Must(err)
+	}
+	_, err = w.Secrets.Delete(w.Ctx, call, "old")
+	w.Must(err)
+	w.Clock.Advance(24 * time.Hour)
+	_, err = w.Secrets.Delete(w.Ctx, call, "young")
+	w.Must(err)
+	w.Clock.Advance(6 * 24 * time.Hour)
+	w.Tenancy.Start(w.Ctx)
+	w.Tenancy.Start(w.Ctx)
+	for deadline := time.Now().Add(10 * time.Second); len(w.Audit.Records(authz.SecretPurge)) == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	w.Tenancy.Stop()
+	w.Tenancy.Stop()
+	records := w.Audit.Records(authz.SecretPurge)
+	if len(records) != 1 || records[0].ObjectName != "old" {
+		t.Fatalf("records %+v", records)
+	}
+	w.Must(w.Store.View(w.Ctx, func(tx store.Tx) error {
+		for name, there := range map[string]bool{"old": false, "young": true, "live": true} {
+			if _, err := tx.Object(w.Ctx, view.Vault.ID, vault.Secret, name); (err == nil) != there {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		return nil
+	}))
+}
+
+// A purge that is cut off after any transaction is finished by the sweep, and nobody can recover the rest.
+func TestPurgeSurvivesBeingCutOff(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("torn")
+	w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("torn")))
+	ctx, cancel := context.WithCancel(w.Ctx)
+	stop := w.Store.Watch(func(c *store.Commit) {
+		for _, ch := range c.Changes {
+			if ch.Kind == store.KeyChanged {
+				cancel()
+			}
+		}
+	})
+	err := w.Tenancy.PurgeVault(ctx, w.Home.Owner.Call(""), w.Home.Subscription, "local", "torn")
+	stop()
+	if !errors.Is(err, context.Canceled) && err == nil {
+		t.Fatal("the purge was not cut off")
+	}
+	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("torn"))
+	w.Reason(err, "VaultIsBeingPurged")
+	_, err = w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	w.Must(w.Store.View(w.Ctx, func(tx store.Tx) error {
+		if _, err := tx.Vault(w.Ctx, v.ID); !fault.Is(err, fault.NotFound) {
+			t.Errorf("the vault is left: %v", err)
+		}
+		return nil
+	}))
+}
+
+func TestChangingAccessTakesMoreThanWriting(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("plain")
+	worker := w.Home.Person("worker")
+	w.Home.Grant(worker, authz.VaultContributor, v.Scope())
+	_, err := w.Tenancy.PatchVault(w.Ctx, worker.Call(""), w.Home.Vault("plain"), tenancy.VaultSpec{Tags: map[string]string{"a": "b"}})
+	w.Must(err)
+	_, err = w.Tenancy.PatchVault(w.Ctx, worker.Call(""), w.Home.Vault("plain"), tenancy.VaultSpec{Access: vault.AccessByPolicy})
+	w.Reason(err, authz.AuthorizationFailed)
+	_, err = w.Tenancy.PatchVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("plain"), tenancy.VaultSpec{Access: vault.AccessByPolicy})
+	w.Must(err)
+}
+
+func TestNetworkRulesCanBeGrantedAlone(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("walled")
+	id := vault.NewGUID()
+	_, _, err := w.Access.PutRole(w.Ctx, w.Home.Owner.Call(""), "/", principal.Role{ID: id, Name: "wall builder", AssignableScopes: []string{"/"},
+		Permissions: []principal.Permission{{Actions: []string{"Keywright/vaults/networkRules/write"}}}})
+	w.Must(err)
+	builder := w.Home.Person("builder")
+	w.Home.Grant(builder, id, v.Scope())
+	rule, err := tenancy.ParseAddressRule("203.0.113.7")
+	w.Must(err)
+	_, err = w.Tenancy.PatchVault(w.Ctx, builder.Call(""), w.Home.Vault("walled"), tenancy.VaultSpec{Network: &vault.NetworkRules{Addresses: []netip.Prefix{rule}}})
+	w.Must(err)
+	_, err = w.Tenancy.PatchVault(w.Ctx, builder.Call(""), w.Home.Vault("walled"), tenancy.VaultSpec{Tags: map[string]string{}})
+	w.Reason(err, authz.AuthorizationFailed)
+}
+
+func TestDeletingAGroup(t *testing.T) {
+	w := tenancytest.New(t)
+	w.Home.MakeVault("within")
+	p, created, err := w.Tenancy.AssignIdentity(w.Ctx, w.Home.Owner.Call(""), tenancy.ResourceRef{GroupRef: w.Home.Group, Type: tenancy.Site, Name: "web"})
+	w.Must(err)
+	if !created || p.Kind != principal.ManagedIdentity {
+		t.Errorf("made %+v", p)
+	}
+	w.Must(w.Tenancy.DeleteGroup(w.Ctx, w.Home.Owner.Call(""), w.Home.Group))
+	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("within"))
+	w.Reason(err, tenancy.GroupNotFound)
+	_, _, err = w.Tenancy.PutGroup(w.Ctx, w.Home.Owner.Call(""), w.Home.Group, "local", nil)
+	w.Must(err)
+	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("within"))
+	w.Must(err)
+	left, _, err := w.Tenancy.Identity(w.Ctx, w.Home.Owner.Call(""), tenancy.ResourceRef{GroupRef: w.Home.Group, Type: tenancy.Site, Name: "web"})
+	w.Must(err)
+	if left != nil {
+		t.Errorf("the identity is left: %+v", left)
+	}
+}
+
+func TestListsShowWhatTheCallerMaySee(t *testing.T) {
+	w := tenancytest.New(t)
+	for _, name := range []string{"aaa", "bbb", "ccc", "ddd"} {
+		w.Home.MakeVault(name)
+	}
+	reader := w.Home.Person("reader")
+	w.Home.Grant(reader, authz.Reader, scope(w, "bbb"))
+	w.Home.Grant(reader, authz.Reader, scope(w, "ddd"))
+	list, err := w.Tenancy.ListVaults(w.Ctx, reader.Call(""), tenancy.GroupRef{Subscription: w.Home.Subscription}, tenancy.Page{Limit: 1})
+	w.Must(err)
+	if len(list.Vaults) != 1 || list.Vaults[0].Name != "bbb" || list.Next != "bbb" {
+		t.Errorf("first page %+v", list)
+	}
+	list, err = w.Tenancy.ListVaults(w.Ctx, reader.Call(""), tenancy.GroupRef{Subscription: w.Home.Subscription}, tenancy.Page{Limit: 1, After: list.Next})
+	w.Must(err)
+	if len(list.Vaults) != 1 || list.Vaults[0].Name != "ddd" || list.Next != "" {
+		t.Errorf("second page %+v", list)
+	}
+	subs, err := w.Tenancy.Subscriptions(w.Ctx, reader.Call(""))
+	w.Must(err)
+	if len(subs) != 1 {
+		t.Errorf("%d subscriptions", len(subs))
+	}
+	subs, err = w.Tenancy.Subscriptions(w.Ctx, w.Home.Person("nobody").Call(""))
+	w.Must(err)
+	if len(subs) != 0 {
+		t.Errorf("nobody sees %d subscriptions", len(subs))
+	}
+}
+
+// The policies of a vault follow a plain model: one set of words for each holder.
+func TestPolicyChanges(t *testing.T) {
+	w := tenancytest.New(t)
+	_, _, err := w.Tenancy.PutVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("words"), tenancy.VaultSpec{Access: vault.AccessByPolicy})
+	w.Must(err)
+	holders := []string{vault.NewGUID(), vault.NewGUID()}
+	model := map[string]map[string]bool{}
+	rapid.Check(t, func(r *rapid.T) {
+		how := rapid.SampledFrom([]tenancy.PolicyChange{tenancy.AddPolicies, tenancy.ReplacePolicies, tenancy.RemovePolicies}).Draw(r, "how")
+		who := rapid.SampledFrom(holders).Draw(r, "who")
+		words := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"get", "List", "SET"}), rapid.ID).Draw(r, "words")
+		v, err := w.Tenancy.ChangePolicies(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("words"), how,
+			[]vault.AccessPolicy{{Tenant: w.Home.ID, Principal: strings.ToUpper(who), Secrets: words}})
+		if err != nil {
+			r.Fatal(err)
+		}
+		if model[who] == nil || how == tenancy.ReplacePolicies {
+			model[who] = map[string]bool{}
+		}
+		for _, word := range words {
+			model[who][strings.ToLower(word)] = how != tenancy.RemovePolicies
+		}
+		got := map[string]map[string]bool{}
+		for _, p := range v.Policies {
+			got[p.Principal] = map[string]bool{}
+			for _, word := range p.Secrets {
+				got[p.Principal][word] = true
+			}
+		}
+		for _, holder := range holders {
+			for _, word := range []string{"get", "list", "set"} {
+				if got[holder][word] != model[holder][word] {
+					r.Fatalf("after %s: got %v, want %v", how, got, model)
+				}
+			}
+			if p, ok := got[holder]; ok && len(p) == 0 {
+				r.Fatal("a policy without words is left")
+			}
+		}
+	})
+}
+
+func FuzzParseAddressRule(f *testing.F) {
+	for _, s := range []string{"203.0.113.7", "203.0.113.9/24", "2001:db8::/32", "::ffff:1.2.3.4", "1.2.3.4/33", "fe80::1%eth0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := tenancy.ParseAddressRule(s)
+		if err != nil {
+			return
+		}
+		again, err := tenancy.ParseAddressRule(p.String())
+		if err != nil || again != p || p.Masked() != p || p.Addr().Is4In6() {
+			t.Errorf("%q -> %v -> %v, %v", s, p, again, err)
+		}
+	})
+}
+
+func scope(w *tenancytest.World, name string) string {
+	at, err := w.Home.Vault(name).Scope()
+	w.Must(err)
+	return at.String()
+}
