@@ -26,7 +26,7 @@ var (
 )
 
 // vaultNames are the vaults that tests use: demo is there from the start, the others are made by az.
-var vaultNames = []string{"demo", "by-az", "by-policy"}
+var vaultNames = []string{"demo", "by-az", "by-policy", "to-delete"}
 
 // hosts is the hosts file of the namespace.
 func (c cloud) hosts() string {

@@ -139,6 +139,7 @@ func (s *server) environment(way signIn) map[string]string {
 	env := map[string]string{
 		"PATH": os.Getenv("PATH"), "HOME": s.dir,
 		"VAULT_URL":     s.vaultURL("demo"),
+		tenantVariable:  s.env[tenantVariable],
 		"SSL_CERT_FILE": s.env["SSL_CERT_FILE"], "NODE_EXTRA_CA_CERTS": s.env["NODE_EXTRA_CA_CERTS"], "REQUESTS_CA_BUNDLE": s.env["REQUESTS_CA_BUNDLE"],
 	}
 	switch way {
