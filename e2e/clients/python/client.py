@@ -1,0 +1,29 @@
+"""What the programs of this directory share: credentials by name, and the client that they use."""
+
+import os
+
+from azure.identity import (
+    CertificateCredential,
+    ClientSecretCredential,
+    DefaultAzureCredential,
+    EnvironmentCredential,
+    ManagedIdentityCredential,
+)
+from azure.keyvault.secrets import SecretClient
+
+env = os.environ
+
+CREDENTIALS = {
+    "secret": lambda: ClientSecretCredential(env["AZURE_TENANT_ID"], env["AZURE_CLIENT_ID"], env["AZURE_CLIENT_SECRET"]),
+    "certificate": lambda: CertificateCredential(
+        env["AZURE_TENANT_ID"], env["AZURE_CLIENT_ID"], env["AZURE_CLIENT_CERTIFICATE_PATH"]
+    ),
+    # In Debian's version this is the credential of workload identities, too: the environment decides.
+    "managed": ManagedIdentityCredential,
+    "environment": EnvironmentCredential,
+    "default": DefaultAzureCredential,
+}
+
+
+def client(credential):
+    return SecretClient(env["VAULT_URL"], credential)
