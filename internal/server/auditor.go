@@ -41,6 +41,8 @@ type auditor struct {
 
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
+	k.journal = &journalRows{store: k.store, clock: c.Clock}
+	k.onClose(wrapStop(k.store.Watch(k.journal.changed)))
 	who, err := k.node(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: (*journalRows)(k),
+	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: k.journal,
 		OnError: func(err error) { c.Logger.Error("audit records of changes wait in the store", "error", err) }}); err != nil {
 		return nil, err
 	}
@@ -172,61 +174,4 @@ func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
 // keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
 func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
 	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, pointSetting, signed) })
-}
-
-// journalRows lets the sequencer read the audit records of changes from the journal.
-type journalRows core
-
-// sequencerCursor names the sequencer among the journal's readers.
-const sequencerCursor = "audit"
-
-func (j *journalRows) LastSequenced(ctx context.Context) (last int64, err error) {
-	err = j.store.View(ctx, func(tx store.Tx) error {
-		p, err := tx.Cursor(ctx, sequencerCursor)
-		last = int64(p)
-		return err
-	})
-	return last, err
-}
-
-// Rows passes over entries without an audit record; where a whole page has none, it moves the cursor behind them, so that
-// they are not read again for ever.
-func (j *journalRows) Rows(ctx context.Context, after int64, limit int) ([]audit.Row, error) {
-	for {
-		rows, last, n, err := j.page(ctx, after, limit)
-		if err != nil || len(rows) > 0 || n < limit {
-			return rows, err
-		}
-		if err := j.Sequenced(ctx, last); err != nil {
-			return nil, err
-		}
-		after = last
-	}
-}
-
-// page reads n entries behind after; last is the position of the last of them.
-func (j *journalRows) page(ctx context.Context, after int64, limit int) (rows []audit.Row, last int64, n int, err error) {
-	err = j.store.View(ctx, func(tx store.Tx) error {
-		commits, err := tx.Commits(ctx, store.Position(after), limit)
-		n = len(commits)
-		for _, c := range commits {
-			last = int64(c.Position)
-			if len(c.Audit) == 0 {
-				continue
-			}
-			row := audit.Row{Position: last, Frame: c.Audit}
-			if _, err := hex.Decode(row.ID[:], []byte(c.Op.ID)); err != nil {
-				return fmt.Errorf("journal entry %d has the operation id %q: %w", c.Position, c.Op.ID, err)
-			}
-			rows = append(rows, row)
-		}
-		return err
-	})
-	return rows, last, n, err
-}
-
-func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
-	return j.store.Update(ctx, store.NewOp(j.clock.Now()), func(tx store.Tx) error {
-		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
-	})
 }

@@ -216,9 +216,6 @@ func (d *Dev) variables(c credentials, identityURL, metricsURL string) []variabl
 	}
 }
 
-// Remove deletes dev.env, which says that a server is ready.
-func (d *Dev) removeEnv() error { return os.Remove(filepath.Join(d.config.Dir, envFile)) }
-
 // open starts the doors on the listener and what runs beside them.
 func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string) error {
 	d.listeners = append(d.listeners, l)

@@ -41,6 +41,7 @@ type core struct {
 	secrets  *secret.Service
 	access   *access.Service
 	tenancy  *tenancy.Service
+	journal  *journalRows
 	metrics  *metrics
 	audit    *auditor
 
