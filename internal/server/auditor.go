@@ -20,6 +20,9 @@ import (
 // auditDir is where the node's audit log lives below the server's directory.
 const auditDir = "audit"
 
+// auditKeyFile holds the public key of the node's checkpoints.
+const auditKeyFile = "audit.pub"
+
 // Settings that make a node's log the same one over restarts.
 const (
 	nodeSetting     = "audit-node"
@@ -36,6 +39,7 @@ type auditor struct {
 	aggregator *audit.Aggregator
 	sealer     audit.Sealer
 	node       string
+	key        string
 	clock      clock.Clock
 }
 
@@ -47,7 +51,11 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock}
+	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock}
+	// Who proves the log without a server needs the key; it is public.
+	if err := writeFile(filepath.Join(c.Dir, auditKeyFile), []byte(who.key+"\n"), 0o644); err != nil {
+		return nil, err
+	}
 	a.log, err = audit.Open(audit.Config{
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
@@ -110,6 +118,8 @@ type identityOfNode struct {
 	node     string
 	signer   note.Signer
 	verifier note.Verifier
+	// key is the verifier as text.
+	key string
 }
 
 // node reads the node's id and its checkpoint key, or makes them on the first start.
@@ -141,7 +151,7 @@ func (k *core) readNode(ctx context.Context, name string, sealed []byte, public 
 		return who, fmt.Errorf("opening the key that signs the audit log: %w", err)
 	}
 	defer clear(private)
-	who.node = name
+	who.node, who.key = name, public
 	if who.signer, err = note.NewSigner(string(private)); err != nil {
 		return who, fmt.Errorf("reading the key that signs the audit log: %w", err)
 	}
