@@ -175,7 +175,7 @@ func (t tally) plus(u tally) tally {
 // record returns the record of a tally: Time is the first refusal, Duration reaches to the last.
 func (t tally) record(r Refusal) *Record {
 	rec := &Record{Time: t.first, Duration: t.last.Sub(t.first), Count: t.n, Door: r.Door, VaultName: r.Host,
-		Action: "Authentication", Outcome: Denied, Reason: r.Reason, Status: 401, ClientAddress: r.Address}
+		Action: "Authentication", Operation: "Authentication", Outcome: Denied, Reason: r.Reason, Status: 401, ClientAddress: r.Address}
 	switch {
 	case r.Address.Is4():
 		rec.ClientBits = bitsIPv4

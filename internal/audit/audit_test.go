@@ -117,12 +117,12 @@ var epoch = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 func sample(i int) *Record {
 	r := &Record{Time: epoch.Add(time.Duration(i) * time.Second), ID: ID{15: byte(i), 14: byte(i >> 8), 0: 1}, Node: "node-1",
 		Tenant: []string{"tenant-a", "tenant-b"}[i%2], VaultID: fmt.Sprint("v", i%3), VaultName: fmt.Sprint("vault-", i%3),
-		Door: "azure", Action: "SecretGet",
+		Door: "azure", Action: "Microsoft.KeyVault/vaults/secrets/getSecret/action",
 		Caller:        Caller{PrincipalID: fmt.Sprint("p", i%5), AppID: "app", UPN: "ada@example.org", Kind: "user", Tenant: "home"},
 		ClientAddress: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Instance: "pod-1", ObjectKind: "secret",
 		ObjectName: fmt.Sprint("name-", i%7), Version: "0123456789abcdef0123456789abcdef", Outcome: Allowed, Status: 200,
 		CorrelationID: fmt.Sprint("c", i), ClientRequestID: "r", APIVersion: "7.6", UserAgent: "azsdk-go", Path: "/secrets/name",
-		Duration: 1234 * time.Microsecond}
+		Duration: 1234 * time.Microsecond, Operation: "SecretGet", Scope: "/subscriptions/s/resourceGroups/g"}
 	if i%10 == 9 {
 		r.Outcome, r.Reason, r.Status = Denied, "ForbiddenByRbac", 403
 	}
@@ -253,7 +253,7 @@ func TestShreddedTenantStaysVerifiable(t *testing.T) {
 			t.Errorf("record %d: %+v", i, r)
 		}
 	}
-	if n := len(collect(t, l, Filter{Action: "SecretGet"})); n != 5 {
+	if n := len(collect(t, l, Filter{Operation: "SecretGet"})); n != 5 {
 		t.Errorf("%d records have the action, want those of the other tenant", n)
 	}
 	l.Stop()

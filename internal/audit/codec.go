@@ -15,7 +15,8 @@ import (
 // zero is absent. The encoding is canonical: what decodes encodes to the same bytes.
 const codecVersion = 1
 
-// field numbers. A number is never given a second meaning; a new field takes the next one and a new codecVersion.
+// field numbers. A number is never given a second meaning; a new field takes the next one. A program that does not know
+// a field refuses the record, so the version changes only when the encoding itself does.
 const (
 	fieldTime = iota + 1
 	fieldID
@@ -46,6 +47,8 @@ const (
 	fieldPath
 	fieldDuration
 	fieldCount
+	fieldOperation
+	fieldScope
 )
 
 // Limits of the texts, in bytes. Object names have at most 127 characters, ids are shorter; what clients choose freely
@@ -54,6 +57,7 @@ const (
 	maxID     = 128
 	maxName   = 256
 	maxClient = 512 // user agent, instance
+	maxScope  = 512 // the longest names of a subscription, a group, a provider, a vault and an object take 400
 	maxPath   = 2048
 )
 
@@ -61,7 +65,7 @@ const (
 const cutMark = "[cut]"
 
 // texts lists the text fields in ascending order of their number. Encoder and decoder both follow it.
-func (r *Record) texts() [20]text {
+func (r *Record) texts() [22]text {
 	return [...]text{
 		{fieldNode, maxID, &r.Node},
 		{fieldTenant, maxID, &r.Tenant},
@@ -83,6 +87,8 @@ func (r *Record) texts() [20]text {
 		{fieldClientRequestID, maxID, &r.ClientRequestID},
 		{fieldAPIVersion, maxID, &r.APIVersion},
 		{fieldUserAgent, maxClient, &r.UserAgent},
+		{fieldOperation, maxID, &r.Operation},
+		{fieldScope, maxScope, &r.Scope},
 	}
 }
 
@@ -130,7 +136,9 @@ func (r *Record) appendBinary(dst []byte, node string) []byte {
 	dst = appendText(dst, fieldUserAgent, maxClient, r.UserAgent)
 	dst = appendText(dst, fieldPath, maxPath, r.Path)
 	dst = appendUint(dst, fieldDuration, uint64(max(r.Duration, 0)))
-	return appendUint(dst, fieldCount, r.Count)
+	dst = appendUint(dst, fieldCount, r.Count)
+	dst = appendText(dst, fieldOperation, maxID, r.Operation)
+	return appendText(dst, fieldScope, maxScope, r.Scope)
 }
 
 func appendUint(dst []byte, field int, v uint64) []byte {

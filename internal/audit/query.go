@@ -23,6 +23,7 @@ type Filter struct {
 	ObjectKind    string
 	ObjectName    string
 	Action        string
+	Operation     string
 	Outcome       Outcome
 	CorrelationID string
 	// NewestFirst turns the order round; it is the order of the log, which is that of time but for clock steps.
@@ -64,12 +65,12 @@ func (f *Filter) span(records int64) (span, error) {
 
 func (f *Filter) matches(r *Record) bool {
 	if r.Shredded && (f.VaultID != "" || f.VaultName != "" || f.PrincipalID != "" || f.ObjectKind != "" || f.ObjectName != "" ||
-		f.Action != "" || f.Outcome != 0 || f.CorrelationID != "") {
+		f.Action != "" || f.Operation != "" || f.Outcome != 0 || f.CorrelationID != "") {
 		return false
 	}
 	is := func(want, got string) bool { return want == "" || want == got }
 	return is(f.VaultID, r.VaultID) && is(f.VaultName, r.VaultName) && is(f.PrincipalID, r.Caller.PrincipalID) &&
-		is(f.ObjectKind, r.ObjectKind) && is(f.ObjectName, r.ObjectName) && is(f.Action, r.Action) &&
+		is(f.ObjectKind, r.ObjectKind) && is(f.ObjectName, r.ObjectName) && is(f.Action, r.Action) && is(f.Operation, r.Operation) &&
 		is(f.CorrelationID, r.CorrelationID) && (f.Outcome == 0 || f.Outcome == r.Outcome)
 }
 

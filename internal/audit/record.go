@@ -93,6 +93,10 @@ type Record struct {
 	Duration                        time.Duration
 	// Count is how many like decisions the record stands for; 0 and 1 are one.
 	Count uint64
+	// Operation is the name of the endpoint that was called, such as SecretGet; several endpoints can take one action.
+	Operation string
+	// Scope is where an action of the control plane happens, as the path of a resource; "" for what happens in a vault.
+	Scope string
 
 	// Index is the position in the log, which is the leaf's index. Readers fill it in.
 	Index int64

@@ -95,7 +95,9 @@ type SequencerConfig struct {
 	Rows Rows
 	// Interval is the pause after a round that found nothing or failed; 100 ms when zero. Wake cuts it short.
 	Interval time.Duration
-	OnError  func(error) // may be nil
+	// Linger is the pause after Wake, so that a burst of changes is one round with one sync; none when zero.
+	Linger  time.Duration
+	OnError func(error) // may be nil
 }
 
 // Sequencer brings the audit rows of changes from the database into the log: append, sync, then note the position. A
@@ -157,6 +159,10 @@ func (s *Sequencer) Stop() {
 
 func (s *Sequencer) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		select {
+		case <-s.wake: // the round that comes sees what this one announced
+		default:
+		}
 		n, err := s.Round(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.cfg.OnError(fmt.Errorf("sequencing audit rows: %w", err))
@@ -168,6 +174,7 @@ func (s *Sequencer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-s.wake:
+			pause(ctx, s.cfg.Linger)
 		case <-timer.C:
 		}
 		timer.Stop()

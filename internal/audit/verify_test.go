@@ -9,6 +9,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit/disk/disktest"
 	"github.com/keywright/keywright/internal/audit/segment"
+	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/merkle"
 )
 
@@ -219,6 +220,25 @@ func TestOpenRefusesWhatVerifyWouldFind(t *testing.T) {
 				t.Fatal("the log opened")
 			}
 		})
+	}
+}
+
+// TestOpenRefusesALogWithoutItsBeginning removes the first segment before any checkpoint was signed: nothing but the name of the next
+// one says that there was more.
+func TestOpenRefusesALogWithoutItsBeginning(t *testing.T) {
+	d := disktest.New(1)
+	l := mustOpen(t, testConfig(t, d))
+	fill(t, l, 0, 200)
+	bases := l.seg.Bases()
+	if len(bases) < 2 {
+		t.Fatal("the log has one segment: the test needs two")
+	}
+	l.Stop()
+	d.Put(segment.Name(0), nil)
+	d.Put(checkpointsName, nil)
+	_, err := Open(testConfig(t, d))
+	if !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -24,6 +24,8 @@ type Config struct {
 	Prepare func(*Request) error
 	// Fail answers with an error, from the door's table. The error has a kind.
 	Fail func(*Request, *fault.Error)
+	// Status finds the status with which Fail answers, for audit records; nil leaves it out of them.
+	Status func(*fault.Error) int
 	// Observe is told of each answered request. It may be nil.
 	Observe func(door string, r *Request, status int, took time.Duration)
 	// Logger takes what must not be told to the caller.
@@ -56,7 +58,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := newRequest(w, hr)
 	defer r.release()
 	r.Call.Started = d.Clock.Now()
-	r.Call.Door = d.Name
+	r.Call.Door, r.Call.Status = d.Name, d.Status
+	r.Call.Instance = instance(hr.Header[instanceHeader])
 	defer d.recover(r)
 
 	method := hr.Method
@@ -73,9 +76,30 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	d.observe(r)
 }
 
+// instanceHeader is the header in which a caller says which of several like it is. It is a claim for the record, never for a decision.
+const instanceHeader = "X-Keywright-Instance"
+
+// maxInstance bounds it, in bytes: the name of a pod or of a machine has at most 253 (RFC 1123).
+const maxInstance = 256
+
+// instance is what the header declares. One that is too long, or comes more than once, declares nothing.
+func instance(header []string) string {
+	if len(header) != 1 || len(header[0]) > maxInstance {
+		return ""
+	}
+	return header[0]
+}
+
 func (d *Door) serve(r *Request, allowed []string) error {
 	if r.Route != nil {
 		r.Call.Operation = r.Route.Operation
+		switch r.Route.Success {
+		case Varies:
+		case 0:
+			r.Call.Success = http.StatusOK
+		default:
+			r.Call.Success = r.Route.Success
+		}
 	}
 	if err := d.Prepare(r); err != nil {
 		return err

@@ -26,6 +26,9 @@ type Route struct {
 	Public bool
 	// MaxBody is the largest body in bytes; 0 means that a body is ignored.
 	MaxBody int64
+	// Success is the status of the answer when all goes well; 0 means 200. Audit records, which are written before the answer, have it
+	// from here.
+	Success int
 	// Summary is one sentence for documents.
 	Summary string
 	// Input and Output are zero values of the bodies' types, for documents; nil when there is none.
@@ -37,6 +40,9 @@ type Route struct {
 
 	params []string
 }
+
+// Varies is the Success of a route whose answers have several statuses: its audit records tell none.
+const Varies = -1
 
 // Param describes a query parameter.
 type Param struct {

@@ -3,6 +3,8 @@ package guard
 import (
 	"net/netip"
 	"time"
+
+	"github.com/keywright/keywright/internal/fault"
 )
 
 // Call is what is known of one request: who asks, from where, through which door. A door fills it, services pass it on.
@@ -20,6 +22,12 @@ type Call struct {
 	// APIVersion is the protocol version that the caller asked for.
 	APIVersion string
 	UserAgent  string
+	// Instance is what the caller says it is, beyond its principal: one of several replicas, say. Nobody vouches for it.
+	Instance string
+	// Success is the HTTP status with which the endpoint answers when all goes well, Status finds that of a refusal. They are for the
+	// audit record, which is written before the answer; 0 and nil leave its status out.
+	Success int
+	Status  func(*fault.Error) int
 	// Path is the request's path without its query.
 	Path string
 	// Started is the instant of the request; every decision in it uses this one.

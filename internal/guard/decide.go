@@ -101,7 +101,7 @@ func ownSubscription(ctx context.Context, tx store.Tx, t vault.TenantID, id vaul
 func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause error) *audit.Record {
 	r := records.Get().(*audit.Record)
 	r.Time = clock.Micro(call.Started)
-	r.Door = call.Door
+	r.Door, r.Operation, r.Instance, r.Scope = call.Door, call.Operation, call.Instance, need.Scope
 	if need.Action.Known() && need != &network {
 		r.Action = need.Action.String()
 	}
@@ -119,8 +119,23 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	if cause != nil {
 		r.Reason = reason(cause)
 	}
+	r.Status = uint16(call.status(cause))
 	r.Duration = g.Clock.Now().Sub(call.Started)
 	return r
+}
+
+// status is what the door answers with, as far as it is known before the answer.
+func (c *Call) status(cause error) int {
+	switch e := fault.As(cause); {
+	case cause == nil:
+		return c.Success
+	case c.Status == nil:
+		return 0
+	case e == nil:
+		return c.Status(&fault.Error{Kind: fault.Internal})
+	default:
+		return c.Status(e)
+	}
 }
 
 // reason is an error's reason, or its kind when it has none.

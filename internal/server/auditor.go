@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -43,6 +44,13 @@ type auditor struct {
 	clock      clock.Clock
 }
 
+// The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
+// wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
+const (
+	sequenceInterval = 5 * time.Second
+	sequenceLinger   = 50 * time.Millisecond
+)
+
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	k.journal = &journalRows{store: k.store, clock: c.Clock}
@@ -69,7 +77,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: k.journal,
+	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: k.journal, Interval: sequenceInterval, Linger: sequenceLinger,
 		OnError: func(err error) { c.Logger.Error("audit records of changes wait in the store", "error", err) }}); err != nil {
 		return nil, err
 	}
@@ -100,7 +108,7 @@ func (a *auditor) Unauthenticated(r audit.Refusal) { a.aggregator.Add(r) }
 
 // SignIn implements identity.Auditor.
 func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
-	r := audit.Record{Time: clock.Micro(e.At), Tenant: string(e.Tenant), Door: "oauth", Action: "SignIn/" + string(e.Flow), Outcome: audit.Allowed,
+	r := audit.Record{Time: clock.Micro(e.At), Tenant: string(e.Tenant), Door: "oauth", Action: "SignIn/" + string(e.Flow), Operation: "SignIn", Outcome: audit.Allowed,
 		Caller:        audit.Caller{PrincipalID: string(e.Principal), AppID: e.Subject, Tenant: string(e.Tenant)},
 		ClientAddress: e.Address, CorrelationID: e.Correlation, ObjectName: e.Credential, Reason: string(e.Reason)}
 	if e.Reason != "" {

@@ -23,8 +23,14 @@ import (
 // startDev starts a development server that ends with the test.
 func startDev(t testing.TB, dir string) *Dev {
 	t.Helper()
-	d, err := StartDev(context.Background(), DevConfig{Config: Config{Dir: dir, AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20},
-		Listen: "127.0.0.1:0"})
+	return startDevWith(t, DevConfig{Config: Config{Dir: dir}})
+}
+
+// startDevWith starts one as configured, with small files for its audit log.
+func startDevWith(t testing.TB, c DevConfig) *Dev {
+	t.Helper()
+	c.Listen, c.AuditReserveBytes, c.AuditSegmentBytes = "127.0.0.1:0", 1<<20, 1<<20
+	d, err := StartDev(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

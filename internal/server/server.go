@@ -92,6 +92,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	for _, j := range k.jobs() {
+		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
+	}
 	return k, nil
 }
 
@@ -99,6 +102,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 func (k *core) changed(c *store.Commit) {
 	for _, changed := range k.caches {
 		changed(c)
+	}
+	if len(c.Audit) > 0 {
+		k.audit.sequencer.Wake()
 	}
 }
 

@@ -80,6 +80,9 @@ func Azure(w io.Writer, records iter.Seq2[*audit.Record, error], resource Resour
 
 func azure(r *audit.Record, resource ResourceID) azureEvent {
 	id := strings.ToUpper(resource(r))
+	if id == "" {
+		id = strings.ToUpper(r.Scope)
+	}
 	if id == "" && r.VaultName != "" {
 		id = "/VAULTS/" + strings.ToUpper(r.VaultName)
 	}
@@ -89,7 +92,7 @@ func azure(r *audit.Record, resource ResourceID) azureEvent {
 			claims[name] = value
 		}
 	}
-	e := azureEvent{Time: r.Time.UTC().Format(azureTime), ResourceID: id, OperationName: r.Action,
+	e := azureEvent{Time: r.Time.UTC().Format(azureTime), ResourceID: id, OperationName: operation(r),
 		OperationVersion: r.APIVersion, Category: "AuditEvent", ResultType: "Success", ResultSignature: signature(r),
 		ResultDescription: r.Reason, DurationMs: strconv.FormatInt(r.Duration.Milliseconds(), 10),
 		CallerIPAddress: address(r), CorrelationID: r.CorrelationID, Identity: azureIdentity{claims},
@@ -101,10 +104,21 @@ func azure(r *audit.Record, resource ResourceID) azureEvent {
 	return e
 }
 
+// operation is the endpoint's name, in the words of Key Vault's own log; a record without one tells its action.
+func operation(r *audit.Record) string {
+	if r.Operation != "" {
+		return r.Operation
+	}
+	return r.Action
+}
+
 // signature is the HTTP status in words, as the service writes it.
 func signature(r *audit.Record) string {
 	if text := http.StatusText(int(r.Status)); text != "" {
 		return text
+	}
+	if r.Status == 0 {
+		return ""
 	}
 	return strconv.Itoa(int(r.Status))
 }

@@ -24,7 +24,7 @@ func samples() []*audit.Record {
 	at := time.Date(2026, 11, 22, 8, 9, 10, 123456000, time.UTC)
 	return []*audit.Record{
 		{Time: at, ID: audit.ID{1, 2}, Node: "node-1", Tenant: "t1", VaultID: "v1", VaultName: "demo", Door: "azure",
-			Action: "SecretGet", Caller: audit.Caller{PrincipalID: "p1", AppID: "a1", UPN: "ada@example.org", Kind: "user", Tenant: "t1"},
+			Action: "Microsoft.KeyVault/vaults/secrets/getSecret/action", Operation: "SecretGet", Caller: audit.Caller{PrincipalID: "p1", AppID: "a1", UPN: "ada@example.org", Kind: "user", Tenant: "t1"},
 			ClientAddress: netip.MustParseAddr("192.0.2.7"), Instance: "pod-1", ObjectKind: "secret", ObjectName: "db",
 			Version: "0123456789abcdef0123456789abcdef", Outcome: audit.Allowed, Status: 200, CorrelationID: "c1",
 			ClientRequestID: "r1", APIVersion: "7.6", UserAgent: "azsdk-go-azsecrets/v1.5", Path: "/secrets/db/", Duration: 1500 * time.Microsecond},
@@ -34,6 +34,8 @@ func samples() []*audit.Record {
 			UserAgent: "evil\"] |=\\\n<13>1 forged\r\u2028x\xff", Path: "/secrets/a b=c|d\\"},
 		{Time: at.Add(2 * time.Second), ID: audit.ID{4}, Node: "node 1", VaultName: "demo", Action: "Authentication", Outcome: audit.Denied,
 			Reason: "NoToken", Status: 401, ClientAddress: netip.MustParseAddr("192.0.2.0"), ClientBits: 24, Count: 12},
+		{Time: at.Add(3 * time.Second), ID: audit.ID{6}, Node: "node-1", Tenant: "t1", Door: "azure", Action: "Microsoft.KeyVault/vaults/write",
+			Operation: "VaultPut", Scope: "/subscriptions/s/resourceGroups/dev", Outcome: audit.Allowed, Status: 201, CorrelationID: "c3"},
 		{Time: at.Add(3 * time.Second), ID: audit.ID{5}, Tenant: "t2", Index: 4, Shredded: true},
 	}
 }
@@ -124,6 +126,7 @@ func FuzzLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, action, agent, name string) {
 		r := samples()[0]
 		r.Action, r.UserAgent, r.ObjectName, r.Reason, r.Node = action, agent, name, name, agent
+		r.Operation, r.Scope = action, name
 		cef, syslog := AppendCEF(nil, r), AppendRFC5424(nil, r)
 		ocsf, err := AppendOCSF(nil, r)
 		if err != nil || !json.Valid(ocsf) {

@@ -116,13 +116,13 @@ func AppendOCSF(dst []byte, r *audit.Record) ([]byte, error) {
 }
 
 func ocsf(r *audit.Record) ocsfEvent {
-	activity := activity(r.Action)
+	activity := activity(operation(r))
 	e := ocsfEvent{ActivityID: activity, CategoryUID: ocsfCategory, ClassUID: ocsfClass, TypeUID: ocsfClass*100 + activity,
 		Time: r.Time.UnixMilli(), SeverityID: ocsfInformational, StatusID: ocsfSuccess, StatusDetail: r.Reason,
 		Duration: r.Duration.Milliseconds(), Count: counted(r),
 		Metadata: ocsfMetadata{Version: ocsfVersion, UID: r.ID.String(), CorrelationUID: r.CorrelationID, TenantUID: r.Tenant,
 			Sequence: r.Index, Product: ocsfProduct{product, vendor}},
-		API: ocsfAPI{Operation: r.Action, Version: r.APIVersion, Service: ocsfService{r.Door},
+		API: ocsfAPI{Operation: operation(r), Version: r.APIVersion, Service: ocsfService{r.Door},
 			Request: ocsfUID{r.ClientRequestID}, Response: ocsfCode{Code: r.Status}},
 		Actor: ocsfActor{AppUID: r.Caller.AppID}, SrcEndpoint: ocsfEndpoint{Name: r.Instance}}
 	if r.Status != 0 {
@@ -150,6 +150,9 @@ func ocsf(r *audit.Record) ocsfEvent {
 	}
 	if r.VaultID != "" || r.VaultName != "" {
 		e.Resources = append(e.Resources, ocsfResource{UID: r.VaultID, Name: r.VaultName, Type: "vault"})
+	}
+	if r.Scope != "" {
+		e.Resources = append(e.Resources, ocsfResource{UID: r.Scope, Type: "scope"})
 	}
 	if r.ObjectName != "" {
 		e.Resources = append(e.Resources, ocsfResource{UID: r.Version, Name: r.ObjectName, Type: r.ObjectKind})

@@ -22,8 +22,8 @@ type pair struct{ name, value string }
 // AppendCEF appends the record as one line of ArcSight's Common Event Format, version 0, without a line feed.
 func AppendCEF(dst []byte, r *audit.Record) []byte {
 	dst = append(dst, "CEF:0|"+vendor+"|"+product+"|"+cefVersion+"|"...)
-	dst = append(appendCEFHeader(dst, r.Action), '|')
-	dst = append(appendCEFHeader(dst, r.Action+" "+r.Outcome.String()), '|')
+	dst = append(appendCEFHeader(dst, operation(r)), '|')
+	dst = append(appendCEFHeader(dst, operation(r)+" "+r.Outcome.String()), '|')
 	dst = strconv.AppendInt(dst, int64(severity(r)), 10)
 	dst = append(dst, '|')
 	pairs := [...]pair{
@@ -44,6 +44,8 @@ func AppendCEF(dst []byte, r *audit.Record) []byte {
 		{"cs4Label", "tenant"}, {"cs4", r.Tenant},
 		{"cs5Label", "application"}, {"cs5", r.Caller.AppID},
 		{"cs6Label", "network"}, {"cs6", network(r)},
+		{"act", r.Action},
+		{"flexString1Label", "scope"}, {"flexString1", r.Scope},
 		{"cn1Label", "status"}, {"cn1", number(uint64(r.Status))},
 	}
 	start := len(dst)
@@ -158,10 +160,10 @@ func AppendRFC5424(dst []byte, r *audit.Record) []byte {
 	dst = append(dst, ">1 "...)
 	dst = r.Time.UTC().AppendFormat(dst, syslogTimestamp)
 	dst = append(appendWord(append(dst, ' '), r.Node, 255), " keywright - "...)
-	dst = appendWord(dst, r.Action, 32)
+	dst = appendWord(dst, operation(r), 32)
 	dst = append(dst, " ["+syslogData...)
 	for _, p := range [...]pair{
-		{"id", r.ID.String()}, {"tenant", r.Tenant}, {"vault", r.VaultName}, {"door", r.Door}, {"action", r.Action},
+		{"id", r.ID.String()}, {"tenant", r.Tenant}, {"vault", r.VaultName}, {"door", r.Door}, {"action", r.Action}, {"operation", r.Operation}, {"scope", r.Scope},
 		{"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"status", number(uint64(r.Status))},
 		{"principal", r.Caller.PrincipalID}, {"app", r.Caller.AppID}, {"upn", r.Caller.UPN}, {"address", address(r)},
 		{"instance", r.Instance}, {"object", strings.TrimPrefix(objectURI(r), "/")}, {"correlationId", r.CorrelationID},
@@ -174,7 +176,7 @@ func AppendRFC5424(dst []byte, r *audit.Record) []byte {
 		}
 	}
 	dst = append(dst, "] \ufeff"...)
-	dst = appendText(dst, r.Action)
+	dst = appendText(dst, operation(r))
 	return append(append(dst, ' '), r.Outcome.String()...)
 }
 

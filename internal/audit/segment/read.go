@@ -25,6 +25,9 @@ func (l *Log) Read(ctx context.Context, from Cursor, until int64, fn func(base i
 	if !exact {
 		i--
 	}
+	if i < 0 { // Open refuses such a log, so the file went away since
+		return from, &DamageError{Index: from.Index, Detail: "the segment that begins the log is missing"}
+	}
 	for ; from.Index < until; i++ {
 		if err := ctx.Err(); err != nil {
 			return from, err

@@ -23,6 +23,10 @@ func (l *Log) recover() error {
 	if l.bases, err = Bases(l.cfg.Disk); err != nil {
 		return err
 	}
+	if len(l.bases) > 0 && l.bases[0] > 0 {
+		return fault.New(fault.Conflict, "audit records 0 to %d are missing although later ones are there; run audit verify, restore the"+
+			" directory, or move it away to begin a new log", l.bases[0]-1)
+	}
 	start, found := slices.BinarySearch(l.bases, l.cfg.Committed)
 	if !found && start > 0 {
 		start--

@@ -2,11 +2,13 @@ package segment
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/keywright/keywright/internal/audit/disk/disktest"
+	"github.com/keywright/keywright/internal/fault"
 )
 
 // equal returns payloads of one length, so that an old frame begins where a new one ends.
@@ -138,4 +140,45 @@ func TestTailHoldsTheLastPage(t *testing.T) {
 			t.Fatalf("after record %d the tail begins at %d and the page at %d", i, start, page)
 		}
 	}
+}
+
+// TestLogWithoutItsBeginningIsRefused removes the first segment of a log of which nothing was committed yet: going on would answer
+// for records that nobody can show.
+func TestLogWithoutItsBeginningIsRefused(t *testing.T) {
+	both(t, func(t *testing.T, durability Durability) {
+		for _, committed := range []int64{0, 3, 12} {
+			d := disktest.New(1)
+			d.Put(Name(10), segmentOf(Header{Base: 10}, 10, 15))
+			cfg := manual(d, durability)
+			cfg.Committed = committed
+			l, err := Open(cfg)
+			if err == nil {
+				l.Close()
+			}
+			if !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "records 0 to 9 are missing") {
+				t.Errorf("with %d records committed: %v", committed, err)
+			}
+			if d.Bytes(Name(10)) == nil {
+				t.Error("what was left of the log is gone")
+			}
+		}
+	})
+}
+
+// TestReadBeforeTheFirstSegment reads where the log knows of no segment.
+func TestReadBeforeTheFirstSegment(t *testing.T) {
+	both(t, func(t *testing.T, durability Durability) {
+		l := mustOpen(t, manual(disktest.New(1), durability))
+		appendEqual(t, l, 0, 3)
+		l.mu.Lock()
+		l.bases = []int64{2}
+		l.mu.Unlock()
+		_, err := l.Read(t.Context(), Cursor{}, 3, func(int64, Frame) error { return nil })
+		if damage := new(DamageError); !errors.As(err, &damage) {
+			t.Errorf("%v", err)
+		}
+		l.mu.Lock()
+		l.bases = []int64{0}
+		l.mu.Unlock()
+	})
 }

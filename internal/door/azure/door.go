@@ -49,7 +49,7 @@ func New(c Config) (*door.Door, error) {
 		c.ClientAddress = door.ConnectionAddress
 	}
 	h := &handler{Config: c, headers: standardHeaders(c.Region)}
-	return door.New(door.Config{Name: "azure", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: fail, Observe: c.Observe,
+	return door.New(door.Config{Name: "azure", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe,
 		Logger: c.Logger})
 }
 

@@ -52,6 +52,14 @@ type innerError struct {
 	Code string `json:"code"`
 }
 
+// status is what fail answers with.
+func status(e *fault.Error) int {
+	if e.Reason == door.UnknownMethod {
+		return http.StatusMethodNotAllowed
+	}
+	return wireErrors[e.Kind].status
+}
+
 func fail(r *door.Request, e *fault.Error) {
 	wire := wireErrors[e.Kind]
 	var body errorBody
@@ -62,10 +70,10 @@ func fail(r *door.Request, e *fault.Error) {
 	case innerReasons[e.Reason]:
 		body.Error.Inner = &innerError{string(e.Reason)}
 	case e.Reason == door.UnknownMethod:
-		wire.status, body.Error.Code = http.StatusMethodNotAllowed, "MethodNotAllowed"
+		body.Error.Code = "MethodNotAllowed"
 	}
 	if e.RetryAfter > 0 {
 		r.Header()["Retry-After"] = []string{strconv.Itoa(int(e.RetryAfter.Seconds() + 0.999))}
 	}
-	r.JSON(wire.status, &body)
+	r.JSON(status(e), &body)
 }

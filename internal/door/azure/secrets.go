@@ -35,7 +35,7 @@ func (h *handler) routes() []door.Route {
 		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page, Serve: h.listDeleted},
 		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Serve: h.getDeleted},
 		{Method: "POST", Pattern: "/deletedsecrets/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Serve: h.recoverSecret},
-		{Method: "DELETE", Pattern: "/deletedsecrets/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Serve: h.purgeSecret},
+		{Method: "DELETE", Pattern: "/deletedsecrets/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent, Serve: h.purgeSecret},
 	}
 	for i := range routes {
 		if routes[i].Query == nil {

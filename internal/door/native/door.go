@@ -75,7 +75,7 @@ func New(c Config) (*door.Door, error) {
 	if h.openAPI, err = describe(routes); err != nil {
 		return nil, err
 	}
-	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Observe: c.Observe, Logger: c.Logger})
+	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe, Logger: c.Logger})
 }
 
 // root is where version 1 of the API stands.

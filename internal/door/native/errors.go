@@ -32,11 +32,17 @@ var wireErrors = map[fault.Kind]wireError{
 	fault.Unsupported:     {http.StatusNotImplemented, api.Unsupported, "Not supported"},
 }
 
+// status is what fail answers with.
+func status(e *fault.Error) int {
+	if e.Reason == door.UnknownMethod {
+		return http.StatusMethodNotAllowed
+	}
+	return wireErrors[e.Kind].status
+}
+
 func fail(r *door.Request, e *fault.Error) {
 	wire := wireErrors[e.Kind]
-	if e.Reason == door.UnknownMethod {
-		wire.status = http.StatusMethodNotAllowed
-	}
+	wire.status = status(e)
 	if e.RetryAfter > 0 {
 		r.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
 	}

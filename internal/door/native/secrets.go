@@ -61,7 +61,7 @@ func (h *handler) secretRoutes() []door.Route {
 			Summary: "Shows a deleted secret.", Serve: h.getDeleted},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Output: api.Secret{},
 			Summary: "Brings a deleted secret back.", Serve: h.recoverSecret},
-		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(),
+		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent,
 			Summary: "Destroys a deleted secret for good.", Serve: h.purgeSecret},
 	}
 }

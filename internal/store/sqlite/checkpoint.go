@@ -50,8 +50,7 @@ func (c *checkpointer) background() error {
 
 // run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.
 func (c *checkpointer) run(on *conn, mode string) error {
-	var busy, frames, copied int
-	err := on.queryRow("PRAGMA wal_checkpoint("+mode+")", nil, &busy, &frames, &copied)
+	err := on.query("PRAGMA wal_checkpoint("+mode+")", nil, func(row) error { return nil })
 	if err == nil || code(err) == sqlite3.SQLITE_BUSY {
 		return nil
 	}
@@ -84,18 +83,16 @@ func (s *Store) runCheckpoints() {
 			s.warnCheckpoint(err)
 			continue
 		}
-		select {
-		case s.restartLog <- struct{}{}:
-		case <-s.stop:
-			return
-		}
+		s.restart()
 	}
 }
 
-// restart does the writer's part.
+// restart does the part of the writer: it takes its turn, between two groups.
 func (s *Store) restart() {
-	if s.checkpointer.failed.Load() {
-		return
+	<-s.turn
+	defer s.passTurn()
+	if s.group != nil {
+		s.end(s.group, nil)
 	}
 	if err := s.checkpointer.run(s.writer, "RESTART"); err != nil {
 		s.warnCheckpoint(err)

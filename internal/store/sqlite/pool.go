@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,7 +9,7 @@ import (
 
 // pool holds the connections of readers. They are opened when first needed, up to a bound.
 type pool struct {
-	db *sql.DB
+	path string
 	// slots holds one entry per connection not in use; nil stands for one that is not open yet.
 	slots chan *conn
 	size  int
@@ -20,8 +19,8 @@ type pool struct {
 // readersFor bounds the readers: a few more than can run at once, since a read may wait for the disk.
 func readersFor(procs int) int { return min(max(2*procs, 4), 32) }
 
-func newPool(db *sql.DB, size int) *pool {
-	p := &pool{db: db, slots: make(chan *conn, size), size: size}
+func newPool(path string, size int) *pool {
+	p := &pool{path: path, slots: make(chan *conn, size), size: size}
 	for range size {
 		p.slots <- nil
 	}
@@ -42,7 +41,7 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	if c != nil {
 		return c, nil
 	}
-	c, err := newConn(p.db, readerCacheKiB, "busy_timeout=1000", "query_only=ON")
+	c, err := newConn(p.path, readerCacheKiB, "busy_timeout=1000", "query_only=ON")
 	if err != nil {
 		p.slots <- nil
 		return nil, unavailable(err)

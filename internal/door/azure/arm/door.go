@@ -83,7 +83,7 @@ func New(c Config) (*Door, error) {
 		c.Locations = []string{DefaultLocation}
 	}
 	h := &handler{Config: c, audiences: identity.NewAudiences(append([]string{publicResource, classicResource}, c.Audiences...)...)}
-	d, err := door.New(door.Config{Name: "arm", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Observe: c.Observe, Logger: c.Logger})
+	d, err := door.New(door.Config{Name: "arm", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: status, Observe: c.Observe, Logger: c.Logger})
 	return &Door{d}, err
 }
 

@@ -65,13 +65,21 @@ type errorDetail struct {
 	Message string `json:"message"`
 }
 
-func (h *handler) fail(r *door.Request, e *fault.Error) {
+func wireOf(e *fault.Error) wireError {
 	wire := wireErrors[e.Kind]
 	if other, ok := otherReasons[e.Reason]; ok {
 		wire = other
 	} else if shownReasons[e.Reason] {
 		wire.code = string(e.Reason)
 	}
+	return wire
+}
+
+// status is what fail answers with.
+func status(e *fault.Error) int { return wireOf(e).status }
+
+func (h *handler) fail(r *door.Request, e *fault.Error) {
+	wire := wireOf(e)
 	if e.Kind == fault.Unauthenticated {
 		h.challenge(r)
 	}

@@ -36,6 +36,9 @@ func route(method, pattern, operation string, action authz.Action, serve func(*d
 	if method == "PUT" || method == "PATCH" || method == "POST" {
 		r.MaxBody = maxBody
 	}
+	if method == "PUT" || method == "DELETE" {
+		r.Success = door.Varies // created or updated, deleted or never there
+	}
 	return r
 }
 

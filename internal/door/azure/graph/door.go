@@ -55,7 +55,7 @@ func New(c Config) (*door.Door, error) {
 		c.ClientAddress = door.ConnectionAddress
 	}
 	h := &handler{Config: c, audiences: identity.NewAudiences(append([]string{publicResource, publicAppID}, c.Audiences...)...)}
-	return door.New(door.Config{Name: "graph", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Observe: c.Observe, Logger: c.Logger})
+	return door.New(door.Config{Name: "graph", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: status, Observe: c.Observe, Logger: c.Logger})
 }
 
 type handler struct {
@@ -132,14 +132,19 @@ var wireErrors = map[fault.Kind]wireError{
 	fault.Unsupported:     {http.StatusNotImplemented, "NotImplemented"},
 }
 
+// status is what fail answers with.
+func status(e *fault.Error) int {
+	if e.Reason == door.UnknownMethod {
+		return http.StatusMethodNotAllowed
+	}
+	return wireErrors[e.Kind].status
+}
+
 func (h *handler) fail(r *door.Request, e *fault.Error) {
 	wire := wireErrors[e.Kind]
-	switch {
-	case e.Kind == fault.Unauthenticated:
+	if e.Kind == fault.Unauthenticated {
 		r.Header().Set("Www-Authenticate", `Bearer authorization_uri="`+h.Authority(r.HTTP.Host)+`"`)
-	case e.Reason == door.UnknownMethod:
-		wire.status = http.StatusMethodNotAllowed
 	}
-	r.JSON(wire.status, map[string]any{"error": map[string]any{"code": wire.code, "message": e.Message,
+	r.JSON(status(e), map[string]any{"error": map[string]any{"code": wire.code, "message": e.Message,
 		"innerError": map[string]string{"request-id": r.Call.Correlation, "date": r.Call.Started.UTC().Format("2006-01-02T15:04:05")}}})
 }

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/keywright/keywright/internal/store"
+)
+
+// job is work that is done again and again behind the requests, for as long as the core is open.
+type job struct {
+	// name stands in logs and metrics.
+	name  string
+	every time.Duration
+	run   func(context.Context) error
+}
+
+func (k *core) jobs() []job {
+	return []job{
+		{"prune-journal", 10 * time.Minute, k.pruneJournal},
+		{"maintain-keys", time.Hour, k.maintainKeys},
+	}
+}
+
+// firstJob is how long after its start a server does a job first: not while it is busy with starting, and soon enough to
+// finish what a crash interrupted.
+const firstJob = time.Minute
+
+// repeat does the job until ctx ends. A failure is logged, and the job done again at its next time.
+func (k *core) repeat(ctx context.Context, j job) {
+	timer := time.NewTimer(min(firstJob, j.every))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := j.run(ctx); err != nil && ctx.Err() == nil {
+			k.log.ErrorContext(ctx, "a background job failed; it is tried again", "job", j.name, "after", j.every, "error", err)
+		}
+		timer.Reset(j.every)
+	}
+}
+
+// journalKept is how long entries of the journal stay at least. It is far longer than any caller waits before it asks
+// what became of its commit; the ids of pruned operations are forgotten.
+const journalKept = 24 * time.Hour
+
+// journalReaders are the cursors of all who read the journal. What one of them has not read is not pruned.
+var journalReaders = []string{sequencerCursor}
+
+// pruneAtOnce bounds the entries that one transaction removes, so that writers wait for milliseconds only.
+const pruneAtOnce = 1000
+
+// pruneJournal removes the entries that every reader has passed and that are old enough.
+func (k *core) pruneJournal(ctx context.Context) error {
+	olderThan := k.clock.Now().Add(-journalKept)
+	for {
+		removed := 0
+		err := k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error {
+			passed, err := slowestReader(ctx, tx)
+			if err == nil {
+				removed, err = tx.PruneJournal(ctx, passed, olderThan, pruneAtOnce)
+			}
+			return err
+		})
+		if err != nil || removed < pruneAtOnce {
+			return err
+		}
+	}
+}
+
+func slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, err error) {
+	for i, reader := range journalReaders {
+		p, err := tx.Cursor(ctx, reader)
+		if err != nil {
+			return 0, err
+		}
+		if i == 0 || p < slowest {
+			slowest = p
+		}
+	}
+	return slowest, nil
+}
+
+// maintainKeys finishes rotations of keys and retires those that nothing needs any more.
+func (k *core) maintainKeys(ctx context.Context) error {
+	if k.keys.Locked() {
+		return nil // nothing can be moved until somebody unlocks it
+	}
+	done, err := k.keys.Maintain(ctx)
+	if done.Moved+done.Resealed+done.Retired > 0 {
+		k.log.InfoContext(ctx, "keys were maintained", "moved", done.Moved, "resealed", done.Resealed, "retired", done.Retired)
+	}
+	return err
+}
