@@ -10,6 +10,7 @@ import (
 
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/door/native"
 )
 
 // verifyAudit proves a log from the files of a server's directory: DIR/audit holds the log, and DIR/audit.pub the key that its
@@ -30,5 +31,5 @@ func verifyAudit(ctx context.Context, dir string, checkpoint []byte) (*api.Audit
 	if err != nil {
 		return nil, err
 	}
-	return auditing.Wire(report), nil
+	return native.Report(report), nil
 }

@@ -151,7 +151,7 @@ func (h *handler) verifyAudit(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	return r.JSON(http.StatusOK, auditing.Wire(report))
+	return r.JSON(http.StatusOK, Report(report))
 }
 
 func (h *handler) checkpoint(r *door.Request) error {

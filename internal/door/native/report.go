@@ -1,12 +1,12 @@
-package auditing
+package native
 
 import (
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/audit"
 )
 
-// Wire is a report as the API tells it; the command line shows the same for a proof without a server.
-func Wire(r audit.Report) *api.AuditReport {
+// Report is a report as the API tells it; the command line shows the same for a proof without a server.
+func Report(r audit.Report) *api.AuditReport {
 	out := &api.AuditReport{OK: r.OK(), Records: r.Records, Proven: r.Proven, Checkpoints: r.Checkpoints, TornBytes: r.TornBytes}
 	for _, p := range r.Problems {
 		out.Problems = append(out.Problems, api.AuditProblem{File: p.File, Offset: p.Offset, Record: p.Index, Detail: p.Detail})
