@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
@@ -29,7 +30,6 @@ const (
 	nodeSetting     = "audit-node"
 	signerSetting   = "audit-signer"
 	verifierSetting = "audit-verifier"
-	pointSetting    = "audit-checkpoint"
 )
 
 // auditor joins the audit log with the rest: the keyring seals its records, the store's journal feeds it the records of
@@ -191,5 +191,5 @@ func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
 
 // keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
 func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
-	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, pointSetting, signed) })
+	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, auditing.CheckpointSetting, signed) })
 }
