@@ -20,7 +20,7 @@ import (
 type Config struct {
 	// URL is the server's, such as https://keywright.example.org.
 	URL string
-	// Tokens proves who calls; see NewClientSecret, NewManagedIdentity, StaticToken and NewLogin. Nil calls the few public
+	// Tokens proves who calls; see NewClientSecret, NewManagedIdentity, StaticToken and Login. Nil calls the few public
 	// operations only.
 	Tokens TokenSource
 	// RootCAs checks the server's certificate; nil takes the system's.

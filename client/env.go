@@ -55,7 +55,7 @@ func (e environment) authority(c *Config) Authority {
 		HTTP: newHTTP(c.RootCAs)}
 }
 
-// AuthorityFromEnv returns where tokens are had, for NewLogin.
+// AuthorityFromEnv returns where the environment says that tokens are had, for Login.
 func AuthorityFromEnv(getenv func(string) string, c Config) Authority {
 	return environment(getenv).authority(&c)
 }
@@ -74,7 +74,11 @@ func (e environment) tokens(c *Config) (TokenSource, error) {
 	if endpoint, header := e("IDENTITY_ENDPOINT"), e("IDENTITY_HEADER"); endpoint != "" && header != "" {
 		return NewManagedIdentity(endpoint, header, c.URL), nil
 	}
-	return nil, ErrNoCredential
+	dir, err := ConfigDir(e)
+	if err != nil {
+		return nil, ErrNoCredential
+	}
+	return Login{Authority: e.authority(c), Resource: c.URL, Dir: dir}.Tokens()
 }
 
 // ConfigDir returns the directory in which sign-ins are kept: KEYWRIGHT_CONFIG_DIR, else keywright below the user's own directory

@@ -14,10 +14,11 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
+// vaultID is the one vault of the workload.
+const vaultID vault.ID = "00000000000000000000000000000001"
+
 const (
-	// vaultID is the one vault of the workload.
-	vaultID vault.ID = "00000000000000000000000000000001"
-	writers          = 8
+	writers = 8
 	// updates per writer, where the workload ends by itself, and cursors per update: together enough changes for the store
 	// to checkpoint and to start its log anew, in a database that stays small.
 	updates = 40

@@ -36,8 +36,8 @@ var layers = [][]string{
 	{"internal/audit"},
 	{"internal/guard"},
 	// services
-	{"internal/secret", "internal/identity", "internal/access"},
-	{"internal/tenancy"},
+	{"internal/secret", "internal/identity", "internal/access", "internal/auditing"},
+	{"internal/tenancy", "internal/directory"},
 	// the native API's messages, which its door and its client share; the build's version
 	{"client/api", "internal/version"},
 	// front doors

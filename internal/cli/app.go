@@ -68,6 +68,9 @@ func Run(ctx context.Context, c Config, args []string) int {
 		return ExitOK
 	}
 	code := exitCode(err)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintln(c.Stderr, "keywright: "+err.Error())
 	if hint := a.hint(err); hint != "" {
 		fmt.Fprintln(c.Stderr, hint)
@@ -138,12 +141,12 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 not found, 5 conflict.`,
 	flags.StringVar(&a.url, "url", "", "address of the server (default $KEYWRIGHT_URL)")
 	flags.StringVar(&a.ca, "ca-file", "", "PEM bundle that the server's certificate is checked by (default $KEYWRIGHT_CA_FILE)")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "tsv"}, cobra.ShellCompDirectiveNoFileComp))
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare() }
-	root.AddCommand(a.versionCommand(), a.secretCommand())
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
+	root.AddCommand(a.versionCommand(), a.statusCommand(), a.loginCommand(), a.logoutCommand(), a.secretCommand(), a.vaultCommand(), a.principalCommand(),
+		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.manCommand(root))
 	root.AddCommand(a.Commands...)
-	for _, c := range root.Commands() {
-		complete(c)
-	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	complete(root)
 	return root
 }
@@ -170,13 +173,15 @@ func complete(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		if c.HasParent() || c.Name() != "keywright" {
-			complete(sub)
-		}
+		complete(sub)
 	}
 }
 
-func (a *app) prepare() error {
+// prepare checks the flags before a command runs, so that every complaint about them is one of usage.
+func (a *app) prepare(c *cobra.Command) error {
+	if err := errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups()); err != nil {
+		return usageError{err}
+	}
 	switch a.output {
 	case "", "table", "json", "yaml", "tsv":
 	default:

@@ -20,11 +20,30 @@ type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellC
 const noFiles = cobra.ShellCompDirectiveNoFileComp
 
 // completeVaults offers the vaults that the caller may see.
-func (a *app) completeVaults(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	if name := a.Getenv("KEYWRIGHT_VAULT_NAME"); name != "" {
-		return []string{name}, noFiles
+func (a *app) completeVaults(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	cl, err := a.client()
+	if err != nil || len(args) > 0 {
+		return nil, noFiles
 	}
-	return nil, noFiles
+	ctx, cancel := completing(c)
+	defer cancel()
+	var names []string
+	for v, err := range cl.Vaults(ctx) {
+		if err != nil || len(names) == maxCompletions {
+			break
+		}
+		names = append(names, v.Name)
+	}
+	return names, noFiles
+}
+
+// completing bounds how long a person waits for an offer.
+func completing(c *cobra.Command) (context.Context, context.CancelFunc) {
+	parent := c.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	return context.WithTimeout(parent, completionTimeout)
 }
 
 // completeSecrets offers the names of a vault's secrets.
@@ -54,11 +73,7 @@ func (a *app) completeNames(vault *string, list func(context.Context, *client.Va
 		if err != nil || len(args) > 0 {
 			return nil, noFiles
 		}
-		parent := c.Context()
-		if parent == nil {
-			parent = context.Background()
-		}
-		ctx, cancel := context.WithTimeout(parent, completionTimeout)
+		ctx, cancel := completing(c)
 		defer cancel()
 		var names []string
 		list(ctx, v, func(name string) bool {

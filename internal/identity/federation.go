@@ -217,7 +217,7 @@ func parseKeySet(text []byte) (fixedKeys, error) {
 
 // VerifySignature returns the payload of a JWT that one of the keys signed.
 func (f fixedKeys) VerifySignature(_ context.Context, text string) ([]byte, error) {
-	signed, err := jose.ParseSigned(text, federatedAlgorithms)
+	signed, err := jose.ParseSignedCompact(text, federatedAlgorithms)
 	if err != nil {
 		return nil, err
 	}

@@ -71,6 +71,8 @@ type shard struct {
 
 // versions holds the cached versions of one secret: the current one, and others that were asked for by id.
 type versions struct {
+	// id is the object's. It outlives a drop, as a hint for the next write: who uses it proves it in the transaction.
+	id      vault.ObjectID
 	current *record
 	byID    map[vault.VersionID]*record
 }
@@ -134,8 +136,13 @@ func (c *cache) put(k cacheKey, r *record, t ticket) {
 	}
 	v := s.secrets[k]
 	if v == nil {
-		v = &versions{byID: make(map[vault.VersionID]*record, 1)}
+		v = &versions{}
 		s.secrets[k] = v
+		s.bytes += hintBytes
+	}
+	v.id = r.Object.ID
+	if v.byID == nil {
+		v.byID = make(map[vault.VersionID]*record, 1)
 	}
 	if old := v.byID[r.Version.ID]; old != nil {
 		s.bytes -= old.size()
@@ -171,7 +178,21 @@ func (v *versions) touched() bool {
 	return touched
 }
 
+// hintBytes estimates what a secret costs of which only the id is kept.
+const hintBytes = 200
+
 func (s *shard) remove(k cacheKey) (freed int64) {
+	if s.secrets[k] == nil {
+		return 0
+	}
+	freed = s.empty(k) + hintBytes
+	delete(s.secrets, k)
+	s.bytes -= hintBytes
+	return freed
+}
+
+// empty forgets a secret's records and keeps the hint.
+func (s *shard) empty(k cacheKey) (freed int64) {
 	v := s.secrets[k]
 	if v == nil {
 		return 0
@@ -179,18 +200,45 @@ func (s *shard) remove(k cacheKey) (freed int64) {
 	for _, r := range v.byID {
 		freed += r.size()
 	}
-	delete(s.secrets, k)
+	v.current, v.byID = nil, nil
 	s.bytes -= freed
 	return freed
 }
 
-// drop forgets a secret.
+// drop forgets a secret's records.
 func (c *cache) drop(k cacheKey) {
 	s := c.shard(k)
 	s.mu.Lock()
 	s.generation++
-	s.remove(k)
+	s.empty(k)
 	s.mu.Unlock()
+}
+
+// hint returns the id of the object that was last seen under the name, or the empty id.
+func (c *cache) hint(k cacheKey) vault.ObjectID {
+	s := c.shard(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if v := s.secrets[k]; v != nil {
+		return v.id
+	}
+	return ""
+}
+
+// setHint remembers the id of the object under the name; an empty id forgets it.
+func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.secrets[k]
+	if v == nil && id != "" && s.bytes+hintBytes <= s.max {
+		v = &versions{}
+		s.secrets[k] = v
+		s.bytes += hintBytes
+	}
+	if v != nil {
+		v.id = id
+	}
 }
 
 // dropVault forgets every secret of a vault, or everything when the vault is not known. It is rare, so it looks at all.
@@ -206,17 +254,6 @@ func (c *cache) dropVault(id vault.ID) {
 		}
 		s.mu.Unlock()
 	}
-}
-
-// object returns the cached object under the name, or nil.
-func (c *cache) object(k cacheKey) *vault.Object {
-	s := c.shard(k)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if v := s.secrets[k]; v != nil && v.current != nil {
-		return v.current.Object
-	}
-	return nil
 }
 
 // CacheStats is what operators watch of the cache.

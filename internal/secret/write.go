@@ -39,51 +39,58 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name string, in Inp
 func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
 	v := call.Vault.Vault
 	now := s.Clock.Now()
-	planned, err := s.planned(ctx, v, name, now)
+	key := cacheKey{v.ID, vault.NameKey(name)}
+	o, stored, err := s.target(ctx, v, key, name, now)
 	if err != nil {
 		return Item{}, err
 	}
 	op := store.NewOp(now)
-	ver := &vault.Version{ID: vault.NewVersionID(now), Object: planned.ID, ContentType: in.ContentType, Tags: in.Tags,
+	ver := &vault.Version{ID: vault.NewVersionID(now), Object: o.ID, ContentType: in.ContentType, Tags: in.Tags,
 		Attributes: vault.Attributes{Enabled: in.Enabled, NotBefore: in.NotBefore, Expires: in.Expires, Created: op.At, Updated: op.At}}
-	if ver.Value, err = s.Keys.Seal(ctx, place(v, planned, ver.ID), in.Value); err != nil {
+	if ver.Value, err = s.Keys.Seal(ctx, place(v, o, ver.ID), in.Value); err != nil {
 		return Item{}, err
 	}
 	need.Version = ver.ID
 	var item Item
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		o, err := tx.Object(ctx, v.ID, vault.Secret, name)
+		found, err := tx.Object(ctx, v.ID, vault.Secret, name)
 		switch {
-		case fault.Is(err, fault.NotFound) && planned.Revision == 0:
-			o = planned
+		case fault.Is(err, fault.NotFound) && !stored:
+			found = o
 		case fault.Is(err, fault.NotFound):
 			return errMoved
 		case err != nil:
 			return err
-		case o.ID != planned.ID:
+		case found.ID != o.ID:
 			return errMoved
 		}
-		item, err = s.add(ctx, tx, v, o, ver)
+		item, err = s.add(ctx, tx, v, found, ver)
 		return err
 	})
+	switch {
+	case err == nil:
+		s.cache.setHint(key, o.ID)
+	case errors.Is(err, errMoved):
+		s.cache.setHint(key, "")
+	}
 	return item, err
 }
 
-// planned returns the object under the name, or one that is not stored yet.
-func (s *Service) planned(ctx context.Context, v *vault.Vault, name string, now time.Time) (*vault.Object, error) {
-	if o := s.cache.object(cacheKey{v.ID, vault.NameKey(name)}); o != nil {
-		return o, nil
+// target returns the object to which a value is about to be sealed, of which only the id counts, and whether it is stored
+// already. It may be wrong by the time of the transaction, which compares.
+func (s *Service) target(ctx context.Context, v *vault.Vault, key cacheKey, name string, now time.Time) (o *vault.Object, stored bool, err error) {
+	if id := s.cache.hint(key); id != "" {
+		return &vault.Object{ID: id}, true, nil
 	}
-	var o *vault.Object
-	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
 		o, err = tx.Object(ctx, v.ID, vault.Secret, name)
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
 		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: name,
-			Created: now.UTC().Truncate(time.Microsecond)}, nil
+			Created: now.UTC().Truncate(time.Microsecond)}, false, nil
 	}
-	return o, err
+	return o, true, err
 }
 
 // add puts the version behind the object's others and promotes it.

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
@@ -22,12 +22,14 @@ import (
 // auditDir is where the node's audit log lives below the server's directory.
 const auditDir = "audit"
 
+// auditKeyFile holds the public key of the node's checkpoints.
+const auditKeyFile = "audit.pub"
+
 // Settings that make a node's log the same one over restarts.
 const (
 	nodeSetting     = "audit-node"
 	signerSetting   = "audit-signer"
 	verifierSetting = "audit-verifier"
-	pointSetting    = "audit-checkpoint"
 )
 
 // auditor joins the audit log with the rest: the keyring seals its records, the store's journal feeds it the records of
@@ -38,16 +40,12 @@ type auditor struct {
 	aggregator *audit.Aggregator
 	sealer     audit.Sealer
 	node       string
+	key        string
 	clock      clock.Clock
 	tracer     *tracer
 	// signIn hears of each sign-in that was recorded.
 	signIn func(identity.SignInEvent)
-	// audited is the journal's position of the newest change with a record, sequenced how far the sequencer has come.
-	audited, sequenced atomic.Int64
 }
-
-// lag is by how many entries of the journal the log is behind the newest change.
-func (a *auditor) lag() int64 { return max(0, a.audited.Load()-a.sequenced.Load()) }
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
@@ -58,11 +56,17 @@ const (
 
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
+	k.journal = &journalRows{store: k.store, clock: c.Clock}
+	k.onClose(wrapStop(k.store.Watch(k.journal.changed)))
 	who, err := k.node(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
+	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
+	// Who proves the log without a server needs the key; it is public.
+	if err := writeFile(filepath.Join(c.Dir, auditKeyFile), []byte(who.key+"\n"), 0o644); err != nil {
+		return nil, err
+	}
 	a.log, err = audit.Open(audit.Config{
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
@@ -76,8 +80,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: &journalRows{k, &a.sequenced}, Interval: sequenceInterval,
-		Linger:  sequenceLinger,
+	if a.sequencer, err = audit.NewSequencer(audit.SequencerConfig{Log: a.log, Rows: k.journal, Interval: sequenceInterval, Linger: sequenceLinger,
 		OnError: func(err error) { c.Logger.Error("audit records of changes wait in the store", "error", err) }}); err != nil {
 		return nil, err
 	}
@@ -138,6 +141,8 @@ type identityOfNode struct {
 	node     string
 	signer   note.Signer
 	verifier note.Verifier
+	// key is the verifier as text.
+	key string
 }
 
 // node reads the node's id and its checkpoint key, or makes them on the first start.
@@ -169,7 +174,7 @@ func (k *core) readNode(ctx context.Context, name string, sealed []byte, public 
 		return who, fmt.Errorf("opening the key that signs the audit log: %w", err)
 	}
 	defer clear(private)
-	who.node = name
+	who.node, who.key = name, public
 	if who.signer, err = note.NewSigner(string(private)); err != nil {
 		return who, fmt.Errorf("reading the key that signs the audit log: %w", err)
 	}
@@ -201,70 +206,5 @@ func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
 
 // keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
 func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
-	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, pointSetting, signed) })
-}
-
-// journalRows lets the sequencer read the audit records of changes from the journal.
-type journalRows struct {
-	*core
-	// sequenced is where the position is noted for operators.
-	sequenced *atomic.Int64
-}
-
-// sequencerCursor names the sequencer among the journal's readers.
-const sequencerCursor = "audit"
-
-func (j *journalRows) LastSequenced(ctx context.Context) (last int64, err error) {
-	err = j.store.View(ctx, func(tx store.Tx) error {
-		p, err := tx.Cursor(ctx, sequencerCursor)
-		last = int64(p)
-		return err
-	})
-	return last, err
-}
-
-// Rows passes over entries without an audit record; where a whole page has none, it moves the cursor behind them, so that
-// they are not read again for ever.
-func (j *journalRows) Rows(ctx context.Context, after int64, limit int) ([]audit.Row, error) {
-	for {
-		rows, last, n, err := j.page(ctx, after, limit)
-		if err != nil || len(rows) > 0 || n < limit {
-			return rows, err
-		}
-		if err := j.Sequenced(ctx, last); err != nil {
-			return nil, err
-		}
-		after = last
-	}
-}
-
-// page reads n entries behind after; last is the position of the last of them.
-func (j *journalRows) page(ctx context.Context, after int64, limit int) (rows []audit.Row, last int64, n int, err error) {
-	err = j.store.View(ctx, func(tx store.Tx) error {
-		commits, err := tx.Commits(ctx, store.Position(after), limit)
-		n = len(commits)
-		for _, c := range commits {
-			last = int64(c.Position)
-			if len(c.Audit) == 0 {
-				continue
-			}
-			row := audit.Row{Position: last, Frame: c.Audit}
-			if _, err := hex.Decode(row.ID[:], []byte(c.Op.ID)); err != nil {
-				return fmt.Errorf("journal entry %d has the operation id %q: %w", c.Position, c.Op.ID, err)
-			}
-			rows = append(rows, row)
-		}
-		return err
-	})
-	return rows, last, n, err
-}
-
-func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
-	err := j.store.Update(ctx, store.NewOp(j.clock.Now()), func(tx store.Tx) error {
-		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
-	})
-	if err == nil {
-		j.sequenced.Store(position)
-	}
-	return err
+	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, auditing.CheckpointSetting, signed) })
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -215,9 +214,6 @@ func (d *Dev) variables(c credentials, identityURL, metricsURL string) []variabl
 		{"REQUESTS_CA_BUNDLE", ca},
 	}
 }
-
-// Remove deletes dev.env, which says that a server is ready.
-func (d *Dev) removeEnv() error { return os.Remove(filepath.Join(d.config.Dir, envFile)) }
 
 // open starts the doors on the listener and what runs beside them.
 func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string) error {

@@ -45,7 +45,7 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 
 // byPath chooses by the first segment, without regard to case.
 func (d *dispatch) byPath(path string) http.Handler {
-	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	switch strings.ToLower(first) {
 	case "secrets", "deletedsecrets":
 		return d.vault

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -54,4 +55,24 @@ func BenchmarkGet(b *testing.B) {
 			b.Fatal(w.status)
 		}
 	}
+}
+
+func BenchmarkSet(b *testing.B) {
+	h, get := hotHandler(b)
+	body := `{"value":"` + strings.Repeat("v", 128) + `"}`
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		w := &sink{header: make(http.Header)}
+		for n := 0; pb.Next(); n++ {
+			put := httptest.NewRequest("PUT", "https://"+get.Host+"/secrets/s"+strconv.Itoa(n%500)+"?api-version=7.6", strings.NewReader(body))
+			put.Header = get.Header
+			clear(w.header)
+			h.ServeHTTP(w, put)
+			if w.status != 200 {
+				b.Error(w.status)
+				return
+			}
+		}
+	})
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 
@@ -12,11 +11,6 @@ import (
 // managementDoors makes the doors of Resource Manager and of directory look-ups.
 func (d *Dev) managementDoors() (resources, directory http.Handler, err error) {
 	k := d.core
-	k.background(func(ctx context.Context) {
-		k.tenancy.Start(ctx)
-		<-ctx.Done()
-		k.tenancy.Stop()
-	})
 	audiences := []string{"https://" + d.address(), "https://" + d.names.arm + d.names.port, "https://" + d.names.graph + d.names.port}
 	resources, err = arm.New(arm.Config{Guard: k.guard, Callers: k.identity, Tenancy: k.tenancy, Access: k.access, Secrets: k.secrets, Clock: k.clock,
 		Logger: k.log, Observe: k.observe, Audiences: audiences, Authority: d.authority, Endpoints: d.endpoints, VaultURL: d.vaultURL,

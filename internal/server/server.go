@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
@@ -41,11 +43,15 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
-	access   *access.Service
-	tenancy  *tenancy.Service
+	journal  *journalRows
 	metrics  *metrics
 	tracer   *tracer
 	audit    *auditor
+
+	tenancy   *tenancy.Service
+	access    *access.Service
+	directory *directory.Service
+	auditing  *auditing.Service
 
 	caches  []func(*store.Commit)
 	closers []func() error
@@ -93,11 +99,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
-	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
-		return nil, err
-	}
-	if k.tenancy, err = tenancy.New(tenancy.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger,
-		Identities: tenancy.FromIdentity(k.identity), Duties: k.access}); err != nil {
+	if err := k.openServices(c); err != nil {
 		return nil, err
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
@@ -115,7 +117,6 @@ func (k *core) changed(c *store.Commit) {
 		changed(c)
 	}
 	if len(c.Audit) > 0 {
-		k.audit.audited.Store(int64(c.Position))
 		k.audit.sequencer.Wake()
 	}
 }

@@ -9,13 +9,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -24,13 +28,17 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string, audiences identity.Audiences) (*guard.Caller, error)
 }
 
-// Config makes the door. Only Observe, ClientAddress and Others may be left out.
+// Config makes the door. Only Observe and ClientAddress may be left out.
 type Config struct {
 	Guard   *guard.Guard
 	Callers Authenticator
 	// Audiences are the API's resources, in every form in which clients may name it.
 	Audiences identity.Audiences
 	Secrets   *secret.Service
+	Tenancy   *tenancy.Service
+	Access    *access.Service
+	Directory *directory.Service
+	Auditing  *auditing.Service
 	Status    Status
 	Clock     clock.Clock
 	Logger    *slog.Logger
@@ -49,8 +57,9 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Status == nil {
-		return nil, errors.New("the native door needs a guard, an authenticator, audiences, the secret service and the status")
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+		c.Auditing == nil || c.Status == nil {
+		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
 		c.ClientAddress = door.ConnectionAddress
@@ -62,6 +71,10 @@ func New(c Config) (*door.Door, error) {
 			h.inVault[r.Operation] = true
 		}
 	}
+	var err error
+	if h.openAPI, err = describe(routes); err != nil {
+		return nil, err
+	}
 	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe, Logger: c.Logger})
 }
 
@@ -70,7 +83,8 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.secretRoutes()} {
+	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
+		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
 		all = append(all, part...)
 	}
 	return all
@@ -111,7 +125,7 @@ func (h *handler) enter(r *door.Request) error {
 	name := r.Params.Get("vault")
 	view, err := h.Guard.View(r.HTTP.Context(), name)
 	if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
-		return fault.New(fault.NotFound, "there is no vault %q: list the vaults to see those that you may use", clip(name)).Because("VaultNotFound")
+		return noVault(name)
 	}
 	if err != nil {
 		return err

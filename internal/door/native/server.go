@@ -22,6 +22,8 @@ func (h *handler) serverRoutes() []door.Route {
 			Summary: "Answers while the process runs."},
 		{Method: "GET", Pattern: "/readyz", Operation: "Ready", Public: true, Output: api.Health{}, Serve: h.ready,
 			Summary: "Answers 200 while the server can take reads and writes, else 503."},
+		{Method: "GET", Pattern: "/openapi.json", Operation: "OpenAPI", Public: true, Serve: h.serveOpenAPI,
+			Summary: "Describes this API (OpenAPI 3.1)."},
 		{Method: "GET", Pattern: root + "/status", Operation: "Status", Output: api.Status{}, Serve: h.status,
 			Summary: "Says who you are, and how the server is: version, node, seal, store, audit log, limits."},
 	}

@@ -14,15 +14,16 @@ import (
 
 // What a set writes besides the value: sizes as the services make them.
 const (
-	benchObjects = 2000
+	benchObjects = 10_000
 	valueBytes   = 400
 	auditBytes   = 400
 	eventBytes   = 300
 )
 
 // benchStore opens a store with a number of objects, each with one version.
-func benchStore(b *testing.B) (*sqlite.Store, []*vault.Object) {
-	s, err := sqlite.Open(sqlite.Config{Dir: b.TempDir()})
+func benchStore(b *testing.B) (*sqlite.Store, *meter, []*vault.Object) {
+	dir := b.TempDir()
+	s, err := sqlite.Open(sqlite.Config{Dir: dir})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func benchStore(b *testing.B) (*sqlite.Store, []*vault.Object) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return s, objects
+	return s, newMeter(b, s, dir), objects
 }
 
 func benchVersion(o *vault.Object, now time.Time) *vault.Version {
@@ -63,7 +64,7 @@ func benchVersion(o *vault.Object, now time.Time) *vault.Version {
 func BenchmarkSet(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			s, objects := benchStore(b)
+			s, m, objects := benchStore(b)
 			audit, event := make([]byte, auditBytes), make([]byte, eventBytes)
 			set := func(i int64) error {
 				now := time.Now()
@@ -82,7 +83,7 @@ func BenchmarkSet(b *testing.B) {
 					return tx.PutObject(context.Background(), read.Promote(v.ID))
 				})
 			}
-			concurrently(b, writers, set)
+			concurrently(b, m, writers, set)
 		})
 	}
 }
@@ -91,7 +92,7 @@ func BenchmarkSet(b *testing.B) {
 func BenchmarkGet(b *testing.B) {
 	for _, readers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) {
-			s, objects := benchStore(b)
+			s, m, objects := benchStore(b)
 			get := func(i int64) error {
 				o := objects[i*7919%benchObjects]
 				return s.View(context.Background(), func(tx store.Tx) error {
@@ -103,15 +104,16 @@ func BenchmarkGet(b *testing.B) {
 					return err
 				})
 			}
-			concurrently(b, readers, get)
+			concurrently(b, m, readers, get)
 		})
 	}
 }
 
 // concurrently runs fn b.N times in n goroutines and reports how often a second.
-func concurrently(b *testing.B, n int, fn func(i int64) error) {
+func concurrently(b *testing.B, m *meter, n int, fn func(i int64) error) {
 	b.ReportAllocs()
 	b.ResetTimer()
+	m.start()
 	var next atomic.Int64
 	done := make(chan error, n)
 	for range n {
@@ -130,5 +132,6 @@ func concurrently(b *testing.B, n int, fn func(i int64) error) {
 			b.Error(err)
 		}
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	b.StopTimer()
+	m.report()
 }

@@ -30,6 +30,8 @@ const (
 type checkpointer struct {
 	conn *conn
 	file *os.File
+	// fault, when it is not nil, is asked before every sync and makes it fail, for tests.
+	fault func() error
 	// failed is set for good by the first failure of a disk during a checkpoint.
 	failed atomic.Bool
 }
@@ -40,7 +42,7 @@ func (c *checkpointer) background() error {
 		if err := c.run(c.conn, "PASSIVE"); err != nil {
 			return err
 		}
-		if err := c.file.Sync(); err != nil {
+		if err := c.sync(); err != nil {
 			c.failed.Store(true)
 			return fmt.Errorf("syncing the database: %w", err)
 		}
@@ -48,10 +50,18 @@ func (c *checkpointer) background() error {
 	return nil
 }
 
+func (c *checkpointer) sync() error {
+	if c.fault != nil {
+		if err := c.fault(); err != nil {
+			return err
+		}
+	}
+	return c.file.Sync()
+}
+
 // run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.
 func (c *checkpointer) run(on *conn, mode string) error {
-	var busy, frames, copied int
-	err := on.queryRow("PRAGMA wal_checkpoint("+mode+")", nil, &busy, &frames, &copied)
+	err := on.query("PRAGMA wal_checkpoint("+mode+")", nil, func(row) error { return nil })
 	if err == nil || code(err) == sqlite3.SQLITE_BUSY {
 		return nil
 	}
@@ -84,18 +94,16 @@ func (s *Store) runCheckpoints() {
 			s.warnCheckpoint(err)
 			continue
 		}
-		select {
-		case s.restartLog <- struct{}{}:
-		case <-s.stop:
-			return
-		}
+		s.restart()
 	}
 }
 
-// restart does the writer's part.
+// restart does the part of the writer: it takes its turn, between two groups.
 func (s *Store) restart() {
-	if s.checkpointer.failed.Load() {
-		return
+	<-s.turn
+	defer s.passTurn()
+	if s.group != nil {
+		s.end(s.group, nil)
 	}
 	if err := s.checkpointer.run(s.writer, "RESTART"); err != nil {
 		s.warnCheckpoint(err)

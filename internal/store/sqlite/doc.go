@@ -1,9 +1,10 @@
 // Package sqlite is the embedded engine of the store: one SQLite database in one directory, for one process.
 //
-// All updates run on one connection, in groups: the writer takes whatever waits (never waiting for more), gives each
-// update a SAVEPOINT of one transaction, commits once, tells the watchers, and only then answers. An answer that is an
-// error waits as well, because it was computed from what the group wrote before it. Closures run in the goroutine that
-// called Update, so a panic there is the caller's own; the writer is told and goes on.
+// All updates run on one connection, in turns and in groups. Who calls Update waits for the turn, runs its closure in a
+// SAVEPOINT and passes the turn on. The first of a group leads it: it begins the transaction, lets everybody who waits already join
+// (never waiting for more), commits once, tells the watchers, and only then are all of them answered. An answer that is an
+// error waits as well, because it was computed from what the group wrote before it. There is no goroutine in between: a lone
+// update switches to no other, one of many to the next and back, and a panic in a closure is its caller's own.
 //
 // An error that ends SQLite's transaction by itself (a full disk, a failed write) fails the whole group with
 // fault.Unavailable. After a COMMIT that failed, the frames of the group may lie in the log and a crash could still bring

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -16,14 +15,6 @@ func micros(t time.Time) any {
 		return nil
 	}
 	return t.UnixMicro()
-}
-
-// instant is the inverse of micros.
-func instant(n sql.NullInt64) time.Time {
-	if !n.Valid {
-		return time.Time{}
-	}
-	return time.UnixMicro(n.Int64).UTC()
 }
 
 // nullable is the column of a search key that may be absent, so that absent ones do not collide.
@@ -44,11 +35,11 @@ func mapColumn[K ~string, V ~string](m map[K]V) (any, error) {
 }
 
 // parseMap is the inverse of mapColumn.
-func parseMap[K ~string, V ~string](column sql.RawBytes) (m map[K]V, err error) {
-	if column == nil {
+func parseMap[K ~string, V ~string](column string) (m map[K]V, err error) {
+	if column == "" {
 		return nil, nil
 	}
-	if err := json.Unmarshal(column, &m); err != nil {
+	if err := json.Unmarshal([]byte(column), &m); err != nil {
 		return nil, fmt.Errorf("decoding a stored map: %w", err)
 	}
 	return m, nil

@@ -46,7 +46,8 @@ func (t *tx) DeleteGrant(ctx context.Context, tenant vault.TenantID, id string) 
 }
 
 func (t *tx) grantScope(ctx context.Context, tenant vault.TenantID, id string) (scope string, found bool, err error) {
-	found, err = t.one(ctx, "SELECT scope_key FROM grants WHERE tenant = ? AND id = ?", []any{string(tenant), id}, &scope)
+	found, err = t.one(ctx, "SELECT scope_key FROM grants WHERE tenant = ? AND id = ?", []any{string(tenant), id},
+		func(r row) { scope = r.text(0) })
 	return scope, found, err
 }
 

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -82,36 +81,37 @@ func (t *tx) enter(ctx context.Context) (*store.Commit, error) {
 }
 
 func (t *tx) committed(ctx context.Context, id store.OpID) (bool, error) {
-	var n int
-	return t.one(ctx, "SELECT 1 FROM journal WHERE op = ?", []any{string(id)}, &n)
+	return t.one(ctx, "SELECT 1 FROM journal WHERE op = ?", []any{string(id)}, func(row) {})
 }
 
 // lastPosition returns the newest position that was ever given out: entries may have been pruned.
 func lastPosition(c *conn) (store.Position, error) {
-	var p int64
-	err := c.queryRow(`SELECT max(value, coalesce((SELECT max(position) FROM journal), 0)) FROM meta WHERE name = 'position'`, nil, &p)
+	var p store.Position
+	err := c.query(`SELECT max(value, coalesce((SELECT max(position) FROM journal), 0)) FROM meta WHERE name = 'position'`, nil,
+		func(r row) error {
+			p = store.Position(r.integer(0))
+			return nil
+		})
 	if err != nil {
 		return 0, fmt.Errorf("reading the end of the journal: %w", err)
 	}
-	return store.Position(p), nil
+	return p, nil
 }
 
 // Commits implements store.Journal.
 func (t *tx) Commits(ctx context.Context, after store.Position, n int) ([]*store.Commit, error) {
 	var list []*store.Commit
 	err := t.query(ctx, "SELECT position, op, at, changes, audit, events FROM journal WHERE position > ? ORDER BY position LIMIT ?",
-		[]any{int64(after), limit(n)}, func(scan scanner) error {
-			var c store.Commit
-			var at int64
-			var changes, events sql.RawBytes
-			if err := scan(&c.Position, &c.Op.ID, &at, &changes, &c.Audit, &events); err != nil {
+		[]any{int64(after), limit(n)}, func(r row) error {
+			c := store.Commit{
+				Position: store.Position(r.integer(0)),
+				Op:       store.Op{ID: store.OpID(r.text(1)), At: r.instant(2)},
+				Audit:    r.blob(4),
+			}
+			if err := unmarshalList(r.text(3), &c.Changes); err != nil {
 				return err
 			}
-			c.Op.At = time.UnixMicro(at).UTC()
-			if err := unmarshalList(changes, &c.Changes); err != nil {
-				return err
-			}
-			if err := unmarshalList(events, &c.Events); err != nil {
+			if err := unmarshalList(r.text(5), &c.Events); err != nil {
 				return err
 			}
 			list = append(list, &c)
@@ -120,11 +120,11 @@ func (t *tx) Commits(ctx context.Context, after store.Position, n int) ([]*store
 	return list, err
 }
 
-func unmarshalList(column sql.RawBytes, dst any) error {
-	if column == nil {
+func unmarshalList(column string, dst any) error {
+	if column == "" {
 		return nil
 	}
-	if err := json.Unmarshal(column, dst); err != nil {
+	if err := json.Unmarshal([]byte(column), dst); err != nil {
 		return fmt.Errorf("decoding a journal entry: %w", err)
 	}
 	return nil
@@ -132,9 +132,10 @@ func unmarshalList(column sql.RawBytes, dst any) error {
 
 // Cursor implements store.Journal.
 func (t *tx) Cursor(ctx context.Context, reader string) (store.Position, error) {
-	var p int64
-	_, err := t.one(ctx, "SELECT position FROM cursors WHERE reader = ?", []any{reader}, &p)
-	return store.Position(p), err
+	var p store.Position
+	_, err := t.one(ctx, "SELECT position FROM cursors WHERE reader = ?", []any{reader},
+		func(r row) { p = store.Position(r.integer(0)) })
+	return p, err
 }
 
 // SetCursor implements store.Journal.

@@ -67,7 +67,7 @@ func notingSigningKey(tenant vault.TenantID, id string) change {
 // Setting implements store.Keys.
 func (t *tx) Setting(ctx context.Context, name string) ([]byte, error) {
 	var value []byte
-	found, err := t.one(ctx, "SELECT value FROM settings WHERE name = ?", []any{name}, &value)
+	found, err := t.one(ctx, "SELECT value FROM settings WHERE name = ?", []any{name}, func(r row) { value = r.blob(0) })
 	if err == nil && !found {
 		return nil, notFound("setting", name)
 	}

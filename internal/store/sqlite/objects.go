@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"time"
 
@@ -25,26 +24,21 @@ const (
 	whereOverIn  = "WHERE o.purge_at <= ? AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
 )
 
-// objectRow is where the columns of an object are scanned to.
-type objectRow struct {
-	vault.Object
-	created, deletedAt, purgeAt sql.NullInt64
-	labels                      sql.RawBytes
-}
+// objectWidth is how many columns an object has; those of its version follow.
+const objectWidth = 11
 
-func (r *objectRow) columns() []any {
-	return []any{&r.ID, &r.Vault, &r.Kind, &r.Name, &r.created, &r.Current, &r.labels, &r.Managed, &r.deletedAt, &r.purgeAt, &r.Revision}
-}
-
-// object returns the scanned object.
-func (r *objectRow) object() (_ *vault.Object, err error) {
-	r.Created = instant(r.created)
-	if r.purgeAt.Valid {
-		r.Deleted = &vault.Deletion{At: instant(r.deletedAt), PurgeAt: instant(r.purgeAt)}
+// object returns the object in columns of a row.
+func (r row) object() (*vault.Object, error) {
+	o := &vault.Object{
+		ID: vault.ObjectID(r.text(0)), Vault: vault.ID(r.text(1)), Kind: vault.Kind(r.text(2)), Name: r.text(3), Created: r.instant(4),
+		Current: vault.VersionID(r.text(5)), Managed: r.bool(7), Revision: r.integer(10),
 	}
-	r.Labels, err = parseMap[vault.Label, vault.VersionID](r.labels)
-	o := r.Object
-	return &o, err
+	if !r.isNull(9) {
+		o.Deleted = &vault.Deletion{At: r.instant(8), PurgeAt: r.instant(9)}
+	}
+	var err error
+	o.Labels, err = parseMap[vault.Label, vault.VersionID](r.text(6))
+	return o, err
 }
 
 // Object implements store.Objects.
@@ -67,11 +61,7 @@ func (t *tx) Objects(ctx context.Context, q store.ObjectQuery) ([]*vault.Object,
 
 func (t *tx) objects(ctx context.Context, query string, args ...any) ([]*vault.Object, error) {
 	var list []*vault.Object
-	err := t.query(ctx, query, args, func(scan scanner) error {
-		var r objectRow
-		if err := scan(r.columns()...); err != nil {
-			return err
-		}
+	err := t.query(ctx, query, args, func(r row) error {
 		o, err := r.object()
 		list = append(list, o)
 		return err
@@ -98,17 +88,12 @@ func selection(q store.ObjectQuery) (where string, args []any) {
 func (t *tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.ObjectVersion, error) {
 	where, args := selection(q)
 	var list []store.ObjectVersion
-	err := t.query(ctx, withVersions+where, args, func(scan scanner) error {
-		var o objectRow
-		var v versionRow
-		if err := scan(slices.Concat(o.columns(), v.columns())...); err != nil {
-			return err
-		}
-		object, err := o.object()
+	err := t.query(ctx, withVersions+where, args, func(r row) error {
+		object, err := r.object()
 		if err != nil {
 			return err
 		}
-		version, err := v.version()
+		version, err := r[objectWidth:].version()
 		list = append(list, store.ObjectVersion{Object: object, Version: version})
 		return err
 	})
@@ -144,8 +129,7 @@ func (t *tx) PutObject(ctx context.Context, o *vault.Object) error {
 
 // refusedObject says why an object could not be inserted.
 func (t *tx) refusedObject(ctx context.Context, o *vault.Object) error {
-	var one int
-	purged, err := t.one(ctx, "SELECT 1 FROM tombstones WHERE object = ?", []any{string(o.ID)}, &one)
+	purged, err := t.one(ctx, "SELECT 1 FROM tombstones WHERE object = ?", []any{string(o.ID)}, func(row) {})
 	if err != nil {
 		return err
 	}
@@ -172,13 +156,9 @@ func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) er
 func (t *tx) Tombstones(ctx context.Context, after vault.ObjectID, n int) ([]store.Tombstone, error) {
 	var list []store.Tombstone
 	err := t.query(ctx, "SELECT object, vault, at FROM tombstones WHERE object > ? ORDER BY object LIMIT ?",
-		[]any{string(after), limit(n)}, func(scan scanner) error {
-			var s store.Tombstone
-			var at sql.NullInt64
-			err := scan(&s.Object, &s.Vault, &at)
-			s.At = instant(at)
-			list = append(list, s)
-			return err
+		[]any{string(after), limit(n)}, func(r row) error {
+			list = append(list, store.Tombstone{Object: vault.ObjectID(r.text(0)), Vault: vault.ID(r.text(1)), At: r.instant(2)})
+			return nil
 		})
 	return list, err
 }
@@ -209,7 +189,8 @@ func (t *tx) noteTouched(ctx context.Context) error {
 			continue
 		}
 		c := store.Change{Kind: store.ObjectChanged}
-		found, err := t.one(ctx, "SELECT vault, kind, name_key FROM objects WHERE id = ?", []any{string(id)}, &c.Vault, &c.Object, &c.NameKey)
+		found, err := t.one(ctx, "SELECT vault, kind, name_key FROM objects WHERE id = ?", []any{string(id)},
+			func(r row) { c.Vault, c.Object, c.NameKey = vault.ID(r.text(0)), vault.Kind(r.text(1)), r.text(2) })
 		if err != nil {
 			return err
 		}

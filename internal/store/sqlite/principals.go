@@ -129,11 +129,9 @@ func (t *tx) GroupsOf(ctx context.Context, tenant vault.TenantID, member princip
 
 func (t *tx) ids(ctx context.Context, query string, args ...any) ([]principal.ID, error) {
 	var list []principal.ID
-	err := t.query(ctx, query, args, func(scan scanner) error {
-		var id principal.ID
-		err := scan(&id)
-		list = append(list, id)
-		return err
+	err := t.query(ctx, query, args, func(r row) error {
+		list = append(list, principal.ID(r.text(0)))
+		return nil
 	})
 	return list, err
 }

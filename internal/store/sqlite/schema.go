@@ -32,8 +32,8 @@ CREATE INDEX objects_deleted ON objects (vault, kind, name_key) WHERE purge_at I
 CREATE INDEX objects_purge ON objects (purge_at, id) WHERE purge_at IS NOT NULL;
 -- The only index of versions: "one", "list" and "count" are each one seek, and an insert appends.
 CREATE TABLE versions (object TEXT NOT NULL, id TEXT NOT NULL, enabled INTEGER NOT NULL, not_before INTEGER, expires INTEGER,
-  created INTEGER, updated INTEGER, content_type TEXT NOT NULL, tags TEXT, state TEXT NOT NULL, key TEXT NOT NULL,
-  wrapped_key BLOB, ciphertext BLOB);
+  created INTEGER, updated INTEGER, content_type TEXT NOT NULL, tags TEXT, state TEXT NOT NULL,
+  previous TEXT NOT NULL, key TEXT NOT NULL, wrapped_key BLOB, ciphertext BLOB);
 CREATE UNIQUE INDEX versions_id ON versions (object, id);
 CREATE TABLE tombstones (object TEXT PRIMARY KEY, vault TEXT NOT NULL, at INTEGER);
 
@@ -71,7 +71,11 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 // migrate brings the database to the newest schema, one transaction a step.
 func migrate(c *conn) error {
 	var version int
-	if err := c.queryRow("PRAGMA user_version", nil, &version); err != nil {
+	err := c.query("PRAGMA user_version", nil, func(r row) error {
+		version = int(r.integer(0))
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("reading the schema version: %w", err)
 	}
 	if version > len(migrations) {

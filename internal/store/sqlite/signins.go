@@ -5,21 +5,22 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // SignIn implements store.SignIns.
 func (t *tx) SignIn(ctx context.Context, kind, id string, now time.Time) (*store.SignIn, error) {
 	s := store.SignIn{Kind: kind, ID: id}
-	var expires int64
 	found, err := t.one(ctx, "SELECT tenant, expires, data FROM sign_ins WHERE kind = ? AND id = ? AND expires > ?",
-		[]any{kind, id, now.UnixMicro()}, &s.Tenant, &expires, &s.Data)
+		[]any{kind, id, now.UnixMicro()}, func(r row) {
+			s.Tenant, s.Expires, s.Data = vault.TenantID(r.text(0)), r.instant(1), r.blob(2)
+		})
 	if err != nil {
 		return nil, err
 	}
 	if !found {
 		return nil, notFound("sign-in state", kind)
 	}
-	s.Expires = time.UnixMicro(expires).UTC()
 	return &s, nil
 }
 

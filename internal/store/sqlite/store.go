@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,16 +29,18 @@ type Config struct {
 	Dir string
 	// Logger is told what nobody waits for, such as a checkpoint that failed. Nil discards it.
 	Logger *slog.Logger
-	// Faults breaks commits, for tests.
+	// Faults breaks commits and checkpoints, for tests.
 	Faults Faults
 }
 
-// Faults are called around every COMMIT; nil functions are skipped.
+// Faults are called around every COMMIT and in checkpoints; nil functions are skipped.
 type Faults struct {
 	// BeforeCommit, when it returns an error, loses the group: nothing is stored.
 	BeforeCommit func() error
 	// AfterCommit, when it returns an error, makes a stored group look lost.
 	AfterCommit func() error
+	// SyncDatabase, when it returns an error, is the failure of a checkpoint's sync of the database file.
+	SyncDatabase func() error
 }
 
 // Store is the engine. It implements store.Store.
@@ -48,18 +49,21 @@ type Store struct {
 	faults Faults
 	dir    string
 	lock   *os.File
-	db     *sql.DB
 
-	// writer is used by the writer goroutine alone, once it runs.
-	writer       *conn
 	checkpointer checkpointer
 	readers      *pool
 
-	queue chan *request
-	// last is the position of the newest journal entry that the watchers have seen, owned by the writer goroutine.
+	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
+	turn    chan struct{}
+	waiting atomic.Int32
+	writer  *conn
+	// group is the one under way, nil between two.
+	group *group
+	// last is the position of the newest journal entry that the watchers have seen.
 	last store.Position
 	// pending counts the entries of the group under way.
 	pending int64
+
 	// doubt is set while the log may hold a group that was reported lost: after a failed COMMIT, and after opening.
 	doubt atomic.Bool
 	// failing is the last outcome of the writer: the error of a group that failed as a whole, or nil.
@@ -67,7 +71,6 @@ type Store struct {
 
 	unchecked     atomic.Int64
 	checkpointDue chan struct{}
-	restartLog    chan struct{}
 
 	watchers watchers
 
@@ -82,8 +85,8 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in a directory, makes it when there is none, and starts the writer and the checkpointer, which Close
-// stops and waits for. A directory that another process uses is a fault.Unavailable.
+// Open opens the store in a directory, makes it when there is none, and starts the checkpointer, which Close stops and
+// waits for. A directory that another process uses is a fault.Unavailable.
 func Open(cfg Config) (_ *Store, err error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("opening the store: no directory is configured")
@@ -94,19 +97,19 @@ func Open(cfg Config) (_ *Store, err error) {
 	}
 	s := &Store{
 		log: cfg.Logger, faults: cfg.Faults, dir: dir,
-		queue:         make(chan *request, maxGroup),
+		turn:          make(chan struct{}, 1),
 		checkpointDue: make(chan struct{}, 1),
-		restartLog:    make(chan struct{}),
 		stop:          make(chan struct{}),
 	}
+	s.checkpointer.fault = cfg.Faults.SyncDatabase
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), s.release())
 	}
-	s.background.Add(2)
-	go s.runWriter()
+	s.passTurn()
+	s.background.Add(1)
 	go s.runCheckpoints()
 	return s, nil
 }
@@ -124,20 +127,17 @@ func (s *Store) open() error {
 	if s.checkpointer.file, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return err
 	}
-	if s.db, err = openDB(path); err != nil {
-		return err
-	}
 	// A short wait lets readers under way finish when the log is started anew; nothing else can make the writer wait.
-	if s.writer, err = newConn(s.db, writerCacheKiB, "busy_timeout=10", "secure_delete=ON"); err != nil {
+	if s.writer, err = newConn(path, writerCacheKiB, "busy_timeout=10", "secure_delete=ON"); err != nil {
 		return err
 	}
 	if err := migrate(s.writer); err != nil {
 		return err
 	}
-	if s.checkpointer.conn, err = newConn(s.db, readerCacheKiB, "busy_timeout=0"); err != nil {
+	if s.checkpointer.conn, err = newConn(path, readerCacheKiB, "busy_timeout=0"); err != nil {
 		return err
 	}
-	s.readers = newPool(s.db, readersFor(runtime.GOMAXPROCS(0)))
+	s.readers = newPool(path, readersFor(runtime.GOMAXPROCS(0)))
 	if s.last, err = lastPosition(s.writer); err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (s *Store) release() error {
 	if s.checkpointer.failed.Load() {
 		// The log is the only whole copy, and SQLite would remove it. The end of the process leaves it, and until then the lock
 		// keeps this process, too, from opening the store again.
-		return s.db.Close()
+		return nil
 	}
 	var errs []error
 	if s.readers != nil {
@@ -279,9 +279,6 @@ func (s *Store) release() error {
 		if c != nil {
 			errs = append(errs, c.close())
 		}
-	}
-	if s.db != nil {
-		errs = append(errs, s.db.Close())
 	}
 	for _, f := range []*os.File{s.checkpointer.file, s.lock} {
 		if f != nil {

@@ -104,6 +104,7 @@ func (t *tx) DeleteResourceGroup(ctx context.Context, s vault.SubscriptionID, na
 // groupChange is the change of a resource group: one of the tenant that its subscription belongs to.
 func (t *tx) groupChange(ctx context.Context, s vault.SubscriptionID) (change, error) {
 	c := store.Change{Kind: store.TenantChanged}
-	_, err := t.one(ctx, "SELECT tenant FROM subscriptions WHERE id = ?", []any{string(s)}, &c.Tenant)
+	_, err := t.one(ctx, "SELECT tenant FROM subscriptions WHERE id = ?", []any{string(s)},
+		func(r row) { c.Tenant = vault.TenantID(r.text(0)) })
 	return noting(c), err
 }

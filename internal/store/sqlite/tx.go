@@ -2,9 +2,7 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -58,40 +56,27 @@ func (t *tx) fail(err error) error {
 	return err
 }
 
-// scanner reads the columns of one row.
-type scanner func(dst ...any) error
-
 // query calls each for every row.
-func (t *tx) query(ctx context.Context, query string, args []any, each func(scanner) error) error {
+func (t *tx) query(ctx context.Context, query string, args []any, each func(row) error) error {
 	if err := t.guard(ctx); err != nil {
 		return err
 	}
-	rows, err := t.conn.query(query, args...)
-	if err != nil {
-		return t.fail(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	return t.fail(t.conn.query(query, args, func(r row) error {
 		if err := t.guard(ctx); err != nil {
 			return err
 		}
-		if err := each(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return t.fail(rows.Err())
+		return each(r)
+	}))
 }
 
-// one scans the only row of a query, and reports whether there was one.
-func (t *tx) one(ctx context.Context, query string, args []any, dst ...any) (bool, error) {
-	if err := t.guard(ctx); err != nil {
-		return false, err
-	}
-	err := t.conn.queryRow(query, args, dst...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, t.fail(err)
+// one calls read for the only row of a query, and reports whether there was one.
+func (t *tx) one(ctx context.Context, query string, args []any, read func(row)) (found bool, err error) {
+	err = t.query(ctx, query, args, func(r row) error {
+		read(r)
+		found = true
+		return nil
+	})
+	return found && err == nil, err
 }
 
 // change is what a write means to those who follow the journal.
@@ -162,8 +147,8 @@ func limit(n int) int {
 
 // getDoc reads the one record of a query whose only column is a document.
 func getDoc[T any](ctx context.Context, t *tx, what string, key any, query string, args ...any) (*T, error) {
-	var doc []byte
-	found, err := t.one(ctx, query, args, &doc)
+	var doc string
+	found, err := t.one(ctx, query, args, func(r row) { doc = r.text(0) })
 	if err != nil {
 		return nil, err
 	}
@@ -176,12 +161,8 @@ func getDoc[T any](ctx context.Context, t *tx, what string, key any, query strin
 // listDocs reads every record of a query whose only column is a document.
 func listDocs[T any](ctx context.Context, t *tx, query string, args ...any) ([]*T, error) {
 	var list []*T
-	err := t.query(ctx, query, args, func(scan scanner) error {
-		var doc sql.RawBytes
-		if err := scan(&doc); err != nil {
-			return err
-		}
-		v, err := decode[T](doc)
+	err := t.query(ctx, query, args, func(r row) error {
+		v, err := decode[T](r.text(0))
 		list = append(list, v)
 		return err
 	})
@@ -191,9 +172,9 @@ func listDocs[T any](ctx context.Context, t *tx, query string, args ...any) ([]*
 	return list, nil
 }
 
-func decode[T any](doc []byte) (*T, error) {
+func decode[T any](doc string) (*T, error) {
 	v := new(T)
-	if err := json.Unmarshal(doc, v); err != nil {
+	if err := json.Unmarshal([]byte(doc), v); err != nil {
 		return nil, fmt.Errorf("decoding a stored %T: %w", v, err)
 	}
 	return v, nil

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/vault"
@@ -10,38 +9,23 @@ import (
 
 const (
 	versionColumns = "v.object, v.id, v.enabled, v.not_before, v.expires, v.created, v.updated, v.content_type, v.tags, v.state, " +
-		"v.key, v.wrapped_key, v.ciphertext"
+		"v.previous, v.key, v.wrapped_key, v.ciphertext"
 	selectVersion = "SELECT " + versionColumns + " FROM versions v "
 )
 
-// versionRow is where the columns of a version are scanned to. All are NULL when a join found none.
-type versionRow struct {
-	object, id, contentType, state, key  sql.NullString
-	enabled                              sql.NullBool
-	notBefore, expires, created, updated sql.NullInt64
-	tags                                 sql.RawBytes
-	wrappedKey, ciphertext               []byte
-}
-
-func (r *versionRow) columns() []any {
-	return []any{&r.object, &r.id, &r.enabled, &r.notBefore, &r.expires, &r.created, &r.updated, &r.contentType, &r.tags, &r.state,
-		&r.key, &r.wrappedKey, &r.ciphertext}
-}
-
-// version returns the scanned version, or nil when there was none.
-func (r *versionRow) version() (*vault.Version, error) {
-	if !r.id.Valid {
+// version returns the version in columns of a row, or nil when all are NULL because a join found none.
+func (r row) version() (*vault.Version, error) {
+	if r.isNull(0) {
 		return nil, nil
 	}
-	tags, err := parseMap[string, string](r.tags)
+	tags, err := parseMap[string, string](r.text(8))
 	return &vault.Version{
-		ID: vault.VersionID(r.id.String), Object: vault.ObjectID(r.object.String),
+		Object: vault.ObjectID(r.text(0)), ID: vault.VersionID(r.text(1)),
 		Attributes: vault.Attributes{
-			Enabled: r.enabled.Bool, NotBefore: instant(r.notBefore), Expires: instant(r.expires),
-			Created: instant(r.created), Updated: instant(r.updated),
+			Enabled: r.bool(2), NotBefore: r.instant(3), Expires: r.instant(4), Created: r.instant(5), Updated: r.instant(6),
 		},
-		ContentType: r.contentType.String, Tags: tags, State: vault.VersionState(r.state.String),
-		Value: vault.Envelope{Key: r.key.String, WrappedKey: r.wrappedKey, Ciphertext: r.ciphertext},
+		ContentType: r.text(7), Tags: tags, State: vault.VersionState(r.text(9)), Previous: vault.VersionID(r.text(10)),
+		Value: vault.Envelope{Key: r.text(11), WrappedKey: r.blob(12), Ciphertext: r.blob(13)},
 	}, err
 }
 
@@ -64,11 +48,7 @@ func (t *tx) Versions(ctx context.Context, o vault.ObjectID, after vault.Version
 
 func (t *tx) versions(ctx context.Context, query string, args ...any) ([]*vault.Version, error) {
 	var list []*vault.Version
-	err := t.query(ctx, query, args, func(scan scanner) error {
-		var r versionRow
-		if err := scan(r.columns()...); err != nil {
-			return err
-		}
+	err := t.query(ctx, query, args, func(r row) error {
 		v, err := r.version()
 		list = append(list, v)
 		return err
@@ -83,10 +63,10 @@ func (t *tx) AddVersion(ctx context.Context, v *vault.Version) error {
 		return err
 	}
 	_, err = t.write(ctx, notingVersion(v.Object), `INSERT INTO versions (object, id, enabled, not_before, expires, created, updated,
-		content_type, tags, state, key, wrapped_key, ciphertext) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		content_type, tags, state, previous, key, wrapped_key, ciphertext) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(v.Object), string(v.ID), v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires),
-		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), v.Value.Key,
-		v.Value.WrappedKey, v.Value.Ciphertext)
+		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), string(v.Previous),
+		v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext)
 	if isConstraint(err) {
 		return fault.Wrap(err, fault.Conflict, "the version %s exists already: choose another id", v.ID)
 	}
@@ -109,6 +89,7 @@ func (t *tx) PutVersion(ctx context.Context, v *vault.Version) error {
 // CountVersions implements store.Objects.
 func (t *tx) CountVersions(ctx context.Context, o vault.ObjectID, n int) (int, error) {
 	var count int
-	_, err := t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM versions WHERE object = ? LIMIT ?)", []any{string(o), limit(n)}, &count)
+	_, err := t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM versions WHERE object = ? LIMIT ?)", []any{string(o), limit(n)},
+		func(r row) { count = int(r.integer(0)) })
 	return count, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
@@ -17,30 +16,26 @@ const maxGroup = 256
 // errAbandoned ends an update whose closure never returned: it panicked or ended its goroutine.
 var errAbandoned = errors.New("the closure of an update did not return")
 
-// request is one Update on its way through the writer.
-//
-//	waiting ──begin──▶ under way: turn (a transaction, or nil when the group failed before) ─▶ ran ─▶ answer
-//	   └────withdraw─▶ withdrawn
-type request struct {
-	op store.Op
-	// begun decides between the writer, which begins the request, and its caller, who may withdraw it before.
-	begun  atomic.Bool
-	turn   chan *tx
-	ran    chan error
-	answer chan error
-
-	// The outcome, owned by the writer.
-	tx     *tx
-	err    error
+// update is one Update on its way. Until its group is done it belongs to whoever has the turn.
+type update struct {
+	tx    tx
+	group *group
+	// leads is set when it began its group, and so has to end it.
+	leads bool
+	err   error
+	// commit is its entry of the journal, nil when it made none.
 	commit *store.Commit
 }
 
-func newRequest(op store.Op) *request {
-	return &request{op: op, turn: make(chan *tx, 1), ran: make(chan error, 1), answer: make(chan error, 1)}
+// group is what is committed together: one transaction of SQLite. The update that began it leads it.
+type group struct {
+	updates []*update
+	// over is set when the group was committed or has failed. It belongs to whoever has the turn.
+	over bool
+	// err says why the group failed as a whole. It may be read once done is closed, by whoever ends the group.
+	err  error
+	done chan struct{}
 }
-
-// claim reports whether the caller of it is the first, and so decides what becomes of the request.
-func (r *request) claim() bool { return r.begun.CompareAndSwap(false, true) }
 
 // Update implements store.Store. fn must not call the store.
 func (s *Store) Update(ctx context.Context, op store.Op, fn func(store.Tx) error) error {
@@ -56,7 +51,7 @@ func (s *Store) probe(ctx context.Context) error {
 	return s.submit(ctx, store.Op{}, func(t store.Tx) error { return t.(*tx).touch() })
 }
 
-func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error) error {
+func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error) (err error) {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -64,96 +59,88 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("writing to the store: %w", err)
 	}
-	r := newRequest(op)
+	if err := s.takeTurn(ctx); err != nil {
+		return err
+	}
+	u := &update{tx: tx{conn: s.writer, writable: true, op: op}, err: errAbandoned}
+	// Deferred, because others wait for the turn and for the group even if fn panics.
+	defer func() { err = s.finish(u) }()
+	s.join(u)
+	if !u.group.over {
+		s.perform(u, fn)
+	}
+	return nil
+}
+
+// takeTurn waits until this caller alone has the writer's connection, unless ctx ends before.
+func (s *Store) takeTurn(ctx context.Context) error {
+	s.waiting.Add(1)
+	defer s.waiting.Add(-1)
 	select {
-	case s.queue <- r:
+	case <-s.turn:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting to write to the store: %w", ctx.Err())
 	}
-	var t *tx
-	select {
-	case t = <-r.turn:
-	case <-ctx.Done():
-		if r.claim() {
-			return fmt.Errorf("waiting to write to the store: %w", ctx.Err())
-		}
-		t = <-r.turn
-	}
-	if t != nil {
-		r.run(t, fn)
-	}
-	return <-r.answer
 }
 
-// run calls the closure in the goroutine of its caller and tells the writer in every case, a panic included.
-func (r *request) run(t *tx, fn func(store.Tx) error) {
-	err := errAbandoned
-	defer func() { r.ran <- err }()
-	err = fn(t)
-}
+func (s *Store) passTurn() { s.turn <- struct{}{} }
 
-// runWriter is the writer goroutine: groups, and between two of them the log's new start.
-func (s *Store) runWriter() {
-	defer s.background.Done()
-	for {
-		select {
-		case r := <-s.queue:
-			s.serve(r)
-		case <-s.restartLog:
-			s.restart()
-		case <-s.stop:
-			return
+// join adds an update to the open group, or begins one, which the update then leads.
+func (s *Store) join(u *update) {
+	if s.group == nil {
+		s.group, u.leads = &group{done: make(chan struct{})}, true
+	}
+	u.group = s.group
+	u.group.updates = append(u.group.updates, u)
+	if u.leads {
+		if err := s.begin(); err != nil {
+			s.end(u.group, err)
 		}
 	}
 }
 
-// next returns a request that waits already, or nil.
-func (s *Store) next() *request {
-	select {
-	case r := <-s.queue:
-		return r
-	default:
-		return nil
+// finish passes the turn on and waits for the end of the group.
+func (s *Store) finish(u *update) error {
+	s.conclude(u)
+	<-u.group.done
+	if u.group.err != nil {
+		return u.group.err
+	}
+	return u.err
+}
+
+// conclude passes the turn on. The leader lets everybody who waits already join, and then commits; it need not wait in line when
+// there is nobody. Passing is deferred: a watcher that panics must not stop the store.
+func (s *Store) conclude(u *update) {
+	defer s.passTurn()
+	g := u.group
+	full := len(g.updates) >= maxGroup
+	if u.leads && !g.over && !full && s.waiting.Load() > 0 {
+		s.passTurn()
+		<-s.turn // served in the order of asking: after those who waited before
+	}
+	if !g.over && (u.leads || full) {
+		s.end(g, nil)
 	}
 }
 
-// serve runs first and whatever else waits as one group, and answers all of them.
-func (s *Store) serve(first *request) {
-	var group []*request
-	var failure error
-	for r := first; r != nil && failure == nil && len(group) < maxGroup; r = s.next() {
-		if !r.claim() {
-			continue
-		}
-		if len(group) == 0 {
-			failure = s.begin()
-		}
-		group = append(group, r)
-		if failure == nil {
-			failure = s.perform(r)
-		} else {
-			r.turn <- nil
-		}
-		if failure != nil {
-			break
-		}
-	}
-	if len(group) == 0 {
-		return
-	}
+// end commits the group, unless it has failed already, and wakes its callers.
+func (s *Store) end(g *group, failure error) {
+	g.over, s.group = true, nil
+	defer close(g.done)
 	if failure == nil {
-		failure = s.commit(group)
+		failure = s.commitDurably()
+		s.doubt.Store(failure != nil)
 	}
 	if failure != nil {
 		s.rollback()
 		failure = unavailable(failure)
 	}
+	g.err = failure
 	s.setFailing(failure)
-	for _, r := range group {
-		if failure != nil {
-			r.err = failure
-		}
-		r.answer <- r.err
+	if failure == nil {
+		s.show(g)
 	}
 }
 
@@ -190,58 +177,78 @@ func (s *Store) catchUp() error {
 	return err
 }
 
-// perform runs one update of the group, in its savepoint. The error that it returns ends the group; the update's own is
-// kept in the request.
-func (s *Store) perform(r *request) error {
-	if _, err := s.writer.exec("SAVEPOINT one"); err != nil {
-		r.turn <- nil
-		return err
+// perform runs one update of the group. The first can take the whole transaction back and needs no savepoint.
+func (s *Store) perform(u *update, fn func(store.Tx) error) {
+	g := u.group
+	savepoint := len(g.updates) > 1
+	if savepoint {
+		if _, err := s.writer.exec("SAVEPOINT one"); err != nil {
+			s.end(g, err)
+			return
+		}
 	}
-	t := &tx{conn: s.writer, writable: true, op: r.op, last: s.last + store.Position(s.pending)}
-	r.tx = t
-	r.turn <- t
-	err := <-r.ran
+	u.tx.last = s.last + store.Position(s.pending)
+	defer func() {
+		if err := s.seal(u, savepoint); err != nil {
+			s.end(g, err)
+		}
+	}()
+	u.err = fn(&u.tx)
+}
+
+// seal ends an update whose closure has returned, or never will. The error that it returns ends the group; the update's own is
+// kept in it.
+func (s *Store) seal(u *update, savepoint bool) (err error) {
+	t := &u.tx
 	t.over = true
-	if t.broken != nil {
-		return t.broken
-	}
-	if r.op.ID != "" {
-		r.commit, err = t.seal(err)
+	if t.broken == nil && t.op.ID != "" {
+		u.commit, u.err = t.seal(u.err)
 	}
 	if t.broken != nil {
 		return t.broken
 	}
-	if err != nil {
-		r.err, r.commit = err, nil
-		if _, err := s.writer.exec("ROLLBACK TO one"); err != nil {
+	if u.err != nil {
+		u.commit = nil
+		if err := s.undo(t, savepoint); err != nil {
 			return err
 		}
 	}
-	if r.commit != nil {
+	if u.commit != nil {
 		s.pending++
 	}
-	_, err = s.writer.exec("RELEASE one")
+	if savepoint {
+		_, err = s.writer.exec("RELEASE one")
+	}
 	return err
 }
 
-// commit makes the group durable and shows it to the watchers.
-func (s *Store) commit(group []*request) error {
-	if err := s.commitDurably(); err != nil {
-		s.doubt.Store(true)
+// undo takes back what an update wrote.
+func (s *Store) undo(t *tx, savepoint bool) error {
+	if savepoint {
+		_, err := s.writer.exec("ROLLBACK TO one")
 		return err
 	}
-	s.doubt.Store(false)
+	if t.writes == 0 {
+		return nil
+	}
+	if _, err := s.writer.exec("ROLLBACK"); err != nil {
+		return err
+	}
+	return s.begin()
+}
+
+// show tells the watchers of a group that was committed.
+func (s *Store) show(g *group) {
 	var changes int64
-	for _, r := range group {
-		changes += r.tx.writes
-		if r.commit != nil {
-			s.watchers.show(r.commit)
-			s.last = r.commit.Position
+	for _, u := range g.updates {
+		changes += u.tx.writes
+		if u.commit != nil {
+			s.watchers.show(u.commit)
+			s.last = u.commit.Position
 		}
 	}
 	s.pending = 0
 	s.wrote(changes)
-	return nil
 }
 
 func (s *Store) commitDurably() error {

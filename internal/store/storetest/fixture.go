@@ -59,6 +59,7 @@ func newFixture() *fixture {
 	f.first = newVersion(f.object, noon)
 	f.second = newVersion(f.object, noon.Add(time.Second))
 	f.first.ID, f.second.ID = vault.VersionID(hex32(32)), vault.VersionID(hex32(33))
+	f.second.Previous = f.first.ID
 	f.object.Current = f.second.ID
 	f.object.Labels[vault.Previous] = f.first.ID
 	f.user = &principal.Principal{ID: principal.ID(guid(11)), Tenant: tn, Kind: principal.User, Name: "Ada", UPN: "Ada@contoso.example",

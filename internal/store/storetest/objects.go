@@ -369,6 +369,11 @@ func versionsRoundTrip(e *env) {
 	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, f.first) })
 	same(e, "the replaced version", read(e, version(e, f.first)), f.first)
 	same(e, "the other version", read(e, version(e, f.second)), f.second)
+	// What a version followed is history: no replacement rewrites it.
+	rewritten := *f.second
+	rewritten.Previous = vault.VersionID(hex32(99))
+	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, &rewritten) })
+	same(e, "the version it followed", read(e, version(e, f.second)), f.second)
 	empty := &vault.Version{ID: vault.NewVersionID(noon), Object: f.object.ID}
 	e.update(func(tx store.Tx) error { return tx.AddVersion(e.ctx, empty) })
 	same(e, "a version without a value", read(e, version(e, empty)), empty)

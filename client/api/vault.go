@@ -1,0 +1,69 @@
+package api
+
+import "time"
+
+// Vault is a named container of secrets, keys and certificates.
+type Vault struct {
+	Name string `json:"name"`
+	// ID is the resource id, the scope at which roles are granted on the vault.
+	ID            string            `json:"id"`
+	Subscription  string            `json:"subscription"`
+	ResourceGroup string            `json:"resourceGroup"`
+	Location      string            `json:"location"`
+	Tags          map[string]string `json:"tags,omitempty"`
+	// Access is the access model: "rbac" or "policy".
+	Access          string     `json:"access"`
+	RetentionDays   int        `json:"retentionDays"`
+	PurgeProtection bool       `json:"purgeProtection"`
+	Network         Network    `json:"network"`
+	Created         time.Time  `json:"created"`
+	Updated         time.Time  `json:"updated"`
+	Deleted         *time.Time `json:"deleted,omitempty"`
+	PurgeAt         *time.Time `json:"purgeAt,omitempty"`
+}
+
+// Network says from where a vault's data may be reached.
+type Network struct {
+	// PublicAccess false refuses every address.
+	PublicAccess bool `json:"publicAccess"`
+	// DefaultAction is the answer for an address that no rule names: "allow" or "deny".
+	DefaultAction string `json:"defaultAction"`
+	// Addresses are addresses and ranges in CIDR notation that may come in.
+	Addresses []string `json:"addresses"`
+	// BypassTrusted lets services in for which the installation vouches.
+	BypassTrusted bool `json:"bypassTrusted"`
+}
+
+// CreateVault is a new vault. What is absent takes its default.
+type CreateVault struct {
+	Subscription    string            `json:"subscription"`
+	ResourceGroup   string            `json:"resourceGroup"`
+	Location        string            `json:"location,omitempty"`
+	Tags            map[string]string `json:"tags,omitempty"`
+	Access          string            `json:"access,omitempty"`
+	RetentionDays   *int              `json:"retentionDays,omitempty"`
+	PurgeProtection bool              `json:"purgeProtection,omitempty"`
+}
+
+// UpdateVault says what to change of a vault. An absent member stays as it is.
+type UpdateVault struct {
+	Tags   map[string]string `json:"tags,omitzero"`
+	Access string            `json:"access,omitempty"`
+	// PurgeProtection can only be turned on.
+	PurgeProtection *bool `json:"purgeProtection,omitempty"`
+}
+
+// UpdateNetwork says what to change of a vault's network rules.
+type UpdateNetwork struct {
+	PublicAccess  *bool  `json:"publicAccess,omitempty"`
+	DefaultAction string `json:"defaultAction,omitempty"`
+	// Add and Remove are addresses and ranges.
+	Add    []string `json:"add,omitempty"`
+	Remove []string `json:"remove,omitempty"`
+}
+
+// VaultList is a list of vaults in the order of their names.
+type VaultList struct {
+	Items []Vault `json:"items"`
+	Next  string  `json:"next,omitempty"`
+}

@@ -1,0 +1,233 @@
+// Package auditing is the service by which people look at the audit log: query it, prove it, export it, and take a signed
+// checkpoint away. Each of these is itself authorised and recorded. A caller sees the records of the own tenant alone;
+// whoever proves the log learns nothing of any tenant.
+package auditing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/disk"
+	"github.com/keywright/keywright/internal/audit/export"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Config makes a Service. Everything is required.
+type Config struct {
+	Guard *guard.Guard
+	Store store.Store
+	Log   *audit.Log
+	// Dir is the log's directory, Key the public key that its checkpoints are signed by, as text (golang.org/x/mod/sumdb/note); the
+	// key's name is the log's origin.
+	Dir, Key string
+}
+
+// Service shows the audit log. It is safe for concurrent use.
+type Service struct {
+	Config
+	verifier note.Verifier
+}
+
+// New checks the configuration.
+func New(c Config) (*Service, error) {
+	if c.Guard == nil || c.Store == nil || c.Log == nil || c.Dir == "" {
+		return nil, errors.New("the auditing service needs a guard, a store, the audit log and its directory")
+	}
+	v, err := ParseKey(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{Config: c, verifier: v}, nil
+}
+
+// tenantScope is where the audit log is read.
+const tenantScope = "/"
+
+// Query returns the records of the caller's tenant that the filter selects, whatever tenant the filter names.
+func (s *Service) Query(ctx context.Context, call *guard.Call, f audit.Filter) (list []*audit.Record, err error) {
+	need := guard.Need{Action: authz.AuditRead, Scope: tenantScope}
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		records, err := s.own(ctx, call, f)
+		if err != nil {
+			return err
+		}
+		for r, err := range records {
+			if err != nil {
+				return err
+			}
+			list = append(list, r)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// own is a query that cannot leave the caller's tenant: an empty tenant in a filter would select all of them.
+func (s *Service) own(ctx context.Context, call *guard.Call, f audit.Filter) (iter.Seq2[*audit.Record, error], error) {
+	if call.Caller.Tenant == "" {
+		return nil, fault.New(fault.Forbidden, "the caller belongs to no tenant")
+	}
+	f.Tenant = string(call.Caller.Tenant)
+	return s.Log.Query(ctx, f), nil
+}
+
+// Format is a form in which records are exported.
+type Format string
+
+// The formats.
+const (
+	Azure   Format = "azure"
+	OCSF    Format = "ocsf"
+	CEF     Format = "cef"
+	RFC5424 Format = "rfc5424"
+)
+
+// Formats lists the formats.
+func Formats() []Format { return []Format{Azure, OCSF, CEF, RFC5424} }
+
+// Export calls open once it is decided and recorded that the caller may, and writes the selected records to what open
+// returns. An error before that is the caller's; one after it ends the output early.
+func (s *Service) Export(ctx context.Context, call *guard.Call, f audit.Filter, format Format, open func() io.Writer) error {
+	var records iter.Seq2[*audit.Record, error]
+	need := guard.Need{Action: authz.AuditExport, Scope: tenantScope}
+	err := s.Guard.Read(ctx, call, &need, func() (err error) {
+		switch format {
+		case Azure, OCSF, CEF, RFC5424:
+		default:
+			return fault.New(fault.Invalid, "the format %q is not one of azure, ocsf, cef and rfc5424", string(format[:min(len(format), 32)]))
+		}
+		records, err = s.own(ctx, call, f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if format == Azure {
+		return export.Azure(open(), records, s.resources(ctx))
+	}
+	return writeLines(open(), records, format)
+}
+
+func writeLines(w io.Writer, records iter.Seq2[*audit.Record, error], format Format) error {
+	var line []byte
+	for r, err := range records {
+		if err != nil {
+			return err
+		}
+		switch line = line[:0]; format {
+		case OCSF:
+			line, err = export.AppendOCSF(line, r)
+		case CEF:
+			line = export.AppendCEF(line, r)
+		case RFC5424:
+			line = export.AppendRFC5424(line, r)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resources finds the resource ids of vaults, each once.
+func (s *Service) resources(ctx context.Context) export.ResourceID {
+	known := make(map[string]string)
+	return func(r *audit.Record) string {
+		if r.VaultID == "" {
+			return ""
+		}
+		id, ok := known[r.VaultID]
+		if !ok {
+			_ = s.Store.View(ctx, func(tx store.Tx) error {
+				v, err := tx.Vault(ctx, vault.ID(r.VaultID))
+				if err == nil {
+					id = v.Scope()
+				}
+				return err // a vault that is gone has no resource id any more
+			})
+			known[r.VaultID] = id
+		}
+		return id
+	}
+}
+
+// Verify proves the log from its checkpoints and, if one is given, from a checkpoint that was kept elsewhere.
+func (s *Service) Verify(ctx context.Context, call *guard.Call, checkpoint []byte) (report audit.Report, err error) {
+	need := guard.Need{Action: authz.AuditVerify, Scope: tenantScope}
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		if err := s.Log.Checkpoint(ctx); err != nil {
+			return err
+		}
+		if len(checkpoint) == 0 {
+			if checkpoint, err = s.kept(ctx); err != nil {
+				return err
+			}
+		}
+		report, err = VerifyDir(ctx, s.Dir, s.verifier, checkpoint)
+		return err
+	})
+	return report, err
+}
+
+// CheckpointSetting is the setting under which the newest checkpoint is copied to the store: who changes the log's files
+// has to change the database as well.
+const CheckpointSetting = "audit-checkpoint"
+
+// kept returns the checkpoint that the store holds, or nil before the first.
+func (s *Service) kept(ctx context.Context) (signed []byte, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		signed, err = tx.Setting(ctx, CheckpointSetting)
+		return err
+	})
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return signed, err
+}
+
+// ParseKey reads the public key that checkpoints are signed by.
+func ParseKey(text string) (note.Verifier, error) {
+	v, err := note.NewVerifier(strings.TrimSpace(text))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the audit key is not one: expected a line such as keywright/NODE+HASH+KEY")
+	}
+	return v, nil
+}
+
+// VerifyDir proves the log in a directory. It needs no server; a log that a server writes meanwhile can be proved too.
+func VerifyDir(ctx context.Context, dir string, verifier note.Verifier, checkpoint []byte) (audit.Report, error) {
+	d, err := disk.ReadDir(dir)
+	if err != nil {
+		return audit.Report{}, fmt.Errorf("opening the audit log: %w", err)
+	}
+	defer d.Close()
+	if len(checkpoint) == 0 {
+		checkpoint = nil // none was kept
+	}
+	return audit.Verify(ctx, d, audit.VerifyOptions{Origin: verifier.Name(), Verifiers: note.VerifierList(verifier), Checkpoint: checkpoint})
+}
+
+// Checkpoint returns the newest signed checkpoint of the log (C2SP tlog-checkpoint), to be kept where nobody who can change the
+// log can reach it. Before the first one it is empty.
+func (s *Service) Checkpoint(ctx context.Context, call *guard.Call) (signed []byte, err error) {
+	need := guard.Need{Action: authz.AuditVerify, Scope: tenantScope}
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		signed = s.Log.LatestCheckpoint()
+		return nil
+	})
+	return signed, err
+}

@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keywright/keywright/client"
+	"github.com/keywright/keywright/client/api"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	c := &cobra.Command{Use: "audit", Short: "Query, prove and export the audit log"}
+	c.AddCommand(a.auditQuery(), a.auditVerify(), a.auditExport(), a.auditCheckpoint())
+	return c
+}
+
+// auditFlags select records.
+type auditFlags struct {
+	client.AuditFilter
+	from, to string
+}
+
+func (f *auditFlags) flags(c *cobra.Command) {
+	s := c.Flags()
+	s.StringVar(&f.from, "from", "", "first instant (RFC 3339, a date, or a duration such as -1h)")
+	s.StringVar(&f.to, "to", "", "instant before which records end")
+	s.StringVar(&f.Vault, "vault", "", "name of a vault")
+	s.StringVar(&f.Principal, "principal", "", "object id of a principal")
+	s.StringVar(&f.Object, "object", "", "name of an object, such as a secret")
+	s.StringVar(&f.Action, "action", "", "what was asked for")
+	s.StringVar(&f.Outcome, "outcome", "", "allowed, denied or failed")
+	s.StringVar(&f.Correlation, "correlation", "", "correlation id of a request")
+}
+
+func (f *auditFlags) filter() (client.AuditFilter, error) {
+	for _, part := range []struct {
+		flag, text string
+		into       *time.Time
+	}{{"from", f.from, &f.From}, {"to", f.to, &f.To}} {
+		t, err := instant(part.flag, part.text)
+		if err != nil {
+			return f.AuditFilter, err
+		}
+		if t != nil {
+			*part.into = *t
+		}
+	}
+	return f.AuditFilter, nil
+}
+
+func (a *app) auditQuery() *cobra.Command {
+	var f auditFlags
+	var limit int
+	c := &cobra.Command{Use: "query", Short: "List audit records, newest first", Args: cobra.NoArgs,
+		Example: "  keywright audit query --vault demo --outcome denied --from -24h",
+		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) error {
+			filter, err := f.filter()
+			if err != nil {
+				return err
+			}
+			all := []api.AuditRecord{}
+			for r, err := range cl.AuditRecords(c.Context(), filter) {
+				if err != nil {
+					return err
+				}
+				all = append(all, *r)
+				if len(all) == limit {
+					break
+				}
+			}
+			return a.show(all, rows([]string{"TIME", "OUTCOME", "ACTION", "PRINCIPAL", "VAULT", "OBJECT", "REASON", "ADDRESS", "CORRELATION"}, all,
+				func(r *api.AuditRecord) []string {
+					return []string{r.Time.UTC().Format(time.RFC3339), r.Outcome, r.Action, first(r.UPN, r.Principal), r.Vault, r.ObjectName, r.Reason, r.Address,
+						r.Correlation}
+				}))
+		})}
+	f.flags(c)
+	c.Flags().BoolVar(&f.OldestFirst, "oldest-first", false, "turn the order round")
+	c.Flags().IntVar(&limit, "limit", 100, "the most records; 0 for all")
+	return c
+}
+
+func (a *app) auditVerify() *cobra.Command {
+	var dir, checkpoint string
+	c := &cobra.Command{Use: "verify", Short: "Prove the audit log from its checkpoints",
+		Long: `Prove the audit log from its checkpoints: that no record was changed, added or removed behind one. A log that was cut back to an
+older checkpoint is only found out with a checkpoint that was kept elsewhere: keep those of "keywright audit checkpoint", and give one
+with --checkpoint.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var kept []byte
+			var err error
+			if checkpoint != "" {
+				if kept, err = a.readInput(checkpoint, maxValue); err != nil {
+					return err
+				}
+			}
+			report, err := a.verify(c, dir, kept)
+			if err != nil {
+				return err
+			}
+			t := table{{"OK", "RECORDS", "PROVEN", "CHECKPOINTS", "PROBLEMS"},
+				{yesNo(report.OK), fmt.Sprint(report.Records), fmt.Sprint(report.Proven), fmt.Sprint(report.Checkpoints), fmt.Sprint(len(report.Problems))}}
+			if err := a.show(report, t); err != nil {
+				return err
+			}
+			for _, p := range report.Problems {
+				a.say("%s: record %d: %s", p.File, p.Record, p.Detail)
+			}
+			if !report.OK {
+				return errors.New("the audit log does not hold what its checkpoints say: keep a copy of it as it is, and find out who had access")
+			}
+			return nil
+		}}
+	c.Flags().StringVar(&checkpoint, "checkpoint", "", "file with a signed checkpoint that was kept elsewhere; - for standard input")
+	if a.VerifyAudit != nil {
+		c.Flags().StringVar(&dir, "dir", "", "directory of a server, whose log is proved from its files without asking the server")
+		c.MarkFlagDirname("dir")
+	}
+	return c
+}
+
+func (a *app) verify(c *cobra.Command, dir string, checkpoint []byte) (*api.AuditReport, error) {
+	if isTerminal(a.Stderr) {
+		a.say("Proving the audit log; this reads all of it.")
+	}
+	if dir != "" {
+		return a.VerifyAudit(c.Context(), dir, checkpoint)
+	}
+	cl, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return cl.VerifyAudit(c.Context(), string(checkpoint))
+}
+
+func (a *app) auditExport() *cobra.Command {
+	var f auditFlags
+	var format, file string
+	c := &cobra.Command{Use: "export", Short: "Write audit records in a form that other systems read, oldest first", Args: cobra.NoArgs,
+		Example: "  keywright audit export --format ocsf --from 2026-11-01 --file november.jsonl",
+		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) (err error) {
+			filter, err := f.filter()
+			if err != nil {
+				return err
+			}
+			out := a.Stdout
+			if file != "-" {
+				w, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|noFollow, 0o600)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, w.Close()) }()
+				out = a.progress(w)
+			}
+			return cl.ExportAudit(c.Context(), filter, format, out)
+		})}
+	f.flags(c)
+	c.Flags().StringVar(&format, "format", "azure", "azure (AuditEvent), ocsf, cef or rfc5424")
+	c.Flags().StringVar(&file, "file", "-", "file to write to; - for standard output")
+	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"azure", "ocsf", "cef", "rfc5424"}, noFiles))
+	return c
+}
+
+// progress tells on a terminal how much was written.
+func (a *app) progress(w io.Writer) io.Writer {
+	if !isTerminal(a.Stderr) {
+		return w
+	}
+	return &counter{w: w, to: a.Stderr}
+}
+
+type counter struct {
+	w, to io.Writer
+	n     int64
+	told  time.Time
+}
+
+// Write implements io.Writer.
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	if now := time.Now(); now.Sub(c.told) > time.Second {
+		c.told = now
+		fmt.Fprintf(c.to, "\r%d KiB", c.n>>10)
+	}
+	return n, err
+}
+
+func (a *app) auditCheckpoint() *cobra.Command {
+	return &cobra.Command{Use: "checkpoint", Short: "Print the newest signed checkpoint, to be kept where nobody who can change the log can reach it",
+		Args: cobra.NoArgs,
+		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) error {
+			p, err := cl.AuditCheckpoint(c.Context())
+			if err != nil {
+				return err
+			}
+			if p.Checkpoint == "" {
+				return errors.New("the server has signed no checkpoint yet: try again in some seconds")
+			}
+			if a.output == "" {
+				_, err = io.WriteString(a.Stdout, p.Checkpoint)
+				return err
+			}
+			return a.show(p, table{{"KEY"}, {p.Key}})
+		})}
+}

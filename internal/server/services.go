@@ -1,0 +1,29 @@
+package server
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/tenancy"
+)
+
+// openServices makes the services of the control plane.
+func (k *core) openServices(c *Config) (err error) {
+	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
+		return err
+	}
+	if k.tenancy, err = tenancy.New(tenancy.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Identities: tenancy.FromIdentity(k.identity),
+		Duties: k.access, Logger: c.Logger}); err != nil {
+		return err
+	}
+	k.tenancy.Start(context.Background())
+	k.onClose(wrapStop(k.tenancy.Stop))
+	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Clock: c.Clock}); err != nil {
+		return err
+	}
+	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
+	return err
+}
