@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +41,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.Durability, err = auditDurability(durability); err != nil {
 				return err
 			}
+			if c.TraceEndpoint == "" {
+				c.TraceEndpoint = traceEndpoint(os.Getenv)
+			}
 			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: l}))
 			return runDev(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -49,6 +54,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
 	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
+	f.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "URL of an OpenTelemetry collector for traces over HTTP, such as http://127.0.0.1:4318/v1/traces (default from OTEL_EXPORTER_OTLP_ENDPOINT)")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")
@@ -63,6 +69,21 @@ func auditDurability(word string) (audit.Durability, error) {
 		return audit.Fsync, nil
 	}
 	return audit.OS, cli.Usage("the audit durability %q is not one of os and fsync", word)
+}
+
+// traceEndpoint reads where traces go from the environment variables of the OpenTelemetry specification (SDK and exporter
+// configuration); it is empty when they name no collector or turn tracing off.
+func traceEndpoint(getenv func(string) string) string {
+	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
+		return ""
+	}
+	if whole := getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"); whole != "" {
+		return whole
+	}
+	if base := getenv("OTEL_EXPORTER_OTLP_ENDPOINT"); base != "" {
+		return strings.TrimSuffix(base, "/") + "/v1/traces"
+	}
+	return ""
 }
 
 func logLevel(word string) (slog.Level, error) {

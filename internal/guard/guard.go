@@ -26,13 +26,17 @@ type Auditor interface {
 	Unauthenticated(r audit.Refusal)
 }
 
-// Config makes a Guard. All but Limits is required.
+// Config makes a Guard. Store, Audit, Clock and Logger are required.
 type Config struct {
 	Store  store.Store
 	Audit  Auditor
 	Clock  clock.Clock
 	Logger *slog.Logger
 	Limits Limits
+	// Denied hears of each request that was refused for lack of proof or rights, by the refusal's reason, which never holds what a
+	// caller said. Throttled hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
+	// may be nil.
+	Denied, Throttled func(string)
 }
 
 // Guard authorises, audits and commits.
@@ -46,6 +50,12 @@ type Guard struct {
 func New(c Config) (*Guard, error) {
 	if c.Store == nil || c.Audit == nil || c.Clock == nil || c.Logger == nil {
 		return nil, errors.New("a guard needs a store, an audit log, a clock and a logger")
+	}
+	if c.Denied == nil {
+		c.Denied = func(string) {}
+	}
+	if c.Throttled == nil {
+		c.Throttled = func(string) {}
 	}
 	return &Guard{Config: c}, nil
 }
@@ -83,6 +93,7 @@ func (g *Guard) Authorize(ctx context.Context, call *Call, need *Need) error {
 		return nil
 	}
 	if fault.Is(err, fault.Forbidden) {
+		g.Denied(reason(err))
 		if aerr := g.record(ctx, call, need, audit.Denied, err); aerr != nil {
 			return aerr
 		}
@@ -146,14 +157,24 @@ func operationID(id store.OpID) (b audit.ID) {
 // Admit applies a vault's network rules to a request that is authenticated, and the rate limits after them.
 func (g *Guard) Admit(ctx context.Context, call *Call) error {
 	v := call.Vault
-	if ok, reason := v.Network.Admit(call.Address, false); !ok {
-		err := authz.NetworkRefusal(reason, call.Caller.subject(), call.Address, v.Vault)
+	if ok, why := v.Network.Admit(call.Address, false); !ok {
+		err := authz.NetworkRefusal(why, call.Caller.subject(), call.Address, v.Vault)
+		g.Denied(reason(err))
 		if aerr := g.record(ctx, call, &network, audit.Denied, err); aerr != nil {
 			return aerr
 		}
 		return err
 	}
-	return g.limiters.take(&g.Limits, call, call.Started)
+	return g.throttle(call)
+}
+
+// throttle applies the rate limits.
+func (g *Guard) throttle(call *Call) error {
+	limit, err := g.limiters.take(&g.Limits, call, call.Started)
+	if err != nil {
+		g.Throttled(limit)
+	}
+	return err
 }
 
 // Unauthenticated counts a request without a valid credential and returns err.
@@ -162,6 +183,7 @@ func (g *Guard) Unauthenticated(call *Call, host string, err error) error {
 	if e := fault.As(err); e != nil {
 		refusal.Reason = string(e.Reason)
 	}
+	g.Denied(reason(err))
 	g.Audit.Unauthenticated(refusal)
 	return err
 }

@@ -36,16 +36,17 @@ type limiters struct {
 // maxLimiters bounds the vaults whose rate is remembered. When it is reached all start anew.
 const maxLimiters = 1 << 16
 
-func (l *limiters) take(limits *Limits, call *Call, now time.Time) error {
+// take counts the request. When one of the limits is passed it says which.
+func (l *limiters) take(limits *Limits, call *Call, now time.Time) (limit string, err error) {
 	if limits.PerCaller > 0 {
 		if err := reserve(call.Caller.limiter(limits), now, "this principal sends more requests than the server allows"); err != nil {
-			return err
+			return "principal", err
 		}
 	}
 	if limits.PerVault > 0 {
-		return reserve(l.vault(limits, call.Vault.Vault.ID), now, "this vault gets more requests than the server allows")
+		return "vault", reserve(l.vault(limits, call.Vault.Vault.ID), now, "this vault gets more requests than the server allows")
 	}
-	return nil
+	return "", nil
 }
 
 func (l *limiters) vault(limits *Limits, id vault.ID) *rate.Limiter {

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
@@ -29,7 +31,6 @@ const (
 	nodeSetting     = "audit-node"
 	signerSetting   = "audit-signer"
 	verifierSetting = "audit-verifier"
-	pointSetting    = "audit-checkpoint"
 )
 
 // auditor joins the audit log with the rest: the keyring seals its records, the store's journal feeds it the records of
@@ -42,7 +43,16 @@ type auditor struct {
 	node       string
 	key        string
 	clock      clock.Clock
+	tracer     *tracer
+	// signIn hears of each sign-in that was recorded.
+	signIn func(identity.SignInEvent)
+	// audited is the journal's position of the newest change with a record.
+	audited atomic.Int64
+	journal *journalRows
 }
+
+// lag is by how many entries of the journal the log is behind the newest change.
+func (a *auditor) lag() int64 { return max(0, a.audited.Load()-a.journal.sequenced.Load()) }
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
@@ -59,7 +69,8 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock}
+	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {},
+		journal: k.journal}
 	// Who proves the log without a server needs the key; it is public.
 	if err := writeFile(filepath.Join(c.Dir, auditKeyFile), []byte(who.key+"\n"), 0o644); err != nil {
 		return nil, err
@@ -95,7 +106,15 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 }
 
 // Append implements guard.Auditor.
-func (a *auditor) Append(ctx context.Context, r *audit.Record) error { return a.log.Append(ctx, r) }
+func (a *auditor) Append(ctx context.Context, r *audit.Record) error {
+	if a.tracer == nil {
+		return a.log.Append(ctx, r)
+	}
+	ctx, span := a.tracer.start(ctx, "audit append")
+	err := a.log.Append(ctx, r)
+	end(span, err)
+	return err
+}
 
 // Seal implements guard.Auditor.
 func (a *auditor) Seal(r *audit.Record) ([]byte, error) {
@@ -118,7 +137,11 @@ func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
 		// Nobody was proved, so the record is the installation's: a tenant that was only claimed may not exist.
 		r.Tenant = ""
 	}
-	return a.log.Append(ctx, &r)
+	if err := a.Append(ctx, &r); err != nil {
+		return err
+	}
+	a.signIn(e)
+	return nil
 }
 
 // identityOfNode is what makes a log this node's.
@@ -191,5 +214,5 @@ func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
 
 // keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
 func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
-	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, pointSetting, signed) })
+	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, auditing.CheckpointSetting, signed) })
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Durability audit.Durability
 	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults.
 	AuditSegmentBytes, AuditReserveBytes int64
+	// TraceEndpoint is the URL to which traces are sent, in the OpenTelemetry protocol over HTTP; empty sends none.
+	TraceEndpoint string
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

@@ -241,6 +241,7 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 			return err
 		}
 	}
+	handler = d.core.tracer.handler(handler)
 	d.serve(l, handler, ca.tlsConfig())
 	d.keepAddresses(ctx, handler, ca.tlsConfig())
 	d.core.background(d.core.identity.Run)
@@ -272,7 +273,7 @@ func (d *Dev) doors() (http.Handler, error) {
 // oauthConfig is what both doors of the token service need to know.
 func (d *Dev) oauthConfig() oauth.Config {
 	return oauth.Config{Issuer: d.core.identity, DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger,
-		Observe: d.core.metrics.observe,
+		Observe: d.core.observe,
 		// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
 		Bound: func(*http.Request) (oauth.Binding, bool) {
 			return oauth.Binding{Tenant: d.estate.Tenant, Principal: d.estate.Identity}, true

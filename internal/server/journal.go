@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/clock"
@@ -16,6 +17,8 @@ import (
 type journalRows struct {
 	store store.Store
 	clock clock.Clock
+	// sequenced is how far the sequencer has come, for operators.
+	sequenced atomic.Int64
 
 	mu sync.Mutex
 	// recent are consecutive journal entries, the newest last. An entry without an audit record has an empty frame.
@@ -115,6 +118,7 @@ func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
 	if err != nil {
 		return err
 	}
+	j.sequenced.Store(position)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if n := int(position + 1); len(j.recent) > 0 {

@@ -17,7 +17,7 @@ func (s *Server) nativeDoor(resources ...string) (http.Handler, error) {
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
-		Status: &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.metrics.observe})
+		Status: &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
 
 // status implements native.Status.
