@@ -156,6 +156,9 @@ func (g *Guard) Admit(ctx context.Context, call *Call) error {
 	return g.limiters.take(&g.Limits, call, call.Started)
 }
 
+// Throttle applies the rate limit of the caller to a request outside of vaults; Admit does it for those within.
+func (g *Guard) Throttle(call *Call) error { return g.limiters.take(&g.Limits, call, call.Started) }
+
 // Unauthenticated counts a request without a valid credential and returns err.
 func (g *Guard) Unauthenticated(call *Call, host string, err error) error {
 	refusal := audit.Refusal{Door: call.Door, Host: host, Address: call.Address}

@@ -42,7 +42,7 @@ func (l *limiters) take(limits *Limits, call *Call, now time.Time) error {
 			return err
 		}
 	}
-	if limits.PerVault > 0 {
+	if limits.PerVault > 0 && call.Vault != nil {
 		return reserve(l.vault(limits, call.Vault.Vault.ID), now, "this vault gets more requests than the server allows")
 	}
 	return nil
