@@ -32,15 +32,8 @@ type Caller struct {
 
 	revoked atomic.Bool
 	views   views
-	rate    atomic.Pointer[rate.Limiter]
-}
-
-func (c *Caller) limiter(l *Limits) *rate.Limiter {
-	if r := c.rate.Load(); r != nil {
-		return r
-	}
-	c.rate.CompareAndSwap(nil, l.limiter(l.PerCaller))
-	return c.rate.Load()
+	// rate is the principal's limiter, so that it is looked up once per token.
+	rate atomic.Pointer[rate.Limiter]
 }
 
 // Revoke makes the caller count as unauthenticated from now on: its principal, credential or groups changed, and who

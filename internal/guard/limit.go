@@ -8,12 +8,13 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/vault"
 )
 
 // Limits bound how often may be asked. A zero rate means no bound.
 type Limits struct {
-	// PerCaller bounds the requests of one principal's token per second, PerVault those to one vault.
+	// PerCaller bounds the requests of one principal per second, over all of its tokens; PerVault those to one vault.
 	PerCaller, PerVault rate.Limit
 	// Burst is how many seconds' worth of requests may come at once; 0 means one second's.
 	Burst float64
@@ -27,38 +28,60 @@ func (l *Limits) limiter(r rate.Limit) *rate.Limiter {
 	return rate.NewLimiter(r, max(1, int(float64(r)*burst)))
 }
 
-// limiters keeps one limiter per vault; a caller carries its own.
+// limiters keeps one limiter per principal and one per vault.
 type limiters struct {
-	vaults sync.Map // vault.ID -> *rate.Limiter
-	count  atomic.Int64
+	callers limiterMap[callerKey]
+	vaults  limiterMap[vault.ID]
 }
 
-// maxLimiters bounds the vaults whose rate is remembered. When it is reached all start anew.
+type callerKey struct {
+	tenant vault.TenantID
+	id     principal.ID
+}
+
+// limiterMap remembers limiters within a bound.
+type limiterMap[K comparable] struct {
+	known sync.Map // K -> *rate.Limiter
+	count atomic.Int64
+}
+
+// maxLimiters bounds the principals, and the vaults, whose rate is remembered. When it is reached all start anew.
 const maxLimiters = 1 << 16
+
+func (m *limiterMap[K]) get(key K, fresh func() *rate.Limiter) *rate.Limiter {
+	if v, ok := m.known.Load(key); ok {
+		return v.(*rate.Limiter)
+	}
+	if m.count.Add(1) > maxLimiters {
+		m.known.Clear()
+		m.count.Store(1)
+	}
+	v, _ := m.known.LoadOrStore(key, fresh())
+	return v.(*rate.Limiter)
+}
 
 // take counts the request. When one of the limits is passed it says which.
 func (l *limiters) take(limits *Limits, call *Call, now time.Time) (limit string, err error) {
 	if limits.PerCaller > 0 {
-		if err := reserve(call.Caller.limiter(limits), now, "this principal sends more requests than the server allows"); err != nil {
+		if err := reserve(l.caller(limits, call.Caller), now, "this principal sends more requests than the server allows"); err != nil {
 			return "principal", err
 		}
 	}
 	if limits.PerVault > 0 {
-		return "vault", reserve(l.vault(limits, call.Vault.Vault.ID), now, "this vault gets more requests than the server allows")
+		perVault := l.vaults.get(call.Vault.Vault.ID, func() *rate.Limiter { return limits.limiter(limits.PerVault) })
+		return "vault", reserve(perVault, now, "this vault gets more requests than the server allows")
 	}
 	return "", nil
 }
 
-func (l *limiters) vault(limits *Limits, id vault.ID) *rate.Limiter {
-	if v, ok := l.vaults.Load(id); ok {
-		return v.(*rate.Limiter)
+// caller finds the limiter that all tokens of the principal share.
+func (l *limiters) caller(limits *Limits, c *Caller) *rate.Limiter {
+	if r := c.rate.Load(); r != nil {
+		return r
 	}
-	if l.count.Add(1) > maxLimiters {
-		l.vaults.Clear()
-		l.count.Store(1)
-	}
-	v, _ := l.vaults.LoadOrStore(id, limits.limiter(limits.PerVault))
-	return v.(*rate.Limiter)
+	r := l.callers.get(callerKey{c.Tenant, c.Principal}, func() *rate.Limiter { return limits.limiter(limits.PerCaller) })
+	c.rate.Store(r)
+	return r
 }
 
 func reserve(l *rate.Limiter, now time.Time, what string) error {
