@@ -6,8 +6,8 @@
 //	named vaults    vaults below vault.keywright.localhost on port 8443, clients configured by dev.env
 //	public names    the cloud's own host names lead to the server on port 443; clients have nothing but credentials and a CA
 //
-// The server is the program itself, built from this source tree. Tests enrol what clients sign in with (certificates, a
-// trusted issuer of federated tokens, a person) in the server's directory while it is stopped.
+// The server is the program itself, built from this source tree. What clients sign in with (a certificate, a federation with an
+// outside issuer, a person with password and code generator) is set up by its own command line.
 //
 // One at a time:
 //

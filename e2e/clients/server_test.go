@@ -26,15 +26,12 @@ type server struct {
 	enrolment
 }
 
-// start runs a server whose directory has what clients sign in with. It ends with the test.
+// start runs a server with what clients sign in with. It ends with the test.
 func start(t *testing.T, c cloud) *server {
 	t.Helper()
 	s := &server{cloud: c, dir: filepath.Join(t.TempDir(), "dev")}
-	stop := s.run(t)
-	// The first start makes the tenant; the second finds everything again.
-	stop()
-	s.enrolment = enrol(t, s)
 	t.Cleanup(s.run(t))
+	s.enrolment = enrol(t, s)
 	s.relayMetadata(t)
 	return s
 }

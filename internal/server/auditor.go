@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -46,13 +45,7 @@ type auditor struct {
 	tracer     *tracer
 	// signIn hears of each sign-in that was recorded.
 	signIn func(identity.SignInEvent)
-	// audited is the journal's position of the newest change with a record.
-	audited atomic.Int64
-	journal *journalRows
 }
-
-// lag is by how many entries of the journal the log is behind the newest change.
-func (a *auditor) lag() int64 { return max(0, a.audited.Load()-a.journal.sequenced.Load()) }
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
@@ -69,8 +62,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {},
-		journal: k.journal}
+	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
 	// Who proves the log without a server needs the key; it is public.
 	if err := writeFile(filepath.Join(c.Dir, auditKeyFile), []byte(who.key+"\n"), 0o644); err != nil {
 		return nil, err

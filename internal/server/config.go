@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/clock"
@@ -24,12 +25,17 @@ type Config struct {
 	Durability audit.Durability
 	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults.
 	AuditSegmentBytes, AuditReserveBytes int64
+	// SlowRequest is how long a request takes that is logged at warn level; 0 means DefaultSlowRequest, a negative one logs none.
+	SlowRequest time.Duration
 	// TraceEndpoint is the URL to which traces are sent, in the OpenTelemetry protocol over HTTP; empty sends none.
 	TraceEndpoint string
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
 }
+
+// DefaultSlowRequest is a thousand times what a cached read takes, and shorter than any client waits.
+const DefaultSlowRequest = time.Second
 
 // DefaultRegion is the location of vaults when the configuration names none.
 const DefaultRegion = "local"
@@ -45,6 +51,9 @@ func (c *Config) complete() error {
 	c.Dir = abs
 	if c.Region == "" {
 		c.Region = DefaultRegion
+	}
+	if c.SlowRequest == 0 {
+		c.SlowRequest = DefaultSlowRequest
 	}
 	if c.Clock == nil {
 		c.Clock = clock.System{}

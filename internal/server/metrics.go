@@ -117,7 +117,7 @@ func (m *metrics) watch(k *core) {
 		{"keywright_audit_writable", "0 while the audit log takes no records, so that nothing is served.",
 			func() float64 { return boolean(!log().Closed) }},
 		{"keywright_audit_sequencer_lag_commits", "By how many commits the audit log is behind the newest change.",
-			func() float64 { return float64(k.audit.lag()) }},
+			func() float64 { return float64(k.journal.lag()) }},
 		{"keywright_keyring_locked", "1 while the keyring is locked.", func() float64 { return boolean(k.keys.Locked()) }},
 		{"keywright_keyring_cached_keys", "Unwrapped keys in memory.", func() float64 { return float64(k.keys.Stats().Cached) }},
 		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Secrets) }},

@@ -34,7 +34,9 @@ const shutdownTimeout = 4 * time.Second
 
 // core is everything below the doors.
 type core struct {
-	log      *slog.Logger
+	log *slog.Logger
+	// slow is how long a request takes that is logged as slow; none is when it is negative.
+	slow     time.Duration
 	clock    clock.Clock
 	store    store.Store
 	keys     *keyring.Keyring
@@ -57,7 +59,7 @@ type core struct {
 
 // openCore opens what is in a directory, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string) (_ *core, err error) {
-	k := &core{log: c.Logger, clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close())
@@ -115,7 +117,6 @@ func (k *core) changed(c *store.Commit) {
 		changed(c)
 	}
 	if len(c.Audit) > 0 {
-		k.audit.audited.Store(int64(c.Position))
 		k.audit.sequencer.Wake()
 	}
 }
