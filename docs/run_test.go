@@ -49,7 +49,7 @@ func TestCommandsOnPagesWork(t *testing.T) {
 		})
 		ran++
 	}
-	if ran < 1 {
+	if ran < 8 {
 		t.Fatalf("only %d pages have commands to run", ran)
 	}
 }
