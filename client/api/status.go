@@ -39,6 +39,8 @@ type Limits struct {
 	MaxVersions          int     `json:"maxVersions"`
 	RequestsPerPrincipal float64 `json:"requestsPerSecondPerPrincipal"`
 	RequestsPerVault     float64 `json:"requestsPerSecondPerVault"`
+	// MaxBackupBytes bounds the body with which a secret is restored.
+	MaxBackupBytes int64 `json:"maxBackupBytes"`
 	// Burst is how many seconds' worth of requests may come at once.
 	Burst float64 `json:"burstSeconds"`
 }

@@ -35,11 +35,12 @@ type Caller struct {
 	rate    atomic.Pointer[rate.Limiter]
 }
 
-func (c *Caller) limiter(l *Limits) *rate.Limiter {
+// limiter is the principal's, which all of its tokens share. Each remembers it.
+func (c *Caller) limiter(l *Limits, all *rates) *rate.Limiter {
 	if r := c.rate.Load(); r != nil {
 		return r
 	}
-	c.rate.CompareAndSwap(nil, l.limiter(l.PerCaller))
+	c.rate.CompareAndSwap(nil, all.of(string(c.Principal), l, l.PerCaller))
 	return c.rate.Load()
 }
 

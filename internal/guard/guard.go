@@ -165,11 +165,12 @@ func (g *Guard) Admit(ctx context.Context, call *Call) error {
 		}
 		return err
 	}
-	return g.throttle(call)
+	return g.Throttle(call)
 }
 
-// throttle applies the rate limits.
-func (g *Guard) throttle(call *Call) error {
+// Throttle applies the rate limits to a request that is authenticated: that of its principal and, within a vault, the
+// vault's. Admit does it for requests to a vault; doors call it for all others.
+func (g *Guard) Throttle(call *Call) error {
 	limit, err := g.limiters.take(&g.Limits, call, call.Started)
 	if err != nil {
 		g.Throttled(limit)
