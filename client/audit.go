@@ -15,10 +15,10 @@ const auditPath = "/api/v1/audit"
 // AuditFilter selects audit records. A zero field selects all; fields are joined by and.
 type AuditFilter struct {
 	// From is inclusive, To exclusive.
-	From, To                     time.Time
-	Vault, Principal, Object     string
-	Action, Operation            string
-	Outcome, Correlation         string
+	From, To                 time.Time
+	Vault, Principal, Object string
+	Action, Operation        string
+	Outcome, Correlation     string
 	// OldestFirst turns the order round.
 	OldestFirst bool
 }

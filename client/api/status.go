@@ -58,5 +58,23 @@ type Caller struct {
 
 // Health is the answer of /healthz and /readyz.
 type Health struct {
+	// Status is HealthOK, or HealthFailing when any check fails.
 	Status string `json:"status"`
+	// Checks are what readiness consists of; /healthz has none.
+	Checks []Check `json:"checks,omitempty"`
+}
+
+// The words of a status.
+const (
+	HealthOK      = "ok"
+	HealthFailing = "failing"
+)
+
+// Check is one thing that a server needs to serve.
+type Check struct {
+	// Name is store, keyring or audit.
+	Name   string `json:"name"`
+	Status string `json:"status"`
+	// Detail says what is wrong; empty when nothing is.
+	Detail string `json:"detail,omitempty"`
 }

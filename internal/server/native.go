@@ -52,10 +52,27 @@ func publicText(err error) string {
 	return "failing; the server's log says why"
 }
 
-// Ready implements native.Status.
-func (s *status) Ready(ctx context.Context) error {
-	if s.core.audit.log.State().Closed {
-		return fault.New(fault.Unavailable, "the audit log takes no records, so nothing is served: see the server's log")
+// readyTimeout bounds how long the store may take to answer: whoever asks for readiness asks again within seconds.
+const readyTimeout = 2 * time.Second
+
+// Checks implements native.Status.
+func (s *status) Checks(ctx context.Context) []api.Check {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}}
+	if err := s.core.store.Health(ctx); err != nil {
+		checks[0].Detail = publicText(err)
 	}
-	return s.core.store.Health(ctx)
+	if s.core.keys.Locked() {
+		checks[1].Detail = "the keyring is locked: unlock it"
+	}
+	if s.core.audit.log.State().Closed {
+		checks[2].Detail = "the audit log takes no records, so nothing is served: see the server's log"
+	}
+	for i := range checks {
+		if checks[i].Status = api.HealthOK; checks[i].Detail != "" {
+			checks[i].Status = api.HealthFailing
+		}
+	}
+	return checks
 }
