@@ -25,7 +25,7 @@ type Config struct {
 	// Durability says what an acknowledged audit record of a read survives: the end of the process, or power loss.
 	Durability audit.Durability
 	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults, 64 MiB and 1 GiB. The reserve is what
-	// reads go on with while the disk is full: a record takes about half a KiB, so that 1 GiB lasts for two million decisions.
+	// reads go on with while the disk is full: a record takes about 600 bytes, so that 1 GiB lasts for 1.7 million decisions.
 	AuditSegmentBytes, AuditReserveBytes int64
 	// SlowRequest is how long a request takes that is logged at warn level; 0 means DefaultSlowRequest, a negative one logs none.
 	SlowRequest time.Duration
