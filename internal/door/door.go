@@ -2,9 +2,11 @@ package door
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -49,6 +51,9 @@ func New(c Config) (*Door, error) {
 	}
 	return &Door{Config: c, mux: mux}, nil
 }
+
+// Table returns the door's name and its routes, for what is made from all tables of a server.
+func (d *Door) Table() (name string, routes []Route) { return d.Name, d.Routes }
 
 // methodOverride is the header by which a POST stands in for another method (Key Vault REST protocol).
 const methodOverride = "X-Http-Method"
@@ -151,6 +156,10 @@ func (r *Request) readBody() error {
 // fail answers with err. An error without a kind is logged and told as internal, without its text.
 func (d *Door) fail(r *Request, err error) {
 	e := fault.As(err)
+	if e != nil && e.Kind == fault.Unavailable && e.Err != nil {
+		d.Logger.WarnContext(r.HTTP.Context(), "request failed for now", "door", d.Name, "operation", r.Call.Operation,
+			"correlation", r.Call.Correlation, "error", err)
+	}
 	if e == nil || e.Kind == fault.Internal {
 		d.Logger.ErrorContext(r.HTTP.Context(), "request failed", "door", d.Name, "operation", r.Call.Operation,
 			"correlation", r.Call.Correlation, "error", err)
@@ -168,7 +177,8 @@ func (d *Door) observe(r *Request) {
 	}
 }
 
-// recover turns a panic into an internal error, so that one broken request does not end the others.
+// recover turns a panic into an internal error, so that one broken request does not end the others. What the panic says is
+// logged only where the runtime said it: any other text may hold a value.
 func (d *Door) recover(r *Request) {
 	v := recover()
 	if v == nil {
@@ -177,8 +187,13 @@ func (d *Door) recover(r *Request) {
 	if v == http.ErrAbortHandler { //nolint:errorlint // the sentinel is compared by identity, as net/http documents
 		panic(v)
 	}
+	said := fmt.Sprintf("a panic of type %T", v)
+	if e, ok := v.(runtime.Error); ok {
+		said = e.Error()
+	}
 	d.Logger.Error("request panicked", "door", d.Name, "operation", r.Call.Operation, "correlation", r.Call.Correlation,
-		"panic", v, "stack", string(debug.Stack()))
+		"panic", said, "stack", string(debug.Stack()))
+	r.broken = true
 	if !r.written {
 		d.Fail(r, fault.New(fault.Internal, "an internal error occurred; quote the request id %s to the operator", r.Call.Correlation))
 	}

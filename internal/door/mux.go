@@ -199,12 +199,7 @@ func (s *search) walk(n *node, rest string, depth int) *Route {
 		}
 	}
 	if n.param != nil && depth < maxParams && (segment != "" || n.empty) {
-		value, ok := segment, true
-		if s.escaped {
-			v, err := url.PathUnescape(segment)
-			value, ok = v, err == nil
-		}
-		if ok {
+		if value, ok := s.value(segment); ok {
 			s.values[depth] = value
 			if r := s.step(n.param, tail, more, depth+1); r != nil {
 				return r
@@ -212,10 +207,21 @@ func (s *search) walk(n *node, rest string, depth int) *Route {
 		}
 	}
 	if len(n.rest) > 0 && depth < maxParams {
-		s.values[depth] = rest
-		return s.pick(n.rest)
+		if value, ok := s.value(rest); ok {
+			s.values[depth] = value
+			return s.pick(n.rest)
+		}
 	}
 	return nil
+}
+
+// value is what a piece of the path says once it is decoded.
+func (s *search) value(piece string) (string, bool) {
+	if !s.escaped {
+		return piece, true
+	}
+	v, err := url.PathUnescape(piece)
+	return v, err == nil
 }
 
 func (s *search) step(n *node, tail string, more bool, depth int) *Route {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,8 @@ type Request struct {
 	body    []byte
 	status  int
 	written bool
+	// broken says that the handler panicked: nobody knows how far its buffers were used.
+	broken bool
 	// headers holds header values that are made for this request alone. net/http copies them when the answer begins.
 	headers [4]string
 	used    int
@@ -53,6 +56,9 @@ func newRequest(w http.ResponseWriter, r *http.Request) *Request {
 
 func (r *Request) release() {
 	clear(r.body) // it may have held a value
+	if r.broken {
+		return
+	}
 	*r = Request{Scratch: cleared(r.Scratch), Value: cleared(r.Value)}
 	requests.Put(r)
 }
@@ -140,7 +146,7 @@ func decodeFault(err error) error {
 	case errors.As(err, &syntax):
 		return fault.New(fault.Invalid, "the request body is not valid JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind):
-		return fault.New(fault.Invalid, "the member %q of the request body has the wrong type: expected %s", kind.Field, kind.Type)
+		return fault.New(fault.Invalid, "the member %q of the request body has the wrong type: expected %s", kind.Field, jsonType(kind.Type))
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fault.New(fault.Invalid, "the request body ends before its JSON value does")
 	default:
@@ -151,8 +157,30 @@ func decodeFault(err error) error {
 	}
 }
 
+// jsonType names a Go type as the sender of JSON knows it.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return "a string of base64"
+		}
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default:
+		return "a whole number"
+	}
+}
+
 // JSON answers with the value encoded as JSON.
 func (r *Request) JSON(status int, v any) error {
+	clear(r.Scratch) // the answer may be shorter than what is there
 	buf := bytes.NewBuffer(r.Scratch[:0])
 	e := json.NewEncoder(buf)
 	e.SetEscapeHTML(false)

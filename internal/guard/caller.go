@@ -32,16 +32,8 @@ type Caller struct {
 
 	revoked atomic.Bool
 	views   views
-	rate    atomic.Pointer[rate.Limiter]
-}
-
-// limiter is the principal's, which all of its tokens share. Each remembers it.
-func (c *Caller) limiter(l *Limits, all *rates) *rate.Limiter {
-	if r := c.rate.Load(); r != nil {
-		return r
-	}
-	c.rate.CompareAndSwap(nil, all.of(string(c.Principal), l, l.PerCaller))
-	return c.rate.Load()
+	// rate is the principal's limiter, so that it is looked up once per token.
+	rate atomic.Pointer[rate.Limiter]
 }
 
 // Revoke makes the caller count as unauthenticated from now on: its principal, credential or groups changed, and who

@@ -22,7 +22,8 @@ type Auditor interface {
 	Append(ctx context.Context, r *audit.Record) error
 	// Seal encrypts a record for the transaction of the change that it tells of; the log takes it from the journal.
 	Seal(r *audit.Record) ([]byte, error)
-	// Unauthenticated counts a request that proved no identity. Such requests are aggregated, so that nobody can fill the log.
+	// Unauthenticated counts a request that proved no identity, or one over a rate limit. Such requests are aggregated, so
+	// that nobody can fill the log.
 	Unauthenticated(r audit.Refusal)
 }
 
@@ -34,9 +35,9 @@ type Config struct {
 	Logger *slog.Logger
 	Limits Limits
 	// Denied hears of each request that was refused for lack of proof or rights, by the refusal's reason, which never holds what a
-	// caller said. Throttled hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
+	// caller said. TooOften hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
 	// may be nil.
-	Denied, Throttled func(string)
+	Denied, TooOften func(string)
 }
 
 // Guard authorises, audits and commits.
@@ -54,8 +55,8 @@ func New(c Config) (*Guard, error) {
 	if c.Denied == nil {
 		c.Denied = func(string) {}
 	}
-	if c.Throttled == nil {
-		c.Throttled = func(string) {}
+	if c.TooOften == nil {
+		c.TooOften = func(string) {}
 	}
 	return &Guard{Config: c}, nil
 }
@@ -109,6 +110,10 @@ func (g *Guard) Refuse(ctx context.Context, call *Call, need Need, err error) er
 	return err
 }
 
+// ErrAgain is what a change returns that was planned on a state which is no more. Commit undoes it and returns this,
+// without a record: the caller plans anew, or gives up with Refuse.
+var ErrAgain = errors.New("the change has to be planned anew")
+
 // Commit runs an authorised change in one transaction, together with its audit record. The caller has called Authorize.
 // A change whose commit was reported lost is looked up before the answer: what is stored counts as done.
 func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, change func(store.Tx) error) error {
@@ -126,8 +131,11 @@ func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, 
 		tx.Audit(sealed)
 		return nil
 	})
-	if err == nil || errors.Is(err, store.ErrCommitted) {
+	switch {
+	case err == nil, errors.Is(err, store.ErrCommitted):
 		return nil
+	case errors.Is(err, ErrAgain):
+		return err
 	}
 	if fault.Is(err, fault.Unavailable) && g.committed(ctx, op.ID) {
 		return nil
@@ -154,7 +162,11 @@ func operationID(id store.OpID) (b audit.ID) {
 	return b
 }
 
-// Admit applies a vault's network rules to a request that is authenticated, and the rate limits after them.
+// Throttled is the reason under which requests over a rate limit are counted.
+const Throttled fault.Reason = "Throttled"
+
+// Admit applies a vault's network rules to a request that is authenticated, and the rate limits after them. Requests over
+// a limit are counted like those without a credential: a record for each would let one caller fill the log.
 func (g *Guard) Admit(ctx context.Context, call *Call) error {
 	v := call.Vault
 	if ok, why := v.Network.Admit(call.Address, false); !ok {
@@ -165,15 +177,17 @@ func (g *Guard) Admit(ctx context.Context, call *Call) error {
 		}
 		return err
 	}
-	return g.Throttle(call)
+	return g.throttle(call, v.Vault.Name)
 }
 
-// Throttle applies the rate limits to a request that is authenticated: that of its principal and, within a vault, the
-// vault's. Admit does it for requests to a vault; doors call it for all others.
-func (g *Guard) Throttle(call *Call) error {
+// Throttle applies the rate limit of the caller to a request outside of vaults; Admit does it for those within.
+func (g *Guard) Throttle(call *Call) error { return g.throttle(call, "") }
+
+func (g *Guard) throttle(call *Call, host string) error {
 	limit, err := g.limiters.take(&g.Limits, call, call.Started)
 	if err != nil {
-		g.Throttled(limit)
+		g.TooOften(limit)
+		g.Audit.Unauthenticated(audit.Refusal{Door: call.Door, Host: host, Address: call.Address, Reason: string(Throttled)})
 	}
 	return err
 }

@@ -8,11 +8,13 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // Limits bound how often may be asked. A zero rate means no bound.
 type Limits struct {
-	// PerCaller bounds the requests of one principal per second, whatever tokens it shows, PerVault those to one vault.
+	// PerCaller bounds the requests of one principal per second, over all of its tokens; PerVault those to one vault.
 	PerCaller, PerVault rate.Limit
 	// Burst is how many seconds' worth of requests may come at once; 0 means one second's.
 	Burst float64
@@ -27,40 +29,59 @@ func (l *Limits) limiter(r rate.Limit) *rate.Limiter {
 }
 
 // limiters keeps one limiter per principal and one per vault.
-type limiters struct{ principals, vaults rates }
+type limiters struct {
+	callers limiterMap[callerKey]
+	vaults  limiterMap[vault.ID]
+}
 
-// rates remembers limiters by id: of a principal or of a vault.
-type rates struct {
-	byID  sync.Map // string -> *rate.Limiter
+type callerKey struct {
+	tenant vault.TenantID
+	id     principal.ID
+}
+
+// limiterMap remembers limiters within a bound.
+type limiterMap[K comparable] struct {
+	known sync.Map // K -> *rate.Limiter
 	count atomic.Int64
 }
 
-// maxRates bounds the ids whose rate is remembered. When it is reached all start anew.
-const maxRates = 1 << 16
+// maxLimiters bounds the principals, and the vaults, whose rate is remembered. When it is reached all start anew.
+const maxLimiters = 1 << 16
 
-func (r *rates) of(id string, l *Limits, each rate.Limit) *rate.Limiter {
-	if v, ok := r.byID.Load(id); ok {
+func (m *limiterMap[K]) get(key K, fresh func() *rate.Limiter) *rate.Limiter {
+	if v, ok := m.known.Load(key); ok {
 		return v.(*rate.Limiter)
 	}
-	if r.count.Add(1) > maxRates {
-		r.byID.Clear()
-		r.count.Store(1)
+	if m.count.Add(1) > maxLimiters {
+		m.known.Clear()
+		m.count.Store(1)
 	}
-	v, _ := r.byID.LoadOrStore(id, l.limiter(each))
+	v, _ := m.known.LoadOrStore(key, fresh())
 	return v.(*rate.Limiter)
 }
 
 // take counts the request. When one of the limits is passed it says which.
 func (l *limiters) take(limits *Limits, call *Call, now time.Time) (limit string, err error) {
 	if limits.PerCaller > 0 {
-		if err := reserve(call.Caller.limiter(limits, &l.principals), now, "this principal sends more requests than the server allows"); err != nil {
+		if err := reserve(l.caller(limits, call.Caller), now, "this principal sends more requests than the server allows"); err != nil {
 			return "principal", err
 		}
 	}
 	if limits.PerVault > 0 && call.Vault != nil {
-		return "vault", reserve(l.vaults.of(string(call.Vault.Vault.ID), limits, limits.PerVault), now, "this vault gets more requests than the server allows")
+		perVault := l.vaults.get(call.Vault.Vault.ID, func() *rate.Limiter { return limits.limiter(limits.PerVault) })
+		return "vault", reserve(perVault, now, "this vault gets more requests than the server allows")
 	}
 	return "", nil
+}
+
+// caller finds the limiter that all tokens of the principal share.
+func (l *limiters) caller(limits *Limits, c *Caller) *rate.Limiter {
+	if r := c.rate.Load(); r != nil {
+		return r
+	}
+	r := l.callers.get(callerKey{c.Tenant, c.Principal}, func() *rate.Limiter { return limits.limiter(limits.PerCaller) })
+	c.rate.Store(r)
+	return r
 }
 
 func reserve(l *rate.Limiter, now time.Time, what string) error {

@@ -3,7 +3,6 @@ package secret
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -105,11 +104,11 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 	}
 	o := &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: vault.Secret, Name: b.Name, Created: b.Created,
 		Current: b.Current, Labels: b.Labels}
+	need.Name, need.Version = b.Name, b.Current
 	versions, err := s.reseal(ctx, v, o, b)
 	if err != nil {
-		return Item{}, err
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	need.Name, need.Version = b.Name, b.Current
 	var item Item
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		switch there, err := tx.Object(ctx, v.ID, vault.Secret, b.Name); {
@@ -118,6 +117,9 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 		case err == nil:
 			return fault.New(fault.Conflict, "the secret %q exists: delete and purge it before you restore it", b.Name).Because("ObjectAlreadyExists")
 		case !fault.Is(err, fault.NotFound):
+			return err
+		}
+		if err := liveVault(ctx, tx, v); err != nil {
 			return err
 		}
 		for _, ver := range versions {
@@ -149,7 +151,7 @@ func (s *Service) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (
 	if err := json.Unmarshal(plain, &b); err != nil {
 		return nil, bad
 	}
-	if b.Format != backupFormat || b.Kind != vault.Secret || len(b.Versions) == 0 {
+	if b.Format != backupFormat || b.Kind != vault.Secret || len(b.Versions) == 0 || b.Current == "" {
 		return nil, bad
 	}
 	if b.Subscription != v.Subscription {
@@ -169,9 +171,6 @@ func (s *Service) reseal(ctx context.Context, v *vault.Vault, o *vault.Object, b
 		}
 		versions = append(versions, &vault.Version{ID: bv.ID, Object: o.ID, Previous: bv.Previous, Attributes: bv.Attributes,
 			ContentType: bv.ContentType, Tags: bv.Tags, State: bv.State, Value: sealed})
-	}
-	if b.Current == "" {
-		return nil, errors.New("the backup has no current version")
 	}
 	return versions, nil
 }

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -20,18 +21,37 @@ type record struct {
 	used atomic.Bool
 }
 
-// open appends the value to dst.
+// openTries bounds how often an opener is made again whose key left the keyring's memory.
+const openTries = 3
+
+// open appends the value to dst, and returns dst itself when it cannot. The keyring forgets keys when it is locked, when
+// they change and when it needs the room; the record outlives that, its opener does not.
 func (r *record) open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([]byte, error) {
-	o := r.opener.Load()
-	if o == nil {
-		made, err := keys.Opener(ctx, r.place, r.Version.Value)
-		if err != nil {
+	for range openTries {
+		o := r.opener.Load()
+		if o == nil || o.Stale() {
+			made, err := keys.Opener(ctx, r.place, r.Version.Value)
+			if err != nil {
+				return dst, err
+			}
+			r.opener.Store(made)
+			o = made
+		}
+		out, err := o.Open(dst, r.Version.Value.Ciphertext)
+		switch {
+		case err == nil:
+			return out, nil
+		case !errors.Is(err, keyring.ErrStale):
 			return dst, err
 		}
-		r.opener.Store(made)
-		o = made
 	}
-	return o.Open(dst, r.Version.Value.Ciphertext)
+	// Keys leave as fast as they come: do without keeping one.
+	value, err := keys.Open(ctx, r.place, r.Version.Value)
+	if err != nil {
+		return dst, err
+	}
+	defer clear(value)
+	return append(dst, value...), nil
 }
 
 // size estimates the bytes that the record holds in memory.
@@ -123,7 +143,8 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 func (c *cache) put(k cacheKey, r *record, t ticket) {
 	s := c.shard(k)
 	size := r.size()
-	if size > s.max {
+	room := size + hintBytes // its secret may be new, or fall to the sweep
+	if room > s.max {
 		return
 	}
 	s.mu.Lock()
@@ -131,8 +152,8 @@ func (c *cache) put(k cacheKey, r *record, t ticket) {
 	if ticket(s.generation) != t {
 		return
 	}
-	if s.bytes+size > s.max {
-		s.sweep(s.bytes + size - s.max)
+	if s.bytes+room > s.max {
+		s.sweep(s.bytes + room - s.max)
 	}
 	v := s.secrets[k]
 	if v == nil {

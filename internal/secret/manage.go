@@ -81,5 +81,6 @@ func (s *Service) set(ctx context.Context, call *guard.Call, need guard.Need, na
 			return item, err
 		}
 	}
-	return Item{}, fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name)
+	return Item{}, s.Guard.Refuse(ctx, call, need,
+		fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name))
 }

@@ -191,3 +191,13 @@ func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.Version
 	}
 	return v, err
 }
+
+// liveVault makes sure that a new object gets a vault: one that was deleted and purged since the request began has no key
+// any more, and what is put into it could never be read.
+func liveVault(ctx context.Context, tx store.Tx, v *vault.Vault) error {
+	stored, err := tx.Vault(ctx, v.ID)
+	if fault.Is(err, fault.NotFound) || err == nil && stored.Deleted != nil {
+		return fault.New(fault.NotFound, "the vault %q was deleted meanwhile: recover it, or use another", v.Name).Because("VaultNotFound")
+	}
+	return err
+}

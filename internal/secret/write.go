@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -15,7 +16,7 @@ import (
 
 // errMoved says that the object for which a value was sealed is no longer the one under the name: somebody created or
 // purged it meanwhile. The caller seals again.
-var errMoved = errors.New("the name belongs to another object now")
+var errMoved = fmt.Errorf("the name belongs to another object now: %w", guard.ErrAgain)
 
 // maxMoves bounds how often Set follows a name that moves under it.
 const maxMoves = 5
@@ -42,13 +43,13 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	key := cacheKey{v.ID, vault.NameKey(name)}
 	o, stored, err := s.target(ctx, v, key, name, now)
 	if err != nil {
-		return Item{}, err
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	op := store.NewOp(now)
 	ver := &vault.Version{ID: vault.NewVersionID(now), Object: o.ID, ContentType: in.ContentType, Tags: in.Tags,
 		Attributes: vault.Attributes{Enabled: in.Enabled, NotBefore: in.NotBefore, Expires: in.Expires, Created: op.At, Updated: op.At}}
 	if ver.Value, err = s.Keys.Seal(ctx, place(v, o, ver.ID), in.Value); err != nil {
-		return Item{}, err
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Version = ver.ID
 	var item Item
@@ -56,6 +57,9 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 		found, err := tx.Object(ctx, v.ID, vault.Secret, name)
 		switch {
 		case fault.Is(err, fault.NotFound) && !stored:
+			if err := liveVault(ctx, tx, v); err != nil {
+				return err
+			}
 			found = o
 		case fault.Is(err, fault.NotFound):
 			return errMoved

@@ -38,7 +38,8 @@ type place struct {
 	federated bool
 }
 
-// maxPlaces bounds how many Host headers are remembered: vaults have few spellings, strangers invent many.
+// maxPlaces bounds how many Host headers are remembered: vaults have few spellings, strangers invent many. When it is reached
+// all are forgotten, so that inventions do not keep the others out.
 const maxPlaces = 4096
 
 // places remembers what Host headers mean.
@@ -53,9 +54,14 @@ func (h *Hosts) find(seen *places, host string) *place {
 		return p.(*place)
 	}
 	p := h.resolve(host)
-	if p.vault != "" && seen.count.Add(1) <= maxPlaces {
-		seen.known.Store(strings.Clone(host), p)
+	if p.vault == "" {
+		return p
 	}
+	if seen.count.Add(1) > maxPlaces {
+		seen.known.Clear()
+		seen.count.Store(1)
+	}
+	seen.known.Store(strings.Clone(host), p)
 	return p
 }
 

@@ -163,7 +163,7 @@ func TestLogStaysSmall(t *testing.T) {
 	s := open(t, sqlite.Config{Dir: dir})
 	defer s.Close()
 	ctx := t.Context()
-	const updates, rows, size = 60, 300, 1600
+	const updates, rows, size = 60, 200, 2400
 	for i := range updates {
 		err := s.Update(ctx, store.NewOp(time.Now()), func(tx store.Tx) error {
 			for j := range rows {

@@ -1,0 +1,149 @@
+package secret
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keywright/keywright/internal/vault"
+)
+
+func sealed(name string, version vault.VersionID, bytes int) *record {
+	o := &vault.Object{Name: name, Current: version}
+	return &record{Item: Item{Object: o, Version: &vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}}}}
+}
+
+// held counts the bytes of what is cached, by looking at all of it.
+func (c *cache) held(t *testing.T) (bytes int64, records int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		var n int64
+		for _, v := range s.secrets {
+			n += hintBytes
+			for _, r := range v.byID {
+				n += r.size()
+				records++
+			}
+		}
+		if n != s.bytes {
+			t.Errorf("shard %d holds %d bytes and counts %d", i, n, s.bytes)
+		}
+		if n > s.max {
+			t.Errorf("shard %d holds %d bytes: %d at most", i, n, s.max)
+		}
+		bytes += n
+	}
+	return bytes, records
+}
+
+func TestCacheStaysWithinItsBytes(t *testing.T) {
+	c := newCache(1 << 20)
+	for i := range 5000 {
+		k := cacheKey{"v", fmt.Sprint("n", i%1500)}
+		_, ticket := c.get(k, "", "")
+		c.put(k, sealed(k.name, vault.VersionID(fmt.Sprint(i%3)), i%700), ticket)
+		if i%500 == 0 {
+			c.held(t)
+		}
+	}
+	if bytes, n := c.held(t); bytes < 1<<19 || n < 300 {
+		t.Errorf("the cache holds %d bytes in %d records: it should be full", bytes, n)
+	}
+	_, ticket := c.get(cacheKey{"v", "huge"}, "", "")
+	c.put(cacheKey{"v", "huge"}, sealed("huge", "1", 1<<20), ticket)
+	if r, _ := c.get(cacheKey{"v", "huge"}, "", ""); r != nil {
+		t.Error("a record that is larger than a shard is kept")
+	}
+	c.dropVault("other")
+	if _, n := c.held(t); n == 0 {
+		t.Error("another vault's change dropped everything")
+	}
+	c.dropVault("v")
+	if bytes, n := c.held(t); bytes != 0 || n != 0 {
+		t.Errorf("after dropping the vault %d bytes in %d records are left", bytes, n)
+	}
+}
+
+func TestRecordsReadBeforeADropAreNotKept(t *testing.T) {
+	c := newCache(1 << 20)
+	k := cacheKey{"v", "a"}
+	for name, drop := range map[string]func(){"secret": func() { c.drop(k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
+		_, ticket := c.get(k, "", "")
+		drop()
+		c.put(k, sealed("a", "1", 1), ticket)
+		if r, _ := c.get(k, "", ""); r != nil {
+			t.Errorf("%s: a record from before the drop is served", name)
+		}
+	}
+}
+
+func TestCacheFindsByVersionAndCurrent(t *testing.T) {
+	c := newCache(1 << 20)
+	k := cacheKey{"v", "a"}
+	old := sealed("a", "1", 1)
+	old.Object = &vault.Object{Name: "a", Current: "2"}
+	current := sealed("a", "2", 1)
+	for _, r := range []*record{old, current} {
+		_, ticket := c.get(k, "", "")
+		c.put(k, r, ticket)
+	}
+	for _, tt := range []struct {
+		id    vault.VersionID
+		label vault.Label
+		want  *record
+	}{{"", "", current}, {"", vault.Current, current}, {"1", "", old}, {"2", "", current}, {"3", "", nil}, {"", vault.Previous, nil}} {
+		if got, _ := c.get(k, tt.id, tt.label); got != tt.want {
+			t.Errorf("%+v: got %+v", tt, got)
+		}
+	}
+}
+
+func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
+	c := newCache(1 << 20)
+	k := cacheKey{"v", "a"}
+	r := sealed("a", "1", 1)
+	r.Object.ID = "o"
+	_, ticket := c.get(k, "", "")
+	c.put(k, r, ticket)
+	c.drop(k)
+	if got, _ := c.get(k, "", ""); got != nil || c.hint(k) != "o" {
+		t.Errorf("after a drop: record %v, hint %q", got, c.hint(k))
+	}
+	c.setHint(k, "")
+	if c.hint(k) != "" || c.hint(cacheKey{"v", "b"}) != "" {
+		t.Error("a hint that was forgotten is there")
+	}
+	for i := range 20_000 {
+		c.setHint(cacheKey{"v", fmt.Sprint(i)}, "o")
+	}
+	if bytes, _ := c.held(t); bytes < 1<<19 {
+		t.Errorf("hints take %d bytes: they should fill the cache", bytes)
+	}
+	_, ticket = c.get(k, "", "")
+	c.put(k, r, ticket)
+	if got, _ := c.get(k, "", ""); got != r {
+		t.Error("a record finds no room beside hints")
+	}
+	c.held(t)
+}
+
+// What was read since the last sweep outlives what was not.
+func TestSweepsKeepWhatIsRead(t *testing.T) {
+	s := &shard{secrets: make(map[cacheKey]*versions), max: 1 << 20}
+	for i := range 100 {
+		k := cacheKey{"v", fmt.Sprint(strings.Repeat("x", 3), i)}
+		r := sealed(k.name, "1", 0)
+		r.used.Store(i < 10)
+		s.secrets[k] = &versions{current: r, byID: map[vault.VersionID]*record{"1": r}}
+		s.bytes += r.size() + hintBytes
+	}
+	s.sweep(s.bytes / 2)
+	for i := range 10 {
+		if s.secrets[cacheKey{"v", fmt.Sprint("xxx", i)}] == nil {
+			t.Errorf("record %d was read and is gone", i)
+		}
+	}
+	if len(s.secrets) > 50 {
+		t.Errorf("%d of 100 records are left", len(s.secrets))
+	}
+}
