@@ -23,6 +23,7 @@ const DefaultSuffix = "vault.keywright.localhost"
 
 // DevConfig makes a development server.
 type DevConfig struct {
+	// Config with an AuditReserveBytes of 0 means 64 MiB here.
 	Config
 	// Listen is the loop-back address of the TLS listener, such as 127.0.0.1:8443; port 0 takes a free one.
 	Listen string
@@ -94,7 +95,14 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 	return d, nil
 }
 
+// devReserveBytes is the audit reserve of a development server: one segment, in which 100,000 decisions have room. The gigabyte
+// that production keeps for a full disk would be taken from a laptop by every directory that somebody tries things out in.
+const devReserveBytes = 64 << 20
+
 func (c *DevConfig) complete() error {
+	if c.AuditReserveBytes == 0 {
+		c.AuditReserveBytes = devReserveBytes
+	}
 	if c.Suffix == "" {
 		c.Suffix = DefaultSuffix
 	}
