@@ -137,6 +137,32 @@ func TestDevModeListsEveryVariable(t *testing.T) {
 	same(t, path, code, documented)
 }
 
+func TestDevModeListsEveryFlag(t *testing.T) {
+	const path = "docs/operations/dev-mode.md"
+	p := readPage(t, path)
+	var code, documented []string
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "cmd", "keywright", "dev.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) < 3 {
+			return true
+		}
+		if f, ok := call.Fun.(*ast.SelectorExpr); ok && strings.HasSuffix(f.Sel.Name, "Var") {
+			texts(call.Args[1], func(s string) { code = append(code, "--"+s) })
+		}
+		return true
+	})
+	for name := range p.firstCells() {
+		if strings.HasPrefix(name, "--") {
+			documented = append(documented, name)
+		}
+	}
+	same(t, path, code, documented)
+}
+
 // The codes that clients and people search for: those of tokens, and the inner codes of refusals.
 func TestTroubleshootingListsEveryCode(t *testing.T) {
 	const path = "docs/operations/troubleshooting.md"

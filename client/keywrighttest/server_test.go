@@ -17,12 +17,12 @@ import (
 // startLimit is what package comment and README promise.
 const startLimit = 100 * time.Millisecond
 
-// TestStartIsQuick takes the median of several starts, so that a busy machine does not fail it by one slow start. The race
-// detector makes everything several times slower; the promise is about programs without it.
+// TestStartIsQuick takes the quickest of several starts: a busy machine makes any of them slow, but none quick. The race
+// detector makes everything many times slower; the promise is about programs without it.
 func TestStartIsQuick(t *testing.T) {
 	limit := startLimit
 	if raceEnabled {
-		limit *= 5
+		limit *= 20
 	}
 	var times []time.Duration
 	for range 7 {
@@ -32,9 +32,9 @@ func TestStartIsQuick(t *testing.T) {
 		s.Close()
 	}
 	slices.Sort(times)
-	t.Logf("start took %v", times)
-	if median := times[len(times)/2]; median > limit {
-		t.Errorf("a start takes %v, which is more than %v", median, limit)
+	t.Logf("starts took %v", times)
+	if times[0] > limit {
+		t.Errorf("a start takes %v at least, which is more than %v", times[0], limit)
 	}
 }
 

@@ -35,9 +35,9 @@ type Config struct {
 	Logger *slog.Logger
 	Limits Limits
 	// Denied hears of each request that was refused for lack of proof or rights, by the refusal's reason, which never holds what a
-	// caller said. Throttled hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
+	// caller said. TooOften hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
 	// may be nil.
-	Denied, Throttled func(string)
+	Denied, TooOften func(string)
 }
 
 // Guard authorises, audits and commits.
@@ -55,8 +55,8 @@ func New(c Config) (*Guard, error) {
 	if c.Denied == nil {
 		c.Denied = func(string) {}
 	}
-	if c.Throttled == nil {
-		c.Throttled = func(string) {}
+	if c.TooOften == nil {
+		c.TooOften = func(string) {}
 	}
 	return &Guard{Config: c}, nil
 }
@@ -177,10 +177,17 @@ func (g *Guard) Admit(ctx context.Context, call *Call) error {
 		}
 		return err
 	}
+	return g.throttle(call, v.Vault.Name)
+}
+
+// Throttle applies the rate limit of the caller to a request outside of vaults; Admit does it for those within.
+func (g *Guard) Throttle(call *Call) error { return g.throttle(call, "") }
+
+func (g *Guard) throttle(call *Call, host string) error {
 	limit, err := g.limiters.take(&g.Limits, call, call.Started)
 	if err != nil {
-		g.Throttled(limit)
-		g.Audit.Unauthenticated(audit.Refusal{Door: call.Door, Host: v.Vault.Name, Address: call.Address, Reason: string(Throttled)})
+		g.TooOften(limit)
+		g.Audit.Unauthenticated(audit.Refusal{Door: call.Door, Host: host, Address: call.Address, Reason: string(Throttled)})
 	}
 	return err
 }

@@ -67,7 +67,7 @@ func (l *limiters) take(limits *Limits, call *Call, now time.Time) (limit string
 			return "principal", err
 		}
 	}
-	if limits.PerVault > 0 {
+	if limits.PerVault > 0 && call.Vault != nil {
 		perVault := l.vaults.get(call.Vault.Vault.ID, func() *rate.Limiter { return limits.limiter(limits.PerVault) })
 		return "vault", reserve(perVault, now, "this vault gets more requests than the server allows")
 	}

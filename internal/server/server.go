@@ -89,7 +89,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.metrics = newMetrics()
 	k.audit.signIn = k.metrics.signIn
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits,
-		Denied: k.metrics.denied.count, Throttled: k.metrics.throttled.count}); err != nil {
+		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,

@@ -56,7 +56,9 @@ func TestIDsAreUniqueAndWellFormed(t *testing.T) {
 	if g := vault.NewGUID(); g[14] != '4' {
 		t.Errorf("%s is not of UUID version 4", g)
 	}
-	if vault.NewTenantID() == vault.NewTenantID() || vault.NewSubscriptionID() == vault.NewSubscriptionID() {
+	tenants := map[vault.TenantID]bool{vault.NewTenantID(): true, vault.NewTenantID(): true}
+	subscriptions := map[vault.SubscriptionID]bool{vault.NewSubscriptionID(): true, vault.NewSubscriptionID(): true}
+	if len(tenants) != 2 || len(subscriptions) != 2 {
 		t.Error("two ids are the same")
 	}
 }
