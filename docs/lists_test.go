@@ -274,9 +274,16 @@ func TestDependenciesListsEveryPackage(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^(?:demo|test)_packages='([^']*)'`).FindAllStringSubmatch(string(content), -1) {
 		wanted = append(wanted, strings.Fields(m[1])...)
 	}
-	manifests, err := filepath.Glob(filepath.Join(root, "demo", "*", "package.json"))
-	if err != nil || len(manifests) == 0 || len(wanted) == 0 {
-		t.Fatalf("nothing was found: %v", err)
+	var manifests []string
+	for _, pattern := range []string{"demo/*/package.json", "e2e/*/*/package.json"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: nothing was found: %v", pattern, err)
+		}
+		manifests = append(manifests, found...)
+	}
+	if len(wanted) == 0 {
+		t.Fatal("scripts/deps installs nothing")
 	}
 	for _, name := range manifests {
 		text, err := os.ReadFile(name)

@@ -81,6 +81,16 @@ func (s *server) goSignIns(t *testing.T) {
 			}
 		})
 	}
+	if !s.public {
+		t.Run("vault without a name", func(t *testing.T) {
+			s.use(t, bySecret)
+			credential := must(azidentity.NewEnvironmentCredential(nil))(t)
+			client := must(azsecrets.NewClient(s.env["AZURE_KEYVAULT_URL"], credential, nil))(t)
+			if got, err := client.GetSecret(t.Context(), "greeting", "", nil); err != nil || got.ID.Name() != "greeting" {
+				t.Errorf("got %v, %v", got.ID, err)
+			}
+		})
+	}
 	for _, way := range []signIn{byAppService, byOldAppService, byMetadata} {
 		for name, credential := range map[string]func(*testing.T) azcore.TokenCredential{
 			"managed identity": func(t *testing.T) azcore.TokenCredential {

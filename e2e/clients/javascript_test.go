@@ -39,7 +39,7 @@ func testJavaScript(t *testing.T, c cloud) {
 		what        string
 		credentials []string
 	}{
-		{bySecret, "write", []string{"secret", "environment", "default"}},
+		{bySecret, "write", []string{"secret", "environment", "default", "tenantId"}},
 		{byCertificate, "write", []string{"certificate", "certificateText", "environment", "default"}},
 		{byWorkload, "write", []string{"workload", "default"}},
 		{byAppService, "read", []string{"managed", "default"}},

@@ -36,12 +36,19 @@ func testPython(t *testing.T, c cloud) {
 		env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
 		allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_secrets"), `(?m)^Ran (\d+) tests`)
 	})
+	if !c.public {
+		t.Run("vault without a name", func(t *testing.T) {
+			env := s.environment(bySecret)
+			env["VAULT_URL"] = s.env["AZURE_KEYVAULT_URL"]
+			python(t, env, "signin.py", "write", "environment")
+		})
+	}
 	for _, run := range []struct {
 		way         signIn
 		what        string
 		credentials []string
 	}{
-		{bySecret, "write", []string{"secret", "environment", "default"}},
+		{bySecret, "write", []string{"secret", "environment", "default", "tenant-id"}},
 		{byCertificate, "write", []string{"certificate", "environment", "default"}},
 		{byWorkload, "write", []string{"managed", "default"}},
 		{byAppService, "read", []string{"managed", "default"}},

@@ -52,6 +52,9 @@ func New(c Config) (*Door, error) {
 	return &Door{Config: c, mux: mux}, nil
 }
 
+// Table returns the door's name and its routes, for what is made from all tables of a server.
+func (d *Door) Table() (name string, routes []Route) { return d.Name, d.Routes }
+
 // methodOverride is the header by which a POST stands in for another method (Key Vault REST protocol).
 const methodOverride = "X-Http-Method"
 

@@ -65,7 +65,7 @@ func TestReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 			name, deleted, exists := "n"+strconv.Itoa(i), false, false
 			r := rand.New(rand.NewPCG(uint64(i), 1))
 			value := ""
-			for n := range 30 {
+			for n := range 20 {
 				old := *states[i].Load()
 				states[i].Store(&truth{epoch: old.epoch + 1})
 				next := truth{epoch: old.epoch + 2}

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"slices"
 	"testing"
 	"time"
 
@@ -503,7 +503,7 @@ func TestNamesThatMoveUnderASet(t *testing.T) {
 			}
 		}
 	})
-	for n := range 4 {
+	for n := range 2 {
 		group.Go(func() {
 			if n > 0 {
 				for {
@@ -520,7 +520,7 @@ func TestNamesThatMoveUnderASet(t *testing.T) {
 				}
 			}
 			defer close(stop)
-			for i := range 40 {
+			for i := range 25 {
 				_, err := w.svc.Set(w.Ctx, w.call(), "a", secret.Input{Value: fmt.Appendf(nil, "value-%d", i), Enabled: true})
 				if err != nil && !fault.Is(err, fault.Conflict) {
 					t.Errorf("set %d: %v", i, err)

@@ -20,7 +20,7 @@ func TestIDsMadeLaterSortLater(t *testing.T) {
 		if rapid.Bool().Draw(t, "near") {
 			b = a + rapid.Int64Range(-2000, 2000).Draw(t, "step")
 		}
-		if b < 0 || b == a {
+		if b < 0 || b == a || b >= 1<<48*1000 {
 			return
 		}
 		first, second := vault.NewVersionID(time.UnixMicro(a)), vault.NewVersionID(time.UnixMicro(b))

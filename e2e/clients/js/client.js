@@ -21,6 +21,12 @@ export const credentials = {
     }),
   workload: () => new WorkloadIdentityCredential(),
   managed: () => new ManagedIdentityCredential(),
+  // The tenant by its id, at an authority that the library does not know. Challenges there may name the tenant "adfs".
+  tenantId: () =>
+    new ClientSecretCredential(env.KEYWRIGHT_TENANT_ID, env.AZURE_CLIENT_ID, env.AZURE_CLIENT_SECRET, {
+      disableInstanceDiscovery: true,
+      additionallyAllowedTenants: ["*"],
+    }),
   environment: () => new EnvironmentCredential(),
   default: () => new DefaultAzureCredential(),
 };

@@ -21,6 +21,14 @@ CREDENTIALS = {
     # In Debian's version this is the credential of workload identities, too: the environment decides.
     "managed": ManagedIdentityCredential,
     "environment": EnvironmentCredential,
+    # The tenant by its id, at an authority that the library does not know. Challenges there may name the tenant "adfs".
+    "tenant-id": lambda: ClientSecretCredential(
+        env["KEYWRIGHT_TENANT_ID"],
+        env["AZURE_CLIENT_ID"],
+        env["AZURE_CLIENT_SECRET"],
+        disable_instance_discovery=True,
+        additionally_allowed_tenants=["*"],
+    ),
     "default": DefaultAzureCredential,
 }
 

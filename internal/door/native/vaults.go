@@ -9,6 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -109,6 +110,11 @@ func (h *handler) createVault(r *door.Request) error {
 	spec := tenancy.VaultSpec{Location: in.Location, Tags: in.Tags, Access: vault.AccessModel(in.Access), RetentionDays: in.RetentionDays}
 	if in.PurgeProtection {
 		spec.PurgeProtection = &in.PurgeProtection
+	}
+	// Who may not make it does not learn whether it is there.
+	target := vault.Vault{Subscription: ref.Subscription, ResourceGroup: ref.Group, Name: ref.Name}
+	if err := h.Guard.Authorize(r.HTTP.Context(), &r.Call, &guard.Need{Action: authz.VaultWrite, Scope: target.Scope()}); err != nil {
+		return err
 	}
 	// Making is making: who would change a vault that is there already says so with PATCH.
 	if _, err := h.place(r); err == nil {

@@ -16,10 +16,13 @@ import (
 
 // scope returns the scope of the path: what stands before /providers/Microsoft.Authorization.
 func scope(r *door.Request) string {
-	const provider = "/providers/microsoft.authorization/"
+	const provider = "/providers/Microsoft.Authorization/"
 	path := r.HTTP.URL.Path
-	if i := strings.LastIndex(strings.ToLower(path), provider); i > 0 {
-		return path[:i]
+	// Byte by byte: the lower-case form of a path may be longer or shorter than the path.
+	for i := len(path) - len(provider); i > 0; i-- {
+		if strings.EqualFold(path[i:i+len(provider)], provider) {
+			return path[:i]
+		}
 	}
 	return "/"
 }
