@@ -76,7 +76,10 @@ func readError(resp *http.Response) *Error {
 	var p api.Problem
 	t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if t == api.ProblemContentType && json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(&p) == nil {
-		e.Kind, e.Reason, e.Message, e.Correlation = p.Kind, p.Reason, p.Detail, p.Correlation
+		e.Reason, e.Message, e.Correlation = p.Reason, p.Detail, p.Correlation
+		if p.Kind != "" {
+			e.Kind = p.Kind
+		}
 	}
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("the server answered %s without saying why: check that KEYWRIGHT_URL is a Keywright server", resp.Status)

@@ -180,12 +180,14 @@ func (l Login) Tokens() (TokenSource, error) {
 	if _, err := l.read(); err != nil {
 		return nil, err
 	}
+	var used string // the token of the file that was handed out: whoever asks again was refused with it
 	return &remembered{fetch: func(ctx context.Context) (Token, error) {
 		s, err := l.read()
 		if err != nil {
 			return Token{}, err
 		}
-		if time.Until(s.Expires) > renewBefore {
+		if time.Until(s.Expires) > renewBefore && s.Access != used {
+			used = s.Access
 			return Token{Access: s.Access, Expires: s.Expires}, nil
 		}
 		if s.Refresh == "" {

@@ -88,7 +88,7 @@ type SetSecret struct {
 type UpdateSecret struct {
 	ContentType *string `json:"contentType,omitempty"`
 	// Tags replaces all tags; an empty object removes them.
-	Tags      map[string]string `json:"tags,omitempty"`
+	Tags      map[string]string `json:"tags,omitzero"`
 	Enabled   *bool             `json:"enabled,omitempty"`
 	NotBefore *time.Time        `json:"notBefore,omitempty"`
 	Expires   *time.Time        `json:"expires,omitempty"`

@@ -47,7 +47,7 @@ type CreateVault struct {
 
 // UpdateVault says what to change of a vault. An absent member stays as it is.
 type UpdateVault struct {
-	Tags   map[string]string `json:"tags,omitempty"`
+	Tags   map[string]string `json:"tags,omitzero"`
 	Access string            `json:"access,omitempty"`
 	// PurgeProtection can only be turned on.
 	PurgeProtection *bool `json:"purgeProtection,omitempty"`

@@ -48,7 +48,7 @@ var layers = [][]string{
 	{"client"},
 	{"internal/cli", "client/keywrighttest"},
 	{"cmd/keywright"},
-	{"demo", "bench", "e2e"},
+	{"demo", "bench", "e2e", "docs"},
 }
 
 type goPackage struct {

@@ -169,10 +169,34 @@ func (s *Service) resources(ctx context.Context) export.ResourceID {
 func (s *Service) Verify(ctx context.Context, call *guard.Call, checkpoint []byte) (report audit.Report, err error) {
 	need := guard.Need{Action: authz.AuditVerify, Scope: tenantScope}
 	err = s.Guard.Read(ctx, call, &need, func() error {
+		if err := s.Log.Checkpoint(ctx); err != nil {
+			return err
+		}
+		if len(checkpoint) == 0 {
+			if checkpoint, err = s.kept(ctx); err != nil {
+				return err
+			}
+		}
 		report, err = VerifyDir(ctx, s.Dir, s.verifier, checkpoint)
 		return err
 	})
 	return report, err
+}
+
+// CheckpointSetting is the setting under which the newest checkpoint is copied to the store: who changes the log's files
+// has to change the database as well.
+const CheckpointSetting = "audit-checkpoint"
+
+// kept returns the checkpoint that the store holds, or nil before the first.
+func (s *Service) kept(ctx context.Context) (signed []byte, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		signed, err = tx.Setting(ctx, CheckpointSetting)
+		return err
+	})
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return signed, err
 }
 
 // ParseKey reads the public key that checkpoints are signed by.
@@ -191,6 +215,9 @@ func VerifyDir(ctx context.Context, dir string, verifier note.Verifier, checkpoi
 		return audit.Report{}, fmt.Errorf("opening the audit log: %w", err)
 	}
 	defer d.Close()
+	if len(checkpoint) == 0 {
+		checkpoint = nil // none was kept
+	}
 	return audit.Verify(ctx, d, audit.VerifyOptions{Origin: verifier.Name(), Verifiers: note.VerifierList(verifier), Checkpoint: checkpoint})
 }
 

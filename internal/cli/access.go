@@ -160,13 +160,19 @@ func decodeYAML(raw []byte, into any) error {
 }
 
 func (a *app) roleDelete() *cobra.Command {
+	var at scopeFlags
 	c := &cobra.Command{Use: "delete ROLE", Short: "Remove a custom role that nobody holds", Args: cobra.ExactArgs(1),
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+			scope, err := at.find(c, cl)
+			if err != nil {
+				return err
+			}
 			if err := a.confirm(c, "Remove the role %q?", args[0]); err != nil {
 				return err
 			}
-			return cl.DeleteRole(c.Context(), args[0], "")
+			return cl.DeleteRole(c.Context(), args[0], scope)
 		})}
+	at.flags(a, c)
 	confirmFlag(c)
 	return c
 }

@@ -68,6 +68,9 @@ func Run(ctx context.Context, c Config, args []string) int {
 		return ExitOK
 	}
 	code := exitCode(err)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintln(c.Stderr, "keywright: "+err.Error())
 	if hint := a.hint(err); hint != "" {
 		fmt.Fprintln(c.Stderr, hint)

@@ -63,6 +63,9 @@ federation are given.`,
 					return err
 				}
 			}
+			if in.Kind == "totp" && in.Name == "" {
+				in.Name = "authenticator"
+			}
 			made, err := cl.AddCredential(c.Context(), args[0], in)
 			if err != nil {
 				return err

@@ -60,7 +60,7 @@ func (a *app) vaultCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.say("Nobody can read or write in the new vault yet: \"keywright grant create --role 'Key Vault Administrator' --principal WHO --vault %s\".", v.Name)
+			a.say("Let somebody use it with \"keywright grant create --role 'Key Vault Administrator' --principal WHO --vault %s\".", v.Name)
 			return a.showVault(v)
 		})}
 	f := c.Flags()

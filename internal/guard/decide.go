@@ -126,16 +126,17 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 
 // status is what the door answers with, as far as it is known before the answer.
 func (c *Call) status(cause error) int {
-	switch e := fault.As(cause); {
-	case cause == nil:
+	if cause == nil {
 		return c.Success
-	case c.Status == nil:
-		return 0
-	case e == nil:
-		return c.Status(&fault.Error{Kind: fault.Internal})
-	default:
-		return c.Status(e)
 	}
+	if c.Status == nil {
+		return 0
+	}
+	e := fault.As(cause)
+	if e == nil {
+		e = fault.New(fault.Internal, "")
+	}
+	return c.Status(e)
 }
 
 // reason is an error's reason, or its kind when it has none.

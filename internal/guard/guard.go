@@ -27,13 +27,17 @@ type Auditor interface {
 	Unauthenticated(r audit.Refusal)
 }
 
-// Config makes a Guard. All but Limits is required.
+// Config makes a Guard. Store, Audit, Clock and Logger are required.
 type Config struct {
 	Store  store.Store
 	Audit  Auditor
 	Clock  clock.Clock
 	Logger *slog.Logger
 	Limits Limits
+	// Denied hears of each request that was refused for lack of proof or rights, by the refusal's reason, which never holds what a
+	// caller said. TooOften hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
+	// may be nil.
+	Denied, TooOften func(string)
 }
 
 // Guard authorises, audits and commits.
@@ -47,6 +51,12 @@ type Guard struct {
 func New(c Config) (*Guard, error) {
 	if c.Store == nil || c.Audit == nil || c.Clock == nil || c.Logger == nil {
 		return nil, errors.New("a guard needs a store, an audit log, a clock and a logger")
+	}
+	if c.Denied == nil {
+		c.Denied = func(string) {}
+	}
+	if c.TooOften == nil {
+		c.TooOften = func(string) {}
 	}
 	return &Guard{Config: c}, nil
 }
@@ -84,6 +94,7 @@ func (g *Guard) Authorize(ctx context.Context, call *Call, need *Need) error {
 		return nil
 	}
 	if fault.Is(err, fault.Forbidden) {
+		g.Denied(reason(err))
 		if aerr := g.record(ctx, call, need, audit.Denied, err); aerr != nil {
 			return aerr
 		}
@@ -158,16 +169,25 @@ const Throttled fault.Reason = "Throttled"
 // a limit are counted like those without a credential: a record for each would let one caller fill the log.
 func (g *Guard) Admit(ctx context.Context, call *Call) error {
 	v := call.Vault
-	if ok, reason := v.Network.Admit(call.Address, false); !ok {
-		err := authz.NetworkRefusal(reason, call.Caller.subject(), call.Address, v.Vault)
+	if ok, why := v.Network.Admit(call.Address, false); !ok {
+		err := authz.NetworkRefusal(why, call.Caller.subject(), call.Address, v.Vault)
+		g.Denied(reason(err))
 		if aerr := g.record(ctx, call, &network, audit.Denied, err); aerr != nil {
 			return aerr
 		}
 		return err
 	}
-	err := g.limiters.take(&g.Limits, call, call.Started)
+	return g.throttle(call, v.Vault.Name)
+}
+
+// Throttle applies the rate limit of the caller to a request outside of vaults; Admit does it for those within.
+func (g *Guard) Throttle(call *Call) error { return g.throttle(call, "") }
+
+func (g *Guard) throttle(call *Call, host string) error {
+	limit, err := g.limiters.take(&g.Limits, call, call.Started)
 	if err != nil {
-		g.Audit.Unauthenticated(audit.Refusal{Door: call.Door, Host: v.Vault.Name, Address: call.Address, Reason: string(Throttled)})
+		g.TooOften(limit)
+		g.Audit.Unauthenticated(audit.Refusal{Door: call.Door, Host: host, Address: call.Address, Reason: string(Throttled)})
 	}
 	return err
 }
@@ -178,6 +198,7 @@ func (g *Guard) Unauthenticated(call *Call, host string, err error) error {
 	if e := fault.As(err); e != nil {
 		refusal.Reason = string(e.Reason)
 	}
+	g.Denied(reason(err))
 	g.Audit.Unauthenticated(refusal)
 	return err
 }

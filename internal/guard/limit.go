@@ -60,17 +60,18 @@ func (m *limiterMap[K]) get(key K, fresh func() *rate.Limiter) *rate.Limiter {
 	return v.(*rate.Limiter)
 }
 
-func (l *limiters) take(limits *Limits, call *Call, now time.Time) error {
+// take counts the request. When one of the limits is passed it says which.
+func (l *limiters) take(limits *Limits, call *Call, now time.Time) (limit string, err error) {
 	if limits.PerCaller > 0 {
 		if err := reserve(l.caller(limits, call.Caller), now, "this principal sends more requests than the server allows"); err != nil {
-			return err
+			return "principal", err
 		}
 	}
-	if limits.PerVault > 0 {
+	if limits.PerVault > 0 && call.Vault != nil {
 		perVault := l.vaults.get(call.Vault.Vault.ID, func() *rate.Limiter { return limits.limiter(limits.PerVault) })
-		return reserve(perVault, now, "this vault gets more requests than the server allows")
+		return "vault", reserve(perVault, now, "this vault gets more requests than the server allows")
 	}
-	return nil
+	return "", nil
 }
 
 // caller finds the limiter that all tokens of the principal share.

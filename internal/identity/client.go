@@ -170,7 +170,8 @@ func (s *Service) refuse(ctx context.Context, e SignInEvent, err error) error {
 		e.Reason = fault.Reason(f.Kind.String())
 	}
 	if failed := s.Auditor.SignIn(ctx, e); failed != nil {
-		s.Logger.ErrorContext(ctx, "a refused sign-in could not be recorded", "flow", e.Flow, "tenant", e.Tenant, "error", failed)
+		s.Logger.ErrorContext(ctx, "a refused sign-in could not be recorded", "flow", e.Flow, "tenant", e.Tenant,
+			"correlation", e.Correlation, "error", failed)
 	}
 	return err
 }

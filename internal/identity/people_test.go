@@ -298,3 +298,13 @@ func FuzzUserCode(f *testing.F) {
 		}
 	})
 }
+
+func TestGeneratorThatNobodyNamed(t *testing.T) {
+	w := newWorld(t)
+	user, _ := w.user("ada@example.org")
+	_, g, _, err := w.svc.PrepareTOTP(w.ctx, w.tenant, user, "")
+	w.must(err)
+	if g.Name == "" {
+		t.Error("the generator has no name that people could tell it by")
+	}
+}

@@ -22,8 +22,14 @@ const (
 	totpSeed   = 20 // bytes, RFC 4226, section 4, R6
 )
 
+// defaultGenerator is the name of a code generator that nobody named.
+const defaultGenerator = "authenticator"
+
 // PrepareTOTP draws a generator of codes for a user and returns its otpauth URL, which is shown once, as a QR code.
 func (s *Service) PrepareTOTP(ctx context.Context, t vault.TenantID, user *principal.Principal, name string) (redact.String, *principal.TOTP, Change, error) {
+	if name == "" {
+		name = defaultGenerator
+	}
 	if err := checkName("name of the generator", name); err != nil {
 		return "", nil, nil, err
 	}

@@ -121,6 +121,7 @@ func (k *Keyring) load(ctx context.Context, id string, purpose store.KeyPurpose)
 			return nil, err
 		}
 	}
+	k.loads.Add(1)
 	k.keys.put(id, n)
 	if k.changes.Load() != before {
 		// The row may have been deleted between the look and the put, and the news of it came before the put.

@@ -45,6 +45,8 @@ type Keyring struct {
 
 	// changes counts commits that touched a key. What was read from the store before a change is not kept after it.
 	changes atomic.Uint64
+	// loads counts keys that were read from the store and unwrapped.
+	loads   atomic.Uint64
 	locked  atomic.Bool
 	flight  singleflight.Group
 	keys    *cache[string, *key]
@@ -103,6 +105,17 @@ func (k *Keyring) Lock() {
 	k.current.clear()
 	k.audit.clear()
 }
+
+// Stats is what operators watch of a keyring.
+type Stats struct {
+	// Cached is how many unwrapped keys are in memory, the roots apart.
+	Cached int
+	// Loads counts keys that were read from the store and unwrapped because they were not in memory.
+	Loads uint64
+}
+
+// Stats returns the present numbers.
+func (k *Keyring) Stats() Stats { return Stats{Cached: k.keys.len(), Loads: k.loads.Load()} }
 
 // Locked reports whether Lock was called after the last Unlock.
 func (k *Keyring) Locked() bool { return k.locked.Load() }

@@ -119,6 +119,9 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 		case !fault.Is(err, fault.NotFound):
 			return err
 		}
+		if err := liveVault(ctx, tx, v); err != nil {
+			return err
+		}
 		for _, ver := range versions {
 			if err := tx.AddVersion(ctx, ver); err != nil {
 				return err

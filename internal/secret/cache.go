@@ -85,6 +85,8 @@ type shard struct {
 	generation uint64
 	secrets    map[cacheKey]*versions
 	bytes, max int64
+	// hits and misses count lookups.
+	hits, misses atomic.Uint64
 }
 
 // versions holds the cached versions of one secret: the current one, and others that were asked for by id.
@@ -126,7 +128,12 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 	}
 	t := ticket(s.generation)
 	s.mu.RUnlock()
-	if r != nil && !r.used.Load() {
+	if r == nil {
+		s.misses.Add(1)
+		return nil, t
+	}
+	s.hits.Add(1)
+	if !r.used.Load() {
 		r.used.Store(true)
 	}
 	return r, t
@@ -269,3 +276,28 @@ func (c *cache) dropVault(id vault.ID) {
 		s.mu.Unlock()
 	}
 }
+
+// CacheStats is what operators watch of the cache.
+type CacheStats struct {
+	// Secrets are in the cache, with one version or several, and take about Bytes of memory.
+	Secrets int
+	Bytes   int64
+	// Hits and Misses count lookups since the start.
+	Hits, Misses uint64
+}
+
+func (c *cache) stats() (sum CacheStats) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.RLock()
+		sum.Secrets += len(s.secrets)
+		sum.Bytes += s.bytes
+		s.mu.RUnlock()
+		sum.Hits += s.hits.Load()
+		sum.Misses += s.misses.Load()
+	}
+	return sum
+}
+
+// CacheStats returns the present numbers.
+func (s *Service) CacheStats() CacheStats { return s.cache.stats() }

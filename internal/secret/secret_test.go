@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -353,6 +354,11 @@ func TestListings(t *testing.T) {
 	w.do(err)
 	if len(l.Items) != 5 || len(rest.Items) != 4 || rest.Next != "" || l.Items[0].Version.ID > l.Items[4].Version.ID {
 		t.Errorf("pages of versions: %d and %d", len(l.Items), len(rest.Items))
+	}
+	for i, item := range slices.Concat(l.Items, rest.Items) {
+		if item.Version.ID != versions[i] {
+			t.Errorf("version %d is %s: want %s", i, item.Version.ID, versions[i])
+		}
 	}
 	if none, err := w.svc.Versions(w.Ctx, w.call(), "nobody", secret.Page{Limit: 5}); err != nil || len(none.Items) > 0 {
 		t.Errorf("versions of an unknown name: %+v, %v", none, err)

@@ -57,6 +57,9 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 		found, err := tx.Object(ctx, v.ID, vault.Secret, name)
 		switch {
 		case fault.Is(err, fault.NotFound) && !stored:
+			if err := liveVault(ctx, tx, v); err != nil {
+				return err
+			}
 			found = o
 		case fault.Is(err, fault.NotFound):
 			return errMoved

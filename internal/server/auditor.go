@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
@@ -29,7 +30,6 @@ const (
 	nodeSetting     = "audit-node"
 	signerSetting   = "audit-signer"
 	verifierSetting = "audit-verifier"
-	pointSetting    = "audit-checkpoint"
 )
 
 // auditor joins the audit log with the rest: the keyring seals its records, the store's journal feeds it the records of
@@ -42,6 +42,9 @@ type auditor struct {
 	node       string
 	key        string
 	clock      clock.Clock
+	tracer     *tracer
+	// signIn hears of each sign-in that was recorded.
+	signIn func(identity.SignInEvent)
 }
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
@@ -59,7 +62,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock}
+	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
 	// Who proves the log without a server needs the key; it is public.
 	if err := writeFile(filepath.Join(c.Dir, auditKeyFile), []byte(who.key+"\n"), 0o644); err != nil {
 		return nil, err
@@ -95,7 +98,15 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 }
 
 // Append implements guard.Auditor.
-func (a *auditor) Append(ctx context.Context, r *audit.Record) error { return a.log.Append(ctx, r) }
+func (a *auditor) Append(ctx context.Context, r *audit.Record) error {
+	if a.tracer == nil {
+		return a.log.Append(ctx, r)
+	}
+	ctx, span := a.tracer.start(ctx, "audit append")
+	err := a.log.Append(ctx, r)
+	end(span, err)
+	return err
+}
 
 // Seal implements guard.Auditor.
 func (a *auditor) Seal(r *audit.Record) ([]byte, error) {
@@ -118,7 +129,11 @@ func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
 		// Nobody was proved, so the record is the installation's: a tenant that was only claimed may not exist.
 		r.Tenant = ""
 	}
-	return a.log.Append(ctx, &r)
+	if err := a.Append(ctx, &r); err != nil {
+		return err
+	}
+	a.signIn(e)
+	return nil
 }
 
 // identityOfNode is what makes a log this node's.
@@ -191,5 +206,5 @@ func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
 
 // keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
 func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
-	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, pointSetting, signed) })
+	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, auditing.CheckpointSetting, signed) })
 }

@@ -36,7 +36,12 @@ func (k *core) repeat(ctx context.Context, j job) {
 			return
 		case <-timer.C:
 		}
-		if err := j.run(ctx); err != nil && ctx.Err() == nil {
+		err := j.run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		k.metrics.job(j.name, err, k.clock.Now())
+		if err != nil {
 			k.log.ErrorContext(ctx, "a background job failed; it is tried again", "job", j.name, "after", j.every, "error", err)
 		}
 		timer.Reset(j.every)

@@ -15,7 +15,7 @@ import (
 
 func TestJobsAreRepeatedAndSurviveTheirFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := &core{log: slog.New(slog.DiscardHandler)}
+		k := &core{log: slog.New(slog.DiscardHandler), clock: clock.System{}, metrics: newMetrics()}
 		begun := time.Now()
 		var runs []time.Duration
 		k.background(func(ctx context.Context) {

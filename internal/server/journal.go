@@ -20,6 +20,15 @@ type journalRows struct {
 	mu sync.Mutex
 	// recent are consecutive journal entries, the newest last. An entry without an audit record has an empty frame.
 	recent []audit.Row
+	// audited is the position of the newest change with a record, sequenced how far the sequencer has come.
+	audited, sequenced int64
+}
+
+// lag is by how many entries of the journal the log is behind the newest change.
+func (j *journalRows) lag() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return max(0, j.audited-j.sequenced)
 }
 
 // maxRecent bounds the entries in memory. When the sequencer falls behind it they are read from the journal.
@@ -38,6 +47,9 @@ func (j *journalRows) changed(c *store.Commit) {
 		j.recent = nil
 	}
 	j.recent = append(j.recent, row)
+	if len(row.Frame) > 0 {
+		j.audited = row.Position
+	}
 }
 
 // LastSequenced implements audit.Rows.
@@ -117,6 +129,7 @@ func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.sequenced = position
 	if n := int(position + 1); len(j.recent) > 0 {
 		if drop := n - int(j.recent[0].Position); drop >= len(j.recent) {
 			// The newest entry stays: it says where memory goes on.

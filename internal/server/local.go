@@ -14,11 +14,12 @@ func (d *Dev) localHandler() (http.Handler, error) {
 		return nil, err
 	}
 	metrics := d.core.metrics.handler()
+	traced := d.core.tracer.handler(managed)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" {
 			metrics.ServeHTTP(w, r)
 			return
 		}
-		managed.ServeHTTP(w, r)
+		traced.ServeHTTP(w, r)
 	}), nil
 }

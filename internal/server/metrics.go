@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -12,17 +13,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/version"
 )
 
-// metrics counts what the doors answer. Names follow the Prometheus conventions; no label holds a name that a caller
-// chose.
+// metrics counts what the doors answer and tells the state of what is behind them. Names follow the Prometheus conventions;
+// no label holds a name that a caller chose.
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
 	// series keeps the histogram of each combination: looking it up by label values costs more than observing it.
 	series sync.Map // seriesKey -> prometheus.Observer
-	locked *prometheus.CounterVec
+
+	locked, denied, throttled counter
+	issued, refused           *prometheus.CounterVec
+	jobs                      *prometheus.CounterVec
+	jobsDone                  *prometheus.GaugeVec
 }
+
+// counter counts by one label.
+type counter struct{ *prometheus.CounterVec }
+
+func (c counter) count(label string) { c.WithLabelValues(label).Inc() }
 
 type seriesKey struct {
 	door, operation string
@@ -32,22 +44,95 @@ type seriesKey struct {
 // requestBuckets go from what a cached read takes to what a client gives up at, in seconds.
 var requestBuckets = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10}
 
-func newMetrics(k *core) *metrics {
+func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keywright_request_duration_seconds",
 			Help: "How long requests took, by door, operation and status.", Buckets: requestBuckets}, []string{"door", "operation", "status"}),
-		locked: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keywright_guessing_stopped_total",
-			Help: "How often guessing of credentials was slowed, by what was guessed at."}, []string{"kind"}),
+		locked: counter{counters("keywright_guessing_stopped_total", "How often guessing of credentials was slowed, by what was guessed at.", "kind")},
+		denied: counter{counters("keywright_denied_requests_total", "Requests refused for lack of proof or rights, by reason.", "reason")},
+		throttled: counter{counters("keywright_throttled_requests_total",
+			"Requests refused because too many came, by whose rate they passed: principal or vault.", "limit")},
+		issued:  counters("keywright_tokens_issued_total", "Tokens issued, by the flow of the sign-in.", "flow"),
+		refused: counters("keywright_sign_ins_refused_total", "Sign-ins refused, by flow and reason.", "flow", "reason"),
+		jobs:    counters("keywright_job_runs_total", "Runs of background jobs, by result: done or failed.", "job", "result"),
+		jobsDone: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keywright_job_last_success_timestamp_seconds",
+			Help: "When a background job last succeeded, as a Unix time."}, []string{"job"}),
 	}
-	m.registry.MustRegister(m.requests, m.locked, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keywright_store_healthy",
-		Help: "1 while the store takes reads and writes."}, func() float64 {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		return boolean(k.store.Health(ctx) == nil)
-	}))
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keywright_build_info", Help: "Always 1; the labels say which build runs."},
+		[]string{"version", "goversion"})
+	build.WithLabelValues(version.String(), runtime.Version()).Set(1)
+	m.registry.MustRegister(m.requests, m.locked, m.denied, m.throttled, m.issued, m.refused, m.jobs, m.jobsDone, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+// signIn counts what the token service decided.
+func (m *metrics) signIn(e identity.SignInEvent) {
+	switch {
+	case e.Reason != "":
+		m.refused.WithLabelValues(string(e.Flow), string(e.Reason)).Inc()
+	case e.Token != "":
+		m.issued.WithLabelValues(string(e.Flow)).Inc()
+	}
+}
+
+// job counts a run of a background job that ended at now.
+func (m *metrics) job(name string, err error, now time.Time) {
+	if err != nil {
+		m.jobs.WithLabelValues(name, "failed").Inc()
+		return
+	}
+	m.jobs.WithLabelValues(name, "done").Inc()
+	m.jobsDone.WithLabelValues(name).Set(float64(now.Unix()))
+}
+
+// state is one number that is read when somebody asks for it.
+type state struct {
+	name, help string
+	read       func() float64
+}
+
+// watch adds the state of what is behind the doors.
+func (m *metrics) watch(k *core) {
+	log, cache := k.audit.log.State, k.secrets.CacheStats
+	for _, s := range []state{
+		{"keywright_store_healthy", "1 while the store takes reads and writes.", func() float64 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			return boolean(k.store.Health(ctx) == nil)
+		}},
+		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
+			func() float64 { s := log(); return float64(s.Records - s.Synced) }},
+		{"keywright_audit_reserve_segments", "Segments that are kept for when the disk is full.",
+			func() float64 { return float64(log().ReserveFree) }},
+		{"keywright_audit_reserve_target_segments", "Segments that the reserve has while all is well.",
+			func() float64 { return float64(log().ReserveTarget) }},
+		{"keywright_audit_alarm", "1 while the audit log lives on its reserve or cannot be written.",
+			func() float64 { return boolean(log().Alarm != nil) }},
+		{"keywright_audit_writable", "0 while the audit log takes no records, so that nothing is served.",
+			func() float64 { return boolean(!log().Closed) }},
+		{"keywright_audit_sequencer_lag_commits", "By how many commits the audit log is behind the newest change.",
+			func() float64 { return float64(k.journal.lag()) }},
+		{"keywright_keyring_locked", "1 while the keyring is locked.", func() float64 { return boolean(k.keys.Locked()) }},
+		{"keywright_keyring_cached_keys", "Unwrapped keys in memory.", func() float64 { return float64(k.keys.Stats().Cached) }},
+		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Secrets) }},
+		{"keywright_secret_cache_bytes", "Memory that the cache of sealed values takes, about.", func() float64 { return float64(cache().Bytes) }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: s.name, Help: s.help}, s.read))
+	}
+	for _, s := range []state{
+		{"keywright_audit_records_total", "Records in the node's audit log.", func() float64 { return float64(log().Records) }},
+		{"keywright_keyring_loads_total", "Keys that were read from the store and unwrapped.", func() float64 { return float64(k.keys.Stats().Loads) }},
+		{"keywright_secret_cache_hits_total", "Reads that found the sealed value in memory.", func() float64 { return float64(cache().Hits) }},
+		{"keywright_secret_cache_misses_total", "Reads that asked the store.", func() float64 { return float64(cache().Misses) }},
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: s.name, Help: s.help}, s.read))
+	}
 }
 
 func boolean(b bool) float64 {
@@ -59,10 +144,7 @@ func boolean(b bool) float64 {
 
 // observe implements the doors' Observe.
 func (m *metrics) observe(doorName string, r *door.Request, status int, took time.Duration) {
-	key := seriesKey{doorName, "none", status}
-	if r.Route != nil {
-		key.operation = r.Route.Operation
-	}
+	key := seriesKey{doorName, operationOf(r), status}
 	o, ok := m.series.Load(key)
 	if !ok {
 		o, _ = m.series.LoadOrStore(key, m.requests.WithLabelValues(key.door, key.operation, strconv.Itoa(status)))

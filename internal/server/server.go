@@ -34,15 +34,18 @@ const shutdownTimeout = 4 * time.Second
 
 // core is everything below the doors.
 type core struct {
-	log      *slog.Logger
+	log *slog.Logger
+	// slow is how long a request takes that is logged as slow; none is when it is negative.
+	slow     time.Duration
 	clock    clock.Clock
-	store    *sqlite.Store
+	store    store.Store
 	keys     *keyring.Keyring
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
 	journal  *journalRows
 	metrics  *metrics
+	tracer   *tracer
 	audit    *auditor
 
 	tenancy   *tenancy.Service
@@ -56,35 +59,45 @@ type core struct {
 
 // openCore opens what is in a directory, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string) (_ *core, err error) {
-	k := &core{log: c.Logger, clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close())
 		}
 	}()
-	if k.store, err = sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger}); err != nil {
+	var flush func() error
+	if k.tracer, flush, err = newTracer(ctx, c.TraceEndpoint, c.Logger); err != nil {
 		return nil, err
 	}
-	k.onClose(k.store.Close)
+	k.onClose(flush)
+	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	k.onClose(opened.Close)
+	k.store = k.tracer.store(opened, "store")
 	s, err := openSeal(c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.store, Seal: s, Clock: c.Clock}); err != nil {
+	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock}); err != nil {
 		return nil, err
 	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
 		return nil, err
 	}
-	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits}); err != nil {
+	k.metrics = newMetrics()
+	k.audit.signIn = k.metrics.signIn
+	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
+		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
 	}
-	k.metrics = newMetrics(k)
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
-		Issuer: issuer, Locked: func(kind string) { k.metrics.locked.WithLabelValues(kind).Inc() }}); err != nil {
+		Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
-	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
+	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
+		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c); err != nil {
@@ -92,6 +105,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	k.metrics.watch(k)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -226,7 +240,7 @@ func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant
 	k := s.core
 	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
-		Observe: k.metrics.observe})
+		Observe: k.observe})
 }
 
 func mkdir(dir string) error {

@@ -11,12 +11,8 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Largest bodies, in bytes. A value of 25 KB can take six times as much as JSON; a backup holds 500 versions.
-const (
-	maxSecretBody  = 256 << 10
-	maxUpdateBody  = 128 << 10
-	maxRestoreBody = 64 << 20
-)
+// maxUpdateBody bounds the body of a change of attributes and tags, in bytes.
+const maxUpdateBody = 128 << 10
 
 var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
 
@@ -24,14 +20,14 @@ var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol ver
 func (h *handler) routes() []door.Route {
 	page := []door.Param{apiVersionParam, {Name: "maxresults", Summary: "The most entries of one page, 1 to 25."}}
 	routes := []door.Route{
-		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: maxSecretBody, Serve: h.setSecret},
+		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(), Serve: h.setSecret},
 		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(), Serve: h.getSecret},
 		{Method: "PATCH", Pattern: "/secrets/{name}/{version?}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxUpdateBody, Serve: h.updateSecret},
 		{Method: "DELETE", Pattern: "/secrets/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(), Serve: h.deleteSecret},
 		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: page, Serve: h.listSecrets},
 		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: page, Serve: h.listVersions},
 		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Serve: h.backupSecret},
-		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: maxRestoreBody, Serve: h.restoreSecret},
+		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Serve: h.restoreSecret},
 		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page, Serve: h.listDeleted},
 		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Serve: h.getDeleted},
 		{Method: "POST", Pattern: "/deletedsecrets/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Serve: h.recoverSecret},

@@ -31,7 +31,8 @@ func (e *encoder) bundle(it *secret.Item, value []byte) {
 	}
 	e.id("secrets", it)
 	e.properties(it)
-	if e.version >= v2025 && it.Version.Previous != "" {
+	// The API has this of certificates only ("The version of the previous certificate", SecretBundle).
+	if e.version >= v2025 && it.Object.Managed && it.Version.Previous != "" {
 		e.raw(`,"previousVersion":"`)
 		e.raw(string(it.Version.Previous))
 		e.byte('"')

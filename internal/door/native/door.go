@@ -117,7 +117,7 @@ func (h *handler) prepare(r *door.Request) error {
 	if r.Route != nil && h.inVault[r.Route.Operation] {
 		return h.enter(r)
 	}
-	return nil
+	return h.Guard.Throttle(&r.Call)
 }
 
 // enter finds the vault of the path and applies its network rules. A vault of another tenant does not exist.

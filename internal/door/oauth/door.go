@@ -168,8 +168,8 @@ type authority struct {
 	tenant vault.TenantID
 	// base is https://HOST/SEGMENT, with the host that was called: the libraries refuse metadata that names another.
 	base string
-	// guid says that the path names the tenant's id.
-	guid bool
+	// adfs says that the path is AD FS's, whose answers differ in places.
+	adfs bool
 	host string
 }
 
@@ -178,7 +178,7 @@ func (h *handler) authority(r *door.Request) (authority, error) {
 	a := authority{base: "https://" + r.HTTP.Host + "/" + segment, host: r.HTTP.Host}
 	switch segment {
 	case "adfs", "common", "organizations":
-		a.tenant = h.DefaultTenant
+		a.tenant, a.adfs = h.DefaultTenant, segment == "adfs"
 		return a, nil
 	}
 	id, err := vault.ParseGUID(segment)
@@ -186,7 +186,7 @@ func (h *handler) authority(r *door.Request) (authority, error) {
 		return a, fault.New(fault.Invalid, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the "+
 			"correct cloud.", clip(segment)).Because(identity.UnknownTenant)
 	}
-	a.tenant, a.guid = vault.TenantID(id), true
+	a.tenant = vault.TenantID(id)
 	return a, nil
 }
 

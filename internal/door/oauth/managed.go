@@ -178,7 +178,7 @@ func (h *handler) failManaged(r *door.Request, e *fault.Error) {
 		CorrelationID string `json:"correlationId"`
 	}{w.code, e.Message, w.status, e.Message, r.Call.Correlation})
 	if err != nil {
-		h.Logger.ErrorContext(r.HTTP.Context(), "encoding an error", "error", err)
+		h.Logger.ErrorContext(r.HTTP.Context(), "encoding an error", "correlation", r.Call.Correlation, "error", err)
 	}
 	r.Reply(w.status, body)
 }

@@ -24,7 +24,8 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 const unsupportedGrant fault.Reason = "UnsupportedGrant"
 
-// tokenReply answers a token request. Numbers of version 1 are strings, which all clients read; those of version 2 numbers.
+// tokenReply answers a token request. Microsoft Entra ID writes the numbers of version 1 as strings; version 2 and AD FS have
+// numbers, with which az calculates.
 type tokenReply struct {
 	TokenType    string `json:"token_type"`
 	Scope        string `json:"scope,omitempty"`
@@ -55,7 +56,7 @@ func (h *handler) token(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	return r.JSON(http.StatusOK, reply(t, strings.Contains(strings.ToLower(r.HTTP.URL.Path), "/v2.0/")))
+	return r.JSON(http.StatusOK, a.reply(t, strings.Contains(strings.ToLower(r.HTTP.URL.Path), "/v2.0/")))
 }
 
 func (h *handler) issue(r *door.Request, a authority, f form) (*identity.Token, error) {
@@ -86,13 +87,15 @@ func (h *handler) clientCredentials(r *door.Request, a authority, f form) (*iden
 		Secret: f.secret("client_secret"), Assertion: f.secret("client_assertion"), Resource: resource, Endpoints: a.endpoints(), From: from(r)})
 }
 
-func reply(t *identity.Token, two bool) tokenReply {
+func (a authority) reply(t *identity.Token, two bool) tokenReply {
 	seconds := int64(t.Lifetime().Seconds())
 	out := tokenReply{TokenType: "Bearer", Scope: t.Scope, ExpiresIn: seconds, ExtExpiresIn: seconds, AccessToken: t.Access.Reveal(),
 		RefreshToken: t.Refresh.Reveal(), IDToken: t.IDToken.Reveal()}
 	if !two {
 		out.ExpiresOn, out.NotBefore, out.Resource = epoch(t.Expires), epoch(t.Issued), t.Resource
-		out.ExpiresIn, out.ExtExpiresIn = number(seconds), number(seconds)
+		if !a.adfs {
+			out.ExpiresIn, out.ExtExpiresIn = number(seconds), number(seconds)
+		}
 	}
 	if t.IDToken != "" {
 		out.ClientInfo = clientInfo(t)

@@ -14,7 +14,7 @@ import (
 
 // What a set writes besides the value: sizes as the services make them.
 const (
-	benchObjects = 2000
+	benchObjects = 10_000
 	valueBytes   = 400
 	auditBytes   = 400
 	eventBytes   = 300

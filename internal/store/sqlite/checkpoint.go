@@ -30,6 +30,8 @@ const (
 type checkpointer struct {
 	conn *conn
 	file *os.File
+	// fault, when it is not nil, is asked before every sync and makes it fail, for tests.
+	fault func() error
 	// failed is set for good by the first failure of a disk during a checkpoint.
 	failed atomic.Bool
 }
@@ -40,12 +42,21 @@ func (c *checkpointer) background() error {
 		if err := c.run(c.conn, "PASSIVE"); err != nil {
 			return err
 		}
-		if err := c.file.Sync(); err != nil {
+		if err := c.sync(); err != nil {
 			c.failed.Store(true)
 			return fmt.Errorf("syncing the database: %w", err)
 		}
 	}
 	return nil
+}
+
+func (c *checkpointer) sync() error {
+	if c.fault != nil {
+		if err := c.fault(); err != nil {
+			return err
+		}
+	}
+	return c.file.Sync()
 }
 
 // run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.

@@ -158,15 +158,16 @@ func TestFullDisk(t *testing.T) {
 
 // TestLogStaysSmall writes much more than the log may hold: checkpoints keep up and start it anew.
 func TestLogStaysSmall(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, sqlite.Config{Dir: dir})
 	defer s.Close()
 	ctx := t.Context()
-	const updates, rows = 60, 1000
+	const updates, rows, size = 60, 200, 2400
 	for i := range updates {
 		err := s.Update(ctx, store.NewOp(time.Now()), func(tx store.Tx) error {
 			for j := range rows {
-				if err := tx.PutSetting(ctx, time.Duration(i*rows+j).String(), make([]byte, 500)); err != nil {
+				if err := tx.PutSetting(ctx, time.Duration(i*rows+j).String(), make([]byte, size)); err != nil {
 					return err
 				}
 			}
@@ -181,8 +182,42 @@ func TestLogStaysSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if most := int64(updates * rows * 500); info.Size() > most {
+	if most := int64(updates * rows * size); info.Size() > most {
 		t.Errorf("the log has %d bytes, as much as everything that was written (%d)", info.Size(), most)
 	}
 	t.Logf("the log has %d KiB", info.Size()>>10)
+}
+
+// TestPanicOfAWatcher: watchers run in the goroutine of whoever commits, whose server may recover. The update is committed, and
+// the store goes on.
+func TestPanicOfAWatcher(t *testing.T) {
+	t.Parallel()
+	s := open(t, sqlite.Config{Dir: t.TempDir()})
+	defer s.Close()
+	put := func() error {
+		return s.Update(t.Context(), store.NewOp(time.Now()), func(tx store.Tx) error { return tx.PutSetting(t.Context(), "a", nil) })
+	}
+	stop := s.Watch(func(*store.Commit) { panic("broken") })
+	func() {
+		defer func() {
+			if recover() != "broken" {
+				t.Error("the panic did not reach the caller")
+			}
+		}()
+		put()
+	}()
+	stop()
+	if err := put(); err != nil {
+		t.Errorf("Update after the panic: %v", err)
+	}
+	err := s.View(t.Context(), func(tx store.Tx) error {
+		list, err := tx.Commits(t.Context(), 0, 0)
+		if len(list) != 2 {
+			t.Errorf("the journal has %d entries, want 2", len(list))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -29,16 +29,18 @@ type Config struct {
 	Dir string
 	// Logger is told what nobody waits for, such as a checkpoint that failed. Nil discards it.
 	Logger *slog.Logger
-	// Faults breaks commits, for tests.
+	// Faults breaks commits and checkpoints, for tests.
 	Faults Faults
 }
 
-// Faults are called around every COMMIT; nil functions are skipped.
+// Faults are called around every COMMIT and in checkpoints; nil functions are skipped.
 type Faults struct {
 	// BeforeCommit, when it returns an error, loses the group: nothing is stored.
 	BeforeCommit func() error
 	// AfterCommit, when it returns an error, makes a stored group look lost.
 	AfterCommit func() error
+	// SyncDatabase, when it returns an error, is the failure of a checkpoint's sync of the database file.
+	SyncDatabase func() error
 }
 
 // Store is the engine. It implements store.Store.
@@ -99,6 +101,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		checkpointDue: make(chan struct{}, 1),
 		stop:          make(chan struct{}),
 	}
+	s.checkpointer.fault = cfg.Faults.SyncDatabase
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -18,8 +18,11 @@ var errAbandoned = errors.New("the closure of an update did not return")
 
 // update is one Update on its way. Until its group is done it belongs to whoever has the turn.
 type update struct {
-	tx  tx
-	err error
+	tx    tx
+	group *group
+	// leads is set when it began its group, and so has to end it.
+	leads bool
+	err   error
 	// commit is its entry of the journal, nil when it made none.
 	commit *store.Commit
 }
@@ -60,11 +63,11 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 		return err
 	}
 	u := &update{tx: tx{conn: s.writer, writable: true, op: op}, err: errAbandoned}
-	g, leads := s.join(u)
 	// Deferred, because others wait for the turn and for the group even if fn panics.
-	defer func() { err = s.finish(g, u, leads) }()
-	if !g.over {
-		s.perform(g, u, fn)
+	defer func() { err = s.finish(u) }()
+	s.join(u)
+	if !u.group.over {
+		s.perform(u, fn)
 	}
 	return nil
 }
@@ -84,37 +87,42 @@ func (s *Store) takeTurn(ctx context.Context) error {
 func (s *Store) passTurn() { s.turn <- struct{}{} }
 
 // join adds an update to the open group, or begins one, which the update then leads.
-func (s *Store) join(u *update) (g *group, leads bool) {
+func (s *Store) join(u *update) {
 	if s.group == nil {
-		s.group, leads = &group{done: make(chan struct{})}, true
+		s.group, u.leads = &group{done: make(chan struct{})}, true
 	}
-	g = s.group
-	g.updates = append(g.updates, u)
-	if leads {
+	u.group = s.group
+	u.group.updates = append(u.group.updates, u)
+	if u.leads {
 		if err := s.begin(); err != nil {
-			s.end(g, err)
+			s.end(u.group, err)
 		}
 	}
-	return g, leads
 }
 
-// finish passes the turn on and waits for the end of the group. The leader lets everybody who waits already join, and then
-// commits; it need not wait in line when there is nobody.
-func (s *Store) finish(g *group, u *update, leads bool) error {
+// finish passes the turn on and waits for the end of the group.
+func (s *Store) finish(u *update) error {
+	s.conclude(u)
+	<-u.group.done
+	if u.group.err != nil {
+		return u.group.err
+	}
+	return u.err
+}
+
+// conclude passes the turn on. The leader lets everybody who waits already join, and then commits; it need not wait in line when
+// there is nobody. Passing is deferred: a watcher that panics must not stop the store.
+func (s *Store) conclude(u *update) {
+	defer s.passTurn()
+	g := u.group
 	full := len(g.updates) >= maxGroup
-	if leads && !g.over && !full && s.waiting.Load() > 0 {
+	if u.leads && !g.over && !full && s.waiting.Load() > 0 {
 		s.passTurn()
 		<-s.turn // served in the order of asking: after those who waited before
 	}
-	if !g.over && (leads || full) {
+	if !g.over && (u.leads || full) {
 		s.end(g, nil)
 	}
-	s.passTurn()
-	<-g.done
-	if g.err != nil {
-		return g.err
-	}
-	return u.err
 }
 
 // end commits the group, unless it has failed already, and wakes its callers.
@@ -170,7 +178,8 @@ func (s *Store) catchUp() error {
 }
 
 // perform runs one update of the group. The first can take the whole transaction back and needs no savepoint.
-func (s *Store) perform(g *group, u *update, fn func(store.Tx) error) {
+func (s *Store) perform(u *update, fn func(store.Tx) error) {
+	g := u.group
 	savepoint := len(g.updates) > 1
 	if savepoint {
 		if _, err := s.writer.exec("SAVEPOINT one"); err != nil {

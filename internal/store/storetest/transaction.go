@@ -20,6 +20,7 @@ var transactionCases = []testCase{
 	{name: "Update/AnswersTheClosuresError", run: answersClosureError},
 	{name: "Update/SurvivesAPanic", run: survivesPanic},
 	{name: "Update/SurvivesTheEndOfAGoroutine", run: survivesGoexit},
+	{name: "Update/FailuresOfOthersDoNotMatter", run: failuresOfOthers},
 	{name: "Update/NeedsAnOperation", run: needsOperation},
 	{name: "Update/CancelledBeforeItBegan", run: cancelledBefore},
 	{name: "Update/CancelledWhileItWaits", run: cancelledWaiting},
@@ -163,6 +164,59 @@ func nothingIsLeft(e *env) {
 	e.Helper()
 	e.update(func(tx store.Tx) error { return tx.PutSetting(e.ctx, "installation", []byte("y")) })
 	is(e, "Setting", readErr(e, func(tx store.Tx) ([]byte, error) { return tx.Setting(e.ctx, "other") }), fault.NotFound)
+}
+
+// failuresOfOthers: engines commit updates together. What one of them does wrong, after it has written, is its own affair.
+func failuresOfOthers(e *env) {
+	const workers, rounds = 12, 10
+	refused := errors.New("no")
+	wrong := []func(tx store.Tx, cancel func()) error{
+		func(store.Tx, func()) error { return refused },
+		func(store.Tx, func()) error { panic(refused) },
+		func(store.Tx, func()) error { runtime.Goexit(); return nil },
+		func(tx store.Tx, _ func()) error { return tx.PutTenant(e.ctx, &vault.Tenant{ID: "t", Revision: 7}) },
+		func(_ store.Tx, cancel func()) error { cancel(); return refused },
+	}
+	var group sync.WaitGroup
+	for w := range workers {
+		ops := make([]store.Op, rounds)
+		for i := range ops {
+			ops[i] = e.op()
+		}
+		for i, op := range ops {
+			good := w%2 == 0
+			name := fmt.Sprintf("good-%d-%d", w, i)
+			if !good {
+				name = "bad"
+			}
+			// A goroutine each: some are ended by their closures.
+			group.Go(func() {
+				defer func() { recover() }()
+				ctx, cancel := context.WithCancel(e.ctx)
+				defer cancel()
+				err := e.s.Update(ctx, op, func(tx store.Tx) error {
+					if err := tx.PutSetting(e.ctx, name, []byte(name)); err != nil || good {
+						return err
+					}
+					return wrong[(w/2+i)%len(wrong)](tx, cancel)
+				})
+				if good != (err == nil) {
+					e.Errorf("Update of %s = %v", name, err)
+				}
+			})
+		}
+	}
+	group.Wait()
+	is(e, "what failed", readErr(e, func(tx store.Tx) ([]byte, error) { return tx.Setting(e.ctx, "bad") }), fault.NotFound)
+	for w := 0; w < workers; w += 2 {
+		for i := range rounds {
+			name := fmt.Sprintf("good-%d-%d", w, i)
+			read(e, func(tx store.Tx) ([]byte, error) { return tx.Setting(e.ctx, name) })
+		}
+	}
+	if got := commits(e, 0, 0); len(got) != workers*rounds/2 {
+		e.Errorf("the journal has %d entries, want %d", len(got), workers*rounds/2)
+	}
 }
 
 func needsOperation(e *env) {

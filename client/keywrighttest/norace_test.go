@@ -1,0 +1,5 @@
+//go:build !race
+
+package keywrighttest_test
+
+const raceEnabled = false

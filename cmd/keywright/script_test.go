@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keywright/keywright/client/keywrighttest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"keywright": main})
+}
+
+// canary begins every value that the scripts store. It may be on standard output where a value was asked for, and nowhere else.
+const canary = "canary-7f3a"
+
+// TestScripts runs the scripts of testdata, which read like the manual, against one server. Each works with names of its own.
+func TestScripts(t *testing.T) {
+	var log lockedBuffer
+	dir := filepath.Join(t.TempDir(), "kw")
+	s := keywrighttest.Start(t, keywrighttest.Dir(dir), keywrighttest.Logger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	t.Cleanup(func() {
+		s.Close()
+		if strings.Contains(log.String(), canary) {
+			t.Error("the server's log holds a value that was stored")
+		}
+		noCanary(t, dir)
+	})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			for name, value := range s.Env() {
+				e.Setenv(name, value)
+			}
+			e.Setenv("SERVER_DIR", dir)
+			e.Setenv("KEYWRIGHT_CONFIG_DIR", filepath.Join(e.WorkDir, "config"))
+			e.Setenv("CANARY", canary)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load},
+	})
+}
+
+// noCanary reads every file of a directory.
+func noCanary(t *testing.T, dir string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		files++
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(canary)) {
+			t.Errorf("%s holds a value in clear", path)
+		}
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Errorf("looking through %d files of the server: %v", files, err)
+	}
+}
+
+// await waits until a file exists and holds a text, for what a program in the background writes: await FILE [TEXT].
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: await FILE [TEXT]")
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		content, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && (len(args) == 1 || strings.Contains(string(content), args[1])) {
+			return
+		}
+	}
+	ts.Fatalf("%s did not appear", args[0])
+}
+
+// mode checks a file's permissions: mode 600 FILE.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode OCTAL FILE")
+	}
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := strings.TrimPrefix(info.Mode().Perm().String(), "-"); got != map[string]string{"600": "rw-------"}[args[0]] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
+
+// capture keeps the one line of the last output in a variable: capture NAME.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: capture NAME")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// load sets the variables of a file of NAME=VALUE lines, as ". FILE" does in a shell: load FILE.
+func load(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: load FILE")
+	}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		ts.Setenv(name, value)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,303 @@
+package docs
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/modfile"
+)
+
+// firstCells are the words in code type in the first cells of a page's tables.
+func (p *page) firstCells() map[string][]string {
+	code := regexp.MustCompile("`([^`]+)`")
+	found := map[string][]string{}
+	p.prose(func(_ int, line string) {
+		row, ok := strings.CutPrefix(line, "| ")
+		if !ok {
+			return
+		}
+		cells := strings.Split(strings.TrimSuffix(row, " |"), " | ")
+		for _, m := range code.FindAllStringSubmatch(cells[0], -1) {
+			found[m[1]] = cells[1:]
+		}
+	})
+	return found
+}
+
+// same fails unless the code and the page list the same. Nothing found in the code is a failure, too.
+func same(t *testing.T, page string, code, documented []string) {
+	t.Helper()
+	if len(code) == 0 {
+		t.Fatal("nothing was found in the code: the test looks in the wrong place")
+	}
+	for _, name := range code {
+		if !slices.Contains(documented, name) {
+			t.Errorf("%s does not explain %s", page, name)
+		}
+	}
+	for _, name := range documented {
+		if !slices.Contains(code, name) {
+			t.Errorf("%s explains %s, which is not in the code", page, name)
+		}
+	}
+}
+
+// sources calls f for each file of Go code below dir that is no test.
+func sources(t *testing.T, dir string, f func(*ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err == nil {
+			f(file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// texts calls f with each string literal below a node.
+func texts(n ast.Node, f func(string)) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
+			if s, err := strconv.Unquote(l.Value); err == nil {
+				f(s)
+			}
+		}
+		return true
+	})
+}
+
+// withPrefix are the names in the code that begin with a prefix and go on in small letters.
+func withPrefix(t *testing.T, dir, pattern string) []string {
+	t.Helper()
+	whole := regexp.MustCompile(`^` + pattern + `$`)
+	found := map[string]bool{}
+	sources(t, dir, func(file *ast.File) {
+		texts(file, func(s string) {
+			if whole.MatchString(s) {
+				found[s] = true
+			}
+		})
+	})
+	return slices.Sorted(maps.Keys(found))
+}
+
+func TestMonitoringListsEveryMetric(t *testing.T) {
+	const path = "docs/operations/monitoring.md"
+	p := readPage(t, path)
+	var documented []string
+	for name := range p.firstCells() {
+		if strings.HasPrefix(name, "keywright_") && !strings.Contains(name, " ") {
+			documented = append(documented, name)
+		}
+	}
+	same(t, path, withPrefix(t, "internal", `keywright_[a-z_]+`), documented)
+}
+
+func TestDevModeListsEveryVariable(t *testing.T) {
+	const path = "docs/operations/dev-mode.md"
+	p := readPage(t, path)
+	var code []string
+	sources(t, "internal/server", func(file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			f, ok := n.(*ast.FuncDecl)
+			if !ok || f.Name.Name != "variables" {
+				return true
+			}
+			texts(f, func(s string) {
+				if regexp.MustCompile(`^[A-Z][A-Z_]+$`).MatchString(s) {
+					code = append(code, s)
+				}
+			})
+			return false
+		})
+	})
+	var documented []string
+	for name := range p.firstCells() {
+		if regexp.MustCompile(`^[A-Z][A-Z_]+$`).MatchString(name) {
+			documented = append(documented, name)
+		}
+	}
+	same(t, path, code, documented)
+}
+
+func TestDevModeListsEveryFlag(t *testing.T) {
+	const path = "docs/operations/dev-mode.md"
+	p := readPage(t, path)
+	var code, documented []string
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "cmd", "keywright", "dev.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) < 3 {
+			return true
+		}
+		if f, ok := call.Fun.(*ast.SelectorExpr); ok && strings.HasSuffix(f.Sel.Name, "Var") {
+			texts(call.Args[1], func(s string) { code = append(code, "--"+s) })
+		}
+		return true
+	})
+	for name := range p.firstCells() {
+		if strings.HasPrefix(name, "--") {
+			documented = append(documented, name)
+		}
+	}
+	same(t, path, code, documented)
+}
+
+// The codes that clients and people search for: those of tokens, and the inner codes of refusals.
+func TestTroubleshootingListsEveryCode(t *testing.T) {
+	const path = "docs/operations/troubleshooting.md"
+	code := withPrefix(t, "internal", `AKV[0-9]{5}`)
+	sources(t, "internal/door/azure", func(file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			v, ok := n.(*ast.ValueSpec)
+			if !ok || v.Names[0].Name != "innerReasons" && v.Names[0].Name != "outerReasons" {
+				return true
+			}
+			texts(v, func(s string) { code = append(code, s) })
+			return false
+		})
+	})
+	p := readPage(t, path)
+	documented := p.firstCells()
+	for _, name := range code {
+		if documented[name] == nil {
+			t.Errorf("%s does not explain %s", path, name)
+		}
+	}
+	if len(code) < 10 {
+		t.Fatalf("only %d codes were found in the code", len(code))
+	}
+}
+
+// licences are told apart by what only their texts say.
+var licences = []struct{ name, says string }{
+	{"Apache-2.0", "Apache License"},
+	{"MIT", "Permission is hereby granted, free of charge"},
+	{"BSD", "Redistribution and use in source and binary forms"},
+	{"MPL-2.0", "Mozilla Public License"},
+}
+
+func TestDependenciesListsEveryModule(t *testing.T) {
+	const path = "docs/dependencies.md"
+	content, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.Parse("go.mod", content, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var direct, all []string
+	for _, r := range mod.Require {
+		all = append(all, r.Mod.Path)
+		if !r.Indirect {
+			direct = append(direct, r.Mod.Path)
+		}
+	}
+	if len(direct) == 0 {
+		t.Fatal("go.mod requires nothing directly")
+	}
+	p := readPage(t, path)
+	rows := p.firstCells()
+	for _, name := range direct {
+		if rows[name] == nil {
+			t.Errorf("%s does not say what %s is for", path, name)
+		}
+	}
+	for name, cells := range rows {
+		if !strings.Contains(name, ".") || !strings.Contains(name, "/") {
+			continue // a package of Debian or npm
+		}
+		if !slices.Contains(all, name) {
+			t.Errorf("%s lists %s, which go.mod does not require", path, name)
+		} else if got := licence(t, name); got != "" && !strings.HasPrefix(cells[0], got) {
+			t.Errorf("%s says that the licence of %s is %s, and it is %s", path, name, cells[0], got)
+		}
+	}
+}
+
+// licence reads a module's licence in the module cache; it is empty where the module is not there.
+func licence(t *testing.T, module string) string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return ""
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "LICEN[SC]E*"))
+	if err != nil || len(files) == 0 {
+		return ""
+	}
+	text, err := os.ReadFile(slices.Min(files)) // LICENSE goes before LICENSE-OF-PARTS
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range licences {
+		if strings.Contains(string(text), l.says) {
+			return l.name
+		}
+	}
+	return ""
+}
+
+// Every npm package that a program of the tree asks for by name, and every package of Debian that scripts/deps installs.
+func TestDependenciesListsEveryPackage(t *testing.T) {
+	const path = "docs/dependencies.md"
+	p := readPage(t, path)
+	rows := p.firstCells()
+	content, err := os.ReadFile(filepath.Join(root, "scripts", "deps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wanted []string
+	for _, m := range regexp.MustCompile(`(?m)^(?:demo|test)_packages='([^']*)'`).FindAllStringSubmatch(string(content), -1) {
+		wanted = append(wanted, strings.Fields(m[1])...)
+	}
+	var manifests []string
+	for _, pattern := range []string{"demo/*/package.json", "e2e/*/*/package.json"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: nothing was found: %v", pattern, err)
+		}
+		manifests = append(manifests, found...)
+	}
+	if len(wanted) == 0 {
+		t.Fatal("scripts/deps installs nothing")
+	}
+	for _, name := range manifests {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, dependencies, _ := strings.Cut(string(text), `"dependencies"`)
+		for _, m := range regexp.MustCompile(`"([^"]+)": "[0-9]`).FindAllStringSubmatch(dependencies, -1) {
+			wanted = append(wanted, m[1])
+		}
+	}
+	for _, name := range wanted {
+		if rows[name] == nil {
+			t.Errorf("%s does not say what %s is for", path, name)
+		}
+	}
+}

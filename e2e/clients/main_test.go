@@ -1,0 +1,107 @@
+package clients_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/keywright/keywright/e2e/netns"
+	"github.com/keywright/keywright/e2e/tree"
+)
+
+// Variables that a test leaves to the copy of itself in the namespace: there is no registry and no module proxy there.
+const (
+	binaryVariable  = "KEYWRIGHT_CLIENTS_BINARY"
+	modulesVariable = "KEYWRIGHT_CLIENTS_MODULES"
+)
+
+const root = "../.."
+
+func TestMain(m *testing.M) {
+	netns.Init()
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// build makes the program, once in a run of this package.
+func build(t *testing.T) {
+	t.Helper()
+	if os.Getenv(binaryVariable) != "" {
+		return
+	}
+	tree.Watch(t, root)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "keywright-clients-"); built.err != nil {
+			return
+		}
+		binary := filepath.Join(built.dir, "keywright")
+		cmd := exec.Command("go", append(append([]string{"build"}, buildFlags...), "-o", binary, "./cmd/keywright")...)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("building the program: %w\n%s", err, out)
+			return
+		}
+		built.err = os.Setenv(binaryVariable, binary)
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+}
+
+// enter moves the test into its namespace, as netns.Enter does, with the program built.
+func enter(t *testing.T, c cloud) bool {
+	t.Helper()
+	t.Parallel()
+	build(t)
+	return netns.Enter(t, netns.Spec{Network: true, Addresses: []string{metadataAddress}, Hosts: c.hosts()})
+}
+
+// missing skips the test, loudly, and fails it in CI.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	message := fmt.Sprintf(format, args...)
+	if os.Getenv("CI") == "true" {
+		t.Fatal(message)
+	}
+	t.Skip("SKIPPED, NOT PASSED: ", message)
+}
+
+// clean is this process's environment without what configures clients of vaults, so that no test sees a real subscription.
+func clean() []string {
+	var kept []string
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if !foreign(name) {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}
+
+func foreign(name string) bool {
+	switch strings.ToUpper(name) {
+	case "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY":
+		return true
+	case binaryVariable, modulesVariable:
+		return false
+	}
+	for _, prefix := range []string{"AZURE_", "AWS_", "KEYWRIGHT_", "IDENTITY_", "MSI_", "APPSETTING_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,64 @@
+package clients_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// debianPython is the interpreter that Debian's packages are installed for, whatever other ones a machine has.
+const debianPython = "/usr/bin/python3"
+
+func TestPython(t *testing.T)            { testPython(t, named) }
+func TestPythonPublicNames(t *testing.T) { testPython(t, public) }
+
+func testPython(t *testing.T, c cloud) {
+	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets").CombinedOutput(); err != nil {
+		missing(t, "the Azure SDK for Python is not installed (as root: apt-get install --no-install-recommends python3-azure): %v %s", err, out)
+	}
+	if !enter(t, c) {
+		return
+	}
+	s := start(t, c)
+	dir, err := filepath.Abs("python")
+	if err != nil {
+		t.Fatal(err)
+	}
+	python := func(t *testing.T, env map[string]string, args ...string) string {
+		cmd := exec.CommandContext(t.Context(), debianPython, args...)
+		env["PYTHONDONTWRITEBYTECODE"] = "1"
+		cmd.Dir, cmd.Env = dir, lines(env)
+		return runClient(t, cmd)
+	}
+	t.Run("secrets", func(t *testing.T) {
+		env := s.environment(bySecret)
+		env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
+		allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_secrets"), `(?m)^Ran (\d+) tests`)
+	})
+	if !c.public {
+		t.Run("vault without a name", func(t *testing.T) {
+			env := s.environment(bySecret)
+			env["VAULT_URL"] = s.env["AZURE_KEYVAULT_URL"]
+			python(t, env, "signin.py", "write", "environment")
+		})
+	}
+	for _, run := range []struct {
+		way         signIn
+		what        string
+		credentials []string
+	}{
+		{bySecret, "write", []string{"secret", "environment", "default", "tenant-id"}},
+		{byCertificate, "write", []string{"certificate", "environment", "default"}},
+		{byWorkload, "write", []string{"managed", "default"}},
+		{byAppService, "read", []string{"managed", "default"}},
+		{byMetadata, "read", []string{"managed", "default"}},
+	} {
+		t.Run(string(run.way), func(t *testing.T) {
+			out := python(t, s.environment(run.way), append([]string{"signin.py", run.what}, run.credentials...)...)
+			if got := strings.Count(out, " ok\n"); got != len(run.credentials) {
+				t.Errorf("%d of %d credentials were tried", got, len(run.credentials))
+			}
+		})
+	}
+}
