@@ -331,7 +331,7 @@ func TestBuffersAreClearedBetweenRequests(t *testing.T) {
 		route("PUT", "/json", 1<<20, func(r *Request) error { fill(r); return r.JSON(200, 1) }),
 		route("PUT", "/fail", 1<<20, func(r *Request) error { fill(r); return fault.New(fault.Invalid, "no") }),
 		route("PUT", "/panic", 1<<20, func(r *Request) error {
-			r.Scratch = append(r.Scratch, canary...)[:0]
+			r.Scratch = append(r.Scratch, bytes.Repeat([]byte(canary), 50)...)[:0]
 			panic("now")
 		}),
 		route("PUT", "/large", 1<<20, func(r *Request) error {
