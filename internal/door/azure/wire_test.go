@@ -65,7 +65,7 @@ func TestGoldenBodies(t *testing.T) {
 		tests[v] = `{"value":"x\n",` + id + days + tags + `}`
 	}
 	for _, v := range []string{"2025-07-01", "2026-04-01"} {
-		tests[v] = `{"value":"x\n",` + id + days + tags + previous + `}`
+		tests[v] = tests["7.6"] // previousVersion is of certificates' secrets only
 	}
 	if len(tests) != len(apiVersions) {
 		t.Errorf("%d versions have a golden body, %d exist", len(tests), len(apiVersions))
@@ -81,7 +81,14 @@ func TestGoldenBodies(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", v, got, want)
 		}
 	}
-	e := encoder{version: v76, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
+	managed := item()
+	managed.Object.Managed = true
+	e := encoder{version: v2025, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
+	e.bundle(managed, nil)
+	if want := `{` + id + days + tags + `,"managed":true` + previous + `}`; string(e.buf) != want {
+		t.Errorf("of a certificate: got\n%s\nwant\n%s", e.buf, want)
+	}
+	e = encoder{version: v76, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
 	e.deletedBundle(item())
 	if want := `{"recoveryId":"https://demo.v:8443/deletedsecrets/Db","deletedDate":1795348800,"scheduledPurgeDate":1803124800,` + id + days + tags + `}`; string(e.buf) != want {
 		t.Errorf("deleted: got\n%s\nwant\n%s", e.buf, want)
