@@ -56,6 +56,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Dir, "dir", "", "directory of the server's files; made when missing")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
+	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
 	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
 	f.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "URL of an OpenTelemetry collector for traces over HTTP, such as http://127.0.0.1:4318/v1/traces (default from OTEL_EXPORTER_OTLP_ENDPOINT)")
