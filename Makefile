@@ -26,7 +26,7 @@ build:
 
 demo: build
 	scripts/deps demo
-	$(GO) run ./demo
+	$(GO) run -trimpath ./demo -keywright "$(CURDIR)/bin/keywright"
 
 test: build
 	scripts/deps test

@@ -61,7 +61,7 @@ func TestCommandsOnPagesWork(t *testing.T) {
 func build(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"./cmd/keywright", "./docs/examples/read-secret"} {
-		cmd := exec.Command("go", "build", "-o", dir+"/", name)
+		cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", name)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go build %s: %v\n%s", name, err, out)
