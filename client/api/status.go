@@ -7,6 +7,8 @@ type Status struct {
 	Version string    `json:"version"`
 	Node    string    `json:"node"`
 	Started time.Time `json:"started"`
+	// Region is the location of vaults for which nobody names one.
+	Region string `json:"region"`
 	// Seal names what protects the root key.
 	Seal string `json:"seal"`
 	// Store is "ok", or says what is wrong.
@@ -14,7 +16,7 @@ type Status struct {
 	Audit AuditStatus `json:"audit"`
 	// Limits are those in force.
 	Limits Limits `json:"limits"`
-	// FIPS says whether a validated cryptographic module is in use.
+	// FIPS says whether the process runs in the FIPS 140-3 mode of its cryptographic module.
 	FIPS bool `json:"fips"`
 	// Caller is who asks.
 	Caller Caller `json:"caller"`

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/keywright/keywright/internal/audit/disk/disktest"
 	"github.com/keywright/keywright/internal/fault"
@@ -258,6 +260,67 @@ func TestSequencerRuns(t *testing.T) {
 	}
 	s.Stop()
 	s.Stop()
+}
+
+// TestSequencerCatchesUp waits for rows of several rounds, in spite of a linger that never ends, and not for ever.
+func TestSequencerCatchesUp(t *testing.T) {
+	l := mustOpen(t, testConfig(t, disktest.New(1)))
+	var broken atomic.Bool
+	db := &rows{failed: func() error { return nil }, fail: func() error {
+		if broken.Load() {
+			return errors.New("lost")
+		}
+		return nil
+	}}
+	s, err := NewSequencer(SequencerConfig{Log: l, Rows: db, Interval: time.Hour, Linger: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	add := func(from, until int) {
+		t.Helper()
+		for i := from; i < until; i++ {
+			frame, err := Seal(nil, l.cfg.Sealer, sample(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			db.mu.Lock()
+			db.all = append(db.all, Row{int64(i + 1), sample(i).ID, frame})
+			db.mu.Unlock()
+		}
+		s.Wake()
+	}
+	const many = 2*rowsAtOnce + 1
+	add(0, many)
+	var waiting sync.WaitGroup
+	for range 4 {
+		waiting.Go(func() {
+			if err := s.CatchUp(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := l.State().Synced; got != many {
+				t.Errorf("%d of %d rows are in the log", got, many)
+			}
+		})
+	}
+	waiting.Wait()
+	broken.Store(true)
+	add(many, many+1)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.CatchUp(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("caught up with a store that fails: %v", err)
+	}
+	broken.Store(false)
+	if err := s.CatchUp(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := l.State().Synced; got != many+1 {
+		t.Errorf("%d of %d rows are in the log", got, many+1)
+	}
 }
 
 // TestCheckpointOutlivesPower loses power after a checkpoint was signed: it was handed out, so it must be there.

@@ -105,11 +105,17 @@ type SequencerConfig struct {
 type Sequencer struct {
 	cfg  SequencerConfig
 	wake chan struct{}
+	// hurry is wake without the linger.
+	hurry chan struct{}
 
 	mu      sync.Mutex
 	cancel  context.CancelFunc
 	stopped bool
 	running sync.WaitGroup
+
+	waitMu sync.Mutex
+	// waiting are the callers of CatchUp; whoever takes one from here closes it or puts it back.
+	waiting []chan struct{}
 }
 
 // NewSequencer returns a sequencer; Start runs it.
@@ -123,14 +129,54 @@ func NewSequencer(cfg SequencerConfig) (*Sequencer, error) {
 	if cfg.OnError == nil {
 		cfg.OnError = func(error) {}
 	}
-	return &Sequencer{cfg: cfg, wake: make(chan struct{}, 1)}, nil
+	return &Sequencer{cfg: cfg, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}, nil
 }
 
 // Wake says that there may be new rows. It never blocks.
-func (s *Sequencer) Wake() {
+func (s *Sequencer) Wake() { notify(s.wake) }
+
+func notify(c chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
+	}
+}
+
+// CatchUp waits until every row that was committed before the call is in the log, durable. It cuts the linger short. When ctx
+// ends first the error is that of ctx: rounds fail, which OnError says, or rows come faster than they are taken in.
+func (s *Sequencer) CatchUp(ctx context.Context) error {
+	done := make(chan struct{})
+	s.waitMu.Lock()
+	s.waiting = append(s.waiting, done)
+	s.waitMu.Unlock()
+	notify(s.hurry)
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeWaiting returns who waits for rows that the next round is certain to see.
+func (s *Sequencer) takeWaiting() []chan struct{} {
+	s.waitMu.Lock()
+	defer s.waitMu.Unlock()
+	taken := s.waiting
+	s.waiting = nil
+	return taken
+}
+
+// caughtUp lets go who waited for a round that found the last row; else they wait for the next one.
+func (s *Sequencer) caughtUp(taken []chan struct{}, last bool) {
+	if !last {
+		s.waitMu.Lock()
+		defer s.waitMu.Unlock()
+		s.waiting = append(taken, s.waiting...)
+		return
+	}
+	for _, done := range taken {
+		close(done)
 	}
 }
 
@@ -163,7 +209,9 @@ func (s *Sequencer) run(ctx context.Context) {
 		case <-s.wake: // the round that comes sees what this one announced
 		default:
 		}
+		taken := s.takeWaiting()
 		n, err := s.Round(ctx)
+		s.caughtUp(taken, err == nil && n < rowsAtOnce)
 		if err != nil && ctx.Err() == nil {
 			s.cfg.OnError(fmt.Errorf("sequencing audit rows: %w", err))
 		}
@@ -174,10 +222,22 @@ func (s *Sequencer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-s.wake:
-			pause(ctx, s.cfg.Linger)
+			s.linger(ctx)
+		case <-s.hurry:
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// linger lets a burst of changes gather, unless somebody waits for them.
+func (s *Sequencer) linger(ctx context.Context) {
+	timer := time.NewTimer(s.cfg.Linger)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.hurry:
+	case <-timer.C:
 	}
 }
 

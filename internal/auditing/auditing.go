@@ -1,6 +1,9 @@
 // Package auditing is the service by which people look at the audit log: query it, prove it, export it, and take a signed
 // checkpoint away. Each of these is itself authorised and recorded. A caller sees the records of the own tenant alone;
 // whoever proves the log learns nothing of any tenant.
+//
+// What was acknowledged before a query, an export or a proof began is in it: the record of a change, which follows the change
+// from the store's journal into the log, is waited for.
 package auditing
 
 import (
@@ -10,6 +13,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -28,6 +32,8 @@ type Config struct {
 	Guard *guard.Guard
 	Store store.Store
 	Log   *audit.Log
+	// CatchUp waits until the records of all changes that are committed are in the log; audit.Sequencer.CatchUp does.
+	CatchUp func(context.Context) error
 	// Dir is the log's directory, Key the public key that its checkpoints are signed by, as text (golang.org/x/mod/sumdb/note); the
 	// key's name is the log's origin.
 	Dir, Key string
@@ -41,8 +47,8 @@ type Service struct {
 
 // New checks the configuration.
 func New(c Config) (*Service, error) {
-	if c.Guard == nil || c.Store == nil || c.Log == nil || c.Dir == "" {
-		return nil, errors.New("the auditing service needs a guard, a store, the audit log and its directory")
+	if c.Guard == nil || c.Store == nil || c.Log == nil || c.CatchUp == nil || c.Dir == "" {
+		return nil, errors.New("the auditing service needs a guard, a store, the audit log, a way to wait for it, and its directory")
 	}
 	v, err := ParseKey(c.Key)
 	if err != nil {
@@ -53,6 +59,26 @@ func New(c Config) (*Service, error) {
 
 // tenantScope is where the audit log is read.
 const tenantScope = "/"
+
+// Behind is the reason of a refusal to read a log that lacks the records of acknowledged changes.
+const Behind fault.Reason = "AuditBehind"
+
+// catchUpTimeout is how long a reader waits for the records of acknowledged changes. They take milliseconds when all is well.
+const catchUpTimeout = 2 * time.Second
+
+// current makes the log hold everything that was acknowledged before the call, where readers see it: only what is durable is
+// shown. A log that cannot is fault.Unavailable: an answer that misses a record would pass for one without it.
+func (s *Service) current(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	if err := s.CatchUp(waiting); err != nil {
+		e := fault.New(fault.Unavailable, "the audit log lacks the records of some changes, which wait in the store: try again, and see the server's log and "+
+			"status if it stays so").Because(Behind)
+		e.Err = err
+		return e
+	}
+	return s.Log.Sync(ctx)
+}
 
 // Query returns the records of the caller's tenant that the filter selects, whatever tenant the filter names.
 func (s *Service) Query(ctx context.Context, call *guard.Call, f audit.Filter) (list []*audit.Record, err error) {
@@ -77,6 +103,9 @@ func (s *Service) Query(ctx context.Context, call *guard.Call, f audit.Filter) (
 func (s *Service) own(ctx context.Context, call *guard.Call, f audit.Filter) (iter.Seq2[*audit.Record, error], error) {
 	if call.Caller.Tenant == "" {
 		return nil, fault.New(fault.Forbidden, "the caller belongs to no tenant")
+	}
+	if err := s.current(ctx); err != nil {
+		return nil, err
 	}
 	f.Tenant = string(call.Caller.Tenant)
 	return s.Log.Query(ctx, f), nil
@@ -169,6 +198,9 @@ func (s *Service) resources(ctx context.Context) export.ResourceID {
 func (s *Service) Verify(ctx context.Context, call *guard.Call, checkpoint []byte) (report audit.Report, err error) {
 	need := guard.Need{Action: authz.AuditVerify, Scope: tenantScope}
 	err = s.Guard.Read(ctx, call, &need, func() error {
+		if err := s.current(ctx); err != nil {
+			return err
+		}
 		if err := s.Log.Checkpoint(ctx); err != nil {
 			return err
 		}

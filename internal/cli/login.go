@@ -95,7 +95,7 @@ func statusTable(url string, s *api.Status) table {
 		most = strconv.Itoa(s.Limits.MaxVersions)
 	}
 	return table{{"WHAT", "VALUE"},
-		{"server", url}, {"version", s.Version}, {"node", s.Node}, {"started", when(&s.Started)}, {"seal", s.Seal}, {"store", s.Store},
+		{"server", url}, {"version", s.Version}, {"node", s.Node}, {"started", when(&s.Started)}, {"region", s.Region}, {"seal", s.Seal}, {"store", s.Store},
 		{"audit durability", s.Audit.Durability}, {"audit records", strconv.FormatInt(s.Audit.Records, 10)}, {"audit alarm", first(s.Audit.Alarm, "none")},
 		{"fips", yesNo(s.FIPS)},
 		{"limit: bytes of a value", strconv.Itoa(s.Limits.MaxSecretBytes)}, {"limit: versions of a secret", most},

@@ -158,6 +158,9 @@ func (k *Keyring) Unlock(ctx context.Context) error {
 	return nil
 }
 
+// SealName says what protects the root key, as the configuration calls it.
+func (k *Keyring) SealName() string { return k.sealer().Name() }
+
 func (k *Keyring) sealer() seal.Seal {
 	k.mu.RLock()
 	defer k.mu.RUnlock()

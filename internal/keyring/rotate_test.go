@@ -182,8 +182,12 @@ func TestMigrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := w.SealName()
 	if err := w.Migrate(ctx, phrase, nil); err != nil {
 		t.Fatal(err)
+	}
+	if before != w.seal.Name() || w.SealName() != "passphrase" {
+		t.Errorf("the seal was named %q, and %q after the move", before, w.SealName())
 	}
 	mustOpen(t, w.Keyring, p, w.envelope(t, p), "value")
 	mustOpen(t, w.open(t, phrase), p, w.envelope(t, p), "value")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/fips140"
 	"net/http"
 	"time"
 
@@ -30,7 +31,8 @@ type status struct {
 // Status implements native.Status.
 func (s *status) Status(ctx context.Context) api.Status {
 	k, log := s.core, s.core.audit.log.State()
-	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Seal: "keyfile", Store: "ok",
+	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Region: s.config.Region, Seal: k.keys.SealName(), Store: "ok",
+		FIPS: fips140.Enabled(),
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,

@@ -24,6 +24,7 @@ func (k *core) openServices(c *Config) (err error) {
 	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Clock: c.Clock}); err != nil {
 		return err
 	}
-	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
+	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
+		Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
 	return err
 }
