@@ -34,6 +34,7 @@ func TestHosts(t *testing.T) {
 		{"127.0.0.1:8443", "demo", "127.0.0.1:8443", "https://0.0.1:8443", true},
 		{"127.0.0.2:8443", "", "127.0.0.2:8443", "https://0.0.2:8443", true},
 		{"a.demo.vault.local", "", "a.demo.vault.local", "https://demo.vault.local", true},
+		{"not_a_name.vault.local", "", "login.local", "https://vault.local", true},
 		{"vault.local", "", "vault.local", "https://local", true},
 		{".vault.local", "", ".vault.local", "https://vault.local", true},
 		{"evilvault.local", "", "evilvault.local", "https://local", true},
@@ -62,6 +63,17 @@ func TestStrangersHostsDoNotKeepOthersOut(t *testing.T) {
 	first := h.find(&seen, "demo.vault.local")
 	if again := h.find(&seen, "demo.vault.local"); again != first {
 		t.Error("after many strangers a vault's host is not remembered any more")
+	}
+}
+
+func TestLongHostsAreNotRemembered(t *testing.T) {
+	var seen places
+	long := strings.Repeat("1", 60_000)
+	for _, host := range []string{long + ".vault.local", "demo.vault.local:" + long} {
+		hosts().find(&seen, host)
+	}
+	if n := seen.count.Load(); n != 0 {
+		t.Errorf("%d hosts of 60,000 bytes are remembered", n)
 	}
 }
 
