@@ -90,6 +90,8 @@ const (
 	// FlowPassword and FlowPasskey prove a person; the token comes by one of the flows above.
 	FlowPassword Flow = "password-and-code"
 	FlowPasskey  Flow = "passkey"
+	// FlowEnrolment proves a person by the registration of a passkey that it began.
+	FlowEnrolment Flow = "passkey-enrolment"
 )
 
 // Config is what a Service is made of.

@@ -83,16 +83,17 @@ func (s *Service) BeginPasskey(ctx context.Context, t vault.TenantID, origin str
 	if err != nil {
 		return nil, fmt.Errorf("starting a passkey ceremony: %w", err)
 	}
-	return s.keepCeremony(ctx, t, "", session, options)
+	return s.keepCeremony(ctx, t, ceremony{Session: *session}, options)
 }
 
-func (s *Service) keepCeremony(ctx context.Context, t vault.TenantID, user principal.ID, session *webauthn.SessionData, options any) (*Ceremony, error) {
+func (s *Service) keepCeremony(ctx context.Context, t vault.TenantID, state ceremony, options any) (*Ceremony, error) {
 	c := &Ceremony{ID: redact.String(randomText(24)), Options: options}
-	data, err := json.Marshal(ceremony{User: user, Session: *session})
+	now := clock.Micro(s.Clock.Now())
+	state.Begun = now
+	data, err := json.Marshal(state)
 	if err != nil {
 		return nil, err
 	}
-	now := clock.Micro(s.Clock.Now())
 	row := &store.SignIn{Kind: kindCeremony, ID: deviceID(c.ID), Tenant: t, Expires: now.Add(ceremonyLife), Data: data}
 	return c, s.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error {
 		if err := enabledTenant(ctx, tx, t); err != nil {
@@ -102,10 +103,13 @@ func (s *Service) keepCeremony(ctx context.Context, t vault.TenantID, user princ
 	})
 }
 
-// ceremony is the stored state of a ceremony. User is set when a passkey is registered.
+// ceremony is the stored state of a ceremony.
 type ceremony struct {
-	User    principal.ID
-	Session webauthn.SessionData
+	// User, Name and Credential are set when a passkey is registered: who proved itself by what. Name is the sign-in name.
+	User             principal.ID
+	Name, Credential string
+	Begun            time.Time
+	Session          webauthn.SessionData
 }
 
 // takeCeremony finds a ceremony and removes it: its challenge is good once.
@@ -212,70 +216,4 @@ func (s *Service) keepCounter(ctx context.Context, who *holder, i int, credentia
 		p.Passkeys[j].Data = data
 		return nil
 	}))
-}
-
-// BeginPasskeyRegistration starts the registration of a passkey for a user, which the caller has proved or was told to enrol.
-func (s *Service) BeginPasskeyRegistration(ctx context.Context, t vault.TenantID, user principal.ID, origin string) (*Ceremony, error) {
-	rp, err := relyingParty(origin)
-	if err != nil {
-		return nil, err
-	}
-	var h *holder
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		p, err := tx.Principal(ctx, t, user)
-		if err != nil {
-			return err
-		}
-		if p.Kind != principal.User {
-			return invalid(WrongRequest, "The principal %s is not a user; only those have passkeys.", user)
-		}
-		h, err = newHolder(p)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	options, session, err := rp.BeginRegistration(h, webauthn.WithResidentKeyRequirement(protocol.ResidentKeyRequirementRequired),
-		webauthn.WithExclusions(webauthn.Credentials(h.credentials).CredentialDescriptors()),
-		webauthn.WithAuthenticatorSelection(protocol.AuthenticatorSelection{ResidentKey: protocol.ResidentKeyRequirementRequired,
-			RequireResidentKey: protocol.ResidentKeyRequired(), UserVerification: protocol.VerificationRequired}))
-	if err != nil {
-		return nil, fmt.Errorf("starting a passkey ceremony: %w", err)
-	}
-	return s.keepCeremony(ctx, t, user, session, options)
-}
-
-// PreparePasskey checks the browser's answer to BeginPasskeyRegistration and prepares to register the passkey.
-func (s *Service) PreparePasskey(ctx context.Context, t vault.TenantID, user principal.ID, origin, name string, id redact.String, response []byte) (*principal.Passkey, Change, error) {
-	if err := checkName("name of the passkey", name); err != nil {
-		return nil, nil, err
-	}
-	rp, err := relyingParty(origin)
-	if err != nil {
-		return nil, nil, err
-	}
-	parsed, err := protocol.ParseCredentialCreationResponseBytes(response)
-	if err != nil {
-		return nil, nil, invalid(WrongRequest, "The authenticator's answer cannot be read.")
-	}
-	c, err := s.takeCeremony(ctx, t, id)
-	if err != nil {
-		return nil, nil, err
-	}
-	if c.User != user {
-		return nil, nil, invalid(WrongRequest, "The ceremony was begun for another user.")
-	}
-	credential, err := rp.CreateCredential(&holder{user: &principal.Principal{ID: user}}, c.Session, parsed)
-	if err != nil {
-		return nil, nil, invalid(WrongRequest, "The authenticator's answer does not fit the ceremony.")
-	}
-	data, err := json.Marshal(credential)
-	if err != nil {
-		return nil, nil, err
-	}
-	k := principal.Passkey{ID: vault.NewGUID(), Name: name, Data: data, Created: clock.Micro(s.Clock.Now())}
-	return &k, s.alter(t, user, func(p *principal.Principal) error {
-		p.Passkeys = append(p.Passkeys, k)
-		return checkCount(p)
-	}), nil
 }

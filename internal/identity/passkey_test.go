@@ -1,123 +1,40 @@
 package identity_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/json"
 	"testing"
 	"time"
 
-	"github.com/go-webauthn/webauthn/protocol"
-	"github.com/go-webauthn/webauthn/protocol/webauthncbor"
-
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/identity/identitytest"
 	"github.com/keywright/keywright/internal/principal"
 )
 
 const origin = "https://login.test:8443"
 
-// authenticator is a passkey in software (Web Authentication Level 3, sections 5.8.1, 6.1 and 6.5.4).
-type authenticator struct {
-	t       *testing.T
-	key     *ecdsa.PrivateKey
-	id      []byte
-	handle  []byte
-	counter uint32
-	flags   byte
-	// synced passkeys do not count.
-	synced bool
-	origin string
+// enrol takes a person through the registration of a passkey and returns what was registered.
+func (w *world) enrol(who *identity.Person, key *identitytest.Authenticator, name string) *principal.Passkey {
+	w.t.Helper()
+	c, err := w.svc.BeginPasskeyRegistration(w.ctx, who, origin)
+	w.must(err)
+	_, passkey, change, err := w.svc.PreparePasskey(w.ctx, w.made(c, key, name))
+	w.must(err)
+	w.apply(change)
+	return passkey
 }
 
-func newAuthenticator(t *testing.T) *authenticator {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := make([]byte, 16)
-	rand.Read(id)
-	return &authenticator{t: t, key: key, id: id, flags: 0x05, origin: origin} // user present, user verified
-}
-
-func (a *authenticator) data(attested []byte) []byte {
-	rp := sha256.Sum256([]byte("login.test"))
-	if !a.synced {
-		a.counter++
-	}
-	flags := a.flags
-	if attested != nil {
-		flags |= 0x40
-	}
-	return append(binary.BigEndian.AppendUint32(append(rp[:], flags), a.counter), attested...)
-}
-
-func (a *authenticator) client(kind string, challenge []byte) []byte {
-	b, err := json.Marshal(map[string]any{"type": kind, "challenge": base64.RawURLEncoding.EncodeToString(challenge), "origin": a.origin})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return b
-}
-
-func (a *authenticator) answer(response map[string]any) []byte {
-	for k, v := range response {
-		response[k] = base64.RawURLEncoding.EncodeToString(v.([]byte))
-	}
-	id := base64.RawURLEncoding.EncodeToString(a.id)
-	b, err := json.Marshal(map[string]any{"id": id, "rawId": id, "type": "public-key", "response": response})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return b
-}
-
-// create answers navigator.credentials.create.
-func (a *authenticator) create(c *identity.Ceremony) []byte {
-	a.t.Helper()
-	options := c.Options.(*protocol.CredentialCreation).Response
-	a.handle = options.User.ID.(protocol.URLEncodedBase64)
-	x, y := make([]byte, 32), make([]byte, 32)
-	a.key.X.FillBytes(x)
-	a.key.Y.FillBytes(y)
-	cose, err := webauthncbor.Marshal(map[int]any{1: 2, 3: -7, -1: 1, -2: x, -3: y})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	attested := append(binary.BigEndian.AppendUint16(make([]byte, 16), uint16(len(a.id))), a.id...)
-	object, err := webauthncbor.Marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": a.data(append(attested, cose...))})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return a.answer(map[string]any{"clientDataJSON": a.client("webauthn.create", options.Challenge), "attestationObject": object})
-}
-
-// get answers navigator.credentials.get.
-func (a *authenticator) get(c *identity.Ceremony) []byte {
-	a.t.Helper()
-	client, data := a.client("webauthn.get", c.Options.(*protocol.CredentialAssertion).Response.Challenge), a.data(nil)
-	sum := sha256.Sum256(client)
-	sum = sha256.Sum256(append(data, sum[:]...))
-	signature, err := ecdsa.SignASN1(rand.Reader, a.key, sum[:])
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return a.answer(map[string]any{"clientDataJSON": client, "authenticatorData": data[:37:37], "signature": signature, "userHandle": a.handle})
+func (w *world) made(c *identity.Ceremony, key *identitytest.Authenticator, name string) identity.PasskeyAnswer {
+	w.t.Helper()
+	return identity.PasskeyAnswer{Tenant: w.tenant, Origin: origin, Name: name, Ceremony: c.ID, Response: key.Create(c.Options), From: identity.From{Address: here}}
 }
 
 func TestPasskey(t *testing.T) {
 	w := newWorld(t)
-	user := w.make(identity.Spec{Kind: principal.User, UPN: "ada@example.org", Name: "Ada"})
-	key := newAuthenticator(t)
-	c, err := w.svc.BeginPasskeyRegistration(w.ctx, w.tenant, user.ID, origin)
+	user, code := w.user("ada@example.org")
+	ada, err := w.person("ada@example.org", code())
 	w.must(err)
-	passkey, change, err := w.svc.PreparePasskey(w.ctx, w.tenant, user.ID, origin, "laptop", c.ID, key.create(c))
-	w.must(err)
-	w.apply(change)
+	key := identitytest.NewAuthenticator(t, origin)
+	passkey := w.enrol(ada, key, "laptop")
 
 	begin := func() *identity.Ceremony {
 		t.Helper()
@@ -128,8 +45,8 @@ func TestPasskey(t *testing.T) {
 	finish := func(c *identity.Ceremony, answer []byte) (*identity.Person, error) {
 		return w.svc.SignInWithPasskey(w.ctx, w.tenant, origin, c.ID, answer, identity.From{Address: here})
 	}
-	c = begin()
-	answer := key.get(c)
+	c := begin()
+	answer := key.Get(c.Options)
 	who, err := finish(c, answer)
 	w.must(err)
 	token := w.signInPerson(who)
@@ -143,27 +60,27 @@ func TestPasskey(t *testing.T) {
 		"another challenge":     func() (*identity.Person, error) { return finish(begin(), answer) },
 		"another origin": func() (*identity.Person, error) {
 			evil := *key
-			evil.origin = "https://login.evil.test"
+			evil.Origin = "https://login.evil.test"
 			c := begin()
-			return finish(c, evil.get(c))
+			return finish(c, evil.Get(c.Options))
 		},
 		"a person who was not verified": func() (*identity.Person, error) {
 			bare := *key
-			bare.flags = 0x01
+			bare.Flags = identitytest.UserPresent
 			c := begin()
-			return finish(c, bare.get(c))
+			return finish(c, bare.Get(c.Options))
 		},
 		"an unknown key": func() (*identity.Person, error) {
-			stranger := newAuthenticator(t)
-			stranger.handle = key.handle
+			stranger := identitytest.NewAuthenticator(t, origin)
+			stranger.Handle = key.Handle
 			c := begin()
-			return finish(c, stranger.get(c))
+			return finish(c, stranger.Get(c.Options))
 		},
 		"a copy of the authenticator": func() (*identity.Person, error) {
 			clone := *key
-			clone.counter = 0
+			clone.Counter = 0
 			c := begin()
-			return finish(c, clone.get(c))
+			return finish(c, clone.Get(c.Options))
 		},
 		"no answer": func() (*identity.Person, error) { return finish(begin(), nil) },
 	} {
@@ -174,11 +91,11 @@ func TestPasskey(t *testing.T) {
 	}
 	w.clock.Advance(2 * time.Hour)
 	c = begin()
-	_, err = finish(c, key.get(c))
+	_, err = finish(c, key.Get(c.Options))
 	w.must(err)
 	w.apply(w.svc.PrepareRemoveCredential(w.tenant, user.ID, caller.Credential))
 	c = begin()
-	_, err = finish(c, key.get(c))
+	_, err = finish(c, key.Get(c.Options))
 	reason(t, err, identity.WrongPassword)
 }
 
@@ -193,19 +110,113 @@ func TestPasskeyNeedsAName(t *testing.T) {
 // TestChallengeIsGoodOnce replays an answer of a passkey that does not count, so that only the challenge stands against it.
 func TestChallengeIsGoodOnce(t *testing.T) {
 	w := newWorld(t)
-	user := w.make(identity.Spec{Kind: principal.User, UPN: "ada@example.org", Name: "Ada"})
-	key := newAuthenticator(t)
-	key.synced = true
-	c, err := w.svc.BeginPasskeyRegistration(w.ctx, w.tenant, user.ID, origin)
+	_, code := w.user("ada@example.org")
+	ada, err := w.person("ada@example.org", code())
 	w.must(err)
-	_, change, err := w.svc.PreparePasskey(w.ctx, w.tenant, user.ID, origin, "phone", c.ID, key.create(c))
+	key := identitytest.NewAuthenticator(t, origin)
+	key.Synced = true
+	w.enrol(ada, key, "phone")
+	c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin)
 	w.must(err)
-	w.apply(change)
-	c, err = w.svc.BeginPasskey(w.ctx, w.tenant, origin)
-	w.must(err)
-	answer := key.get(c)
+	answer := key.Get(c.Options)
 	_, err = w.svc.SignInWithPasskey(w.ctx, w.tenant, origin, c.ID, answer, identity.From{})
 	w.must(err)
 	_, err = w.svc.SignInWithPasskey(w.ctx, w.tenant, origin, c.ID, answer, identity.From{})
 	reason(t, err, identity.WrongPassword)
+}
+
+func TestRegistrationIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		// before is what happens between the proof and the answer.
+		before func(*world, *principal.Principal, *identity.Person)
+		answer func(*world, *identity.PasskeyAnswer, *identitytest.Authenticator)
+		want   fault.Reason
+		// late failures come with the change.
+		late bool
+	}{
+		"an expired challenge":       {before: func(w *world, _ *principal.Principal, _ *identity.Person) { w.clock.Advance(5 * time.Minute) }, want: identity.WrongPassword},
+		"another tenant's challenge": {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) { a.Tenant = "other" }, want: identity.WrongPassword},
+		"no challenge":               {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) { a.Ceremony = "" }, want: identity.WrongPassword},
+		"a challenge of a sign-in": {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) {
+			c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin)
+			w.must(err)
+			a.Ceremony = c.ID
+		}, want: identity.WrongPassword},
+		"an answer to another challenge": {answer: func(w *world, a *identity.PasskeyAnswer, key *identitytest.Authenticator) {
+			a.Response = key.Create(map[string]any{"publicKey": map[string]any{"challenge": "b3RoZXI", "rp": map[string]any{"id": "login.test"}}})
+		}, want: identity.WrongRequest},
+		"no answer":    {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) { a.Response = nil }, want: identity.WrongRequest},
+		"a wrong name": {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) { a.Name = "a\x00b" }, want: identity.WrongRequest},
+		"a page by its address": {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) {
+			a.Origin = "https://127.0.0.1:8443"
+		}, want: identity.WrongRequest},
+		"a user who is disabled": {before: func(w *world, u *principal.Principal, _ *identity.Person) {
+			w.apply(w.svc.PrepareDisabled(w.tenant, u.ID, true))
+		}, want: identity.WrongGrant, late: true},
+		"a credential that was removed": {before: func(w *world, u *principal.Principal, p *identity.Person) {
+			w.apply(w.svc.PrepareRemoveCredential(w.tenant, u.ID, p.Caller().Credential))
+		}, want: identity.WrongGrant, late: true},
+		"a revocation": {before: func(w *world, u *principal.Principal, _ *identity.Person) {
+			w.clock.Advance(time.Second)
+			w.apply(w.svc.PrepareRevokeTokens(w.tenant, u.ID))
+		}, want: identity.WrongGrant, late: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			user, code := w.user("ada@example.org")
+			ada, err := w.person("ada@example.org", code())
+			w.must(err)
+			key := identitytest.NewAuthenticator(t, origin)
+			c, err := w.svc.BeginPasskeyRegistration(w.ctx, ada, origin)
+			w.must(err)
+			answer := w.made(c, key, "laptop")
+			if tt.before != nil {
+				tt.before(w, user, ada)
+			}
+			if tt.answer != nil {
+				tt.answer(w, &answer, key)
+			}
+			who, _, change, err := w.svc.PreparePasskey(w.ctx, answer)
+			if tt.late {
+				w.must(err)
+				err = w.svc.Apply(w.ctx, nil, change)
+			}
+			reason(t, err, tt.want)
+			if last := w.audit.last(); who == nil && (last.Flow != identity.FlowEnrolment || last.Reason != tt.want) {
+				t.Errorf("recorded %+v", last)
+			}
+			if _, _, _, err := w.svc.PreparePasskey(w.ctx, answer); err == nil {
+				t.Error("the challenge was good twice")
+			}
+		})
+	}
+}
+
+func TestPasskeysAreBoundedAndDistinct(t *testing.T) {
+	w := newWorld(t)
+	_, code := w.user("ada@example.org")
+	ada, err := w.person("ada@example.org", code())
+	w.must(err)
+	key := identitytest.NewAuthenticator(t, origin)
+	first, err := w.svc.BeginPasskeyRegistration(w.ctx, ada, origin)
+	w.must(err)
+	w.enrol(ada, key, "")
+	_, _, change, err := w.svc.PreparePasskey(w.ctx, w.made(first, key, "the same again"))
+	w.must(err)
+	if err := w.svc.Apply(w.ctx, nil, change); !fault.Is(err, fault.Conflict) {
+		t.Errorf("the same passkey again: %v", err)
+	}
+	last, err := w.svc.BeginPasskeyRegistration(w.ctx, ada, origin)
+	w.must(err)
+	for range 48 { // with the code generator these are the 50 that one may have
+		w.enrol(ada, identitytest.NewAuthenticator(t, origin), "more")
+	}
+	if _, err := w.svc.BeginPasskeyRegistration(w.ctx, ada, origin); !fault.Is(err, fault.Conflict) {
+		t.Errorf("one too many: %v", err)
+	}
+	_, _, change, err = w.svc.PreparePasskey(w.ctx, w.made(last, identitytest.NewAuthenticator(t, origin), "begun before"))
+	w.must(err)
+	if err := w.svc.Apply(w.ctx, nil, change); !fault.Is(err, fault.Conflict) {
+		t.Errorf("one too many that was begun before: %v", err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/store"
@@ -23,6 +24,11 @@ type Person struct {
 
 // Name is the sign-in name, for the page that answers.
 func (p *Person) Name() string { return p.name }
+
+// Caller is the person as records name it. It holds no groups: nothing is decided by it.
+func (p *Person) Caller() *guard.Caller {
+	return &guard.Caller{Principal: p.id, Tenant: p.tenant, Kind: principal.User, UPN: p.name, Credential: p.credential}
+}
 
 // PasswordSignIn is what a person types. All three are needed.
 type PasswordSignIn struct {

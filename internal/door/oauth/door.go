@@ -36,6 +36,7 @@ type People interface {
 	SignInWithPassword(context.Context, identity.PasswordSignIn) (*identity.Person, error)
 	BeginPasskey(ctx context.Context, t vault.TenantID, origin string) (*identity.Ceremony, error)
 	SignInWithPasskey(ctx context.Context, t vault.TenantID, origin string, id redact.String, response []byte, from identity.From) (*identity.Person, error)
+	BeginPasskeyRegistration(ctx context.Context, who *identity.Person, origin string) (*identity.Ceremony, error)
 	CheckCodeRequest(identity.CodeRequest) (string, error)
 	IssueCode(context.Context, identity.CodeRequest, *identity.Person) (redact.String, error)
 	RedeemCode(context.Context, identity.RedeemRequest) (*identity.Token, error)
@@ -45,6 +46,10 @@ type People interface {
 // Config makes a door.
 type Config struct {
 	Issuer Issuer
+	Self   Self
+	// Host is the name, with the port if it is not 443, by which browsers find the authority. Pages that were opened by an address
+	// lead there where they need a name; empty leads nowhere.
+	Host string
 	// DefaultTenant is the tenant of adfs, common and organizations.
 	DefaultTenant vault.TenantID
 	// Own reports whether a Host header names this installation's authority. An assertion that was made for somebody else's
@@ -79,8 +84,8 @@ func New(c Config) (*door.Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Own == nil {
-		return nil, errors.New("the oauth door needs to know its own hosts")
+	if c.Own == nil || c.Self == nil {
+		return nil, errors.New("the oauth door needs to know its own hosts and what changes people's accounts")
 	}
 	return door.New(door.Config{Name: "oauth", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Observe: c.Observe,
 		Logger: c.Logger})
@@ -112,6 +117,8 @@ func (h *handler) routes() []door.Route {
 		post("/{tenant}/oauth2/authorize", "AuthorizeDecision", "Takes the person's sign-in.", h.authorizeDecision),
 		post("/{tenant}/oauth2/v2.0/authorize", "AuthorizeDecision", "Takes the person's sign-in.", h.authorizeDecision),
 		post("/{tenant}/oauth2/passkey", "PasskeyChallenge", "Starts a sign-in by passkey.", h.passkey),
+		get("/{tenant}/oauth2/enrol", "EnrolPage", "Shows the page on which a person registers a passkey.", h.enrolPage),
+		post("/{tenant}/oauth2/enrol", "PasskeyEnrol", "Takes the person's sign-in, then the passkey.", h.enrol),
 		get("/{tenant}/oauth2/page.css", "PageAsset", "The pages' style.", asset("page.css", "text/css; charset=utf-8")),
 		get("/{tenant}/oauth2/passkey.js", "PageAsset", "The pages' script.", asset("passkey.js", "text/javascript; charset=utf-8")),
 		post("/{tenant}/oauth2/token", "Token", "Issues a token (RFC 6749); resource= names what it is for.", h.token),

@@ -22,7 +22,7 @@ var pageTemplate = template.Must(template.ParseFS(files, "pages/page.html"))
 var pagePolicy = []string{"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'"}
 
-// page is what the one template shows. Step is find, decide or done.
+// page is what the one template shows. Step is find, decide or done; enrolment has steps of its own.
 type page struct {
 	Title, Error, Message string
 	Step                  string
@@ -33,6 +33,10 @@ type page struct {
 	Address        string
 	Started        string
 	Resource       string
+	// Ceremony and Options start navigator.credentials.create for the Person.
+	Ceremony, Options, Person string
+	// Elsewhere is the page's address by a name.
+	Elsewhere string
 	// Leave is where the browser goes on to by itself.
 	Leave string
 }
