@@ -298,8 +298,8 @@ func (d *Dev) doors() (http.Handler, error) {
 
 // oauthConfig is what both doors of the token service need to know.
 func (d *Dev) oauthConfig() oauth.Config {
-	return oauth.Config{Issuer: d.core.identity, Self: d.core.directory.Self(), Host: d.names.login + d.names.port, DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger,
-		Observe: d.core.observe,
+	return oauth.Config{Issuer: d.core.identity, Self: d.core.directory.Self(), Host: d.names.login + d.names.port,
+		DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger, Observe: d.core.observe,
 		// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
 		Bound: func(*http.Request) (oauth.Binding, bool) {
 			return oauth.Binding{Tenant: d.estate.Tenant, Principal: d.estate.Identity}, true

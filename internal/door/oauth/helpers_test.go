@@ -14,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/oauth"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/principal"
@@ -23,6 +26,7 @@ import (
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
+	"github.com/keywright/keywright/internal/tenancy/tenancytest"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -33,6 +37,8 @@ type world struct {
 	t      *testing.T
 	clock  *clock.Manual
 	svc    *identity.Service
+	store  store.Store
+	audit  *tenancytest.Auditor
 	tenant vault.TenantID
 	login  http.Handler
 	// host is where serve put the authority.
@@ -84,7 +90,14 @@ func newWorldAt(t *testing.T, now time.Time) *world {
 	t.Cleanup(s.Watch(ring.Changed))
 	t.Cleanup(s.Watch(w.svc.Changed))
 	w.populate(ctx)
-	config := oauth.Config{Issuer: w.svc, DefaultTenant: w.tenant, Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
+	w.store, w.audit = s, &tenancytest.Auditor{}
+	guarded, err := guard.New(guard.Config{Store: s, Audit: w.audit, Clock: w.clock, Logger: slog.New(slog.DiscardHandler)})
+	w.must(err)
+	duties, err := access.New(access.Config{Guard: guarded, Store: s, Clock: w.clock})
+	w.must(err)
+	people, err := directory.New(directory.Config{Guard: guarded, Store: s, Identity: w.svc, Duties: duties, Clock: w.clock})
+	w.must(err)
+	config := oauth.Config{Issuer: w.svc, Self: people.Self(), Host: host, DefaultTenant: w.tenant, Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
 		Own: func(h string) bool { return h == host || h == "127.0.0.1:8443" || w.host != "" && h == w.host },
 		Bound: func(*http.Request) (oauth.Binding, bool) {
 			return oauth.Binding{Tenant: w.tenant, Principal: w.managed.ID}, w.bound
