@@ -208,3 +208,23 @@ func TestEnrolmentNeedsAName(t *testing.T) {
 		t.Errorf("the code was spent at the address: %d %s", a.status, a.text)
 	}
 }
+
+// TestFieldsAreFoundByName: a form's members are its fields by name and by id, so that a script which sets the field "x" of a form
+// where a button has the id "x" sets nothing.
+func TestFieldsAreFoundByName(t *testing.T) {
+	w := newWorld(t)
+	seed := w.addUser()
+	for _, page := range []answer{w.get(enrolPath), w.prove(seed)} {
+		names, ids := regexp.MustCompile(` name="([^"]+)"`).FindAllStringSubmatch(page.text, -1), regexp.MustCompile(` id="([^"]+)"`).FindAllStringSubmatch(page.text, -1)
+		if len(names) < 3 || len(ids) < 2 {
+			t.Fatalf("the page has %d names and %d ids: %s", len(names), len(ids), page.text)
+		}
+		for _, n := range names {
+			for _, id := range ids {
+				if n[1] == id[1] {
+					t.Errorf("%q is both a field and an id", n[1])
+				}
+			}
+		}
+	}
+}
