@@ -13,8 +13,8 @@ import (
 // Self is what people do to their own account. It takes no right but to have proved just now to be its owner.
 type Self struct{ service *Service }
 
-// Self returns that part of the directory.
-func (s *Service) Self() *Self { return &Self{s} }
+// NewSelf returns that part of a directory. It is a type of its own so that every method of Service asks for a right.
+func NewSelf(s *Service) *Self { return &Self{s} }
 
 // RegisterPasskey gives a person the passkey that the browser made in the ceremony which the person began. It is recorded like
 // any change of credentials, with the person as the caller, and as a failure when the answer was wrong.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/oauth"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/vault"
@@ -298,7 +299,7 @@ func (d *Dev) doors() (http.Handler, error) {
 
 // oauthConfig is what both doors of the token service need to know.
 func (d *Dev) oauthConfig() oauth.Config {
-	return oauth.Config{Issuer: d.core.identity, Self: d.core.directory.Self(), Host: d.names.login + d.names.port,
+	return oauth.Config{Issuer: d.core.identity, Self: directory.NewSelf(d.core.directory), Host: d.names.login + d.names.port,
 		DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger, Observe: d.core.observe,
 		// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
 		Bound: func(*http.Request) (oauth.Binding, bool) {

@@ -97,7 +97,7 @@ func newWorldAt(t *testing.T, now time.Time) *world {
 	w.must(err)
 	people, err := directory.New(directory.Config{Guard: guarded, Store: s, Identity: w.svc, Duties: duties, Clock: w.clock})
 	w.must(err)
-	config := oauth.Config{Issuer: w.svc, Self: people.Self(), Host: host, DefaultTenant: w.tenant, Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
+	config := oauth.Config{Issuer: w.svc, Self: directory.NewSelf(people), Host: host, DefaultTenant: w.tenant, Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
 		Own: func(h string) bool { return h == host || h == "127.0.0.1:8443" || w.host != "" && h == w.host },
 		Bound: func(*http.Request) (oauth.Binding, bool) {
 			return oauth.Binding{Tenant: w.tenant, Principal: w.managed.ID}, w.bound
