@@ -211,6 +211,20 @@ func TestReadersSeeWhatWasAcknowledged(t *testing.T) {
 			t.Errorf("a query right behind %s finds %v: %v", call.Operation, found, err)
 		}
 	}
+	// A query is a read itself, behind which no change comes that would have synced the log. What is shown is durable.
+	first := auditor.Call("AuditQuery")
+	_, err := w.Query(w.Ctx, first, audit.Filter{})
+	w.Must(err)
+	written := w.log.State().Records
+	if s := w.log.State(); s.Synced == written {
+		t.Error("the record of a query is durable at once: the test proves nothing")
+	}
+	if found, err := w.Query(w.Ctx, auditor.Call("AuditQuery"), audit.Filter{CorrelationID: first.Correlation}); err != nil || len(found) != 1 {
+		t.Errorf("a query finds %d records of the query before it: %v", len(found), err)
+	}
+	if s := w.log.State(); s.Synced < written {
+		t.Errorf("a query showed %d records, of which %d are durable", written, s.Synced)
+	}
 	set, _ = w.work(w.Home, "box", "two")
 	var out bytes.Buffer
 	w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{CorrelationID: set.Correlation}, auditing.RFC5424, func() io.Writer { return &out }))
