@@ -83,7 +83,7 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
+	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
 		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
 		all = append(all, part...)
 	}

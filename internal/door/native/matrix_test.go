@@ -175,7 +175,7 @@ var harmless = map[string]bool{"Status": true, "VaultList": true, "VaultListDele
 // bodies are valid ones, so that a stranger is refused for who it is and not for what it sends.
 var bodies = map[string]string{
 	"SecretSet": `{"value":"x"}`, "SecretUpdate": `{}`, "SecretRestore": `{"blob":""}`,
-	"VaultCreate": `{"subscription":"11111111-1111-4111-8111-111111111111","resourceGroup":"g"}`, "VaultUpdate": `{}`, "VaultNetworkUpdate": `{}`,
+	"VaultCreate": `{"subscription":"11111111-1111-4111-8111-111111111111","resourceGroup":"g"}`, "VaultUpdate": `{}`, "VaultNetworkUpdate": `{}`, "VaultPolicySet": `{"secrets":["get"]}`,
 	"PrincipalCreate": `{"kind":"ServicePrincipal","name":"x"}`, "PrincipalUpdate": `{"name":"x"}`, "CredentialAdd": `{"kind":"secret"}`,
 	"PasswordSet": `{"password":"a-long-password"}`, "MemberAdd": `{"principal":"x"}`, "TrustedIssuerAdd": `{"issuer":"https://i.example.org"}`,
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
