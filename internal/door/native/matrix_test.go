@@ -42,6 +42,7 @@ func newStand(t *testing.T) *stand {
 			OperationID string
 			Security    *[]any
 			RequestBody *struct{}
+			Servers     []any
 			Responses   map[string]any
 		}
 	}
@@ -50,6 +51,9 @@ func newStand(t *testing.T) *stand {
 	}
 	for path, methods := range doc.Paths {
 		for method, o := range methods {
+			if o.Servers != nil {
+				continue // another door's, which has tests of its own
+			}
 			for _, status := range []string{"400", "401", "403", "404", "409", "429", "500", "503"} {
 				if o.Responses[status] == nil {
 					t.Errorf("%s does not describe the answer %s", o.OperationID, status)
