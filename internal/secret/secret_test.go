@@ -620,3 +620,21 @@ func TestCommitsReportedLostAreAnsweredWithWhatWasStored(t *testing.T) {
 		t.Errorf("deleted: %+v, %v", gone.Object, err)
 	}
 }
+
+func TestAPurgeHonoursProtectionThatIsNewerThanItsView(t *testing.T) {
+	w := newWorld(t, guardtest.Options{}, nil)
+	w.set("kept", "v")
+	_, err := w.svc.Delete(w.Ctx, w.call(), "kept")
+	w.do(err)
+	before := w.call()
+	w.do(w.Store.Update(w.Ctx, store.NewOp(w.Clock.Now()), func(tx store.Tx) error {
+		v, err := tx.Vault(w.Ctx, before.Vault.Vault.ID)
+		if err != nil {
+			return err
+		}
+		v = v.Clone()
+		v.PurgeProtection = true
+		return tx.PutVault(w.Ctx, v)
+	}))
+	w.fails(w.svc.Purge(w.Ctx, before, "kept"), fault.Forbidden, "PurgeProtected")
+}

@@ -37,6 +37,18 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name string, in Inp
 	return s.set(ctx, call, need, name, &in)
 }
 
+// set seals and stores a value for which the need is authorised, and follows the name when it moves to another object.
+func (s *Service) set(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
+	for range maxMoves {
+		item, err := s.setOnce(ctx, call, need, name, in)
+		if !errors.Is(err, errMoved) {
+			return item, err
+		}
+	}
+	return Item{}, s.Guard.Refuse(ctx, call, need,
+		fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name))
+}
+
 func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
 	v := call.Vault.Vault
 	now := s.Clock.Now()
@@ -260,7 +272,12 @@ func (s *Service) Purge(ctx context.Context, call *guard.Call, name string) erro
 		if err != nil {
 			return err
 		}
-		if err := o.CheckPurge(op.At, v.PurgeProtection); err != nil {
+		// Not the request's view of the vault: what was protected since is not destroyed.
+		stored, err := tx.Vault(ctx, v.ID)
+		if err != nil {
+			return err
+		}
+		if err := o.CheckPurge(op.At, stored.PurgeProtection); err != nil {
 			return err
 		}
 		return tx.DeleteObject(ctx, o, op.At)
