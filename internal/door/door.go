@@ -112,6 +112,11 @@ func (d *Door) serve(r *Request, allowed []string) error {
 	if r.Route == nil {
 		return noRoute(r, allowed)
 	}
+	if r.Route.Admit != nil {
+		if err := r.Route.Admit(r); err != nil {
+			return err
+		}
+	}
 	if r.Route.MaxBody > 0 {
 		if err := d.read(r); err != nil {
 			return err

@@ -455,6 +455,17 @@ func TestIncompleteDoorsAreRefused(t *testing.T) {
 	}
 }
 
+func TestWhoIsNotAdmittedSendsNoBody(t *testing.T) {
+	restore := route("POST", "/restore", 100, func(*Request) error { t.Error("served"); return nil })
+	restore.Admit = func(*Request) error { return fault.New(fault.Unavailable, "not you") }
+	h := newDoor(t, restore)
+	r := request("POST", "/restore", "")
+	r.Body = io.NopCloser(unread{t})
+	if w := h.send(r); w.Code != 503 {
+		t.Errorf("answered %d", w.Code)
+	}
+}
+
 // trickle is a body during which time passes.
 type trickle struct {
 	io.Reader

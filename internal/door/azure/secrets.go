@@ -27,7 +27,7 @@ func (h *handler) routes() []door.Route {
 		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: page, Serve: h.listSecrets},
 		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: page, Serve: h.listVersions},
 		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Serve: h.backupSecret},
-		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Serve: h.restoreSecret},
+		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Admit: h.admitRestore, Serve: h.restoreSecret},
 		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page, Serve: h.listDeleted},
 		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Serve: h.getDeleted},
 		{Method: "POST", Pattern: "/deletedsecrets/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Serve: h.recoverSecret},
