@@ -210,6 +210,46 @@ func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault
 	return nil
 }
 
+// CheckMember judges that a principal joins a group, which hands it and everybody in it what the group holds. What the tenant's rules
+// refuse is a fault.Forbidden; of what they mind an event tells. It runs in the transaction that stores the membership, before it
+// is stored. A disabled group counts as if it were enabled: nobody is asked again when it is.
+func (s *Service) CheckMember(ctx context.Context, tx store.Tx, group, member *principal.Principal, op store.Op) error {
+	none := func(*principal.Grant) bool { return false }
+	list, err := rules(ctx, tx, group.Tenant)
+	if err != nil {
+		return err
+	}
+	given, err := holdings(ctx, tx, group.Tenant, group.ID, none)
+	if err != nil || len(given) == 0 {
+		return err
+	}
+	hands, err := reached(ctx, tx, group.Tenant, member.ID, member.Kind)
+	if err != nil {
+		return err
+	}
+	var found []Finding
+	for _, id := range hands {
+		held, err := holdings(ctx, tx, group.Tenant, id, none)
+		if err != nil {
+			return err
+		}
+		known := make(map[authz.Conflict]bool)
+		for _, c := range authz.Conflicts(held, list) {
+			known[c] = true
+		}
+		for _, c := range authz.Conflicts(append(held, given...), list) {
+			if !known[c] {
+				known[c] = true
+				found = append(found, Finding{id, c})
+			}
+		}
+	}
+	if err := refusal(found); err != nil {
+		return err
+	}
+	return flag(tx, group.Tenant, string(group.ID), found, op)
+}
+
 // flag tells of findings by one event.
 func flag(tx store.Tx, t vault.TenantID, subject string, found []Finding, op store.Op) error {
 	if len(found) == 0 {
@@ -228,7 +268,7 @@ func flag(tx store.Tx, t vault.TenantID, subject string, found []Finding, op sto
 }
 
 // Conflicts lists everybody who has duties in one hand, at or below the scope, that the tenant's rules mind. It also finds
-// what came about in other ways than by a grant, such as a new member of a group.
+// what came about before the rules were made, or in other ways than by a grant, such as a group that was enabled again.
 func (s *Service) Conflicts(ctx context.Context, call *guard.Call, scope string) (found []Finding, err error) {
 	at, err := authz.ParseScope(scope)
 	if err != nil {

@@ -185,7 +185,7 @@ func sameTime(a, b Holding) bool {
 func CheckConflicts(conflicts []Conflict) error {
 	for _, c := range conflicts {
 		if c.Rule.Stance == Refuse {
-			return fault.New(fault.Forbidden, "the grant is refused because duties must stay apart: %s; remove the other grant first, choose a narrower role, or "+
+			return fault.New(fault.Forbidden, "this is refused because duties must stay apart: %s; remove the other grant first, choose a narrower role, or "+
 				"change the rule on %s and %s", c, c.Rule.A, c.Rule.B).Because("ConflictingDuties")
 		}
 	}

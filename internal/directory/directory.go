@@ -20,7 +20,14 @@ type Config struct {
 	Guard    *guard.Guard
 	Store    store.Store
 	Identity *identity.Service
+	Duties   Duties
 	Clock    clock.Clock
+}
+
+// Duties judges, before a membership is stored, what the group puts into the member's hand: an error refuses it because duties
+// have to stay apart. The access service implements it.
+type Duties interface {
+	CheckMember(ctx context.Context, tx store.Tx, group, member *principal.Principal, op store.Op) error
 }
 
 // Service manages principals. It is safe for concurrent use.
@@ -28,8 +35,8 @@ type Service struct{ Config }
 
 // New checks the configuration.
 func New(c Config) (*Service, error) {
-	if c.Guard == nil || c.Store == nil || c.Identity == nil || c.Clock == nil {
-		return nil, errors.New("the directory needs a guard, a store, the identity service and a clock")
+	if c.Guard == nil || c.Store == nil || c.Identity == nil || c.Duties == nil || c.Clock == nil {
+		return nil, errors.New("the directory needs a guard, a store, the identity service, a judge of duties and a clock")
 	}
 	return &Service{c}, nil
 }

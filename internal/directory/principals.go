@@ -164,7 +164,8 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, ref Ref) error {
 	return s.change(ctx, call, need, s.Identity.PrepareDelete(p.Tenant, p.ID))
 }
 
-// Member adds a principal to a group or removes it.
+// Member adds a principal to a group or removes it. A membership that puts duties into one hand which the tenant's rules keep apart
+// is refused or told of, like a grant.
 func (s *Service) Member(ctx context.Context, call *guard.Call, group, member Ref, add bool) error {
 	g, need, err := s.target(ctx, call, group, func(*principal.Principal) authz.Action { return authz.GroupWrite })
 	if err != nil {
@@ -174,5 +175,13 @@ func (s *Service) Member(ctx context.Context, call *guard.Call, group, member Re
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
-	return s.change(ctx, call, need, s.Identity.PrepareMember(g.Tenant, g.ID, m.ID, add))
+	put, op := s.Identity.PrepareMember(g.Tenant, g.ID, m.ID, add), store.NewOp(s.Clock.Now())
+	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+		if add && g.Kind == principal.GroupKind {
+			if err := s.Duties.CheckMember(ctx, tx, g, m, op); err != nil {
+				return err
+			}
+		}
+		return put(ctx, tx)
+	})
 }

@@ -21,7 +21,7 @@ func (k *core) openServices(c *Config) (err error) {
 	}
 	k.tenancy.Start(context.Background())
 	k.onClose(wrapStop(k.tenancy.Stop))
-	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Clock: c.Clock}); err != nil {
+	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Duties: k.access, Clock: c.Clock}); err != nil {
 		return err
 	}
 	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
