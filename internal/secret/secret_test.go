@@ -638,3 +638,39 @@ func TestAPurgeHonoursProtectionThatIsNewerThanItsView(t *testing.T) {
 	}))
 	w.fails(w.svc.Purge(w.Ctx, before, "kept"), fault.Forbidden, "PurgeProtected")
 }
+
+// The record of a change names the version that was changed, also when the caller named none and others set the secret meanwhile.
+func TestTheRecordOfAnUpdateNamesItsVersion(t *testing.T) {
+	w := newWorld(t, guardtest.Options{}, nil)
+	w.set("a", "0")
+	off := false
+	update := func() (secret.Item, error) { return w.svc.Update(w.Ctx, w.call(), named("a"), secret.Change{Enabled: &off}) }
+	item, err := update()
+	w.do(err)
+	done := []secret.Item{item}
+	var both sync.WaitGroup
+	both.Go(func() {
+		for i := range 20 {
+			w.set("a", fmt.Sprint(i))
+		}
+	})
+	for range 20 {
+		if item, err := update(); err == nil {
+			done = append(done, item)
+		} else if !fault.Is(err, fault.Conflict) {
+			t.Error(err)
+		}
+	}
+	both.Wait()
+	for _, e := range w.Changes() {
+		if e.Action == authz.SecretUpdate.String() {
+			if len(done) == 0 || e.Version != string(done[0].Version.ID) {
+				t.Fatalf("the record names the version %q, changed was %+v", e.Version, done)
+			}
+			done = done[1:]
+		}
+	}
+	if len(done) != 0 {
+		t.Errorf("%d updates have no record", len(done))
+	}
+}
