@@ -71,12 +71,16 @@ func (h *handler) setPolicy(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	if len(in.Secrets)+len(in.Keys)+len(in.Certificates) == 0 {
-		return fault.New(fault.Invalid, "the access policy names no permission: give some, or remove the policy").Because("InvalidAccessPolicy")
-	}
 	who, err := h.principalID(r, r.Params.Get("principal"))
 	if err != nil {
 		return err
+	}
+	// Who may not see the vault is told nothing about the policy, not even that it is wrong.
+	if _, err := h.Tenancy.Vault(r.HTTP.Context(), &r.Call, ref); err != nil {
+		return err
+	}
+	if len(in.Secrets)+len(in.Keys)+len(in.Certificates) == 0 {
+		return fault.New(fault.Invalid, "the access policy names no permission: give some, or remove the policy").Because("InvalidAccessPolicy")
 	}
 	v, err := h.Tenancy.ChangePolicies(r.HTTP.Context(), &r.Call, ref, tenancy.SetPolicies, []vault.AccessPolicy{{Tenant: r.Call.Caller.Tenant,
 		Principal: string(who), Application: in.Application, Secrets: in.Secrets, Keys: in.Keys, Certificates: in.Certificates,
