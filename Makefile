@@ -26,7 +26,7 @@ build:
 
 demo: build
 	scripts/deps demo
-	$(GO) run ./demo
+	$(GO) run -trimpath ./demo -keywright "$(CURDIR)/bin/keywright"
 
 test: build
 	scripts/deps test
@@ -36,7 +36,7 @@ test: build
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run gofmt on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) test -short -timeout 3m ./internal/... ./client/... ./cmd/...
+	$(GO) test -short -timeout 3m ./internal/... ./client/... ./cmd/... ./docs
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run gofmt on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -62,7 +62,7 @@ func (p *product) changeGrant(n int) error {
 		return err
 	}
 	scope := p.elsewhere()
-	address := fmt.Sprintf("%s%s/providers/Microsoft.Authorization/roleAssignments/6d6f0b54-6d0c-4f0b-9a51-%012d?api-version=2022-04-01", arm, scope, n/2%1000)
+	address := fmt.Sprintf("%s%s/providers/Microsoft.Authorization/roleAssignments/6d6f0b54-6d0c-4f0b-9a51-000000000001?api-version=2022-04-01", arm, scope)
 	if n%2 == 1 {
 		_, _, err = p.call("DELETE", address, token, "")
 		return err

@@ -15,16 +15,17 @@ const auditPath = "/api/v1/audit"
 // AuditFilter selects audit records. A zero field selects all; fields are joined by and.
 type AuditFilter struct {
 	// From is inclusive, To exclusive.
-	From, To                     time.Time
-	Vault, Principal, Object     string
-	Action, Outcome, Correlation string
+	From, To                 time.Time
+	Vault, Principal, Object string
+	Action, Operation        string
+	Outcome, Correlation     string
 	// OldestFirst turns the order round.
 	OldestFirst bool
 }
 
 func (f *AuditFilter) query() url.Values {
 	q := url.Values{}
-	for name, value := range map[string]string{"vault": f.Vault, "principal": f.Principal, "object": f.Object, "action": f.Action, "outcome": f.Outcome,
+	for name, value := range map[string]string{"vault": f.Vault, "principal": f.Principal, "object": f.Object, "action": f.Action, "operation": f.Operation, "outcome": f.Outcome,
 		"correlation": f.Correlation} {
 		if value != "" {
 			q.Set(name, value)

@@ -137,6 +137,32 @@ func TestDevModeListsEveryVariable(t *testing.T) {
 	same(t, path, code, documented)
 }
 
+func TestDevModeListsEveryFlag(t *testing.T) {
+	const path = "docs/operations/dev-mode.md"
+	p := readPage(t, path)
+	var code, documented []string
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "cmd", "keywright", "dev.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) < 3 {
+			return true
+		}
+		if f, ok := call.Fun.(*ast.SelectorExpr); ok && strings.HasSuffix(f.Sel.Name, "Var") {
+			texts(call.Args[1], func(s string) { code = append(code, "--"+s) })
+		}
+		return true
+	})
+	for name := range p.firstCells() {
+		if strings.HasPrefix(name, "--") {
+			documented = append(documented, name)
+		}
+	}
+	same(t, path, code, documented)
+}
+
 // The codes that clients and people search for: those of tokens, and the inner codes of refusals.
 func TestTroubleshootingListsEveryCode(t *testing.T) {
 	const path = "docs/operations/troubleshooting.md"
@@ -248,9 +274,16 @@ func TestDependenciesListsEveryPackage(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^(?:demo|test)_packages='([^']*)'`).FindAllStringSubmatch(string(content), -1) {
 		wanted = append(wanted, strings.Fields(m[1])...)
 	}
-	manifests, err := filepath.Glob(filepath.Join(root, "demo", "*", "package.json"))
-	if err != nil || len(manifests) == 0 || len(wanted) == 0 {
-		t.Fatalf("nothing was found: %v", err)
+	var manifests []string
+	for _, pattern := range []string{"demo/*/package.json", "e2e/*/*/package.json"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: nothing was found: %v", pattern, err)
+		}
+		manifests = append(manifests, found...)
+	}
+	if len(wanted) == 0 {
+		t.Fatal("scripts/deps installs nothing")
 	}
 	for _, name := range manifests {
 		text, err := os.ReadFile(name)

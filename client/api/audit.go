@@ -25,17 +25,24 @@ type AuditProblem struct {
 
 // AuditRecord tells of one decision. It never holds a value.
 type AuditRecord struct {
-	Index     int64     `json:"index"`
-	Time      time.Time `json:"time"`
-	ID        string    `json:"id"`
-	Node      string    `json:"node,omitempty"`
-	Door      string    `json:"door,omitempty"`
-	Action    string    `json:"action,omitempty"`
-	Outcome   string    `json:"outcome,omitempty"`
-	Reason    string    `json:"reason,omitempty"`
-	Principal string    `json:"principal,omitempty"`
-	AppID     string    `json:"appId,omitempty"`
-	UPN       string    `json:"upn,omitempty"`
+	Index  int64     `json:"index"`
+	Time   time.Time `json:"time"`
+	ID     string    `json:"id"`
+	Node   string    `json:"node,omitempty"`
+	Door   string    `json:"door,omitempty"`
+	Action string    `json:"action,omitempty"`
+	// Operation is the endpoint that was called, Scope where an action of the control plane happened.
+	Operation string `json:"operation,omitempty"`
+	Scope     string `json:"scope,omitempty"`
+	// Instance is what the caller declared to be, beyond its principal.
+	Instance string `json:"instance,omitempty"`
+	Outcome  string `json:"outcome,omitempty"`
+	// Status is that of the answer, where it was known beforehand.
+	Status    int    `json:"status,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Principal string `json:"principal,omitempty"`
+	AppID     string `json:"appId,omitempty"`
+	UPN       string `json:"upn,omitempty"`
 	// Address is the caller's, or the network of an aggregated record.
 	Address       string `json:"address,omitempty"`
 	Vault         string `json:"vault,omitempty"`

@@ -41,6 +41,8 @@ type Limits struct {
 	MaxVersions          int     `json:"maxVersions"`
 	RequestsPerPrincipal float64 `json:"requestsPerSecondPerPrincipal"`
 	RequestsPerVault     float64 `json:"requestsPerSecondPerVault"`
+	// MaxBackupBytes bounds the body with which a secret is restored.
+	MaxBackupBytes int64 `json:"maxBackupBytes"`
 	// Burst is how many seconds' worth of requests may come at once.
 	Burst float64 `json:"burstSeconds"`
 }
@@ -58,5 +60,23 @@ type Caller struct {
 
 // Health is the answer of /healthz and /readyz.
 type Health struct {
+	// Status is HealthOK, or HealthFailing when any check fails.
 	Status string `json:"status"`
+	// Checks are what readiness consists of; /healthz has none.
+	Checks []Check `json:"checks,omitempty"`
+}
+
+// The words of a status.
+const (
+	HealthOK      = "ok"
+	HealthFailing = "failing"
+)
+
+// Check is one thing that a server needs to serve.
+type Check struct {
+	// Name is store, keyring or audit.
+	Name   string `json:"name"`
+	Status string `json:"status"`
+	// Detail says what is wrong; empty when nothing is.
+	Detail string `json:"detail,omitempty"`
 }

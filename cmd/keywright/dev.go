@@ -10,16 +10,19 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/cli"
 	"github.com/keywright/keywright/internal/keyring/harden"
+	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/server"
 )
 
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability string
+	var perPrincipal, perVault float64
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Start a development server on this machine",
@@ -41,6 +44,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.Durability, err = auditDurability(durability); err != nil {
 				return err
 			}
+			c.Limits.PerCaller, c.Limits.PerVault = rate.Limit(perPrincipal), rate.Limit(perVault)
 			if c.TraceEndpoint == "" {
 				c.TraceEndpoint = traceEndpoint(os.Getenv)
 			}
@@ -52,9 +56,14 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Dir, "dir", "", "directory of the server's files; made when missing")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
+	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
 	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
 	f.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "URL of an OpenTelemetry collector for traces over HTTP, such as http://127.0.0.1:4318/v1/traces (default from OTEL_EXPORTER_OTLP_ENDPOINT)")
+	f.Float64Var(&perPrincipal, "rate-per-principal", 0, "most requests of one principal per second; 0 sets no bound")
+	f.Float64Var(&perVault, "rate-per-vault", 0, "most requests to one vault per second; 0 sets no bound")
+	f.IntVar(&c.Limits.MaxSecretBytes, "max-secret-bytes", secret.DefaultMaxValueBytes, "largest value of a secret, in bytes")
+	f.IntVar(&c.Limits.MaxVersions, "max-versions", 0, "most versions of one secret; 0 sets no bound")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")

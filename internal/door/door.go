@@ -113,11 +113,29 @@ func (d *Door) serve(r *Request, allowed []string) error {
 		return noRoute(r, allowed)
 	}
 	if r.Route.MaxBody > 0 {
-		if err := r.readBody(); err != nil {
+		if err := d.read(r); err != nil {
 			return err
 		}
 	}
 	return r.Route.Serve(r)
+}
+
+// slowBody is how long a body may take without a second look at who sends it. It is below the second within which a
+// withdrawal of access has to take effect.
+const slowBody = 500 * time.Millisecond
+
+// read reads the body. Who sends it slowly was admitted long ago by the time it is whole, and may have lost the right since: the
+// request is prepared again then, and counts from that instant.
+func (d *Door) read(r *Request) error {
+	if err := r.readBody(); err != nil {
+		return err
+	}
+	now := d.Clock.Now()
+	if now.Sub(r.Call.Started) < slowBody {
+		return nil
+	}
+	r.Call.Started = now
+	return d.Prepare(r)
 }
 
 // Reasons for which no route serves a request.

@@ -331,7 +331,7 @@ func TestBuffersAreClearedBetweenRequests(t *testing.T) {
 		route("PUT", "/json", 1<<20, func(r *Request) error { fill(r); return r.JSON(200, 1) }),
 		route("PUT", "/fail", 1<<20, func(r *Request) error { fill(r); return fault.New(fault.Invalid, "no") }),
 		route("PUT", "/panic", 1<<20, func(r *Request) error {
-			r.Scratch = append(r.Scratch, canary...)[:0]
+			r.Scratch = append(r.Scratch, bytes.Repeat([]byte(canary), 50)...)[:0]
 			panic("now")
 		}),
 		route("PUT", "/large", 1<<20, func(r *Request) error {
@@ -452,5 +452,60 @@ func TestIncompleteDoorsAreRefused(t *testing.T) {
 		if _, err := New(c); err == nil {
 			t.Errorf("a door without a proper %s is accepted", name)
 		}
+	}
+}
+
+// trickle is a body during which time passes.
+type trickle struct {
+	io.Reader
+	during func()
+}
+
+func (b trickle) Read(p []byte) (int, error) {
+	b.during()
+	return b.Reader.Read(p)
+}
+
+type handClock struct{ now time.Time }
+
+func (c *handClock) Now() time.Time { return c.now }
+
+func TestWhoSendsABodySlowlyIsLookedAtAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		takes    time.Duration
+		revoked  bool
+		prepared int
+		want     int
+	}{
+		{"quick", time.Millisecond, false, 1, 204},
+		{"slow", slowBody, false, 2, 204},
+		{"slow, and revoked meanwhile", slowBody, true, 2, 401},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hand := &handClock{time.Unix(1_800_000_000, 0)}
+			h := newDoor(t, route("PUT", "/a", 100, func(r *Request) error {
+				if tt.revoked {
+					t.Error("served")
+				}
+				if tt.prepared == 2 && !r.Call.Started.Equal(hand.now) {
+					t.Errorf("decided as of %s, although the body came at %s", r.Call.Started, hand.now)
+				}
+				r.Raw(204, nil)
+				return nil
+			}))
+			h.Clock = hand
+			r := request("PUT", "/a", "{}")
+			once := sync.OnceFunc(func() {
+				hand.now = hand.now.Add(tt.takes)
+				if tt.revoked {
+					r.Header.Del("Authorization")
+				}
+			})
+			r.Body = io.NopCloser(trickle{strings.NewReader("{}"), once})
+			if w := h.send(r); w.Code != tt.want || h.prepared != tt.prepared {
+				t.Errorf("status %d, prepared %d times; want %d and %d", w.Code, h.prepared, tt.want, tt.prepared)
+			}
+		})
 	}
 }

@@ -19,6 +19,9 @@ const DefaultMaxValueBytes = 25 << 10
 // DefaultCacheBytes bounds the cache of sealed records.
 const DefaultCacheBytes = 64 << 20
 
+// DefaultMaxBackupBytes bounds the body with which a backup is restored: it holds 500 versions of the largest value.
+const DefaultMaxBackupBytes = 64 << 20
+
 // Config makes a Service. Guard, Store, Keys and Clock are required.
 type Config struct {
 	Guard *guard.Guard
@@ -29,6 +32,8 @@ type Config struct {
 	MaxValueBytes int
 	// MaxVersions bounds the versions of one secret; 0 means no bound.
 	MaxVersions int
+	// MaxBackupBytes bounds the body of a restore; 0 means DefaultMaxBackupBytes.
+	MaxBackupBytes int64
 	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
 	CacheBytes int64
 }
@@ -47,10 +52,20 @@ func New(c Config) (*Service, error) {
 	if c.MaxValueBytes == 0 {
 		c.MaxValueBytes = DefaultMaxValueBytes
 	}
+	if c.MaxBackupBytes == 0 {
+		c.MaxBackupBytes = DefaultMaxBackupBytes
+	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = DefaultCacheBytes
 	}
 	return &Service{Config: c, cache: newCache(c.CacheBytes)}, nil
+}
+
+// MaxBodyBytes bounds the body that sets a secret. JSON may take six bytes for one of the value, and the rest of the body
+// has tags and a content type.
+func (s *Service) MaxBodyBytes() int64 {
+	const rest, least = 64 << 10, 256 << 10
+	return max(least, 6*int64(s.MaxValueBytes)+rest)
 }
 
 // Changed drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,10 +21,11 @@ type Config struct {
 	Dir string
 	// Region is the location of vaults for which nobody names one.
 	Region string
-	Limits guard.Limits
+	Limits Limits
 	// Durability says what an acknowledged audit record of a read survives: the end of the process, or power loss.
 	Durability audit.Durability
-	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults.
+	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults, 64 MiB and 1 GiB. The reserve is what
+	// reads go on with while the disk is full: a record takes about 600 bytes, so that 1 GiB lasts for 1.7 million decisions.
 	AuditSegmentBytes, AuditReserveBytes int64
 	// SlowRequest is how long a request takes that is logged at warn level; 0 means DefaultSlowRequest, a negative one logs none.
 	SlowRequest time.Duration
@@ -32,6 +34,34 @@ type Config struct {
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
+}
+
+// Limits bound what callers may ask. The status of the native API shows those in force.
+type Limits struct {
+	// Limits are the rates; none when zero.
+	guard.Limits
+	// MaxSecretBytes bounds one value; 0 means secret.DefaultMaxValueBytes. Bodies that set a secret may be so much larger as JSON needs.
+	MaxSecretBytes int
+	// MaxVersions bounds the versions of one secret; 0 means no bound.
+	MaxVersions int
+	// MaxBackupBytes bounds the body of a restore; 0 means secret.DefaultMaxBackupBytes.
+	MaxBackupBytes int64
+}
+
+// mostSecretBytes is the largest value that a server can be told to take. A set holds the value, its JSON and its ciphertext
+// in memory at once.
+const mostSecretBytes = 16 << 20
+
+func (l *Limits) check() error {
+	switch {
+	case l.PerCaller < 0 || l.PerVault < 0 || l.Burst < 0:
+		return errors.New("the request rates and their burst cannot be negative: give requests per second, or 0 for no bound")
+	case l.MaxSecretBytes < 0 || l.MaxSecretBytes > mostSecretBytes:
+		return fmt.Errorf("the largest value is to have %d bytes: give 1 to %d, or 0 for the default", l.MaxSecretBytes, mostSecretBytes)
+	case l.MaxVersions < 0 || l.MaxBackupBytes < 0:
+		return errors.New("the number of versions and the size of backups cannot be negative: give a bound, or 0 for the default")
+	}
+	return nil
 }
 
 // DefaultSlowRequest is a thousand times what a cached read takes, and shorter than any client waits.
@@ -43,6 +73,9 @@ const DefaultRegion = "local"
 func (c *Config) complete() error {
 	if c.Dir == "" {
 		return errors.New("a server needs a directory for its files: name one with --dir")
+	}
+	if err := c.Limits.check(); err != nil {
+		return err
 	}
 	abs, err := filepath.Abs(c.Dir)
 	if err != nil {

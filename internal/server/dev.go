@@ -23,11 +23,16 @@ const DefaultSuffix = "vault.keywright.localhost"
 
 // DevConfig makes a development server.
 type DevConfig struct {
+	// Config with an AuditReserveBytes of 0 means 64 MiB here.
 	Config
 	// Listen is the loop-back address of the TLS listener, such as 127.0.0.1:8443; port 0 takes a free one.
 	Listen string
 	// Suffix is DefaultSuffix when empty.
 	Suffix string
+	// ChallengeTenant says how challenges name the tenant: "adfs", with which client libraries ask no public host about the
+	// authority, or "id", which applications need that are configured with the tenant's id. Empty means adfs, or id for the
+	// public cloud's suffix.
+	ChallengeTenant string
 	// Hosts keeps the vaults' names in the machine's hosts file while the server runs.
 	Hosts bool
 }
@@ -68,6 +73,9 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 	}()
 	addr := l.Addr().(*net.TCPAddr)
 	d := &Dev{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port)), keep: c.Hosts}
+	if c.ChallengeTenant != "" {
+		d.names.federated = c.ChallengeTenant == challengeByName
+	}
 	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
 	if d.core, err = openCore(ctx, &c.Config, d.issuer); err != nil {
 		return nil, err
@@ -94,12 +102,30 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 	return d, nil
 }
 
+// devReserveBytes is the audit reserve of a development server: one segment, in which 100,000 decisions have room. The gigabyte
+// that production keeps for a full disk would be taken from a laptop by every directory that somebody tries things out in.
+const devReserveBytes = 64 << 20
+
+// The ways to name the tenant in challenges.
+const (
+	challengeByName = "adfs"
+	challengeByID   = "id"
+)
+
 func (c *DevConfig) complete() error {
+	if c.AuditReserveBytes == 0 {
+		c.AuditReserveBytes = devReserveBytes
+	}
 	if c.Suffix == "" {
 		c.Suffix = DefaultSuffix
 	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:8443"
+	}
+	switch c.ChallengeTenant {
+	case "", challengeByName, challengeByID:
+	default:
+		return fmt.Errorf("challenges cannot name the tenant by %q: use %s or %s", c.ChallengeTenant, challengeByName, challengeByID)
 	}
 	return c.Config.complete()
 }

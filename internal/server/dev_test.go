@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -133,4 +135,31 @@ func TestDevServerKeepsEverythingOverARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestChallengesNameTheTenantAsConfigured(t *testing.T) {
+	for _, c := range []struct{ suffix, setting, want string }{
+		{DefaultSuffix, "", "adfs"},
+		{DefaultSuffix, "id", "TENANT"},
+		{publicSuffix, "", "TENANT"},
+		{publicSuffix, "adfs", "adfs"},
+	} {
+		t.Run(c.suffix+" "+c.setting, func(t *testing.T) {
+			d := startDevWith(t, DevConfig{Config: Config{Dir: filepath.Join(t.TempDir(), "d")}, Suffix: c.suffix, ChallengeTenant: c.setting})
+			h, err := d.doors()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("GET", "https://demo."+c.suffix+d.names.port+"/secrets/a/?api-version=7.4", nil)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			want := "/" + strings.ReplaceAll(c.want, "TENANT", string(d.estate.Tenant)) + `"`
+			if got := w.Header().Get("WWW-Authenticate"); w.Code != http.StatusUnauthorized || !strings.Contains(got, want) {
+				t.Errorf("%d %s: want a challenge with %s", w.Code, got, want)
+			}
+		})
+	}
+	if _, err := StartDev(t.Context(), DevConfig{Config: Config{Dir: t.TempDir()}, ChallengeTenant: "guess"}); err == nil {
+		t.Error("an unknown way to name the tenant was accepted")
+	}
 }

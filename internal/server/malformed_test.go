@@ -303,7 +303,7 @@ func TestScopesOfNonsense(t *testing.T) {
 		group + "dev" + vaults + "demo/keys/%2F", group + "%A6%F1" + vaults + "%BC/certificates/%2F%2F%2F%2F", group + "dev/providers/%2F/%2F/%2F", "/subscriptions/%2F", "/subscriptions/%00",
 		group + "dev" + vaults + "demo/secrets/%2Fa", group + "dev" + vaults + "%2Fdemo/secrets/a", group + "dev" + vaults + "demo/nonsense/a",
 		group + "dev" + vaults + "demo/certificates/" + strings.Repeat("%2F", 120), group + strings.Repeat("%2F", 300), group + "dev" + vaults + strings.Repeat("%2F", 50) + "/keys/a",
-		group + "dev" + vaults + strings.Repeat("%80", 20) + "/keys/a", group + strings.Repeat("%E2%84%AA", 30), group + strings.Repeat("%C4%B0", 30)} {
+		group + "dev" + vaults + strings.Repeat("%80", 80) + "/keys/a", group + strings.Repeat("%E2%84%AA", 30), group + strings.Repeat("%C4%B0", 30)} {
 		for _, what := range []string{"/roleAssignments", "/roleDefinitions", "/permissions", "/roleAssignments/x", "/roleDefinitions/x"} {
 			r := x.send("GET", at.base+scope+"/providers/Microsoft.Authorization"+what+"?api-version=2022-04-01", token, "")
 			if why := wrong("arm", r); why != "" {

@@ -11,12 +11,13 @@ import (
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/version"
 )
 
 // besideNative are the doors that the description of the native API covers too. The names are those of the installation's vaults.
-func besideNative(n *names) []native.Described {
-	return []native.Described{{Name: "azure", URL: "https://{vault}." + n.suffix + n.port, Routes: azure.Table(),
+func besideNative(n *names, s *secret.Service) []native.Described {
+	return []native.Described{{Name: "azure", URL: "https://{vault}." + n.suffix + n.port, Routes: azure.Table(s),
 		Description: "A vault, in the protocol of Azure Key Vault. The challenge of a vault names the resource of its tokens, which is not this API's."}}
 }
 
@@ -24,7 +25,7 @@ func besideNative(n *names) []native.Described {
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
-		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Beside: besideNative(n),
+		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Beside: besideNative(n, k.secrets),
 		Status: &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
 
@@ -42,7 +43,7 @@ func (s *status) Status(ctx context.Context) api.Status {
 		FIPS: fips140.Enabled(),
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
-		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions,
+		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,
 			RequestsPerPrincipal: float64(k.guard.Limits.PerCaller), RequestsPerVault: float64(k.guard.Limits.PerVault), Burst: k.guard.Limits.Burst}}
 	if err := k.store.Health(ctx); err != nil {
 		out.Store = publicText(err)
@@ -61,10 +62,27 @@ func publicText(err error) string {
 	return "failing; the server's log says why"
 }
 
-// Ready implements native.Status.
-func (s *status) Ready(ctx context.Context) error {
-	if s.core.audit.log.State().Closed {
-		return fault.New(fault.Unavailable, "the audit log takes no records, so nothing is served: see the server's log")
+// readyTimeout bounds how long the store may take to answer: whoever asks for readiness asks again within seconds.
+const readyTimeout = 2 * time.Second
+
+// Checks implements native.Status.
+func (s *status) Checks(ctx context.Context) []api.Check {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}}
+	if err := s.core.store.Health(ctx); err != nil {
+		checks[0].Detail = publicText(err)
 	}
-	return s.core.store.Health(ctx)
+	if s.core.keys.Locked() {
+		checks[1].Detail = "the keyring is locked: unlock it"
+	}
+	if s.core.audit.log.State().Closed {
+		checks[2].Detail = "the audit log takes no records, so nothing is served: see the server's log"
+	}
+	for i := range checks {
+		if checks[i].Status = api.HealthOK; checks[i].Detail != "" {
+			checks[i].Status = api.HealthFailing
+		}
+	}
+	return checks
 }

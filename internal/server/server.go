@@ -88,7 +88,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.metrics = newMetrics()
 	k.audit.signIn = k.metrics.signIn
-	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits,
+	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
 	}
@@ -96,7 +96,8 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
-	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock}); err != nil {
+	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
+		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c); err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // Suffix is a DNS suffix below which every first label names a vault.
@@ -39,8 +41,12 @@ type place struct {
 }
 
 // maxPlaces bounds how many Host headers are remembered: vaults have few spellings, strangers invent many. When it is reached
-// all are forgotten, so that inventions do not keep the others out.
-const maxPlaces = 4096
+// all are forgotten, so that inventions do not keep the others out. maxHostBytes bounds each: a DNS name (RFC 1035, section
+// 2.3.4) and a port. A header may be 64 KiB long.
+const (
+	maxPlaces    = 4096
+	maxHostBytes = 255 + len(":65535")
+)
 
 // places remembers what Host headers mean.
 type places struct {
@@ -53,29 +59,32 @@ func (h *Hosts) find(seen *places, host string) *place {
 	if p, ok := seen.known.Load(host); ok {
 		return p.(*place)
 	}
-	p := h.resolve(host)
-	if p.vault == "" {
+	p := h.resolve(strings.Clone(host)) // the header that it is part of is not kept with it
+	if p.vault == "" || len(host) > maxHostBytes {
 		return p
 	}
 	if seen.count.Add(1) > maxPlaces {
 		seen.known.Clear()
 		seen.count.Store(1)
 	}
-	seen.known.Store(strings.Clone(host), p)
+	seen.known.Store(strings.TrimPrefix(p.base, "https://"), p)
 	return p
 }
 
 func (h *Hosts) resolve(host string) *place {
 	base := "https://" + host
 	name, port := splitPort(host)
-	if vault, ok := h.byAddress(name); ok {
-		return &place{base: base, vault: vault, login: host, resource: "https://" + afterFirstLabel(host), federated: true}
+	if named, ok := h.byAddress(name); ok {
+		return &place{base: base, vault: named, login: host, resource: "https://" + afterFirstLabel(host), federated: true}
 	}
 	for i := range h.Suffixes {
 		s := &h.Suffixes[i]
 		label, ok := cutSuffixFold(name, s.Name)
 		if !ok || strings.Contains(label, ".") || label == "" {
 			continue
+		}
+		if vault.CheckName(label) != nil {
+			label = "" // no vault can have this name: there is nothing to look up, and the challenge is the same
 		}
 		return &place{base: base, vault: label, login: s.Login + port, resource: "https://" + s.Name + port, federated: s.Federated}
 	}

@@ -11,23 +11,21 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Largest bodies, in bytes. A value of 25 KB can take six times as much as JSON; a backup holds 500 versions.
-const (
-	maxSecretBody  = 256 << 10
-	maxUpdateBody  = 128 << 10
-	maxRestoreBody = 64 << 20
-)
+// maxUpdateBody bounds the body of a change of attributes and tags, in bytes.
+const maxUpdateBody = 128 << 10
 
 var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
 
-// Table returns the door's routes, for documents: nothing can be served by them.
-func Table() []door.Route { return new(handler).routes() }
+// Table returns the door's routes over a service, which bounds their bodies, for documents: nothing can be served by them.
+func Table(s *secret.Service) []door.Route {
+	return (&handler{Config: Config{Secrets: s}}).routes()
+}
 
 // routes is the door's table. Every secret operation of the Key Vault REST API stands here.
 func (h *handler) routes() []door.Route {
 	page := []door.Param{apiVersionParam, {Name: "maxresults", Summary: "The most entries of one page, 1 to 25."}}
 	routes := []door.Route{
-		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: maxSecretBody, Input: setInput{},
+		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(), Input: setInput{},
 			Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
 		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(),
 			Summary: "Returns a secret, or one version of it.", Serve: h.getSecret},
@@ -41,7 +39,7 @@ func (h *handler) routes() []door.Route {
 			Summary: "Lists the versions of a secret without their values.", Serve: h.listVersions},
 		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(),
 			Summary: "Returns a secret with all its versions as a sealed blob.", Serve: h.backupSecret},
-		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: maxRestoreBody, Input: blob{},
+		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Input: blob{},
 			Summary: "Brings a secret back from a blob.", Serve: h.restoreSecret},
 		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page,
 			Summary: "Lists the deleted secrets that can be recovered.", Serve: h.listDeleted},

@@ -23,7 +23,7 @@ func (h *handler) accessRoutes() []door.Route {
 			Output: api.GrantList{}, Summary: "Lists the grants that count at a scope, and those below it.", Serve: h.listGrants},
 		{Method: "POST", Pattern: grants, Operation: "GrantCreate", Action: authz.RoleAssignmentWrite.String(), MaxBody: maxSmallBody, Input: api.CreateGrant{},
 			Output: api.Grant{}, Summary: "Grants a role to a principal at a scope, for a time if it says so.", Serve: h.createGrant},
-		{Method: "DELETE", Pattern: grants + "/{grant}", Operation: "GrantDelete", Action: authz.RoleAssignmentDelete.String(), Serve: h.deleteGrant,
+		{Method: "DELETE", Pattern: grants + "/{grant}", Operation: "GrantDelete", Action: authz.RoleAssignmentDelete.String(), Success: http.StatusNoContent, Serve: h.deleteGrant,
 			Query: []door.Param{must(scopeParam)}, Summary: "Withdraws a grant."},
 		{Method: "GET", Pattern: root + "/access/explain", Operation: "AccessExplain", Action: authz.AccessExplain.String(),
 			Query: []door.Param{must(who), action, must(scopeParam)}, Output: api.Explanation{}, Summary: "Says whether and why a principal may do something.",

@@ -19,6 +19,7 @@ func (h *handler) auditRoutes() []door.Route {
 	filter := []door.Param{{Name: "from", Summary: "The first instant, RFC 3339."}, {Name: "to", Summary: "The instant before which records end, RFC 3339."},
 		{Name: "vault", Summary: "The name of a vault."}, {Name: "principal", Summary: "A principal's object id."},
 		{Name: "object", Summary: "The name of an object."}, {Name: "action", Summary: "What was asked for."},
+		{Name: "operation", Summary: "The endpoint that was called, such as SecretGet."},
 		{Name: "outcome", Summary: "allowed, denied or failed."}, {Name: "correlation", Summary: "The correlation id of a request."}}
 	order := door.Param{Name: "order", Summary: "newest or oldest first; newest when absent."}
 	format := door.Param{Name: "format", Summary: "azure, ocsf, cef or rfc5424.", Required: true}
@@ -42,7 +43,7 @@ func auditFilter(r *door.Request) (f audit.Filter, err error) {
 		return f, err
 	}
 	f.VaultName, f.PrincipalID, f.ObjectName = r.Query("vault"), r.Query("principal"), r.Query("object")
-	f.CorrelationID = r.Query("correlation")
+	f.CorrelationID, f.Operation = r.Query("correlation"), r.Query("operation")
 	if text := r.Query("action"); text != "" {
 		if f.Action = text; len(text) > 0 {
 			if a, err := authz.ParseAction(text); err == nil {
@@ -100,7 +101,8 @@ func (h *handler) queryAudit(r *door.Request) error {
 }
 
 func wireRecord(r *audit.Record) api.AuditRecord {
-	out := api.AuditRecord{Index: r.Index, Time: r.Time, ID: r.ID.String(), Node: r.Node, Door: r.Door, Action: r.Action, Reason: r.Reason,
+	out := api.AuditRecord{Index: r.Index, Time: r.Time, ID: r.ID.String(), Node: r.Node, Door: r.Door, Action: r.Action, Operation: r.Operation,
+		Scope: r.Scope, Instance: r.Instance, Status: int(r.Status), Reason: r.Reason,
 		Principal: r.Caller.PrincipalID, AppID: r.Caller.AppID, UPN: r.Caller.UPN, Vault: r.VaultName, ObjectKind: r.ObjectKind, ObjectName: r.ObjectName,
 		Version: r.Version, Correlation: r.CorrelationID, ClientRequest: r.ClientRequestID, UserAgent: r.UserAgent, Path: r.Path,
 		Micros: r.Duration.Microseconds(), Count: r.Count, Shredded: r.Shredded}

@@ -129,7 +129,7 @@ func (h *handler) issuerRoutes() []door.Route {
 	return []door.Route{
 		{Method: "GET", Pattern: issuers, Operation: "TrustedIssuerList", Action: authz.TrustedIssuerRead.String(), Output: api.TrustedIssuerList{},
 			Summary: "Lists the outside issuers that the tenant believes.", Serve: h.listIssuers},
-		{Method: "POST", Pattern: issuers, Operation: "TrustedIssuerAdd", Action: authz.TrustedIssuerWrite.String(), MaxBody: maxSecretBody, Input: api.TrustedIssuer{},
+		{Method: "POST", Pattern: issuers, Operation: "TrustedIssuerAdd", Action: authz.TrustedIssuerWrite.String(), MaxBody: maxLargeBody, Input: api.TrustedIssuer{},
 			Summary: "Believes an outside OpenID Connect issuer.", Serve: h.trust},
 		{Method: "DELETE", Pattern: issuers, Operation: "TrustedIssuerRemove", Action: authz.TrustedIssuerDelete.String(), Serve: h.distrust,
 			Query:   []door.Param{{Name: "issuer", Summary: "The issuer's URL.", Required: true}},

@@ -22,7 +22,7 @@ func (h *handler) roleRoutes() []door.Route {
 			Summary: "Lists the roles that can be granted at a scope.", Serve: h.listRoles},
 		{Method: "GET", Pattern: roles + "/{role}", Operation: "RoleGet", Action: authz.RoleDefinitionRead.String(), Query: scope, Output: api.Role{},
 			Summary: "Shows a role, by its id or its name.", Serve: h.getRole},
-		{Method: "POST", Pattern: roles, Operation: "RolePut", Action: authz.RoleDefinitionWrite.String(), MaxBody: maxSecretBody, Input: api.Role{},
+		{Method: "POST", Pattern: roles, Operation: "RolePut", Action: authz.RoleDefinitionWrite.String(), MaxBody: maxLargeBody, Input: api.Role{},
 			Output: api.Role{}, Summary: "Makes a custom role or, with the id of one, changes it.", Serve: h.putRole},
 		{Method: "DELETE", Pattern: roles + "/{role}", Operation: "RoleDelete", Action: authz.RoleDefinitionDelete.String(), Serve: h.deleteRole,
 			Query: scope, Summary: "Removes a custom role that nobody holds."},

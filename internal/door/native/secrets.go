@@ -16,11 +16,10 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Largest bodies, in bytes. JSON may take six for one of a value.
+// Largest bodies that no setting changes, in bytes.
 const (
-	maxSecretBody  = 256 << 10
-	maxSmallBody   = 64 << 10
-	maxRestoreBody = 64 << 20
+	maxSmallBody = 64 << 10
+	maxLargeBody = 256 << 10
 )
 
 // Bounds of a page.
@@ -40,7 +39,7 @@ func (h *handler) secretRoutes() []door.Route {
 	return []door.Route{
 		{Method: "GET", Pattern: live, Operation: "SecretList", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
 			Summary: "Lists the secrets of a vault with their current versions, without values.", Serve: h.listSecrets},
-		{Method: "PUT", Pattern: live + "/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: maxSecretBody,
+		{Method: "PUT", Pattern: live + "/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(),
 			Input: api.SetSecret{}, Output: api.Secret{}, Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
 		{Method: "GET", Pattern: live + "/{name}", Operation: "SecretGet", Action: authz.SecretGet.String(), Query: selectorParams,
 			Output: api.Secret{}, Summary: "Reads a secret with its value.", Serve: h.getSecret},
@@ -54,7 +53,7 @@ func (h *handler) secretRoutes() []door.Route {
 		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Output: api.SecretBackup{},
 			Summary: "Returns a sealed copy of a secret with all of its versions.", Serve: h.backupSecret},
 		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-secret", Operation: "SecretRestore", Action: authz.SecretRestore.String(),
-			MaxBody: maxRestoreBody, Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
+			MaxBody: h.Secrets.MaxBackupBytes, Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
 		{Method: "GET", Pattern: gone, Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
 			Summary: "Lists the deleted secrets of a vault.", Serve: h.listDeleted},
 		{Method: "GET", Pattern: gone + "/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Output: api.Secret{},

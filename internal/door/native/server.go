@@ -12,8 +12,8 @@ import (
 type Status interface {
 	// Status returns everything but Caller.
 	Status(ctx context.Context) api.Status
-	// Ready returns nil while the server can take reads and writes.
-	Ready(ctx context.Context) error
+	// Checks says of each thing that the server needs to take reads and writes whether it is well.
+	Checks(ctx context.Context) []api.Check
 }
 
 func (h *handler) serverRoutes() []door.Route {
@@ -21,7 +21,7 @@ func (h *handler) serverRoutes() []door.Route {
 		{Method: "GET", Pattern: "/healthz", Operation: "Health", Public: true, Output: api.Health{}, Serve: h.health,
 			Summary: "Answers while the process runs."},
 		{Method: "GET", Pattern: "/readyz", Operation: "Ready", Public: true, Output: api.Health{}, Serve: h.ready,
-			Summary: "Answers 200 while the server can take reads and writes, else 503."},
+			Summary: "Answers 200 while the server can take reads and writes, else 503, and says what each depends on."},
 		{Method: "GET", Pattern: "/openapi.json", Operation: "OpenAPI", Public: true, Serve: h.serveOpenAPI,
 			Summary: "Describes this API (OpenAPI 3.1)."},
 		{Method: "GET", Pattern: root + "/status", Operation: "Status", Output: api.Status{}, Serve: h.status,
@@ -30,14 +30,17 @@ func (h *handler) serverRoutes() []door.Route {
 }
 
 func (h *handler) health(r *door.Request) error {
-	return r.JSON(http.StatusOK, api.Health{Status: "ok"})
+	return r.JSON(http.StatusOK, api.Health{Status: api.HealthOK})
 }
 
 func (h *handler) ready(r *door.Request) error {
-	if err := h.Config.Status.Ready(r.HTTP.Context()); err != nil {
-		return err
+	status, health := http.StatusOK, api.Health{Status: api.HealthOK, Checks: h.Config.Status.Checks(r.HTTP.Context())}
+	for _, c := range health.Checks {
+		if c.Status != api.HealthOK {
+			status, health.Status = http.StatusServiceUnavailable, api.HealthFailing
+		}
 	}
-	return r.JSON(http.StatusOK, api.Health{Status: "ok"})
+	return r.JSON(status, health)
 }
 
 func (h *handler) status(r *door.Request) error {

@@ -27,13 +27,13 @@ func (h *handler) vaultRoutes() []door.Route {
 			Output: api.Vault{}, Summary: "Changes a vault.", Serve: h.updateVault},
 		{Method: "PATCH", Pattern: live + "/{vault}/network", Operation: "VaultNetworkUpdate", Action: authz.NetworkRulesWrite.String(), MaxBody: maxSmallBody,
 			Input: api.UpdateNetwork{}, Output: api.Vault{}, Summary: "Changes from where a vault can be reached.", Serve: h.updateNetwork},
-		{Method: "DELETE", Pattern: live + "/{vault}", Operation: "VaultDelete", Action: authz.VaultDelete.String(), Serve: h.deleteVault,
+		{Method: "DELETE", Pattern: live + "/{vault}", Operation: "VaultDelete", Action: authz.VaultDelete.String(), Success: http.StatusNoContent, Serve: h.deleteVault,
 			Summary: "Soft-deletes a vault with all that it keeps, and removes the grants in it."},
 		{Method: "GET", Pattern: gone, Operation: "VaultListDeleted", Action: authz.DeletedVaultRead.String(), Output: api.VaultList{}, Serve: h.listDeletedVaults,
 			Summary: "Lists the deleted vaults that can be recovered."},
 		{Method: "POST", Pattern: gone + "/{vault}/recover", Operation: "VaultRecover", Action: authz.VaultWrite.String(), Output: api.Vault{},
 			Summary: "Brings a deleted vault back, without the grants that it had.", Serve: h.recoverVault},
-		{Method: "DELETE", Pattern: gone + "/{vault}", Operation: "VaultPurge", Action: authz.DeletedVaultPurge.String(), Serve: h.purgeVault,
+		{Method: "DELETE", Pattern: gone + "/{vault}", Operation: "VaultPurge", Action: authz.DeletedVaultPurge.String(), Success: http.StatusNoContent, Serve: h.purgeVault,
 			Summary: "Destroys a deleted vault with all that it kept for good."},
 	}
 }

@@ -120,6 +120,9 @@ func (h *handler) prepare(r *door.Request) error {
 	if err := h.authenticate(r); err != nil {
 		return h.Guard.Unauthenticated(&r.Call, "", err)
 	}
+	if err := h.Guard.Throttle(&r.Call); err != nil {
+		return err
+	}
 	r.Call.APIVersion = r.Query("api-version")
 	return checkVersion(r.Call.APIVersion)
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ func (h *handler) prepare(r *door.Request) error {
 		return h.Guard.Unauthenticated(&r.Call, "", err)
 	}
 	r.Call.Caller = caller
-	return nil
+	return h.Guard.Throttle(&r.Call)
 }
 
 type wireError struct {
@@ -144,6 +145,9 @@ func (h *handler) fail(r *door.Request, e *fault.Error) {
 	wire := wireErrors[e.Kind]
 	if e.Kind == fault.Unauthenticated {
 		r.Header().Set("Www-Authenticate", `Bearer authorization_uri="`+h.Authority(r.HTTP.Host)+`"`)
+	}
+	if e.RetryAfter > 0 {
+		r.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
 	}
 	r.JSON(status(e), map[string]any{"error": map[string]any{"code": wire.code, "message": e.Message,
 		"innerError": map[string]string{"request-id": r.Call.Correlation, "date": r.Call.Started.UTC().Format("2006-01-02T15:04:05")}}})
