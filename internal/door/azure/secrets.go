@@ -16,11 +16,9 @@ const maxUpdateBody = 128 << 10
 
 var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
 
-// Table returns the door's routes, for documents: nothing can be served by them.
-func Table() []door.Route {
-	h := &handler{Config: Config{Secrets: &secret.Service{Config: secret.Config{MaxValueBytes: secret.DefaultMaxValueBytes,
-		MaxBackupBytes: secret.DefaultMaxBackupBytes}}}}
-	return h.routes()
+// Table returns the door's routes over a service, which bounds their bodies, for documents: nothing can be served by them.
+func Table(s *secret.Service) []door.Route {
+	return (&handler{Config: Config{Secrets: s}}).routes()
 }
 
 // routes is the door's table. Every secret operation of the Key Vault REST API stands here.
