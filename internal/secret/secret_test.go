@@ -644,7 +644,9 @@ func TestTheRecordOfAnUpdateNamesItsVersion(t *testing.T) {
 	w := newWorld(t, guardtest.Options{}, nil)
 	w.set("a", "0")
 	off := false
-	update := func() (secret.Item, error) { return w.svc.Update(w.Ctx, w.call(), named("a"), secret.Change{Enabled: &off}) }
+	update := func() (secret.Item, error) {
+		return w.svc.Update(w.Ctx, w.call(), named("a"), secret.Change{Enabled: &off})
+	}
 	item, err := update()
 	w.do(err)
 	done := []secret.Item{item}
