@@ -116,7 +116,7 @@ func (h *handler) prepare(r *door.Request) error {
 	if r.Route != nil && r.Route.Public {
 		return nil
 	}
-	token, ok := bearer(r.HTTP.Header["Authorization"])
+	token, ok := r.Bearer()
 	err := error(fault.New(fault.Unauthenticated, "the request has no bearer token: sign in first").Because(identity.NoToken))
 	if ok {
 		r.Call.Caller, err = h.Callers.Authenticate(r.HTTP.Context(), token, h.Audiences)
@@ -162,14 +162,6 @@ func (h *handler) name(r *door.Request) {
 		r.Call.ClientRequest = id[0]
 		head[clientRequestHeader] = id
 	}
-}
-
-func bearer(header []string) (string, bool) {
-	const scheme = "Bearer "
-	if len(header) != 1 || len(header[0]) <= len(scheme) || !strings.EqualFold(header[0][:len(scheme)], scheme) {
-		return "", false
-	}
-	return strings.TrimSpace(header[0][len(scheme):]), true
 }
 
 // clip shortens what a caller said, for use in a message.
