@@ -9,6 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
@@ -69,6 +70,14 @@ func (h *handler) setPolicy(r *door.Request) error {
 	}
 	var in api.SetAccessPolicy
 	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	// Who may set no policies is refused whatever the policy is.
+	at, err := ref.Scope()
+	if err != nil {
+		return err
+	}
+	if err := h.Guard.Authorize(r.HTTP.Context(), &r.Call, &guard.Need{Action: authz.VaultAccessPoliciesWrite, Scope: at.String()}); err != nil {
 		return err
 	}
 	if len(in.Secrets)+len(in.Keys)+len(in.Certificates) == 0 {
