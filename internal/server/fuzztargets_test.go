@@ -14,7 +14,7 @@ import (
 // request path.
 var parsers = map[string][]string{
 	"internal/vault":      {"FuzzGUID", "FuzzVersionID", "FuzzNames"},
-	"internal/door":       {"FuzzMatch", "FuzzDecode", "FuzzQuery"},
+	"internal/door":       {"FuzzMatch", "FuzzDecode", "FuzzQuery", "FuzzLoneSurrogate"},
 	"internal/door/azure": {"FuzzString", "FuzzHost", "FuzzAPIVersion", "FuzzPage", "FuzzBearer"},
 	"internal/server":     {"FuzzHosts", "FuzzDoorByPath"},
 }

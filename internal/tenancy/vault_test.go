@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
@@ -282,6 +283,41 @@ func TestSweepPurgesObjects(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// What somebody recovers between the sweep's look and its transaction stays, and no record says that it was purged.
+func TestSweepLeavesWhatWasRecoveredMeanwhile(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("held")
+	w.Home.Grant(w.Home.Owner, authz.SecretsOfficer, v.Scope())
+	call := w.Home.Owner.Call("")
+	var err error
+	call.Vault, err = w.Guard.View(w.Ctx, "held")
+	w.Must(err)
+	_, err = w.Secrets.Set(w.Ctx, call, "back", secret.Input{Value: []byte("v"), Enabled: true})
+	w.Must(err)
+	_, err = w.Secrets.Delete(w.Ctx, call, "back")
+	w.Must(err)
+	w.Clock.Advance(v.Retention())
+	w.Audit.Sealing = func(r *audit.Record) {
+		if r.Action == authz.SecretPurge.String() {
+			_, err := w.Secrets.Recover(w.Ctx, call, "back")
+			w.Must(err)
+		}
+	}
+	var purges int
+	t.Cleanup(w.Store.Watch(func(c *store.Commit) {
+		if strings.Contains(string(c.Audit), authz.SecretPurge.String()) {
+			purges++
+		}
+	}))
+	swept, err := w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	if swept.Objects != 0 || purges != 0 {
+		t.Errorf("swept %+v, with %d records of a purge", swept, purges)
+	}
+	_, _, err = w.Secrets.Get(w.Ctx, call, secret.Selector{Name: "back"}, nil)
+	w.Must(err)
 }
 
 // A purge that is cut off after any transaction is finished by the sweep, and nobody can recover the rest.

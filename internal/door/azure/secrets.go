@@ -39,7 +39,7 @@ func (h *handler) routes() []door.Route {
 			Summary: "Lists the versions of a secret without their values.", Serve: h.listVersions},
 		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(),
 			Summary: "Returns a secret with all its versions as a sealed blob.", Serve: h.backupSecret},
-		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Input: blob{},
+		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Input: blob{}, Admit: h.admitRestore,
 			Summary: "Brings a secret back from a blob.", Serve: h.restoreSecret},
 		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page,
 			Summary: "Lists the deleted secrets that can be recovered.", Serve: h.listDeleted},
