@@ -9,6 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
@@ -71,16 +72,20 @@ func (h *handler) setPolicy(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	who, err := h.principalID(r, r.Params.Get("principal"))
+	// Who may set no policies is refused whatever the policy is.
+	at, err := ref.Scope()
 	if err != nil {
 		return err
 	}
-	// Who may not see the vault is told nothing about the policy, not even that it is wrong.
-	if _, err := h.Tenancy.Vault(r.HTTP.Context(), &r.Call, ref); err != nil {
+	if err := h.Guard.Authorize(r.HTTP.Context(), &r.Call, &guard.Need{Action: authz.VaultAccessPoliciesWrite, Scope: at.String()}); err != nil {
 		return err
 	}
 	if len(in.Secrets)+len(in.Keys)+len(in.Certificates) == 0 {
 		return fault.New(fault.Invalid, "the access policy names no permission: give some, or remove the policy").Because("InvalidAccessPolicy")
+	}
+	who, err := h.principalID(r, r.Params.Get("principal"))
+	if err != nil {
+		return err
 	}
 	v, err := h.Tenancy.ChangePolicies(r.HTTP.Context(), &r.Call, ref, tenancy.SetPolicies, []vault.AccessPolicy{{Tenant: r.Call.Caller.Tenant,
 		Principal: string(who), Application: in.Application, Secrets: in.Secrets, Keys: in.Keys, Certificates: in.Certificates,
