@@ -54,6 +54,27 @@ func (c *Client) UpdateNetwork(ctx context.Context, name string, in api.UpdateNe
 	return do[api.Vault](ctx, c, "PATCH", vaultsPath+url.PathEscape(name)+"/network", nil, in)
 }
 
+// AccessPolicies lists the access policies of a vault.
+func (c *Client) AccessPolicies(ctx context.Context, vault string) iter.Seq2[*api.AccessPolicy, error] {
+	return pages(ctx, c, policiesPath(vault), nil, func(l *api.AccessPolicyList) ([]api.AccessPolicy, string) { return l.Items, l.Next })
+}
+
+func policiesPath(vault string) string { return vaultsPath + url.PathEscape(vault) + "/policies" }
+
+// SetAccessPolicy sets the whole access policy of a principal in a vault.
+func (c *Client) SetAccessPolicy(ctx context.Context, vault, who string, in api.SetAccessPolicy) (*api.AccessPolicy, error) {
+	return do[api.AccessPolicy](ctx, c, "PUT", policiesPath(vault)+"/"+url.PathEscape(who), nil, in)
+}
+
+// RemoveAccessPolicy removes the access policy of a principal in a vault. application is the client id that the policy names, or empty.
+func (c *Client) RemoveAccessPolicy(ctx context.Context, vault, who, application string) error {
+	q := url.Values{}
+	if application != "" {
+		q.Set("application", application)
+	}
+	return c.call(ctx, "DELETE", policiesPath(vault)+"/"+url.PathEscape(who), q, nil, nil)
+}
+
 // DeleteVault soft-deletes a vault with all that it keeps.
 func (c *Client) DeleteVault(ctx context.Context, name string) error {
 	return c.call(ctx, "DELETE", vaultsPath+url.PathEscape(name), nil, nil, nil)

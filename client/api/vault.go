@@ -62,6 +62,37 @@ type UpdateNetwork struct {
 	Remove []string `json:"remove,omitempty"`
 }
 
+// AccessPolicy says what one holder may do with everything in a vault, where the vault uses policies and not roles.
+type AccessPolicy struct {
+	Principal PrincipalRef `json:"principal"`
+	// Application, when set, is the client id through which the principal has to act.
+	Application string `json:"application,omitempty"`
+	// The permissions by kind of object, such as get, list and set; "all" is all but purge.
+	Secrets      []string   `json:"secrets,omitempty"`
+	Keys         []string   `json:"keys,omitempty"`
+	Certificates []string   `json:"certificates,omitempty"`
+	NotBefore    *time.Time `json:"notBefore,omitempty"`
+	Expires      *time.Time `json:"expires,omitempty"`
+	// Counts is false while the vault uses roles.
+	Counts bool `json:"counts"`
+}
+
+// SetAccessPolicy is the whole policy of one holder: permissions and times that are absent are taken away.
+type SetAccessPolicy struct {
+	Application  string     `json:"application,omitempty"`
+	Secrets      []string   `json:"secrets,omitempty"`
+	Keys         []string   `json:"keys,omitempty"`
+	Certificates []string   `json:"certificates,omitempty"`
+	NotBefore    *time.Time `json:"notBefore,omitempty"`
+	Expires      *time.Time `json:"expires,omitempty"`
+}
+
+// AccessPolicyList is the access policies of a vault.
+type AccessPolicyList struct {
+	Items []AccessPolicy `json:"items"`
+	Next  string         `json:"next,omitempty"`
+}
+
 // VaultList is a list of vaults in the order of their names.
 type VaultList struct {
 	Items []Vault `json:"items"`

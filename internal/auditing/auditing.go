@@ -66,8 +66,8 @@ const Behind fault.Reason = "AuditBehind"
 // catchUpTimeout is how long a reader waits for the records of acknowledged changes. They take milliseconds when all is well.
 const catchUpTimeout = 2 * time.Second
 
-// current makes the log hold everything that was acknowledged before the call, where readers see it: only what is durable is
-// shown. A log that cannot is fault.Unavailable: an answer that misses a record would pass for one without it.
+// current makes the log hold everything that was acknowledged before the call, durable: what was shown once does not vanish with
+// the power. A log that cannot is fault.Unavailable: an answer that misses a record would pass for a whole one.
 func (s *Service) current(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -112,6 +113,11 @@ func (d *Door) serve(r *Request, allowed []string) error {
 	if r.Route == nil {
 		return noRoute(r, allowed)
 	}
+	if r.Route.Admit != nil {
+		if err := r.Route.Admit(r); err != nil {
+			return err
+		}
+	}
 	if r.Route.MaxBody > 0 {
 		if err := d.read(r); err != nil {
 			return err
@@ -175,18 +181,25 @@ func (r *Request) readBody() error {
 func (d *Door) fail(r *Request, err error) {
 	e := fault.As(err)
 	if e != nil && e.Kind == fault.Unavailable && e.Err != nil {
-		d.Logger.WarnContext(r.HTTP.Context(), "request failed for now", "door", d.Name, "operation", r.Call.Operation,
-			"correlation", r.Call.Correlation, "error", err)
+		d.log(r, slog.LevelWarn, "request failed for now", err)
 	}
 	if e == nil || e.Kind == fault.Internal {
-		d.Logger.ErrorContext(r.HTTP.Context(), "request failed", "door", d.Name, "operation", r.Call.Operation,
-			"correlation", r.Call.Correlation, "error", err)
+		d.log(r, slog.LevelError, "request failed", err)
 		e = fault.New(fault.Internal, "an internal error occurred; quote the request id %s to the operator", r.Call.Correlation)
 	}
 	if r.written {
 		return
 	}
 	d.Fail(r, e)
+}
+
+// log tells of a failure. A client that hung up made its request fail by itself, and must not wake anybody.
+func (d *Door) log(r *Request, level slog.Level, what string, err error) {
+	ctx := r.HTTP.Context()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		level = slog.LevelDebug
+	}
+	d.Logger.Log(ctx, level, what, "door", d.Name, "operation", r.Call.Operation, "correlation", r.Call.Correlation, "error", err)
 }
 
 func (d *Door) observe(r *Request) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -301,6 +302,23 @@ func TestErrorsWithoutAKindStayInTheLog(t *testing.T) {
 }
 
 // TestBuffersAreClearedBetweenRequests looks, in each request, at everything that its buffers can reach.
+func TestWhoHangsUpWakesNobody(t *testing.T) {
+	for _, err := range []error{fmt.Errorf("waiting: %w", context.Canceled), fault.Wrap(context.Canceled, fault.Unavailable, "later")} {
+		for _, hungUp := range []bool{false, true} {
+			h := newDoor(t, route("GET", "/", 0, func(*Request) error { return err }))
+			ctx, cancel := context.WithCancel(t.Context())
+			if hungUp {
+				cancel()
+			}
+			h.send(request("GET", "/", "").WithContext(ctx))
+			cancel()
+			if quiet := strings.Contains(h.log.String(), "level=DEBUG"); quiet != hungUp {
+				t.Errorf("%v, hung up: %v: %s", err, hungUp, &h.log)
+			}
+		}
+	}
+}
+
 func TestBuffersAreClearedBetweenRequests(t *testing.T) {
 	dirty := func(r *Request) bool {
 		for _, b := range [][]byte{r.Scratch, r.Value, r.body} {
@@ -452,6 +470,17 @@ func TestIncompleteDoorsAreRefused(t *testing.T) {
 		if _, err := New(c); err == nil {
 			t.Errorf("a door without a proper %s is accepted", name)
 		}
+	}
+}
+
+func TestWhoIsNotAdmittedSendsNoBody(t *testing.T) {
+	restore := route("POST", "/restore", 100, func(*Request) error { t.Error("served"); return nil })
+	restore.Admit = func(*Request) error { return fault.New(fault.Unavailable, "not you") }
+	h := newDoor(t, restore)
+	r := request("POST", "/restore", "")
+	r.Body = io.NopCloser(unread{t})
+	if w := h.send(r); w.Code != 503 {
+		t.Errorf("answered %d", w.Code)
 	}
 }
 

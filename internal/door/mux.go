@@ -26,6 +26,9 @@ type Route struct {
 	Public bool
 	// MaxBody is the largest body in bytes; 0 means that a body is ignored.
 	MaxBody int64
+	// Admit, when set, decides before the body is read whether the caller may send one. It is for endpoints that take large bodies:
+	// without it everybody with a token can make the server hold them. The service authorises the work itself all the same.
+	Admit func(*Request) error
 	// Success is the status of the answer when all goes well; 0 means 200. Audit records, which are written before the answer, have it
 	// from here.
 	Success int

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -128,6 +129,9 @@ func (r *Request) Decode(into any) error {
 	if !utf8.Valid(r.body) {
 		return fault.New(fault.Invalid, "the request body is not valid UTF-8")
 	}
+	if loneSurrogate(r.body) {
+		return fault.New(fault.Invalid, "the request body escapes half of a character (\\ud800 to \\udfff must come in pairs): send the whole character")
+	}
 	d := json.NewDecoder(bytes.NewReader(r.body))
 	if err := d.Decode(into); err != nil {
 		return decodeFault(err)
@@ -136,6 +140,39 @@ func (r *Request) Decode(into any) error {
 		return fault.New(fault.Invalid, "the request body has text behind its JSON value: send exactly one")
 	}
 	return nil
+}
+
+// loneSurrogate reports whether JSON text escapes half of a surrogate pair (RFC 8259, section 8.2). encoding/json would
+// replace it without a word, and what was stored would not be what was sent.
+func loneSurrogate(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 || i+1 >= len(text) {
+			return false
+		}
+		if text[i+1] != 'u' {
+			text = text[i+2:]
+			continue
+		}
+		first, ok := escaped(text[i:])
+		text = text[min(len(text), i+6):]
+		if !ok || !utf16.IsSurrogate(first) {
+			continue
+		}
+		if second, ok := escaped(text); !ok || utf16.DecodeRune(first, second) == utf8.RuneError {
+			return true
+		}
+		text = text[6:]
+	}
+}
+
+// escaped reads an escape of the form \uXXXX at the beginning of the text.
+func escaped(text []byte) (rune, bool) {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	return rune(n), err == nil
 }
 
 // decodeFault says what is wrong with a body without repeating any of it: it may hold a secret.

@@ -192,8 +192,12 @@ func (g *Guard) throttle(call *Call, host string) error {
 	return err
 }
 
-// Unauthenticated counts a request without a valid credential and returns err.
+// Unauthenticated counts a request without a valid credential and returns err. An error of another kind says nothing about the
+// credential, and is passed on: a store that does not answer must not look like an attack.
 func (g *Guard) Unauthenticated(call *Call, host string, err error) error {
+	if !fault.Is(err, fault.Unauthenticated) {
+		return err
+	}
 	refusal := audit.Refusal{Door: call.Door, Host: host, Address: call.Address}
 	if e := fault.As(err); e != nil {
 		refusal.Reason = string(e.Reason)

@@ -327,3 +327,17 @@ func TestIncompleteGuardsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyWhoProvesNothingIsCountedAsUnauthenticated(t *testing.T) {
+	w := guardtest.New(t, guardtest.Options{})
+	call := &guard.Call{Door: "azure", Started: w.Clock.Now()}
+	down, stranger := fault.New(fault.Unavailable, "the store is away"), fault.New(fault.Unauthenticated, "who are you?").Because("AKV10000")
+	is(t, w.Guard.Unauthenticated(call, "demo", down), fault.Unavailable, "")
+	if counted := w.Audit.Refusals(); len(counted) != 0 {
+		t.Errorf("a store that is away counts as %+v", counted)
+	}
+	is(t, w.Guard.Unauthenticated(call, "demo", stranger), fault.Unauthenticated, "AKV10000")
+	if counted := w.Audit.Refusals(); len(counted) != 1 || counted[0].Reason != "AKV10000" || counted[0].Host != "demo" {
+		t.Errorf("counted %+v", counted)
+	}
+}

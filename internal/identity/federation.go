@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -181,11 +182,14 @@ func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outsid
 	return o, nil
 }
 
-// issuerClient returns a client that trusts the issuer's own authority, if it has one, and no other then.
+// issuerClient returns a client that trusts the issuer's own authority, if it has one, and no other then. It follows no
+// redirection: what an issuer's answers point to is fetched from inside of our network.
 func (s *Service) issuerClient(r *store.TrustedIssuer) (*http.Client, error) {
 	client := *s.HTTP
 	client.Timeout = issuerTimeout
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if len(r.CA) == 0 {
+		client.Transport = issuerTransport{cmp.Or(client.Transport, http.DefaultTransport)}
 		return &client, nil
 	}
 	pool := x509.NewCertPool()
@@ -195,8 +199,27 @@ func (s *Service) issuerClient(r *store.TrustedIssuer) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	transport.MaxIdleConns, transport.IdleConnTimeout = 2, time.Minute
-	client.Transport = transport
+	client.Transport = issuerTransport{transport}
 	return &client, nil
+}
+
+// maxIssuerBytes bounds an answer of an issuer. Discovery documents have some kilobytes, key sets of large issuers some tens.
+const maxIssuerBytes = 256 << 10
+
+// issuerTransport asks over TLS only, whatever address a discovery document names, and ends an answer that is too long: the
+// library reads the whole of it.
+type issuerTransport struct{ base http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t issuerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" {
+		return nil, errors.New("an issuer's documents are fetched over https only")
+	}
+	answer, err := t.base.RoundTrip(r)
+	if err == nil {
+		answer.Body = http.MaxBytesReader(nil, answer.Body, maxIssuerBytes)
+	}
+	return answer, err
 }
 
 // fixedKeys is a key set that was given by hand.

@@ -117,3 +117,52 @@ func TestUnreachableIssuer(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// An issuer that somebody else took over cannot make the server fetch from where it should not, or fill its memory.
+func TestAnIssuersAnswersAreNotFollowedAnywhere(t *testing.T) {
+	inside := false
+	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { inside = true }))
+	t.Cleanup(plain.Close)
+	for name, serve := range map[string]func(issuer string, w http.ResponseWriter, r *http.Request){
+		"keys without TLS": func(issuer string, w http.ResponseWriter, _ *http.Request) {
+			json.NewEncoder(w).Encode(map[string]any{"issuer": issuer, "jwks_uri": plain.URL})
+		},
+		"redirection": func(_ string, w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, plain.URL, http.StatusFound)
+		},
+		"endless document": func(_ string, w http.ResponseWriter, r *http.Request) {
+			block := make([]byte, 64<<10)
+			for sent := 0; ; sent += len(block) {
+				if sent > 16<<20 {
+					t.Error("16 MiB of a discovery document were read")
+					return
+				}
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var issuer string
+			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(issuer, w, r) }))
+			t.Cleanup(server.Close)
+			issuer = server.URL
+			app := w.make(identity.Spec{Kind: principal.Service})
+			trusted, err := w.svc.PrepareTrustedIssuer(store.TrustedIssuer{Tenant: w.tenant, Issuer: issuer,
+				CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})})
+			w.must(err)
+			_, federated, err := w.svc.PrepareFederation(w.tenant, app.ID, principal.Federation{Name: "f", Issuer: issuer, Subject: workload})
+			w.must(err)
+			w.apply(trusted, federated)
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			w.must(err)
+			_, err = w.assert(app.AppID, signer{key: key}.sign(t, jose.ES256, nil, map[string]any{"iss": issuer, "sub": workload,
+				"aud": identity.DefaultFederationAudience, "exp": w.clock.Now().Unix() + 60}), here)
+			if err == nil || inside {
+				t.Errorf("got %v; reached the inside: %v", err, inside)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"crypto/cipher"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -83,7 +84,9 @@ func (k *Keyring) key(ctx context.Context, id string, purpose store.KeyPurpose) 
 	if n, ok := k.keys.get(id); ok && n.row.Purpose == purpose && n.live() {
 		return n, nil
 	}
-	return k.once(ctx, string(purpose)+"/"+id, func(ctx context.Context) (*key, error) { return k.load(ctx, id, purpose) })
+	// Nobody joins a load that began before a change that was acknowledged since: the key may be gone.
+	flight := string(purpose) + "/" + id + "/" + strconv.FormatUint(k.changes.Load(), 36)
+	return k.once(ctx, flight, func(ctx context.Context) (*key, error) { return k.load(ctx, id, purpose) })
 }
 
 // once lets one caller work and the others wait for its answer, each as long as its own ctx allows.

@@ -101,6 +101,7 @@ func (k *Keyring) Lock() {
 	}
 	k.roots = nil
 	k.mu.Unlock()
+	k.changes.Add(1) // a key that is being loaded does not stay
 	k.keys.clear()
 	k.current.clear()
 	k.audit.clear()

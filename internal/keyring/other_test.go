@@ -403,3 +403,44 @@ func BenchmarkSealAudit300B(b *testing.B) {
 		audit()
 	}
 }
+
+// held is a store in which something happens between one look at it and the use of what was seen.
+type held struct {
+	store.Store
+	between atomic.Pointer[func()]
+}
+
+func (h *held) View(ctx context.Context, fn func(store.Tx) error) error {
+	err := h.Store.View(ctx, fn)
+	if between := h.between.Swap(nil); between != nil {
+		(*between)()
+	}
+	return err
+}
+
+func TestNobodyJoinsALoadThatBeganBeforeAChange(t *testing.T) {
+	w := newWorld(t)
+	tenant := w.tenant(t)
+	p := w.secret(t, tenant, w.vault(t, tenant), "value")
+	env := w.envelope(t, p)
+	h := &held{Store: w.store}
+	k, err := keyring.Open(ctx, keyring.Config{Store: h, Seal: w.seal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.store.Watch(k.Changed))
+
+	destroy := func() {
+		w.update(t, func(tx store.Tx) error { return tx.DeleteWrappedKey(ctx, env.Key) })
+		soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if _, err := k.Open(soon, p, env); !fault.Is(err, fault.Gone) {
+			t.Errorf("after its key was destroyed a value opens with %v", err)
+		}
+	}
+	h.between.Store(&destroy)
+	_, _ = k.Open(ctx, p, env)
+	if _, err := k.Open(ctx, p, env); !fault.Is(err, fault.Gone) {
+		t.Errorf("the destroyed key was kept: %v", err)
+	}
+}

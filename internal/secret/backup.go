@@ -90,10 +90,18 @@ func (s *Service) everyVersion(ctx context.Context, v *vault.Vault, name string)
 	return o, versions, err
 }
 
+// AdmitRestore reports whether the caller may restore secrets at all: it is asked before a backup, which is large, is read.
+func (s *Service) AdmitRestore(ctx context.Context, call *guard.Call) error {
+	need := restoreNeed()
+	return s.Guard.Authorize(ctx, call, &need)
+}
+
+func restoreNeed() guard.Need { return guard.Need{Action: authz.SecretRestore, Kind: vault.Secret} }
+
 // Restore brings a secret back from its backup: same name, same versions, same instants. A secret of that name, live or
 // deleted, is a fault.Conflict.
 func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (Item, error) {
-	need := guard.Need{Action: authz.SecretRestore, Kind: vault.Secret}
+	need := restoreNeed()
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return Item{}, err
 	}

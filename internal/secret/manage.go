@@ -2,10 +2,8 @@ package secret
 
 import (
 	"context"
-	"errors"
 
 	"github.com/keywright/keywright/internal/authz"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -59,28 +57,4 @@ func (s *Service) ManageList(ctx context.Context, call *guard.Call, p Page) (l L
 
 func (s *Service) manageNeed(call *guard.Call, a authz.Action, name string) guard.Need {
 	return guard.Need{Action: a, Kind: vault.Secret, Name: name, Scope: call.Vault.Vault.Scope()}
-}
-
-func listing(ctx context.Context, tx store.Tx, q store.ObjectQuery) (Listing, error) {
-	found, err := tx.CurrentVersions(ctx, q)
-	l := Listing{Items: make([]Item, 0, len(found))}
-	for _, f := range found {
-		l.Items = append(l.Items, Item(f))
-	}
-	if len(found) > 0 && len(found) == q.Limit {
-		l.Next = vault.NameKey(found[len(found)-1].Object.Name)
-	}
-	return l, err
-}
-
-// set seals and stores a value for which the need is authorised, and follows the name when it moves to another object.
-func (s *Service) set(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
-	for range maxMoves {
-		item, err := s.setOnce(ctx, call, need, name, in)
-		if !errors.Is(err, errMoved) {
-			return item, err
-		}
-	}
-	return Item{}, s.Guard.Refuse(ctx, call, need,
-		fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name))
 }

@@ -79,23 +79,26 @@ func (s *Service) ListDeleted(ctx context.Context, call *guard.Call, p Page) (Li
 	return s.list(ctx, call, p, true)
 }
 
-func (s *Service) list(ctx context.Context, call *guard.Call, p Page, gone bool) (Listing, error) {
+func (s *Service) list(ctx context.Context, call *guard.Call, p Page, gone bool) (l Listing, err error) {
 	need := guard.Need{Action: authz.SecretList, Kind: vault.Secret}
-	var l Listing
-	err := s.Guard.Read(ctx, call, &need, func() error {
+	err = s.Guard.Read(ctx, call, &need, func() error {
 		return s.Store.View(ctx, func(tx store.Tx) error {
-			found, err := tx.CurrentVersions(ctx, store.ObjectQuery{Vault: call.Vault.Vault.ID, Kind: vault.Secret, Deleted: gone,
-				After: p.After, Limit: p.Limit})
-			l = Listing{Items: make([]Item, 0, len(found))}
-			for _, f := range found {
-				l.Items = append(l.Items, Item(f))
-			}
-			if len(found) == p.Limit {
-				l.Next = vault.NameKey(found[len(found)-1].Object.Name)
-			}
+			l, err = listing(ctx, tx, store.ObjectQuery{Vault: call.Vault.Vault.ID, Kind: vault.Secret, Deleted: gone, After: p.After, Limit: p.Limit})
 			return err
 		})
 	})
+	return l, err
+}
+
+func listing(ctx context.Context, tx store.Tx, q store.ObjectQuery) (Listing, error) {
+	found, err := tx.CurrentVersions(ctx, q)
+	l := Listing{Items: make([]Item, 0, len(found))}
+	for _, f := range found {
+		l.Items = append(l.Items, Item(f))
+	}
+	if len(found) > 0 && len(found) == q.Limit {
+		l.Next = vault.NameKey(found[len(found)-1].Object.Name)
+	}
 	return l, err
 }
 

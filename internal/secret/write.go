@@ -14,11 +14,11 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// errMoved says that the object for which a value was sealed is no longer the one under the name: somebody created or
-// purged it meanwhile. The caller seals again.
-var errMoved = fmt.Errorf("the name belongs to another object now: %w", guard.ErrAgain)
+// errMoved says that a change was planned for another object or version than the one that is under the name now: somebody
+// created, purged or set it meanwhile. The caller plans again.
+var errMoved = fmt.Errorf("the name belongs to something else now: %w", guard.ErrAgain)
 
-// maxMoves bounds how often Set follows a name that moves under it.
+// maxMoves bounds how often a change follows a name that moves under it.
 const maxMoves = 5
 
 // Set stores a value as the secret's newest version and makes it current. A new version inherits nothing from the one
@@ -35,6 +35,18 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name string, in Inp
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	return s.set(ctx, call, need, name, &in)
+}
+
+// set seals and stores a value for which the need is authorised, and follows the name when it moves to another object.
+func (s *Service) set(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
+	for range maxMoves {
+		item, err := s.setOnce(ctx, call, need, name, in)
+		if !errors.Is(err, errMoved) {
+			return item, err
+		}
+	}
+	return Item{}, s.Guard.Refuse(ctx, call, need,
+		fault.New(fault.Conflict, "the secret %q was created and purged by others while it was set: try again", name))
 }
 
 func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, in *Input) (Item, error) {
@@ -144,9 +156,28 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 	if err := checkChange(&ch); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
+	for range maxMoves {
+		item, err := s.updateOnce(ctx, call, need, sel, &ch)
+		if !errors.Is(err, errMoved) {
+			return item, err
+		}
+	}
+	return Item{}, s.Guard.Refuse(ctx, call, need,
+		fault.New(fault.Conflict, "the secret %q got new versions from others while it was updated: try again, or name the version", sel.Name))
+}
+
+// updateOnce changes the version that the selector names now. The record of a change is sealed before its transaction, so the
+// version is looked up first, and is an errMoved when it is another one by then.
+func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, ch *Change) (item Item, err error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
-	var item Item
-	err := s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+	if need.Version == "" {
+		rec, err := s.record(ctx, v, &sel)
+		if err != nil {
+			return Item{}, s.Guard.Refuse(ctx, call, need, err)
+		}
+		need.Version = rec.Version.ID
+	}
+	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, err := live(ctx, tx, v.ID, sel.Name)
 		if err != nil {
 			return err
@@ -154,6 +185,9 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 		ver, err := version(ctx, tx, o, sel.resolve(o))
 		if err != nil {
 			return err
+		}
+		if ver.ID != need.Version {
+			return errMoved
 		}
 		ver = shallow(ver)
 		ch.apply(ver, op.At)
@@ -260,7 +294,12 @@ func (s *Service) Purge(ctx context.Context, call *guard.Call, name string) erro
 		if err != nil {
 			return err
 		}
-		if err := o.CheckPurge(op.At, v.PurgeProtection); err != nil {
+		// Not the request's view of the vault: what was protected since is not destroyed.
+		stored, err := tx.Vault(ctx, v.ID)
+		if err != nil {
+			return err
+		}
+		if err := o.CheckPurge(op.At, stored.PurgeProtection); err != nil {
 			return err
 		}
 		return tx.DeleteObject(ctx, o, op.At)

@@ -286,7 +286,7 @@ func (d *Dev) doors() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	nativeDoor, err := d.nativeDoor("https://"+d.address(), "https://localhost"+d.names.port, "https://"+d.names.api+d.names.port)
+	nativeDoor, err := d.nativeDoor(&d.names, "https://"+d.address(), "https://localhost"+d.names.port, "https://"+d.names.api+d.names.port)
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,8 @@ import (
 // request path.
 var parsers = map[string][]string{
 	"internal/vault":      {"FuzzGUID", "FuzzVersionID", "FuzzNames"},
-	"internal/door":       {"FuzzMatch", "FuzzDecode", "FuzzQuery"},
-	"internal/door/azure": {"FuzzString", "FuzzHost", "FuzzAPIVersion", "FuzzPage", "FuzzBearer"},
+	"internal/door":       {"FuzzMatch", "FuzzDecode", "FuzzQuery", "FuzzLoneSurrogate", "FuzzBearer"},
+	"internal/door/azure": {"FuzzString", "FuzzHost", "FuzzAPIVersion", "FuzzPage"},
 	"internal/server":     {"FuzzHosts", "FuzzDoorByPath"},
 }
 

@@ -107,3 +107,18 @@ func TestLimitsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// Whoever sends slowly, reads slowly or does nothing holds a connection for a time only.
+func TestEveryListenerBoundsItsConnections(t *testing.T) {
+	d := startDev(t, t.TempDir())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.servers) == 0 {
+		t.Fatal("there is no listener")
+	}
+	for _, s := range d.servers {
+		if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= s.ReadTimeout || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
+			t.Errorf("the listener has the bounds %s, %s, %s, %s and %d bytes", s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout, s.IdleTimeout, s.MaxHeaderBytes)
+		}
+	}
+}

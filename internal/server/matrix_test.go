@@ -54,7 +54,8 @@ var queries = map[string]string{"native AccessExplain": "action=" + url.QueryEsc
 var alsoNeeds = map[string][]authz.Action{"arm SecretManageGet": {authz.VaultRead}, "arm SecretManageList": {authz.VaultRead}, "arm SecretManageSet": {authz.VaultRead},
 	"arm SitePut": {authz.SiteRead}, "arm SitePatch": {authz.SiteRead}, "arm IdentityPut": {authz.IdentityRead}, "arm IdentityPatch": {authz.IdentityRead},
 	"native RoleDelete": {authz.RoleDefinitionRead}, "native GrantCreate": {authz.RoleDefinitionRead}, "native AccessExplain": {authz.PrincipalRead},
-	"native VaultNetworkUpdate": {authz.VaultRead}, "arm VaultPut": {authz.VaultAccessPoliciesWrite}}
+	"native VaultNetworkUpdate": {authz.VaultRead}, "native VaultPolicySet": {authz.VaultRead}, "native VaultPolicyRemove": {authz.VaultRead},
+	"arm VaultPut": {authz.VaultAccessPoliciesWrite}}
 
 var parameters = regexp.MustCompile(`\{([^}]*)\}`)
 

@@ -178,6 +178,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       60 * time.Second,
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
@@ -199,6 +200,10 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http
 	})
 	return server
 }
+
+// answerTimeout is how long after its header a request may take, answer included: who does not read an answer must not hold its
+// buffers for ever. It leaves as long for the answer as for the body before it. Answers that may take longer move it.
+const answerTimeout = 2 * time.Minute
 
 // Failed delivers the error of a listener that ended by itself.
 func (s *Server) Failed() <-chan error { return s.failed }

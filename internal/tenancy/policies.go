@@ -22,6 +22,8 @@ func mergePolicy(policies []vault.AccessPolicy, how PolicyChange, p *vault.Acces
 		merge(&merged, p, func(have, given []string) []string { return canonicalWords(slices.Concat(have, given)) })
 	case ReplacePolicies:
 		merge(&merged, p, func(_, given []string) []string { return given })
+	case SetPolicies:
+		merged = *p
 	case RemovePolicies:
 		merge(&merged, p, without)
 	}

@@ -108,11 +108,13 @@ func (s *Service) sweepObjects(ctx context.Context, swept *Swept) error {
 		}
 		var errs []error
 		for _, o := range batch {
-			if err := s.sweepObject(ctx, o); err != nil {
+			switch err := s.sweepObject(ctx, o); {
+			case errors.Is(err, guard.ErrAgain): // there is nothing to purge any more, so there is no record either
+			case err != nil:
 				errs = append(errs, err)
-				continue
+			default:
+				swept.Objects++
 			}
-			swept.Objects++
 		}
 		if len(errs) > 0 || len(batch) < sweepBatch {
 			return errors.Join(errs...)
@@ -130,6 +132,7 @@ var purges = map[vault.Kind]struct {
 	vault.Certificate: {"CertificatePurge", authz.CertificatePurge},
 }
 
+// sweepObject purges one object that was found over its retention. One that is not so any more is a guard.ErrAgain.
 func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 	var v *vault.Vault
 	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
@@ -144,11 +147,11 @@ func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 	need := guard.Need{Action: p.action, Kind: o.Kind, Name: o.Name}
 	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, o.Vault, o.Kind, o.Name)
-		if fault.Is(err, fault.NotFound) {
-			return nil
+		// It may have been purged or recovered meanwhile, or be another one that got the name since.
+		if fault.Is(err, fault.NotFound) || err == nil && (found.ID != o.ID || found.Deleted == nil || found.Deleted.PurgeAt.After(op.At)) {
+			return guard.ErrAgain
 		}
-		// It may have been recovered meanwhile, or be another one that got the name since.
-		if err != nil || found.ID != o.ID || found.Deleted == nil || found.Deleted.PurgeAt.After(op.At) {
+		if err != nil {
 			return err
 		}
 		return tx.DeleteObject(ctx, found, op.At)

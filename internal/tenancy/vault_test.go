@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
@@ -284,6 +285,41 @@ func TestSweepPurgesObjects(t *testing.T) {
 	}))
 }
 
+// What somebody recovers between the sweep's look and its transaction stays, and no record says that it was purged.
+func TestSweepLeavesWhatWasRecoveredMeanwhile(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("held")
+	w.Home.Grant(w.Home.Owner, authz.SecretsOfficer, v.Scope())
+	call := w.Home.Owner.Call("")
+	var err error
+	call.Vault, err = w.Guard.View(w.Ctx, "held")
+	w.Must(err)
+	_, err = w.Secrets.Set(w.Ctx, call, "back", secret.Input{Value: []byte("v"), Enabled: true})
+	w.Must(err)
+	_, err = w.Secrets.Delete(w.Ctx, call, "back")
+	w.Must(err)
+	w.Clock.Advance(v.Retention())
+	w.Audit.Sealing = func(r *audit.Record) {
+		if r.Action == authz.SecretPurge.String() {
+			_, err := w.Secrets.Recover(w.Ctx, call, "back")
+			w.Must(err)
+		}
+	}
+	var purges int
+	t.Cleanup(w.Store.Watch(func(c *store.Commit) {
+		if strings.Contains(string(c.Audit), authz.SecretPurge.String()) {
+			purges++
+		}
+	}))
+	swept, err := w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	if swept.Objects != 0 || purges != 0 {
+		t.Errorf("swept %+v, with %d records of a purge", swept, purges)
+	}
+	_, _, err = w.Secrets.Get(w.Ctx, call, secret.Selector{Name: "back"}, nil)
+	w.Must(err)
+}
+
 // A purge that is cut off after any transaction is finished by the sweep, and nobody can recover the rest.
 func TestPurgeSurvivesBeingCutOff(t *testing.T) {
 	w := tenancytest.New(t)
@@ -404,7 +440,7 @@ func TestPolicyChanges(t *testing.T) {
 	holders := []string{vault.NewGUID(), vault.NewGUID()}
 	model := map[string]map[string]bool{}
 	rapid.Check(t, func(r *rapid.T) {
-		how := rapid.SampledFrom([]tenancy.PolicyChange{tenancy.AddPolicies, tenancy.ReplacePolicies, tenancy.RemovePolicies}).Draw(r, "how")
+		how := rapid.SampledFrom([]tenancy.PolicyChange{tenancy.AddPolicies, tenancy.ReplacePolicies, tenancy.SetPolicies, tenancy.RemovePolicies}).Draw(r, "how")
 		who := rapid.SampledFrom(holders).Draw(r, "who")
 		words := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"get", "List", "SET"}), rapid.ID).Draw(r, "words")
 		v, err := w.Tenancy.ChangePolicies(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("words"), how,
@@ -412,7 +448,7 @@ func TestPolicyChanges(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		if model[who] == nil || how == tenancy.ReplacePolicies {
+		if model[who] == nil || how == tenancy.ReplacePolicies || how == tenancy.SetPolicies {
 			model[who] = map[string]bool{}
 		}
 		for _, word := range words {
@@ -458,4 +494,38 @@ func scope(w *tenancytest.World, name string) string {
 	at, err := w.Home.Vault(name).Scope()
 	w.Must(err)
 	return at.String()
+}
+
+// Times go with the policy that states them. Changes of permissions alone, which is all that Azure's API knows, leave them.
+func TestPolicyTimes(t *testing.T) {
+	w := tenancytest.New(t)
+	_, _, err := w.Tenancy.PutVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("words"), tenancy.VaultSpec{Access: vault.AccessByPolicy})
+	w.Must(err)
+	until := w.Clock.Now().Add(time.Hour)
+	for _, step := range []struct {
+		how     tenancy.PolicyChange
+		expires time.Time
+		want    []time.Time
+	}{
+		{tenancy.SetPolicies, until, []time.Time{until}},
+		{tenancy.AddPolicies, time.Time{}, []time.Time{until}},
+		{tenancy.ReplacePolicies, time.Time{}, []time.Time{until}},
+		{tenancy.SetPolicies, time.Time{}, []time.Time{{}}},
+	} {
+		v, err := w.Tenancy.ChangePolicies(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("words"), step.how,
+			[]vault.AccessPolicy{{Tenant: w.Home.ID, Principal: string(w.Home.Owner.Principal.ID), Secrets: []string{"get"}, Expires: step.expires}})
+		w.Must(err)
+		var got []time.Time
+		for _, p := range v.Policies {
+			got = append(got, p.Expires)
+		}
+		if len(got) != 1 || !got[0].Equal(step.want[0]) {
+			t.Errorf("after %s the policies end at %v, want %v", step.how, got, step.want)
+		}
+	}
+	v, err := w.Tenancy.ChangePolicies(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("words"), tenancy.SetPolicies,
+		[]vault.AccessPolicy{{Tenant: w.Home.ID, Principal: string(w.Home.Owner.Principal.ID)}})
+	if err != nil || len(v.Policies) != 0 {
+		t.Errorf("a policy without permissions is kept: %v, %v", v.Policies, err)
+	}
 }

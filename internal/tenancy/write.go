@@ -229,13 +229,15 @@ const (
 	AddPolicies PolicyChange = "add"
 	// ReplacePolicies puts permissions in place of those that the same holder has.
 	ReplacePolicies PolicyChange = "replace"
+	// SetPolicies puts policies, their times included, in place of those that the same holder has; one without permissions removes it.
+	SetPolicies PolicyChange = "set"
 	// RemovePolicies takes permissions away; who is left with none has no policy any more.
 	RemovePolicies PolicyChange = "remove"
 )
 
 // ChangePolicies changes the access policies of some holders and leaves those of others.
 func (s *Service) ChangePolicies(ctx context.Context, call *guard.Call, ref VaultRef, how PolicyChange, policies []vault.AccessPolicy) (*vault.Vault, error) {
-	if how != AddPolicies && how != ReplacePolicies && how != RemovePolicies {
+	if how != AddPolicies && how != ReplacePolicies && how != SetPolicies && how != RemovePolicies {
 		return nil, badRequest("access policies can be changed by add, replace and remove, not by %q", clip(string(how)))
 	}
 	return s.write(ctx, call, ref, authz.VaultAccessPoliciesWrite, func(old *vault.Vault) (*vault.Vault, error) {

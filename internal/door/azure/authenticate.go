@@ -18,7 +18,7 @@ const (
 // authenticate checks the bearer token. A token of another tenant and a vault that does not exist get the same answer,
 // so that nobody learns which vaults a foreign tenant has.
 func (h *handler) authenticate(r *door.Request, where *place, view *guard.View) error {
-	token, ok := bearer(r.HTTP.Header["Authorization"])
+	token, ok := r.Bearer()
 	if !ok {
 		return fault.New(fault.Unauthenticated, "AKV10000: Request is missing a Bearer or PoP token.").Because("AKV10000")
 	}
@@ -32,14 +32,6 @@ func (h *handler) authenticate(r *door.Request, where *place, view *guard.View) 
 	}
 	r.Call.Caller = caller
 	return nil
-}
-
-func bearer(header []string) (string, bool) {
-	const scheme = "Bearer "
-	if len(header) != 1 || len(header[0]) <= len(scheme) || !strings.EqualFold(header[0][:len(scheme)], scheme) {
-		return "", false
-	}
-	return strings.TrimSpace(header[0][len(scheme):]), true
 }
 
 // Accepts reports whether a token's audience is this vault's resource, however the client wrote it: with or without a

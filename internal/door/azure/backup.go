@@ -21,6 +21,10 @@ func (h *handler) backupSecret(r *door.Request) error {
 	return r.JSON(200, blob{&value})
 }
 
+func (h *handler) admitRestore(r *door.Request) error {
+	return h.Secrets.AdmitRestore(r.HTTP.Context(), &r.Call)
+}
+
 func (h *handler) restoreSecret(r *door.Request) error {
 	var in blob
 	if err := r.Decode(&in); err != nil {

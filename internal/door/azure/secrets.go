@@ -16,22 +16,39 @@ const maxUpdateBody = 128 << 10
 
 var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
 
+// Table returns the door's routes over a service, which bounds their bodies, for documents: nothing can be served by them.
+func Table(s *secret.Service) []door.Route {
+	return (&handler{Config: Config{Secrets: s}}).routes()
+}
+
 // routes is the door's table. Every secret operation of the Key Vault REST API stands here.
 func (h *handler) routes() []door.Route {
 	page := []door.Param{apiVersionParam, {Name: "maxresults", Summary: "The most entries of one page, 1 to 25."}}
 	routes := []door.Route{
-		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(), Serve: h.setSecret},
-		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(), Serve: h.getSecret},
-		{Method: "PATCH", Pattern: "/secrets/{name}/{version?}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxUpdateBody, Serve: h.updateSecret},
-		{Method: "DELETE", Pattern: "/secrets/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(), Serve: h.deleteSecret},
-		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: page, Serve: h.listSecrets},
-		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: page, Serve: h.listVersions},
-		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Serve: h.backupSecret},
-		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Serve: h.restoreSecret},
-		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page, Serve: h.listDeleted},
-		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Serve: h.getDeleted},
-		{Method: "POST", Pattern: "/deletedsecrets/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Serve: h.recoverSecret},
-		{Method: "DELETE", Pattern: "/deletedsecrets/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent, Serve: h.purgeSecret},
+		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(), Input: setInput{},
+			Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
+		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(),
+			Summary: "Returns a secret, or one version of it.", Serve: h.getSecret},
+		{Method: "PATCH", Pattern: "/secrets/{name}/{version?}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxUpdateBody, Input: updateInput{},
+			Summary: "Changes the attributes of the current version, or of one version.", Serve: h.updateSecret},
+		{Method: "DELETE", Pattern: "/secrets/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(),
+			Summary: "Soft-deletes a secret with all its versions.", Serve: h.deleteSecret},
+		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: page,
+			Summary: "Lists secrets without their values.", Serve: h.listSecrets},
+		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: page,
+			Summary: "Lists the versions of a secret without their values.", Serve: h.listVersions},
+		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(),
+			Summary: "Returns a secret with all its versions as a sealed blob.", Serve: h.backupSecret},
+		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Input: blob{}, Admit: h.admitRestore,
+			Summary: "Brings a secret back from a blob.", Serve: h.restoreSecret},
+		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page,
+			Summary: "Lists the deleted secrets that can be recovered.", Serve: h.listDeleted},
+		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(),
+			Summary: "Shows a deleted secret without its value.", Serve: h.getDeleted},
+		{Method: "POST", Pattern: "/deletedsecrets/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(),
+			Summary: "Brings a deleted secret back.", Serve: h.recoverSecret},
+		{Method: "DELETE", Pattern: "/deletedsecrets/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent,
+			Summary: "Destroys a deleted secret for good.", Serve: h.purgeSecret},
 	}
 	for i := range routes {
 		if routes[i].Query == nil {
@@ -43,22 +60,22 @@ func (h *handler) routes() []door.Route {
 
 // attributesInput are the attributes that a caller may set. Instants are Unix seconds.
 type attributesInput struct {
-	Enabled *bool  `json:"enabled"`
-	NBF     *int64 `json:"nbf"`
-	EXP     *int64 `json:"exp"`
+	Enabled *bool  `json:"enabled,omitempty"`
+	NBF     *int64 `json:"nbf,omitempty"`
+	EXP     *int64 `json:"exp,omitempty"`
 }
 
 type setInput struct {
 	Value       *string           `json:"value"`
-	ContentType string            `json:"contentType"`
-	Tags        map[string]string `json:"tags"`
-	Attributes  attributesInput   `json:"attributes"`
+	ContentType string            `json:"contentType,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Attributes  attributesInput   `json:"attributes,omitempty"`
 }
 
 type updateInput struct {
-	ContentType *string           `json:"contentType"`
-	Tags        map[string]string `json:"tags"`
-	Attributes  attributesInput   `json:"attributes"`
+	ContentType *string           `json:"contentType,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Attributes  attributesInput   `json:"attributes,omitempty"`
 }
 
 // instant reads Unix seconds. The bound is the year 9999, the last that RFC 3339 can write.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -171,21 +170,6 @@ func FuzzAPIVersion(f *testing.F) {
 		v, err := parseVersion(s)
 		if (err == nil) != (v != 0) || err != nil && !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %d, %v", s, v, err)
-		}
-	})
-}
-
-func FuzzBearer(f *testing.F) {
-	for _, s := range []string{"Bearer x", "bearer x", "Bearer", "Bearer ", "Basic x", "Bearer  x "} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		token, ok := bearer([]string{s})
-		if ok && (!strings.EqualFold(s[:7], "Bearer ") || !strings.Contains(s, token)) || !ok && token != "" {
-			t.Errorf("%q: %q, %v", s, token, ok)
-		}
-		if _, ok := bearer([]string{s, s}); ok {
-			t.Error("two headers are one token")
 		}
 	})
 }

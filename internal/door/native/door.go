@@ -40,11 +40,22 @@ type Config struct {
 	Directory *directory.Service
 	Auditing  *auditing.Service
 	Status    Status
-	Clock     clock.Clock
-	Logger    *slog.Logger
-	Observe   func(door string, r *door.Request, status int, took time.Duration)
+	// Beside are doors at other addresses that the description of the API covers too.
+	Beside  []Described
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	Observe func(door string, r *door.Request, status int, took time.Duration)
 	// ClientAddress finds the address of the client; nil takes the connection's.
 	ClientAddress func(*http.Request) netip.Addr
+}
+
+// Described is another door, as the description of the API shows it.
+type Described struct {
+	// Name is the tag of its operations and, before a dot, the beginning of their ids.
+	Name string
+	// URL is its address, in which {vault} stands for the name of a vault. Description says what is to be known of it.
+	URL, Description string
+	Routes           []door.Route
 }
 
 type handler struct {
@@ -72,7 +83,7 @@ func New(c Config) (*door.Door, error) {
 		}
 	}
 	var err error
-	if h.openAPI, err = describe(routes); err != nil {
+	if h.openAPI, err = describe(routes, c.Beside); err != nil {
 		return nil, err
 	}
 	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe, Logger: c.Logger})
@@ -83,7 +94,7 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
+	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
 		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
 		all = append(all, part...)
 	}
@@ -105,7 +116,7 @@ func (h *handler) prepare(r *door.Request) error {
 	if r.Route != nil && r.Route.Public {
 		return nil
 	}
-	token, ok := bearer(r.HTTP.Header["Authorization"])
+	token, ok := r.Bearer()
 	err := error(fault.New(fault.Unauthenticated, "the request has no bearer token: sign in first").Because(identity.NoToken))
 	if ok {
 		r.Call.Caller, err = h.Callers.Authenticate(r.HTTP.Context(), token, h.Audiences)
@@ -151,14 +162,6 @@ func (h *handler) name(r *door.Request) {
 		r.Call.ClientRequest = id[0]
 		head[clientRequestHeader] = id
 	}
-}
-
-func bearer(header []string) (string, bool) {
-	const scheme = "Bearer "
-	if len(header) != 1 || len(header[0]) <= len(scheme) || !strings.EqualFold(header[0][:len(scheme)], scheme) {
-		return "", false
-	}
-	return strings.TrimSpace(header[0][len(scheme):]), true
 }
 
 // clip shortens what a caller said, for use in a message.

@@ -42,6 +42,7 @@ func newStand(t *testing.T) *stand {
 			OperationID string
 			Security    *[]any
 			RequestBody *struct{}
+			Servers     []any
 			Responses   map[string]any
 		}
 	}
@@ -50,6 +51,9 @@ func newStand(t *testing.T) *stand {
 	}
 	for path, methods := range doc.Paths {
 		for method, o := range methods {
+			if o.Servers != nil {
+				continue // another door's, which has tests of its own
+			}
 			for _, status := range []string{"400", "401", "403", "404", "409", "429", "500", "503"} {
 				if o.Responses[status] == nil {
 					t.Errorf("%s does not describe the answer %s", o.OperationID, status)
@@ -175,7 +179,7 @@ var harmless = map[string]bool{"Status": true, "VaultList": true, "VaultListDele
 // bodies are valid ones, so that a stranger is refused for who it is and not for what it sends.
 var bodies = map[string]string{
 	"SecretSet": `{"value":"x"}`, "SecretUpdate": `{}`, "SecretRestore": `{"blob":""}`,
-	"VaultCreate": `{"subscription":"11111111-1111-4111-8111-111111111111","resourceGroup":"g"}`, "VaultUpdate": `{}`, "VaultNetworkUpdate": `{}`,
+	"VaultCreate": `{"subscription":"11111111-1111-4111-8111-111111111111","resourceGroup":"g"}`, "VaultUpdate": `{}`, "VaultNetworkUpdate": `{}`, "VaultPolicySet": `{"secrets":["get"]}`,
 	"PrincipalCreate": `{"kind":"ServicePrincipal","name":"x"}`, "PrincipalUpdate": `{"name":"x"}`, "CredentialAdd": `{"kind":"secret"}`,
 	"PasswordSet": `{"password":"a-long-password"}`, "MemberAdd": `{"principal":"x"}`, "TrustedIssuerAdd": `{"issuer":"https://i.example.org"}`,
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,

@@ -2,6 +2,7 @@ package native
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -28,10 +29,20 @@ type (
 		Summary     string                 `json:"summary"`
 		Description string                 `json:"description,omitempty"`
 		Tags        []string               `json:"tags,omitempty"`
+		Servers     []server               `json:"servers,omitempty"`
 		Security    *[]map[string][]string `json:"security,omitempty"`
 		Parameters  []parameter            `json:"parameters,omitempty"`
 		RequestBody *body                  `json:"requestBody,omitempty"`
 		Responses   map[string]*response   `json:"responses"`
+	}
+	server struct {
+		URL         string              `json:"url"`
+		Description string              `json:"description,omitempty"`
+		Variables   map[string]variable `json:"variables,omitempty"`
+	}
+	variable struct {
+		Default     string `json:"default"`
+		Description string `json:"description,omitempty"`
 	}
 	parameter struct {
 		Name        string  `json:"name"`
@@ -67,8 +78,8 @@ type (
 
 const jsonType = "application/json"
 
-// describe makes the document of the routes.
-func describe(routes []door.Route) ([]byte, error) {
+// describe makes the document of the routes, and of the doors beside them.
+func describe(routes []door.Route, beside []Described) ([]byte, error) {
 	s := &schemas{all: make(map[string]any)}
 	problem := content{s.of(reflect.TypeFor[api.Problem]())}
 	d := document{OpenAPI: "3.1.0", Info: map[string]string{"title": "Keywright", "version": version.String(),
@@ -81,13 +92,28 @@ func describe(routes []door.Route) ([]byte, error) {
 	d.Components = map[string]map[string]any{"schemas": s.all, "responses": responses,
 		"securitySchemes": {"bearer": map[string]string{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}}
 	for i := range routes {
-		r := &routes[i]
-		if d.Paths[r.Pattern] == nil {
-			d.Paths[r.Pattern] = make(map[string]*operation)
+		if err := d.add(&routes[i], describeRoute(&routes[i], s)); err != nil {
+			return nil, err
 		}
-		d.Paths[r.Pattern][strings.ToLower(r.Method)] = describeRoute(r, s)
+	}
+	for i := range beside {
+		if err := d.addBeside(&beside[i]); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(d)
+}
+
+func (d *document) add(r *door.Route, o *operation) error {
+	if d.Paths[r.Pattern] == nil {
+		d.Paths[r.Pattern] = make(map[string]*operation)
+	}
+	method := strings.ToLower(r.Method)
+	if d.Paths[r.Pattern][method] != nil {
+		return fmt.Errorf("two operations are at %s %s, which one description cannot say", r.Method, r.Pattern)
+	}
+	d.Paths[r.Pattern][method] = o
+	return nil
 }
 
 func responseName(w wireError) string { return strings.ReplaceAll(w.title, " ", "") }
@@ -136,7 +162,11 @@ func (o *operation) success(r *door.Route, s *schemas) {
 }
 
 // schemas collects the named types that bodies are made of.
-type schemas struct{ all map[string]any }
+type schemas struct {
+	all map[string]any
+	// prefix keeps the types of other doors apart from the API's own.
+	prefix string
+}
 
 // of returns the schema of a type: a reference for a struct, whose fields are described once.
 func (s *schemas) of(t reflect.Type) *schema {
@@ -179,12 +209,13 @@ func kindSchema() *schema {
 }
 
 func (s *schemas) object(t reflect.Type) *schema {
-	ref := &schema{Ref: "#/components/schemas/" + t.Name()}
-	if s.all[t.Name()] != nil {
+	name := s.typeName(t)
+	ref := &schema{Ref: "#/components/schemas/" + name}
+	if s.all[name] != nil {
 		return ref
 	}
 	out := &schema{Type: "object", Properties: make(map[string]*schema)}
-	s.all[t.Name()] = out // before its fields: a type may hold itself
+	s.all[name] = out // before its fields: a type may hold itself
 	for _, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous || name == "" || name == "-" {

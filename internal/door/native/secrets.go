@@ -53,7 +53,7 @@ func (h *handler) secretRoutes() []door.Route {
 		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Output: api.SecretBackup{},
 			Summary: "Returns a sealed copy of a secret with all of its versions.", Serve: h.backupSecret},
 		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-secret", Operation: "SecretRestore", Action: authz.SecretRestore.String(),
-			MaxBody: h.Secrets.MaxBackupBytes, Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
+			MaxBody: h.Secrets.MaxBackupBytes, Admit: h.admitRestore, Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
 		{Method: "GET", Pattern: gone, Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
 			Summary: "Lists the deleted secrets of a vault.", Serve: h.listDeleted},
 		{Method: "GET", Pattern: gone + "/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Output: api.Secret{},
@@ -207,6 +207,10 @@ func (h *handler) backupSecret(r *door.Request) error {
 		return err
 	}
 	return r.JSON(http.StatusOK, api.SecretBackup{Blob: blob})
+}
+
+func (h *handler) admitRestore(r *door.Request) error {
+	return h.Secrets.AdmitRestore(r.HTTP.Context(), &r.Call)
 }
 
 func (h *handler) restoreSecret(r *door.Request) error {

@@ -41,7 +41,7 @@ func (w *World) OpenLog() *Log {
 	w.Must(err)
 	l.Key = public
 	l.Log, err = audit.Open(audit.Config{Dir: l.Dir, Node: node, Origin: "keywright/" + node, Signer: signer, Verifier: verifier, Sealer: w.Keys,
-		SegmentBytes: 1 << 20, ReserveBytes: 1 << 20, SyncInterval: time.Hour, Clock: w.Clock, OnError: func(err error) { w.TB.Error(err) }})
+		Durability: audit.OS, SegmentBytes: 1 << 20, ReserveBytes: 1 << 20, SyncInterval: time.Hour, Clock: w.Clock, OnError: func(err error) { w.TB.Error(err) }})
 	w.Must(err)
 	w.TB.Cleanup(l.Log.Stop)
 	w.Must(l.Log.Start(w.Ctx))

@@ -202,6 +202,9 @@ func (t *Tenant) MakeVault(name string) *vault.Vault {
 
 // Auditor keeps audit records in memory.
 type Auditor struct {
+	// Sealing, when set, runs before the transaction of each change.
+	Sealing func(*audit.Record)
+
 	mu      sync.Mutex
 	records []audit.Record
 	sealed  int
@@ -218,6 +221,9 @@ func (a *Auditor) Append(_ context.Context, r *audit.Record) error {
 
 // Seal implements guard.Auditor. The record is kept at once, although the transaction may fail yet.
 func (a *Auditor) Seal(r *audit.Record) ([]byte, error) {
+	if a.Sealing != nil {
+		a.Sealing(r)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sealed++

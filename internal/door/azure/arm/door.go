@@ -146,13 +146,12 @@ func (h *handler) setHeaders(r *door.Request) {
 }
 
 func (h *handler) authenticate(r *door.Request) error {
-	const scheme = "Bearer "
-	header := r.HTTP.Header.Get("Authorization")
-	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+	token, ok := r.Bearer()
+	if !ok {
 		return fault.New(fault.Unauthenticated, "Authentication failed. The 'Authorization' header is missing or not a bearer token: sign in first.").
 			Because(authenticationFailed)
 	}
-	caller, err := h.Callers.Authenticate(r.HTTP.Context(), strings.TrimSpace(header[len(scheme):]), h.audiences)
+	caller, err := h.Callers.Authenticate(r.HTTP.Context(), token, h.audiences)
 	r.Call.Caller = caller
 	return err
 }

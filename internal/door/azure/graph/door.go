@@ -100,12 +100,11 @@ func (h *handler) prepare(r *door.Request) error {
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Strict-Transport-Security", "max-age=31536000;includeSubDomains")
 	head.Set("Request-Id", r.Call.Correlation)
-	const scheme = "Bearer "
-	text := r.HTTP.Header.Get("Authorization")
-	if len(text) <= len(scheme) || !strings.EqualFold(text[:len(scheme)], scheme) {
+	token, ok := r.Bearer()
+	if !ok {
 		return h.Guard.Unauthenticated(&r.Call, "", fault.New(fault.Unauthenticated, "Access token is empty: sign in first."))
 	}
-	caller, err := h.Callers.Authenticate(r.HTTP.Context(), strings.TrimSpace(text[len(scheme):]), h.audiences)
+	caller, err := h.Callers.Authenticate(r.HTTP.Context(), token, h.audiences)
 	if err != nil {
 		return h.Guard.Unauthenticated(&r.Call, "", err)
 	}
