@@ -86,7 +86,8 @@ func TestReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 					next.kind = fault.Forbidden
 					value = "" // recovering it would find it disabled: set it first
 					if err == nil {
-						states[i].Store(&next)
+						disabled := next // what readers hold is not changed
+						states[i].Store(&disabled)
 						states[i].Store(&truth{epoch: next.epoch + 1})
 						next = truth{epoch: next.epoch + 2}
 						value = fmt.Sprintf("%d again", n)
