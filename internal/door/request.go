@@ -166,7 +166,7 @@ func loneSurrogate(text []byte) bool {
 	}
 }
 
-// escaped reads an escape of the form \uXXXX at the beginning of the text.
+// escaped reads an escape, \u and four hexadecimal digits, at the beginning of the text.
 func escaped(text []byte) (rune, bool) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return 0, false
