@@ -36,6 +36,9 @@ type Config struct {
 	MaxBackupBytes int64
 	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
 	CacheBytes int64
+	// Pends is asked, in the transaction of each write, whether the new version waits under the label pending instead of becoming current: so
+	// does what a rotation function writes, until it was proved at the target. It may write to the transaction. Nil never lets a version wait.
+	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) (bool, error)
 }
 
 // Service serves secrets.
@@ -182,11 +185,8 @@ func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.Version
 	if id == "" {
 		return nil, notFound(o.Name)
 	}
-	if id == o.LabelOf(vault.Pending) {
-		return nil, versionNotFound(o.Name, id)
-	}
 	v, err := tx.Version(ctx, o.ID, id)
-	if fault.Is(err, fault.NotFound) {
+	if fault.Is(err, fault.NotFound) || err == nil && o.Hides(v) {
 		return nil, versionNotFound(o.Name, id)
 	}
 	return v, err

@@ -70,6 +70,8 @@ const (
 	Active   VersionState = ""
 	Retiring VersionState = "retiring"
 	Retired  VersionState = "retired"
+	// Abandoned versions were prepared, and perhaps tried, and given up: nobody may use them.
+	Abandoned VersionState = "abandoned"
 )
 
 // Attributes are what may change of a version.
@@ -169,6 +171,11 @@ func (o *Object) With(l Label, v VersionID) *Object {
 	}
 	c.Labels[l] = v
 	return &c
+}
+
+// Hides reports whether callers must not see the version: it is not promised to anybody yet, or never will be.
+func (o *Object) Hides(v *Version) bool {
+	return v.State == Abandoned || v.ID == o.Labels[Pending]
 }
 
 // Promote returns a copy whose current version is v and whose previous one is the version that was current.
