@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -54,6 +56,10 @@ func (r *record) open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([
 	return append(dst, value...), nil
 }
 
+func newRecord(v *vault.Vault, o *vault.Object, ver *vault.Version) *record {
+	return &record{Item: Item{Object: o, Version: ver}, place: place(v, o, ver.ID)}
+}
+
 // size estimates the bytes that the record holds in memory.
 func (r *record) size() int64 {
 	const fixed = 1200 // the structures, their ids and the opener's key schedule
@@ -73,10 +79,18 @@ type cacheKey struct {
 const shards = 64
 
 // cache keeps sealed records within a bound of bytes. Records are immutable and swapped whole; no lock is held across
-// I/O. Filling it is safe against a concurrent change: see ticket.
+// I/O. Filling it is safe against a concurrent change: see ticket and announce.
 type cache struct {
 	seed   maphash.Seed
 	shards [shards]shard
+	// announced holds what writes under way will make current: store.OpID -> announcement.
+	announced sync.Map
+}
+
+// announcement is the record that one operation makes current.
+type announcement struct {
+	key    cacheKey
+	record *record
 }
 
 type shard struct {
@@ -142,25 +156,23 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 // put adds a record that was read after the ticket was drawn, unless something was dropped in between.
 func (c *cache) put(k cacheKey, r *record, t ticket) {
 	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ticket(s.generation) == t {
+		s.add(k, r)
+	}
+}
+
+func (s *shard) add(k cacheKey, r *record) {
 	size := r.size()
 	room := size + hintBytes // its secret may be new, or fall to the sweep
 	if room > s.max {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ticket(s.generation) != t {
-		return
-	}
 	if s.bytes+room > s.max {
 		s.sweep(s.bytes + room - s.max)
 	}
-	v := s.secrets[k]
-	if v == nil {
-		v = &versions{}
-		s.secrets[k] = v
-		s.bytes += hintBytes
-	}
+	v := s.secret(k)
 	v.id = r.Object.ID
 	if v.byID == nil {
 		v.byID = make(map[vault.VersionID]*record, 1)
@@ -173,6 +185,40 @@ func (c *cache) put(k cacheKey, r *record, t ticket) {
 		v.current = r
 	}
 	s.bytes += size
+}
+
+// secret finds the entry of a secret, or makes one.
+func (s *shard) secret(k cacheKey) *versions {
+	v := s.secrets[k]
+	if v == nil {
+		v = &versions{}
+		k.name = strings.Clone(k.name) // it may be a part of a request, which is not kept with it
+		s.secrets[k] = v
+		s.bytes += hintBytes
+	}
+	return v
+}
+
+// announce says which record the operation makes current, so that its commit replaces what it makes stale instead of only
+// dropping it: what was just written is what is read next. It is called within the transaction; the last call counts. The
+// caller withdraws the announcement when the operation is over, however it went.
+func (c *cache) announce(op store.OpID, k cacheKey, r *record) {
+	c.announced.Store(op, announcement{k, r})
+}
+
+func (c *cache) withdraw(op store.OpID) { c.announced.Delete(op) }
+
+// committed forgets a secret's records, and keeps the one that the operation announced for it. Commits come one at a time and in
+// their order, so that an announced record never takes the place of a newer one.
+func (c *cache) committed(op store.OpID, k cacheKey) {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	s.empty(k)
+	if a, ok := c.announced.Load(op); ok && a.(announcement).key == k {
+		s.add(k, a.(announcement).record)
+	}
 }
 
 // sweep drops secrets that were not read since the last sweep until need bytes are free; when all were read, it drops
@@ -226,15 +272,6 @@ func (s *shard) empty(k cacheKey) (freed int64) {
 	return freed
 }
 
-// drop forgets a secret's records.
-func (c *cache) drop(k cacheKey) {
-	s := c.shard(k)
-	s.mu.Lock()
-	s.generation++
-	s.empty(k)
-	s.mu.Unlock()
-}
-
 // hint returns the id of the object that was last seen under the name, or the empty id.
 func (c *cache) hint(k cacheKey) vault.ObjectID {
 	s := c.shard(k)
@@ -251,14 +288,8 @@ func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.secrets[k]
-	if v == nil && id != "" && s.bytes+hintBytes <= s.max {
-		v = &versions{}
-		s.secrets[k] = v
-		s.bytes += hintBytes
-	}
-	if v != nil {
-		v.id = id
+	if s.secrets[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
+		s.secret(k).id = id
 	}
 }
 

@@ -67,7 +67,7 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 func TestRecordsReadBeforeADropAreNotKept(t *testing.T) {
 	c := newCache(1 << 20)
 	k := cacheKey{"v", "a"}
-	for name, drop := range map[string]func(){"secret": func() { c.drop(k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
+	for name, drop := range map[string]func(){"secret": func() { c.committed("op", k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
 		_, ticket := c.get(k, "", "")
 		drop()
 		c.put(k, sealed("a", "1", 1), ticket)
@@ -105,7 +105,7 @@ func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
 	r.Object.ID = "o"
 	_, ticket := c.get(k, "", "")
 	c.put(k, r, ticket)
-	c.drop(k)
+	c.committed("op", k)
 	if got, _ := c.get(k, "", ""); got != nil || c.hint(k) != "o" {
 		t.Errorf("after a drop: record %v, hint %q", got, c.hint(k))
 	}
@@ -123,6 +123,49 @@ func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
 	c.put(k, r, ticket)
 	if got, _ := c.get(k, "", ""); got != r {
 		t.Error("a record finds no room beside hints")
+	}
+	c.held(t)
+}
+
+func TestCommitsPutWhatTheyAnnounced(t *testing.T) {
+	c := newCache(1 << 20)
+	k := cacheKey{"v", "a"}
+	old, first, second := sealed("a", "1", 1), sealed("a", "2", 1), sealed("a", "3", 1)
+	_, before := c.get(k, "", "")
+	c.announce("first", k, first)
+	c.put(k, old, before)
+	if got, _ := c.get(k, "", ""); got != old {
+		t.Error("what is announced is served before its commit")
+	}
+	c.announce("second", k, sealed("a", "9", 1))
+	c.announce("second", k, second) // the transaction ran again
+	c.committed("first", k)
+	if got, _ := c.get(k, "", ""); got != first {
+		t.Error("the announced record is not served after its commit")
+	}
+	if got, _ := c.get(k, "1", ""); got != nil {
+		t.Error("a record from before the commit is served")
+	}
+	c.put(k, old, before)
+	if got, _ := c.get(k, "", ""); got != first {
+		t.Error("a record that was read before the commit took the place of the committed one")
+	}
+	c.committed("second", cacheKey{"v", "b"})
+	if got, _ := c.get(cacheKey{"v", "b"}, "", ""); got != nil {
+		t.Error("a record is served under a name that it was not announced for")
+	}
+	c.committed("second", k)
+	if got, _ := c.get(k, "", ""); got != second {
+		t.Error("the record that was announced last is not served")
+	}
+	c.committed("other", k)
+	if got, _ := c.get(k, "", ""); got != nil {
+		t.Error("a commit that announced nothing kept the record")
+	}
+	c.withdraw("second")
+	c.committed("second", k)
+	if got, _ := c.get(k, "", ""); got != nil {
+		t.Error("a withdrawn record is served")
 	}
 	c.held(t)
 }
