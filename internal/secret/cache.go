@@ -1,74 +1,14 @@
 package secret
 
 import (
-	"context"
-	"errors"
 	"hash/maphash"
 	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
-
-// record is a sealed version as it is kept in memory. The opener of its value is made on the first read and kept: it
-// costs more than the opening itself.
-type record struct {
-	Item
-	place  keyring.Place
-	opener atomic.Pointer[keyring.Opener]
-	// used is set by each hit and cleared by the sweep that looks for something to drop.
-	used atomic.Bool
-}
-
-// openTries bounds how often an opener is made again whose key left the keyring's memory.
-const openTries = 3
-
-// open appends the value to dst, and returns dst itself when it cannot. The keyring forgets keys when it is locked, when
-// they change and when it needs the room; the record outlives that, its opener does not.
-func (r *record) open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([]byte, error) {
-	for range openTries {
-		o := r.opener.Load()
-		if o == nil || o.Stale() {
-			made, err := keys.Opener(ctx, r.place, r.Version.Value)
-			if err != nil {
-				return dst, err
-			}
-			r.opener.Store(made)
-			o = made
-		}
-		out, err := o.Open(dst, r.Version.Value.Ciphertext)
-		switch {
-		case err == nil:
-			return out, nil
-		case !errors.Is(err, keyring.ErrStale):
-			return dst, err
-		}
-	}
-	// Keys leave as fast as they come: do without keeping one.
-	value, err := keys.Open(ctx, r.place, r.Version.Value)
-	if err != nil {
-		return dst, err
-	}
-	defer clear(value)
-	return append(dst, value...), nil
-}
-
-func newRecord(v *vault.Vault, o *vault.Object, ver *vault.Version) *record {
-	return &record{Item: Item{Object: o, Version: ver}, place: place(v, o, ver.ID)}
-}
-
-// size estimates the bytes that the record holds in memory.
-func (r *record) size() int64 {
-	const fixed = 1200 // the structures, their ids and the opener's key schedule
-	n := fixed + len(r.Version.Value.Ciphertext) + len(r.Version.Value.WrappedKey) + len(r.Object.Name) + len(r.Version.ContentType)
-	for k, v := range r.Version.Tags {
-		n += len(k) + len(v) + 32
-	}
-	return int64(n)
-}
 
 type cacheKey struct {
 	vault vault.ID
@@ -108,7 +48,43 @@ type versions struct {
 	// id is the object's. It outlives a drop, as a hint for the next write: who uses it proves it in the transaction.
 	id      vault.ObjectID
 	current *record
-	byID    map[vault.VersionID]*record
+	others  map[vault.VersionID]*record
+}
+
+// find returns the record of a version, by its id or as the current one, or nil.
+func (v *versions) find(id vault.VersionID, label vault.Label) *record {
+	switch {
+	case id == "" && label != "" && label != vault.Current:
+		return nil
+	case id == "" || v.current != nil && v.current.Version.ID == id:
+		return v.current
+	}
+	return v.others[id]
+}
+
+// keep adds a record and returns the one whose place it takes, or nil.
+func (v *versions) keep(r *record) (old *record) {
+	if r.Version.ID == r.Object.Current {
+		old, v.current = v.current, r
+		return old
+	}
+	if v.others == nil {
+		v.others = make(map[vault.VersionID]*record, 1)
+	}
+	old, v.others[r.Version.ID] = v.others[r.Version.ID], r
+	return old
+}
+
+// all visits every record.
+func (v *versions) all(yield func(*record) bool) {
+	if v.current != nil && !yield(v.current) {
+		return
+	}
+	for _, r := range v.others {
+		if !yield(r) {
+			return
+		}
+	}
 }
 
 // ticket proves at put time that nothing was dropped from the shard since get.
@@ -133,12 +109,7 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 	s.mu.RLock()
 	var r *record
 	if v := s.secrets[k]; v != nil {
-		switch {
-		case id != "":
-			r = v.byID[id]
-		case label == "" || label == vault.Current:
-			r = v.current
-		}
+		r = v.find(id, label)
 	}
 	t := ticket(s.generation)
 	s.mu.RUnlock()
@@ -174,15 +145,8 @@ func (s *shard) add(k cacheKey, r *record) {
 	}
 	v := s.secret(k)
 	v.id = r.Object.ID
-	if v.byID == nil {
-		v.byID = make(map[vault.VersionID]*record, 1)
-	}
-	if old := v.byID[r.Version.ID]; old != nil {
+	if old := v.keep(r); old != nil {
 		s.bytes -= old.size()
-	}
-	v.byID[r.Version.ID] = r
-	if r.Version.ID == r.Object.Current {
-		v.current = r
 	}
 	s.bytes += size
 }
@@ -239,7 +203,7 @@ func (s *shard) sweep(need int64) {
 
 func (v *versions) touched() bool {
 	touched := false
-	for _, r := range v.byID {
+	for r := range v.all {
 		touched = r.used.Swap(false) || touched
 	}
 	return touched
@@ -264,10 +228,10 @@ func (s *shard) empty(k cacheKey) (freed int64) {
 	if v == nil {
 		return 0
 	}
-	for _, r := range v.byID {
+	for r := range v.all {
 		freed += r.size()
 	}
-	v.current, v.byID = nil, nil
+	v.current, v.others = nil, nil
 	s.bytes -= freed
 	return freed
 }

@@ -9,8 +9,8 @@ import (
 )
 
 func sealed(name string, version vault.VersionID, bytes int) *record {
-	o := &vault.Object{Name: name, Current: version}
-	return &record{Item: Item{Object: o, Version: &vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}}}}
+	return newRecord(&vault.Vault{}, &vault.Object{Name: name, Current: version},
+		&vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}})
 }
 
 // held counts the bytes of what is cached, by looking at all of it.
@@ -20,7 +20,7 @@ func (c *cache) held(t *testing.T) (bytes int64, records int) {
 		var n int64
 		for _, v := range s.secrets {
 			n += hintBytes
-			for _, r := range v.byID {
+			for r := range v.all {
 				n += r.size()
 				records++
 			}
@@ -177,7 +177,7 @@ func TestSweepsKeepWhatIsRead(t *testing.T) {
 		k := cacheKey{"v", fmt.Sprint(strings.Repeat("x", 3), i)}
 		r := sealed(k.name, "1", 0)
 		r.used.Store(i < 10)
-		s.secrets[k] = &versions{current: r, byID: map[vault.VersionID]*record{"1": r}}
+		s.secrets[k] = &versions{current: r}
 		s.bytes += r.size() + hintBytes
 	}
 	s.sweep(s.bytes / 2)
