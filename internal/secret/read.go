@@ -56,7 +56,7 @@ func (s *Service) load(ctx context.Context, v *vault.Vault, key cacheKey, sel Se
 		if err != nil {
 			return err
 		}
-		rec = &record{Item: Item{Object: o, Version: ver}, place: place(v, o, ver.ID)}
+		rec = newRecord(v, o, ver)
 		return nil
 	})
 	if err == nil {

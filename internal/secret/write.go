@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -65,6 +66,7 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	}
 	need.Version = ver.ID
 	var item Item
+	defer s.cache.withdraw(op.ID)
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, v.ID, vault.Secret, name)
 		switch {
@@ -80,7 +82,9 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 		case found.ID != o.ID:
 			return errMoved
 		}
-		item, err = s.add(ctx, tx, call, found, ver)
+		if item, err = s.add(ctx, tx, call, found, ver); err == nil && item.Object.Current == ver.ID {
+			s.cache.announce(op.ID, key, newRecord(v, item.Object, item.Version))
+		}
 		return err
 	})
 	switch {
@@ -103,7 +107,7 @@ func (s *Service) target(ctx context.Context, v *vault.Vault, key cacheKey, name
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: name,
+		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: strings.Clone(name),
 			Created: now.UTC().Truncate(time.Microsecond)}, false, nil
 	}
 	return o, true, err
@@ -138,6 +142,7 @@ func (s *Service) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vau
 	if err := tx.PutObject(ctx, o); err != nil {
 		return Item{}, err
 	}
+	o.Revision++ // as it is stored
 	return Item{Object: o, Version: ver}, emit(tx, NewVersion, call.Vault.Vault, o, ver)
 }
 
