@@ -59,7 +59,7 @@ func newFixture() *fixture {
 	f.vault = newVault(f, "Shop-Vault")
 	f.vault.ID = vault.ID(hex32(30))
 	f.object = &vault.Object{ID: vault.ObjectID(hex32(31)), Vault: f.vault.ID, Kind: vault.Secret, Name: "Db-Password", Created: noon,
-		Managed: true, Labels: map[vault.Label]vault.VersionID{}}
+		Managed: true, Labels: map[vault.Label]vault.VersionID{}, Rollout: []byte("{}")}
 	f.first = newVersion(f.object, noon)
 	f.second = newVersion(f.object, noon.Add(time.Second))
 	f.first.ID, f.second.ID = vault.VersionID(hex32(32)), vault.VersionID(hex32(33))
