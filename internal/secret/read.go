@@ -56,7 +56,7 @@ func (s *Service) load(ctx context.Context, v *vault.Vault, key cacheKey, sel Se
 		if err != nil {
 			return err
 		}
-		rec = &record{Item: Item{Object: o, Version: ver}, place: place(v, o, ver.ID)}
+		rec = newRecord(v, o, ver)
 		return nil
 	})
 	if err == nil {
@@ -102,7 +102,7 @@ func listing(ctx context.Context, tx store.Tx, q store.ObjectQuery) (Listing, er
 	return l, err
 }
 
-// Versions returns a page of a live secret's versions in ascending order of their ids. Pending versions are left out. An unknown name has none.
+// Versions returns a page of a live secret's versions in ascending order of their ids. Versions that the object hides are left out. An unknown name has none.
 func (s *Service) Versions(ctx context.Context, call *guard.Call, name string, p Page) (Listing, error) {
 	if err := vault.CheckObjectName(name); err != nil {
 		return Listing{}, err
@@ -121,7 +121,7 @@ func (s *Service) Versions(ctx context.Context, call *guard.Call, name string, p
 			}
 			found, err := tx.Versions(ctx, o.ID, vault.VersionID(p.After), p.Limit)
 			for _, v := range found {
-				if v.ID != o.LabelOf(vault.Pending) {
+				if !o.Hides(v) {
 					l.Items = append(l.Items, Item{Object: o, Version: v})
 				}
 			}

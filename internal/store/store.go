@@ -79,6 +79,8 @@ type Tx interface {
 	Grants
 	Keys
 	SignIns
+	Rotations
+	Leases
 	Journal
 }
 
@@ -373,6 +375,9 @@ const (
 	SigningChanged   ChangeKind = "signing-key"
 	IssuerChanged    ChangeKind = "issuer"
 	SettingChanged   ChangeKind = "setting"
+	PolicyChanged    ChangeKind = "rotation-policy"
+	RunChanged       ChangeKind = "run"
+	TaskChanged      ChangeKind = "task"
 )
 
 // Change names one record that changed, for caches and streams. It holds no value.
@@ -383,7 +388,8 @@ type Change struct {
 	// Object is set for an ObjectChanged: the kind and the name key. A VaultChanged has the vault's name key.
 	Object  vault.Kind `json:"o,omitempty"`
 	NameKey string     `json:"n,omitempty"`
-	// Key is the id of a principal (the member of a MemberChanged), role, key, issuer or setting, or the lower-case scope of a grant.
+	// Key is the id of a principal (the member of a MemberChanged), role, key, issuer, setting, run or task, that of the object of a rotation
+	// policy, or the lower-case scope of a grant.
 	Key string `json:"i,omitempty"`
 }
 

@@ -40,6 +40,9 @@ type Object struct {
 	Current VersionID
 	// Labels holds every other label. It is never changed in place: see With.
 	Labels map[Label]VersionID
+	// Rollout is the open rollout of the pending version, as its own package encodes it; nil while every reader who names no version gets the
+	// current one.
+	Rollout []byte
 	// Managed is true for the key and the secret behind a certificate.
 	Managed bool
 	// Deleted is set while the object is soft-deleted.
@@ -70,6 +73,8 @@ const (
 	Active   VersionState = ""
 	Retiring VersionState = "retiring"
 	Retired  VersionState = "retired"
+	// Abandoned versions were prepared, and perhaps tried, and given up: nobody may use them.
+	Abandoned VersionState = "abandoned"
 )
 
 // Attributes are what may change of a version.
@@ -169,6 +174,12 @@ func (o *Object) With(l Label, v VersionID) *Object {
 	}
 	c.Labels[l] = v
 	return &c
+}
+
+// Hides reports whether callers must not see the version: it is not promised to anybody yet, or never will be. A rollout promises the pending
+// version to some.
+func (o *Object) Hides(v *Version) bool {
+	return v.State == Abandoned || v.ID == o.Labels[Pending] && o.Rollout == nil
 }
 
 // Promote returns a copy whose current version is v and whose previous one is the version that was current.

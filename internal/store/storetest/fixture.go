@@ -35,6 +35,10 @@ type fixture struct {
 	signing  *store.SigningKey
 	signIn   *store.SignIn
 	expired  *store.SignIn
+	policy   *store.Policy
+	run      *store.Run
+	task     *store.Task
+	lease    *store.Lease
 	settings map[string][]byte
 }
 
@@ -55,7 +59,7 @@ func newFixture() *fixture {
 	f.vault = newVault(f, "Shop-Vault")
 	f.vault.ID = vault.ID(hex32(30))
 	f.object = &vault.Object{ID: vault.ObjectID(hex32(31)), Vault: f.vault.ID, Kind: vault.Secret, Name: "Db-Password", Created: noon,
-		Managed: true, Labels: map[vault.Label]vault.VersionID{}}
+		Managed: true, Labels: map[vault.Label]vault.VersionID{}, Rollout: []byte("{}")}
 	f.first = newVersion(f.object, noon)
 	f.second = newVersion(f.object, noon.Add(time.Second))
 	f.first.ID, f.second.ID = vault.VersionID(hex32(32)), vault.VersionID(hex32(33))
@@ -88,6 +92,8 @@ func newFixture() *fixture {
 		SignUntil: noon.Add(time.Hour), VerifyUntil: noon.Add(2 * time.Hour)}
 	f.signIn = &store.SignIn{Kind: "device", ID: "live", Tenant: tn, Expires: noon.Add(time.Hour), Data: []byte("state")}
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
+	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
+	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
 	return f
 }
 
@@ -136,7 +142,10 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.AddMember(ctx, f.tenant.ID, f.team.ID, f.user.ID), tx.PutTrustedIssuer(ctx, f.issuer),
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired),
+		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
 	}
+	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
+	errs = append(errs, err)
 	for name, value := range f.settings {
 		errs = append(errs, tx.PutSetting(ctx, name, value))
 	}
@@ -160,6 +169,9 @@ type state struct {
 	Keys          []*store.WrappedKey
 	SigningKeys   []*store.SigningKey
 	SignIns       []*store.SignIn
+	Policies      []*store.Policy
+	Runs          []*store.Run
+	Tasks         []*store.Task
 	Settings      map[string][]byte
 	Cursor        store.Position
 }
@@ -229,6 +241,12 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 			s.SignIns = append(s.SignIns, in)
 		}
 	}
+	s.Policies, err = tx.Policies(ctx, store.PolicyQuery{})
+	note(err)
+	s.Runs, err = tx.Runs(ctx, store.RunQuery{})
+	note(err)
+	s.Tasks, err = tx.Tasks(ctx, store.TaskQuery{})
+	note(err)
 	for _, name := range settingNames {
 		v, err := tx.Setting(ctx, name)
 		note(err)
