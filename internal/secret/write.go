@@ -83,7 +83,10 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 			return errMoved
 		}
 		if item, err = s.add(ctx, tx, call, found, ver); err == nil && item.Object.Current == ver.ID {
-			s.cache.announce(op.ID, key, newRecord(v, item.Object, item.Version))
+			var rec *record
+			if rec, err = newRecord(v, item.Object, item.Version); err == nil {
+				s.cache.announce(op.ID, key, rec)
+			}
 		}
 		return err
 	})
@@ -191,7 +194,7 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, ch *Change) (item Item, err error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	if need.Version == "" {
-		rec, err := s.record(ctx, v, &sel)
+		rec, err := s.record(ctx, call, &sel)
 		if err != nil {
 			return Item{}, s.Guard.Refuse(ctx, call, need, err)
 		}
@@ -202,7 +205,11 @@ func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.N
 		if err != nil {
 			return err
 		}
-		ver, err := version(ctx, tx, o, sel.resolve(o))
+		id, err := sel.resolve(o, call)
+		if err != nil {
+			return err
+		}
+		ver, err := version(ctx, tx, o, id)
 		if err != nil {
 			return err
 		}

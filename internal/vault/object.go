@@ -157,9 +157,12 @@ func (o *Object) LabelOf(l Label) VersionID {
 	return o.Labels[l]
 }
 
-// With returns a copy of the object whose label points to v; an empty v removes the label.
+// With returns a copy of the object whose label points to v; an empty v removes the label. Another pending version, or none, ends the rollout.
 func (o *Object) With(l Label, v VersionID) *Object {
 	c := *o
+	if l == Pending && o.Labels[Pending] != v {
+		c.Rollout = nil
+	}
 	if l == Current {
 		c.Current = v
 		return &c
@@ -182,13 +185,14 @@ func (o *Object) Hides(v *Version) bool {
 	return v.State == Abandoned || v.ID == o.Labels[Pending] && o.Rollout == nil
 }
 
-// Promote returns a copy whose current version is v and whose previous one is the version that was current.
+// Promote returns a copy whose current version is v and whose previous one is the version that was current. It ends a rollout: what is current is
+// everyone's.
 func (o *Object) Promote(v VersionID) *Object {
 	if o.Current == v {
 		return o
 	}
 	c := o.With(Previous, o.Current)
-	c.Current = v
+	c.Current, c.Rollout = v, nil
 	return c
 }
 
