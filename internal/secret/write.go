@@ -268,10 +268,10 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, name string) (It
 	})
 }
 
-// Recover brings a deleted secret back with all of its versions, unchanged.
+// Recover brings a deleted secret back with all of its versions, unchanged, until its retention is over.
 func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (Item, error) {
-	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, _ store.Op) (*vault.Object, error) {
-		return o.Recover()
+	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, op store.Op) (*vault.Object, error) {
+		return o.Recover(op.At)
 	})
 }
 

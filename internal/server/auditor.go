@@ -75,7 +75,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.onClose(func() error { a.log.Stop(); return nil })
+	k.onShutdown(func(ctx context.Context) error { a.log.Shutdown(ctx); return nil })
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.onClose(func() error { a.aggregator.Stop(); return nil })
+	k.onShutdown(func(ctx context.Context) error { a.aggregator.Shutdown(ctx); return nil })
 	return a, a.aggregator.Start(ctx)
 }
 

@@ -161,8 +161,9 @@ type ObjectQuery struct {
 	Kind    vault.Kind
 	Deleted bool
 	// PurgeBefore selects deleted objects, of any kind and vault, whose retention is over at that instant; Kind and After are
-	// ignored then, and the order is that of the purge dates.
+	// ignored then, and the order is that of the purge dates. Behind, when it is not nil, is the last object of the page before.
 	PurgeBefore time.Time
+	Behind      *vault.Object
 	After       string
 	Limit       int
 }

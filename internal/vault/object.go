@@ -207,15 +207,23 @@ func (o *Object) Delete(now time.Time, retention time.Duration) (*Object, error)
 	return &c, nil
 }
 
-// Recover returns a live copy of a deleted object.
-func (o *Object) Recover() (*Object, error) {
+// Recover returns a live copy of a deleted object. Once its retention is over it is a fault.NotFound, whether it was purged yet
+// or not: what was promised to be gone does not come back because nobody has swept.
+func (o *Object) Recover(now time.Time) (*Object, error) {
 	if o.Deleted == nil {
 		return nil, fault.New(fault.Conflict, "the %s %q is not deleted, so there is nothing to recover", o.Kind, o.Name)
+	}
+	if !now.Before(o.Deleted.PurgeAt) {
+		return nil, fault.New(fault.NotFound, "the deleted %s %q was not found in this vault: its retention ended at %s", o.Kind, o.Name,
+			o.Deleted.PurgeAt.UTC().Format(time.RFC3339)).Because(notFoundReasons[o.Kind])
 	}
 	c := *o
 	c.Deleted = nil
 	return &c, nil
 }
+
+// notFoundReasons are the codes of Key Vault for objects that are not there.
+var notFoundReasons = map[Kind]fault.Reason{Secret: "SecretNotFound", Key: "KeyNotFound", Certificate: "CertificateNotFound"}
 
 // CheckPurge reports whether a person may destroy the deleted object now. protected is the vault's purge protection.
 func (o *Object) CheckPurge(now time.Time, protected bool) error {
