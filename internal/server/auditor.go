@@ -51,7 +51,7 @@ type auditor struct {
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
 const (
 	sequenceInterval = 5 * time.Second
-	sequenceLinger   = 50 * time.Millisecond
+	sequenceLinger   = 250 * time.Millisecond
 )
 
 // openAuditor opens the node's log and begins what runs behind it.
