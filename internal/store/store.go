@@ -81,6 +81,9 @@ type Tx interface {
 	SignIns
 	Rotations
 	Leases
+	Subscriptions
+	Deliveries
+	Expiries
 	Journal
 }
 

@@ -40,6 +40,9 @@ type fixture struct {
 	task     *store.Task
 	lease    *store.Lease
 	settings map[string][]byte
+
+	subscription *store.EventSubscription
+	delivery     *store.Delivery
 }
 
 // guid returns a fixed GUID.
@@ -91,6 +94,8 @@ func newFixture() *fixture {
 	f.signing = &store.SigningKey{ID: "thumb", Tenant: tn, Public: []byte{7}, Private: envelope(), Created: noon, SignAfter: noon,
 		SignUntil: noon.Add(time.Hour), VerifyUntil: noon.Add(2 * time.Hour)}
 	f.signIn = &store.SignIn{Kind: "device", ID: "live", Tenant: tn, Expires: noon.Add(time.Hour), Data: []byte("state")}
+	f.subscription = newEventSubscription(f, 61, "Shop-Events")
+	f.delivery = newDelivery(f, 1, "db")
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
 	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
 	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
@@ -142,6 +147,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.AddMember(ctx, f.tenant.ID, f.team.ID, f.user.ID), tx.PutTrustedIssuer(ctx, f.issuer),
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired),
+		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -174,6 +180,10 @@ type state struct {
 	Tasks         []*store.Task
 	Settings      map[string][]byte
 	Cursor        store.Position
+
+	EventSubscriptions []*store.EventSubscription
+	Deliveries         []*store.Delivery
+	Expiring           []store.ObjectVersion
 }
 
 // names of what cases write, so that a state can hold them.
@@ -255,6 +265,15 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 		}
 	}
 	s.Cursor, err = tx.Cursor(ctx, readerName)
+	note(err)
+	s.EventSubscriptions, err = tx.EventSubscriptions(ctx, "")
+	note(err)
+	for _, dead := range []bool{false, true} {
+		deliveries, err := tx.Deliveries(ctx, store.DeliveryQuery{Subscription: f.subscription.ID, Dead: dead})
+		note(err)
+		s.Deliveries = append(s.Deliveries, deliveries...)
+	}
+	s.Expiring, err = tx.Expiring(ctx, store.ExpiryQuery{Kind: vault.Secret, Before: noon.Add(24 * time.Hour)})
 	note(err)
 	return s, errors.Join(errs...)
 }
