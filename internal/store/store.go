@@ -81,6 +81,7 @@ type Tx interface {
 	SignIns
 	Rotations
 	Leases
+	Holdings
 	Journal
 }
 

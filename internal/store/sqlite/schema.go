@@ -67,6 +67,7 @@ CREATE UNIQUE INDEX journal_op ON journal (op);
 CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 `,
 	rotationSchema,
+	holdingsSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

@@ -39,6 +39,7 @@ type fixture struct {
 	run      *store.Run
 	task     *store.Task
 	lease    *store.Lease
+	holding  *store.Holding
 	settings map[string][]byte
 }
 
@@ -94,6 +95,7 @@ func newFixture() *fixture {
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
 	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
 	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
+	f.holding = newHolding(f)
 	return f
 }
 
@@ -141,7 +143,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutPrincipal(ctx, f.user), tx.PutPrincipal(ctx, f.service), tx.PutPrincipal(ctx, f.managed), tx.PutPrincipal(ctx, f.team),
 		tx.AddMember(ctx, f.tenant.ID, f.team.ID, f.user.ID), tx.PutTrustedIssuer(ctx, f.issuer),
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
-		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired),
+		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -174,6 +176,8 @@ type state struct {
 	Tasks         []*store.Task
 	Settings      map[string][]byte
 	Cursor        store.Position
+	Holdings      []*store.Holding
+	Projected     int64
 }
 
 // names of what cases write, so that a state can hold them.
@@ -255,6 +259,10 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 		}
 	}
 	s.Cursor, err = tx.Cursor(ctx, readerName)
+	note(err)
+	s.Holdings, err = tx.Holdings(ctx, store.HoldingQuery{})
+	note(err)
+	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	return s, errors.Join(errs...)
 }
