@@ -84,6 +84,7 @@ type Tx interface {
 	Subscriptions
 	Deliveries
 	Expiries
+	Holdings
 	Journal
 }
 
