@@ -156,6 +156,9 @@ func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) er
 	if _, err := t.write(ctx, unseen, "DELETE FROM versions WHERE object = ?", string(o.ID)); err != nil {
 		return err
 	}
+	if err := t.DeletePolicy(ctx, o.ID); err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
 	_, err = t.write(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?)", string(o.ID), string(o.Vault), micros(at))
 	return err
 }
