@@ -20,24 +20,27 @@ const module = "github.com/keywright/keywright/"
 var layers = [][]string{
 	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
 	{"e2e/process", "e2e/tree"},
-	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake"},
+	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
 	// model
 	{"internal/vault"},
 	{"internal/principal"},
 	// ports and pure engines
-	{"internal/store", "internal/seal", "internal/authz", "internal/merkle"},
+	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout"},
 	// conformance suites, then adapters of ports
-	{"internal/store/storetest", "internal/seal/sealtest"},
-	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase"},
+	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest"},
+	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
+		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
+		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual"},
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
-	{"internal/guard"},
+	{"internal/guard", "internal/event", "internal/ledger"},
 	// services
 	{"internal/secret", "internal/identity", "internal/access", "internal/auditing"},
 	{"internal/tenancy", "internal/directory"},
+	{"internal/rotation"},
 	// the native API's messages, which its door and its client share; the build's version
 	{"client/api", "internal/version"},
 	// front doors

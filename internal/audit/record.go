@@ -100,6 +100,8 @@ type Record struct {
 	Operation string
 	// Scope is where an action of the control plane happens, as the path of a resource; "" for what happens in a vault.
 	Scope string
+	// Detail says what else was decided, in the words of the operation, such as why a person did it. It holds no value.
+	Detail string
 
 	// Index is the position in the log, which is the leaf's index. Readers fill it in.
 	Index int64

@@ -71,6 +71,8 @@ type Need struct {
 	Version vault.VersionID
 	// Scope is where a control-plane action happens; empty for the vault of the call.
 	Scope string
+	// Detail is what the audit record tells beyond the names, such as why a person does it. It holds no value.
+	Detail string
 	// AssignedRole is the role that is granted or withdrawn by this work, if it is that.
 	AssignedRole string
 }

@@ -49,7 +49,7 @@ type auditor struct {
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
-const sequenceLinger = 50 * time.Millisecond
+const sequenceLinger = 250 * time.Millisecond
 
 var sequenceInterval = 5 * time.Second // a test makes it longer
 

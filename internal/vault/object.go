@@ -40,6 +40,9 @@ type Object struct {
 	Current VersionID
 	// Labels holds every other label. It is never changed in place: see With.
 	Labels map[Label]VersionID
+	// Rollout is the open rollout of the pending version, as its own package encodes it; nil while every reader who names no version gets the
+	// current one.
+	Rollout []byte
 	// Managed is true for the key and the secret behind a certificate.
 	Managed bool
 	// Deleted is set while the object is soft-deleted.
@@ -70,6 +73,8 @@ const (
 	Active   VersionState = ""
 	Retiring VersionState = "retiring"
 	Retired  VersionState = "retired"
+	// Abandoned versions were prepared, and perhaps tried, and given up: nobody may use them.
+	Abandoned VersionState = "abandoned"
 )
 
 // Attributes are what may change of a version.
@@ -152,9 +157,12 @@ func (o *Object) LabelOf(l Label) VersionID {
 	return o.Labels[l]
 }
 
-// With returns a copy of the object whose label points to v; an empty v removes the label.
+// With returns a copy of the object whose label points to v; an empty v removes the label. Another pending version, or none, ends the rollout.
 func (o *Object) With(l Label, v VersionID) *Object {
 	c := *o
+	if l == Pending && o.Labels[Pending] != v {
+		c.Rollout = nil
+	}
 	if l == Current {
 		c.Current = v
 		return &c
@@ -171,13 +179,20 @@ func (o *Object) With(l Label, v VersionID) *Object {
 	return &c
 }
 
-// Promote returns a copy whose current version is v and whose previous one is the version that was current.
+// Hides reports whether callers must not see the version: it is not promised to anybody yet, or never will be. A rollout promises the pending
+// version to some.
+func (o *Object) Hides(v *Version) bool {
+	return v.State == Abandoned || v.ID == o.Labels[Pending] && o.Rollout == nil
+}
+
+// Promote returns a copy whose current version is v and whose previous one is the version that was current. It ends a rollout: what is current is
+// everyone's.
 func (o *Object) Promote(v VersionID) *Object {
 	if o.Current == v {
 		return o
 	}
 	c := o.With(Previous, o.Current)
-	c.Current = v
+	c.Current, c.Rollout = v, nil
 	return c
 }
 

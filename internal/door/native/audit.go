@@ -102,7 +102,7 @@ func (h *handler) queryAudit(r *door.Request) error {
 
 func wireRecord(r *audit.Record) api.AuditRecord {
 	out := api.AuditRecord{Index: r.Index, Time: r.Time, ID: r.ID.String(), Node: r.Node, Door: r.Door, Action: r.Action, Operation: r.Operation,
-		Scope: r.Scope, Instance: r.Instance, Status: int(r.Status), Reason: r.Reason,
+		Scope: r.Scope, Instance: r.Instance, Status: int(r.Status), Reason: r.Reason, Detail: r.Detail,
 		Principal: r.Caller.PrincipalID, AppID: r.Caller.AppID, UPN: r.Caller.UPN, Vault: r.VaultName, ObjectKind: r.ObjectKind, ObjectName: r.ObjectName,
 		Version: r.Version, Correlation: r.CorrelationID, ClientRequest: r.ClientRequestID, UserAgent: r.UserAgent, Path: r.Path,
 		Micros: r.Duration.Microseconds(), Count: r.Count, Shredded: r.Shredded}
