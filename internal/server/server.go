@@ -52,6 +52,9 @@ type core struct {
 	tracer   *tracer
 	audit    *auditor
 
+	connections connections
+	bodies      bodies
+
 	tenancy   *tenancy.Service
 	access    *access.Service
 	directory *directory.Service
@@ -91,6 +94,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.metrics = newMetrics()
+	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
@@ -179,6 +183,8 @@ type Server struct {
 
 // serve answers on the listener until Close, or until the returned server is closed.
 func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
+	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
+	h = s.core.bodies.handler(h)
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
