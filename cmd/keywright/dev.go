@@ -108,6 +108,7 @@ func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) e
 	if err := harden.Process(); err != nil {
 		return err
 	}
+	collectSeldom(os.Getenv)
 	d, err := server.StartDev(ctx, c)
 	if err != nil {
 		return fmt.Errorf("starting the development server: %w", err)

@@ -135,7 +135,7 @@ type TaskQuery struct {
 }
 
 // Leases give one holder at a time the right to act, until an instant by the store's own clock. Each new holder gets a greater fence, and
-// whatever a holder writes is conditional on its fence: see CheckLease.
+// whatever a holder writes is conditional on its fence: see CheckLease. Leases make no entry of the journal.
 type Leases interface {
 	// AcquireLease gives the lease to the owner for ttl when it is free, has been over for as long as the slack, or is the owner's own (then the
 	// fence stays). Otherwise it is a fault.Conflict with reason LeaseHeld.
