@@ -18,6 +18,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
@@ -47,6 +48,7 @@ type core struct {
 	guard    *guard.Guard
 	identity *identity.Service
 	secrets  *secret.Service
+	feed     *feed.Feed
 	journal  *journalRows
 	metrics  *metrics
 	tracer   *tracer
@@ -111,9 +113,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openServices(c); err != nil {
 		return nil, err
 	}
-	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
+	// The feed is the last to hear: what it tells is asked of the others.
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	k.metrics.watch(k)
+	k.background(k.feed.Run)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -232,6 +236,7 @@ func (s *Server) Close() error {
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
+			s.core.feed.End()
 			s.drain(ctx)
 			done <- s.core.close(ctx)
 		}()

@@ -16,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/secret"
@@ -35,6 +36,7 @@ type Config struct {
 	// Audiences are the API's resources, in every form in which clients may name it.
 	Audiences identity.Audiences
 	Secrets   *secret.Service
+	Changes   *feed.Feed
 	Tenancy   *tenancy.Service
 	Access    *access.Service
 	Directory *directory.Service
@@ -68,7 +70,7 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
 		c.Auditing == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
@@ -94,7 +96,7 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
+	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.changeRoutes(), h.principalRoutes(), h.issuerRoutes(),
 		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
 		all = append(all, part...)
 	}
