@@ -327,4 +327,3 @@ func (d *decoder) address(v []byte) error {
 	d.rec.ClientAddress = a
 	return nil
 }
-
