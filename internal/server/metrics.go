@@ -106,6 +106,8 @@ func (m *metrics) watch(k *core) {
 			defer cancel()
 			return boolean(k.store.Health(ctx) == nil)
 		}},
+		{"keywright_store_alarm", "1 once the disk failed under a checkpoint: all works, but an operator has to restart the server.",
+			func() float64 { return boolean(k.storeAlarm() != nil) }},
 		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
 			func() float64 { s := log(); return float64(s.Records - s.Synced) }},
 		{"keywright_audit_reserve_segments", "Segments that are kept for when the disk is full.",

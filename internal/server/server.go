@@ -40,17 +40,19 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow     time.Duration
-	clock    clock.Clock
-	store    store.Store
-	keys     *keyring.Keyring
-	guard    *guard.Guard
-	identity *identity.Service
-	secrets  *secret.Service
-	journal  *journalRows
-	metrics  *metrics
-	tracer   *tracer
-	audit    *auditor
+	slow  time.Duration
+	clock clock.Clock
+	store store.Store
+	// storeAlarm says what an operator has to see to although the store works.
+	storeAlarm func() error
+	keys       *keyring.Keyring
+	guard      *guard.Guard
+	identity   *identity.Service
+	secrets    *secret.Service
+	journal    *journalRows
+	metrics    *metrics
+	tracer     *tracer
+	audit      *auditor
 
 	connections connections
 	bodies      bodies
@@ -82,6 +84,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(opened.Close)
+	k.storeAlarm = opened.Alarm
 	k.store = k.tracer.store(opened, "store")
 	s, err := openSeal(c.Dir)
 	if err != nil {
