@@ -56,6 +56,7 @@ func change(ctx context.Context, t *rotator.Target, c rotator.Change, g goal, ab
 		if _, err := s.plan(ctx, config, c.Account, g, absent); err != nil {
 			return err
 		}
+		s.guarded = true
 	}
 	applied := false
 	for _, s := range sessions {
@@ -162,7 +163,7 @@ func (s *session) changeable(ctx context.Context, c *config, account string) ([]
 		if r.role {
 			return nil, rotator.Fail(rotator.Misconfigured, nil, "%q is a role at %s: nobody logs in as a role", account, s.endpoint)
 		}
-		if c.AllowPrivileged {
+		if c.AllowPrivileged || s.guarded {
 			continue
 		}
 		rights, err := s.rights(ctx, r)

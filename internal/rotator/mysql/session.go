@@ -48,6 +48,8 @@ type session struct {
 	server   server
 	// user is who the login became, name@host.
 	user string
+	// guarded is true when the rights of the account in question were looked at in this session.
+	guarded bool
 
 	db   *sql.DB
 	conn *sql.Conn
@@ -129,31 +131,46 @@ func (s *session) optional(ctx context.Context, query string) (string, error) {
 
 // query returns all cells as text, NULL as nothing.
 func (s *session) query(ctx context.Context, text string, args ...any) ([][]string, error) {
+	_, cells, err := s.table(ctx, text, args...)
+	return cells, err
+}
+
+// columns is the first row of a query by the names of its columns.
+func (s *session) columns(ctx context.Context, text string, args ...any) (map[string]string, error) {
+	names, cells, err := s.table(ctx, text, args...)
+	found := map[string]string{}
+	if len(cells) > 0 {
+		for i, name := range names {
+			found[name] = cells[0][i]
+		}
+	}
+	return found, err
+}
+
+func (s *session) table(ctx context.Context, text string, args ...any) (names []string, cells [][]string, err error) {
 	rows, err := s.conn.QueryContext(ctx, text, args...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		return nil, err
+	if names, err = rows.Columns(); err != nil {
+		return nil, nil, err
 	}
-	var cells [][]string
 	for rows.Next() {
-		values, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		values, into := make([]sql.NullString, len(names)), make([]any, len(names))
 		for i := range values {
 			into[i] = &values[i]
 		}
 		if err := rows.Scan(into...); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		line := make([]string, len(columns))
+		line := make([]string, len(names))
 		for i, v := range values {
 			line[i] = v.String
 		}
 		cells = append(cells, line)
 	}
-	return cells, rows.Err()
+	return names, cells, rows.Err()
 }
 
 // lock takes the server's own lock for the account. It ends with the session.
@@ -238,31 +255,4 @@ func number(err error) uint16 {
 		return e.Number
 	}
 	return 0
-}
-
-// columns is the first row of a query by the names of its columns.
-func (s *session) columns(ctx context.Context, text string, args ...any) (map[string]string, error) {
-	rows, err := s.conn.QueryContext(ctx, text, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	names, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	found := map[string]string{}
-	for rows.Next() {
-		values, into := make([]sql.NullString, len(names)), make([]any, len(names))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return nil, err
-		}
-		for i, v := range values {
-			found[names[i]] = v.String
-		}
-	}
-	return found, rows.Err()
 }

@@ -86,6 +86,7 @@ func (s *suite) hurtRevoke(t *testing.T, strategy rotator.Strategy, kind Kind) {
 		proxy.Heal() // the fault is for Revoke
 		p := f.path(strategy)
 		f.must(p.set(), "Set")
+		f.disconnected() // a farewell that is still on its way would count as a request
 		fault = proxy.Fail(kind, fault.request)
 		err := p.revoke()
 		hit := fault.WasHit()
