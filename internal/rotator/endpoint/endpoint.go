@@ -51,7 +51,7 @@ func Dial(ctx context.Context, address string, settings *tls.Config) (net.Conn, 
 	}
 	settings = settings.Clone()
 	if settings.ServerName == "" {
-		settings.ServerName, _, _ = net.SplitHostPort(address) // it was dialled: it has a host
+		settings.ServerName = Host(address)
 	}
 	secured := tls.Client(b, settings)
 	if err := secured.HandshakeContext(ctx); err != nil {
@@ -122,4 +122,10 @@ func (m Mistakes) Err(name string) error {
 		return nil
 	}
 	return fault.New(fault.Invalid, "the configuration of the %s target has mistakes: %s", name, strings.Join(m, "; "))
+}
+
+// Host is the host of host:port, for the names in certificates.
+func Host(address string) string {
+	host, _, _ := net.SplitHostPort(address) // Mistakes.Address has seen it
+	return host
 }
