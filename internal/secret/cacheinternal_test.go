@@ -9,8 +9,12 @@ import (
 )
 
 func sealed(name string, version vault.VersionID, bytes int) *record {
-	return newRecord(&vault.Vault{}, &vault.Object{Name: name, Current: version},
+	r, err := newRecord(&vault.Vault{}, &vault.Object{Name: name, Current: version},
 		&vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}})
+	if err != nil {
+		panic(err) // there is no rollout to decode
+	}
+	return r
 }
 
 // held counts the bytes of what is cached, by looking at all of it.

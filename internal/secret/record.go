@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -21,14 +22,20 @@ type record struct {
 	tenant vault.TenantID
 	opener atomic.Pointer[keyring.Opener]
 	// used is set by each hit and cleared by the sweep that looks for something to drop.
-	used    atomic.Bool
+	used atomic.Bool
+	// rollout is the object's, nil while there is none.
+	rollout *rollout.Rollout
 	object  vault.Object
 	version vault.Version
 }
 
-// newRecord keeps a version of one of the vault's secrets. It takes nothing of the arguments' memory but maps.
-func newRecord(v *vault.Vault, o *vault.Object, ver *vault.Version) *record {
-	r := &record{tenant: v.Tenant, object: *o, version: *ver}
+// newRecord keeps a version of one of the vault's secrets. It takes nothing of the arguments' memory but maps and the rollout.
+func newRecord(v *vault.Vault, o *vault.Object, ver *vault.Version) (*record, error) {
+	open, err := rolloutOf(o)
+	if err != nil {
+		return nil, err
+	}
+	r := &record{tenant: v.Tenant, object: *o, version: *ver, rollout: open}
 	r.Item = Item{&r.object, &r.version}
 	o, ver = &r.object, &r.version
 	pack(&o.Name, (*string)(&ver.ID), &ver.ContentType, (*string)(&o.ID), (*string)(&ver.Previous), &ver.Value.Key, (*string)(&o.Current))
@@ -36,7 +43,7 @@ func newRecord(v *vault.Vault, o *vault.Object, ver *vault.Version) *record {
 	n := len(ver.Value.Ciphertext)
 	block := slices.Concat(ver.Value.Ciphertext, ver.Value.WrappedKey)
 	ver.Value.Ciphertext, ver.Value.WrappedKey = block[:n:n], block[n:]
-	return r
+	return r, nil
 }
 
 // pack moves texts next to each other.

@@ -90,22 +90,12 @@ type Item struct {
 	Version *vault.Version
 }
 
-// Selector says which version of a secret is meant. With neither Version nor Label it is the current one.
+// Selector says which version of a secret is meant. With neither Version nor Label it is the one that the caller is to have: the current one,
+// unless a rollout gives the caller the next.
 type Selector struct {
 	Name    string
 	Version vault.VersionID
 	Label   vault.Label
-}
-
-func (sel *Selector) resolve(o *vault.Object) vault.VersionID {
-	switch {
-	case sel.Version != "":
-		return sel.Version
-	case sel.Label != "":
-		return o.LabelOf(sel.Label)
-	default:
-		return o.Current
-	}
 }
 
 // Input is a new version.

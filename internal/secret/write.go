@@ -83,7 +83,10 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 			return errMoved
 		}
 		if item, err = s.add(ctx, tx, call, found, ver); err == nil && item.Object.Current == ver.ID {
-			s.cache.announce(op.ID, key, newRecord(v, item.Object, item.Version))
+			var rec *record
+			if rec, err = newRecord(v, item.Object, item.Version); err == nil {
+				s.cache.announce(op.ID, key, rec)
+			}
 		}
 		return err
 	})
@@ -191,7 +194,7 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, ch *Change) (item Item, err error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	if need.Version == "" {
-		rec, err := s.record(ctx, v, &sel)
+		rec, err := s.record(ctx, call, &sel)
 		if err != nil {
 			return Item{}, s.Guard.Refuse(ctx, call, need, err)
 		}
@@ -202,7 +205,11 @@ func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.N
 		if err != nil {
 			return err
 		}
-		ver, err := version(ctx, tx, o, sel.resolve(o))
+		id, err := sel.resolve(o, call)
+		if err != nil {
+			return err
+		}
+		ver, err := version(ctx, tx, o, id)
 		if err != nil {
 			return err
 		}
@@ -261,10 +268,10 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, name string) (It
 	})
 }
 
-// Recover brings a deleted secret back with all of its versions, unchanged.
+// Recover brings a deleted secret back with all of its versions, unchanged, until its retention is over.
 func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (Item, error) {
-	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, _ store.Op) (*vault.Object, error) {
-		return o.Recover()
+	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, op store.Op) (*vault.Object, error) {
+		return o.Recover(op.At)
 	})
 }
 

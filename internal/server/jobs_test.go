@@ -25,7 +25,7 @@ func TestJobsAreRepeatedAndSurviveTheirFailures(t *testing.T) {
 			}})
 		})
 		time.Sleep(2*time.Hour + 2*time.Minute)
-		if err := k.close(); err != nil {
+		if err := k.close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		want := []time.Duration{firstJob, firstJob + time.Hour, firstJob + 2*time.Hour}

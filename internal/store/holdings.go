@@ -8,7 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Holdings keeps the ledger: who holds which version.
+// Holdings keeps the ledger: who holds which version. Journal entries of its changes name no change.
 type Holdings interface {
 	// Holding finds one row of the ledger.
 	Holding(ctx context.Context, k HoldingKey) (*Holding, error)

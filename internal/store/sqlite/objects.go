@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -23,8 +24,8 @@ const (
 	whereName    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key = ?"
 	whereLive    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NULL ORDER BY o.name_key LIMIT ?"
 	whereDeleted = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NOT NULL ORDER BY o.name_key LIMIT ?"
-	whereOver    = "WHERE o.purge_at <= ? ORDER BY o.purge_at, o.id LIMIT ?"
-	whereOverIn  = "WHERE o.purge_at <= ? AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
+	whereOver    = "WHERE o.purge_at <= ? AND (o.purge_at, o.id) > (?, ?) ORDER BY o.purge_at, o.id LIMIT ?"
+	whereOverIn  = "WHERE o.purge_at <= ? AND (o.purge_at, o.id) > (?, ?) AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
 )
 
 // objectWidth is how many columns an object has; those of its version follow.
@@ -75,10 +76,14 @@ func (t *tx) objects(ctx context.Context, query string, args ...any) ([]*vault.O
 // selection returns the condition and the order of a query.
 func selection(q store.ObjectQuery) (where string, args []any) {
 	if !q.PurgeBefore.IsZero() {
-		if q.Vault == "" {
-			return whereOver, []any{q.PurgeBefore.UnixMicro(), limit(q.Limit)}
+		at, id := int64(math.MinInt64), ""
+		if b := q.Behind; b != nil && b.Deleted != nil {
+			at, id = b.Deleted.PurgeAt.UnixMicro(), string(b.ID)
 		}
-		return whereOverIn, []any{q.PurgeBefore.UnixMicro(), string(q.Vault), limit(q.Limit)}
+		if q.Vault == "" {
+			return whereOver, []any{q.PurgeBefore.UnixMicro(), at, id, limit(q.Limit)}
+		}
+		return whereOverIn, []any{q.PurgeBefore.UnixMicro(), at, id, string(q.Vault), limit(q.Limit)}
 	}
 	where = whereLive
 	if q.Deleted {
@@ -149,6 +154,9 @@ func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) er
 		return err
 	}
 	if _, err := t.write(ctx, unseen, "DELETE FROM versions WHERE object = ?", string(o.ID)); err != nil {
+		return err
+	}
+	if err := t.DeletePolicy(ctx, o.ID); err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
 	_, err = t.write(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?)", string(o.ID), string(o.Vault), micros(at))

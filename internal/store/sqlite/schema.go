@@ -69,6 +69,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	rotationSchema,
 	subscriptionSchema,
 	rolloutSchema,
+	holdingsSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

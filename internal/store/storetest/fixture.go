@@ -39,6 +39,7 @@ type fixture struct {
 	run      *store.Run
 	task     *store.Task
 	lease    *store.Lease
+	holding  *store.Holding
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -99,6 +100,7 @@ func newFixture() *fixture {
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
 	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
 	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
+	f.holding = newHolding(f)
 	return f
 }
 
@@ -146,7 +148,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutPrincipal(ctx, f.user), tx.PutPrincipal(ctx, f.service), tx.PutPrincipal(ctx, f.managed), tx.PutPrincipal(ctx, f.team),
 		tx.AddMember(ctx, f.tenant.ID, f.team.ID, f.user.ID), tx.PutTrustedIssuer(ctx, f.issuer),
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
-		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired),
+		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
 	}
@@ -184,6 +186,8 @@ type state struct {
 	EventSubscriptions []*store.EventSubscription
 	Deliveries         []*store.Delivery
 	Expiring           []store.ObjectVersion
+	Holdings           []*store.Holding
+	Projected          int64
 }
 
 // names of what cases write, so that a state can hold them.
@@ -274,6 +278,10 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 		s.Deliveries = append(s.Deliveries, deliveries...)
 	}
 	s.Expiring, err = tx.Expiring(ctx, store.ExpiryQuery{Kind: vault.Secret, Before: noon.Add(24 * time.Hour)})
+	note(err)
+	s.Holdings, err = tx.Holdings(ctx, store.HoldingQuery{})
+	note(err)
+	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	return s, errors.Join(errs...)
 }

@@ -326,7 +326,7 @@ func expiring(e *env) {
 		if err != nil {
 			return err
 		}
-		back, err := o.Recover()
+		back, err := o.Recover(noon)
 		return firstOf(err, tx.PutObject(e.ctx, back))
 	})
 	if got := expiringNames(e, store.ExpiryQuery{Kind: vault.Secret, Before: noon.Add(hour)}); !strings.Contains(got, "deleted ") {
