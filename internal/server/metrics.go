@@ -136,6 +136,9 @@ func (m *metrics) watch(k *core) {
 		{"keywright_keyring_loads_total", "Keys that were read from the store and unwrapped.", func() float64 { return float64(k.keys.Stats().Loads) }},
 		{"keywright_secret_cache_hits_total", "Reads that found the sealed value in memory.", func() float64 { return float64(cache().Hits) }},
 		{"keywright_secret_cache_misses_total", "Reads that asked the store.", func() float64 { return float64(cache().Misses) }},
+		{"keywright_events_delivered_total", "Events that subscribers took.", func() float64 { return float64(k.events.Counts().Delivered) }},
+		{"keywright_event_failures_total", "Attempts to deliver an event that failed.", func() float64 { return float64(k.events.Counts().Failed) }},
+		{"keywright_event_dead_letters_total", "Events that could not be delivered.", func() float64 { return float64(k.events.Counts().Dead) }},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: s.name, Help: s.help}, s.read))
 	}
