@@ -273,7 +273,7 @@ func (d *decoder) number(field int) error {
 	case fieldClientBits:
 		d.rec.ClientBits, most = uint8(v), 128
 	case fieldOutcome:
-		d.rec.Outcome, most = Outcome(v), uint64(Failed)
+		d.rec.Outcome, most = Outcome(v), uint64(lastOutcome)
 	case fieldStatus:
 		d.rec.Status, most = uint16(v), math.MaxUint16
 	case fieldDuration:

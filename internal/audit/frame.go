@@ -96,7 +96,7 @@ func (b *buffers) seal(dst []byte, s Sealer, r *Record, kind byte, id ID, at tim
 	if len(r.Tenant) > maxID {
 		return nil, fault.New(fault.Internal, "the tenant id of an audit record has %d bytes; %d are allowed", len(r.Tenant), maxID)
 	}
-	if r.Outcome < Allowed || r.Outcome > Failed {
+	if r.Outcome < Allowed || r.Outcome > lastOutcome {
 		return nil, fault.New(fault.Internal, "an audit record for %s has no outcome", r.Action)
 	}
 	copied := *r

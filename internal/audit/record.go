@@ -30,9 +30,12 @@ const (
 	Allowed Outcome = 1 + iota // decided and done
 	Denied                     // refused: unauthenticated, forbidden, throttled
 	Failed                     // allowed, and then not done
+	Unknown                    // a change that was allowed: the store did not say whether it was done
+
+	lastOutcome = Unknown
 )
 
-var outcomeNames = [...]string{"", "allowed", "denied", "failed"}
+var outcomeNames = [...]string{"", "allowed", "denied", "failed", "unknown"}
 
 // String returns the outcome's word, as the CLI and the exports show it.
 func (o Outcome) String() string {

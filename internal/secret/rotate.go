@@ -2,9 +2,11 @@ package secret
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -79,6 +81,25 @@ func (r *Rotation) Pend(ctx context.Context, tx store.Tx, ver *vault.Version) er
 		return err
 	}
 	return tx.PutObject(ctx, o.With(vault.Pending, ver.ID))
+}
+
+// Offer gives the pending version to those to whom the rollout gives it; nil takes it back from everyone.
+func (r *Rotation) Offer(ctx context.Context, tx store.Tx, open *rollout.Rollout) error {
+	o, err := r.Find(ctx, tx)
+	if err != nil {
+		return err
+	}
+	c := *o
+	c.Rollout = nil
+	if open != nil {
+		if o.LabelOf(vault.Pending) != open.Candidate || o.Current != open.Base {
+			return fault.New(fault.Conflict, "the secret %q got the version %s while %s was spreading", o.Name, o.Current, open.Candidate).Because(Superseded)
+		}
+		if c.Rollout, err = json.Marshal(open); err != nil {
+			return err
+		}
+	}
+	return tx.PutObject(ctx, &c)
 }
 
 // Promote makes the pending version current, and the one before it previous. When base is not current any more somebody else wrote: that

@@ -71,13 +71,13 @@ func (s *Service) MaxBodyBytes() int64 {
 	return max(least, 6*int64(s.MaxValueBytes)+rest)
 }
 
-// Changed drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
+// Changed replaces or drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
 func (s *Service) Changed(c *store.Commit) {
 	for i := range c.Changes {
 		ch := &c.Changes[i]
 		switch {
 		case ch.Kind == store.ObjectChanged && ch.Object == vault.Secret:
-			s.cache.drop(cacheKey{ch.Vault, ch.NameKey})
+			s.cache.committed(c.Op.ID, cacheKey{ch.Vault, ch.NameKey})
 		case ch.Kind == store.VaultChanged:
 			s.cache.dropVault(ch.Vault)
 		}
@@ -90,22 +90,12 @@ type Item struct {
 	Version *vault.Version
 }
 
-// Selector says which version of a secret is meant. With neither Version nor Label it is the current one.
+// Selector says which version of a secret is meant. With neither Version nor Label it is the one that the caller is to have: the current one,
+// unless a rollout gives the caller the next.
 type Selector struct {
 	Name    string
 	Version vault.VersionID
 	Label   vault.Label
-}
-
-func (sel *Selector) resolve(o *vault.Object) vault.VersionID {
-	switch {
-	case sel.Version != "":
-		return sel.Version
-	case sel.Label != "":
-		return o.LabelOf(sel.Label)
-	default:
-		return o.Current
-	}
 }
 
 // Input is a new version.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -65,6 +66,7 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	}
 	need.Version = ver.ID
 	var item Item
+	defer s.cache.withdraw(op.ID)
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, v.ID, vault.Secret, name)
 		switch {
@@ -80,7 +82,12 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 		case found.ID != o.ID:
 			return errMoved
 		}
-		item, err = s.add(ctx, tx, call, found, ver)
+		if item, err = s.add(ctx, tx, call, found, ver); err == nil && item.Object.Current == ver.ID {
+			var rec *record
+			if rec, err = newRecord(v, item.Object, item.Version); err == nil {
+				s.cache.announce(op.ID, key, rec)
+			}
+		}
 		return err
 	})
 	switch {
@@ -103,7 +110,7 @@ func (s *Service) target(ctx context.Context, v *vault.Vault, key cacheKey, name
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: name,
+		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: strings.Clone(name),
 			Created: now.UTC().Truncate(time.Microsecond)}, false, nil
 	}
 	return o, true, err
@@ -138,6 +145,7 @@ func (s *Service) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vau
 	if err := tx.PutObject(ctx, o); err != nil {
 		return Item{}, err
 	}
+	o.Revision++ // as it is stored
 	return Item{Object: o, Version: ver}, emit(tx, NewVersion, call.Vault.Vault, o, ver)
 }
 
@@ -186,7 +194,7 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, ch *Change) (item Item, err error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	if need.Version == "" {
-		rec, err := s.record(ctx, v, &sel)
+		rec, err := s.record(ctx, call, &sel)
 		if err != nil {
 			return Item{}, s.Guard.Refuse(ctx, call, need, err)
 		}
@@ -197,7 +205,11 @@ func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.N
 		if err != nil {
 			return err
 		}
-		ver, err := version(ctx, tx, o, sel.resolve(o))
+		id, err := sel.resolve(o, call)
+		if err != nil {
+			return err
+		}
+		ver, err := version(ctx, tx, o, id)
 		if err != nil {
 			return err
 		}
@@ -256,10 +268,10 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, name string) (It
 	})
 }
 
-// Recover brings a deleted secret back with all of its versions, unchanged.
+// Recover brings a deleted secret back with all of its versions, unchanged, until its retention is over.
 func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (Item, error) {
-	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, _ store.Op) (*vault.Object, error) {
-		return o.Recover()
+	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, op store.Op) (*vault.Object, error) {
+		return o.Recover(op.At)
 	})
 }
 

@@ -81,6 +81,9 @@ type Tx interface {
 	SignIns
 	Rotations
 	Leases
+	Subscriptions
+	Deliveries
+	Expiries
 	Holdings
 	Journal
 }
@@ -135,7 +138,7 @@ type Objects interface {
 	// PutObject inserts an object of revision 0 or replaces the revision that was read, and stores it at the next revision. The id
 	// of a purged object is a fault.Gone.
 	PutObject(ctx context.Context, o *vault.Object) error
-	// DeleteObject removes an object and all of its versions, keys of values included, and leaves a tombstone.
+	// DeleteObject removes an object, all of its versions, keys of values included, and its rotation policy, and leaves a tombstone.
 	DeleteObject(ctx context.Context, o *vault.Object, at time.Time) error
 	// Version finds one version of an object.
 	Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) (*vault.Version, error)
@@ -162,8 +165,9 @@ type ObjectQuery struct {
 	Kind    vault.Kind
 	Deleted bool
 	// PurgeBefore selects deleted objects, of any kind and vault, whose retention is over at that instant; Kind and After are
-	// ignored then, and the order is that of the purge dates.
+	// ignored then, and the order is that of the purge dates. Behind, when it is not nil, is the last object of the page before.
 	PurgeBefore time.Time
+	Behind      *vault.Object
 	After       string
 	Limit       int
 }

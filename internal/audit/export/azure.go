@@ -99,7 +99,11 @@ func azure(r *audit.Record, resource ResourceID) azureEvent {
 		CallerIPAddress: address(r), CorrelationID: r.CorrelationID, Identity: azureIdentity{claims},
 		Properties: azureProperties{ClientInfo: r.UserAgent, RequestURI: r.Path, ID: objectID(r),
 			HTTPStatusCode: r.Status, Count: counted(r)}}
-	if r.Outcome != audit.Allowed {
+	switch r.Outcome {
+	case audit.Allowed:
+	case audit.Unknown:
+		e.ResultType = "Unknown"
+	default:
 		e.ResultType = "Failed"
 	}
 	return e

@@ -70,6 +70,8 @@ func severity(r *audit.Record) int {
 		return 6
 	case audit.Failed:
 		return 4
+	case audit.Unknown:
+		return 5 // somebody has to look
 	}
 	return 1
 }
@@ -151,7 +153,7 @@ const (
 func AppendRFC5424(dst []byte, r *audit.Record) []byte {
 	level := syslogInfo
 	switch r.Outcome {
-	case audit.Denied:
+	case audit.Denied, audit.Unknown:
 		level = syslogWarning
 	case audit.Failed:
 		level = syslogNotice

@@ -67,6 +67,8 @@ CREATE UNIQUE INDEX journal_op ON journal (op);
 CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 `,
 	rotationSchema,
+	subscriptionSchema,
+	rolloutSchema,
 	holdingsSchema,
 }
 

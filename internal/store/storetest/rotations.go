@@ -19,6 +19,7 @@ var rotationCases = []testCase{
 	{name: "Rotations/Pages", run: runPages},
 	{name: "Rotations/DueTasks", run: dueTasks},
 	{name: "Rotations/Changes", run: rotationChanges},
+	{name: "Rotations/PolicyGoesWithItsObject", run: policyGoesWithObject},
 }
 
 var rotationMutations = []mutation{
@@ -258,4 +259,14 @@ func rotationChanges(e *env) {
 		{Kind: store.RunChanged, Tenant: r.Tenant, Vault: r.Vault, NameKey: r.NameKey, Key: string(r.ID)},
 		{Kind: store.TaskChanged, Tenant: k.Tenant, Vault: k.Vault, Key: k.ID},
 	})
+}
+
+func policyGoesWithObject(e *env) {
+	f := newFixture()
+	f.seed(e)
+	p := newPolicy(44)
+	p.Object = f.object.ID
+	e.update(func(tx store.Tx) error { return tx.PutPolicy(e.ctx, p) })
+	e.update(func(tx store.Tx) error { return tx.DeleteObject(e.ctx, f.object, noon) })
+	is(e, "the policy of a purged object", readErr(e, func(tx store.Tx) (*store.Policy, error) { return tx.Policy(e.ctx, p.Object) }), fault.NotFound)
 }
