@@ -285,10 +285,24 @@ func (s *Service) HeldBy(ctx context.Context, call *guard.Call, p principal.ID, 
 			return err
 		}
 		next = more
+		if len(rows) == 0 && after == nil {
+			if err := s.known(ctx, call.Caller.Tenant, p); err != nil {
+				return err
+			}
+		}
 		list, err = s.withVaults(ctx, rows)
 		return err
 	})
 	return list, next, err
+}
+
+// known reports whether a principal exists. One that is gone may have held things all the same.
+func (s *Service) known(ctx context.Context, t vault.TenantID, p principal.ID) error {
+	err := s.Store.View(ctx, func(tx store.Tx) error { _, err := tx.Principal(ctx, t, p); return err })
+	if fault.Is(err, fault.NotFound) {
+		return fault.New(fault.NotFound, "there is no principal %q, and none of that id ever held anything: give its object id", p)
+	}
+	return err
 }
 
 func (s *Service) withVaults(ctx context.Context, rows []*ledger.Holding) (list []Held, err error) {
