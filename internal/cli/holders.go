@@ -38,8 +38,8 @@ func (a *app) versionHolders() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := rows([]string{"STATE", "PRINCIPAL", "INSTANCE", "LAST READ", "USED", "SEEN", "REASON"}, l.Items, func(h *api.VersionHolder) []string {
-			return []string{h.State, first(h.Name, h.Principal), h.Instance, when(h.Last), when(h.Used), when(h.Seen), h.Reason}
+		t := rows([]string{"STATE", "NAME", "PRINCIPAL", "INSTANCE", "LAST READ", "USED", "SEEN", "REASON"}, l.Items, func(h *api.VersionHolder) []string {
+			return []string{h.State, h.Name, h.Principal, h.Instance, when(h.Last), when(h.Used), when(h.Seen), h.Reason}
 		})
 		if err := a.show(l, t); err != nil {
 			return err
