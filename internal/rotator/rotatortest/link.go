@@ -63,8 +63,8 @@ func (l *link) request(data []byte) (goOn bool) {
 				l.lose = f
 				l.mu.Unlock()
 			case CutRequest:
-				close(f.hit) // first: the verb may come back as soon as the connection is cut
 				l.cut()
+				close(f.hit)
 				return false
 			case HoldRequest:
 				close(f.hit)
@@ -91,8 +91,8 @@ func (l *link) replies() {
 			lose := l.lose
 			l.mu.Unlock()
 			if lose != nil {
-				close(lose.hit) // first, as above
 				l.cut()
+				close(lose.hit)
 				return
 			}
 			l.proxy.wait()
