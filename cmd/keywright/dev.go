@@ -64,6 +64,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.Float64Var(&perVault, "rate-per-vault", 0, "most requests to one vault per second; 0 sets no bound")
 	f.IntVar(&c.Limits.MaxSecretBytes, "max-secret-bytes", secret.DefaultMaxValueBytes, "largest value of a secret, in bytes")
 	f.IntVar(&c.Limits.MaxVersions, "max-versions", 0, "most versions of one secret; 0 sets no bound")
+	f.IntVar(&c.Limits.MaxConnections, "max-connections", server.DefaultMaxConnections, "most open connections of a listener; those beyond wait")
+	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")
@@ -108,6 +110,7 @@ func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) e
 	if err := harden.Process(); err != nil {
 		return err
 	}
+	collectSeldom(os.Getenv)
 	d, err := server.StartDev(ctx, c)
 	if err != nil {
 		return fmt.Errorf("starting the development server: %w", err)

@@ -102,6 +102,7 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	r := records.Get().(*audit.Record)
 	r.Time = clock.Micro(call.Started)
 	r.Door, r.Operation, r.Instance, r.Scope = call.Door, call.Operation, call.Instance, need.Scope
+	r.Detail = need.Detail
 	if need.Action.Known() && need != &network {
 		r.Action = need.Action.String()
 	}

@@ -26,7 +26,8 @@ import (
 const DefaultFederationAudience = "api://AzureADTokenExchange"
 
 const (
-	// issuerLife is how long an issuer's discovery document is believed. Its keys are fetched again whenever one is unknown.
+	// issuerLife is how long an issuer's discovery document is believed. Its keys are fetched again when one is unknown, but
+	// not more often than Config.IssuerKeysEvery allows.
 	issuerLife = time.Hour
 	// issuerTimeout bounds one fetch from an issuer: a dead one must not hold sign-ins.
 	issuerTimeout = 10 * time.Second
@@ -142,7 +143,7 @@ func (s *Service) keySet(ctx context.Context, r *store.TrustedIssuer) (oidc.KeyS
 		return o.keys, nil
 	}
 	v, err, _ := s.flights.Do("issuer "+string(r.Tenant)+" "+r.Issuer, func() (any, error) {
-		// The key set outlives this request and fetches with the context that it is made with.
+		// Others wait for this discovery too: the caller's leaving does not end it.
 		o, err := s.discover(context.WithoutCancel(ctx), r)
 		if err != nil {
 			return nil, err
@@ -178,7 +179,7 @@ func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outsid
 	if err := provider.Claims(&doc); err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "The discovery document of '%s' cannot be read.", clip(r.Issuer))
 	}
-	o.keys = oidc.NewRemoteKeySet(oidc.ClientContext(ctx, client), doc.JWKS)
+	o.keys = &remoteKeys{url: doc.JWKS, client: client, clock: s.Clock, every: s.IssuerKeysEvery}
 	return o, nil
 }
 

@@ -44,6 +44,7 @@ func (s *status) Status(ctx context.Context) api.Status {
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,
+			MaxConnections: s.config.Limits.MaxConnections, MaxBodyMemory: s.config.Limits.MaxBodyMemory,
 			RequestsPerPrincipal: float64(k.guard.Limits.PerCaller), RequestsPerVault: float64(k.guard.Limits.PerVault), Burst: k.guard.Limits.Burst}}
 	if err := k.store.Health(ctx); err != nil {
 		out.Store = publicText(err)

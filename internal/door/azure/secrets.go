@@ -127,6 +127,7 @@ func (h *handler) getSecret(r *door.Request) error {
 	if err != nil {
 		return err
 	}
+	r.Rollout(item.Object, item.Version.ID)
 	h.bundle(r, &item, value)
 	return nil
 }

@@ -130,6 +130,7 @@ func (h *handler) getSecret(r *door.Request) error {
 		return err
 	}
 	defer clear(value)
+	r.Rollout(item.Object, item.Version.ID)
 	out := wireSecret(r, &item)
 	if utf8.Valid(value) {
 		text := api.Text(value)
