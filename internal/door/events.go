@@ -21,7 +21,7 @@ type Events struct {
 	timeout time.Duration
 }
 
-// Events begins an answer of server-sent events. It lasts beyond the bounds of the server for requests and answers; each Flush has its
+// Events begins an answer of server-sent events. It lasts beyond the bound of the server for answers; each Flush has its
 // own.
 func (r *Request) Events(now time.Time) *Events {
 	r.written, r.status, r.opened = true, http.StatusOK, max(1, now.Sub(r.Call.Started))
@@ -29,8 +29,6 @@ func (r *Request) Events(now time.Time) *Events {
 	h.Set("Content-Type", EventStream)
 	h.Set("X-Accel-Buffering", "no") // what nginx knows; other proxies do not hold back this media type
 	e := &Events{w: r.w, control: http.NewResponseController(r.w), timeout: eventTimeout}
-	// The bound for reading a request would otherwise end the answer too: the server reads on, to notice that a client is gone.
-	_ = e.control.SetReadDeadline(time.Time{})
 	r.w.WriteHeader(http.StatusOK)
 	return e
 }

@@ -31,7 +31,10 @@ func (k *core) openServices(c *Config) (err error) {
 	}
 	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
 		Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
-	return err
+	if err != nil {
+		return err
+	}
+	return k.openLedger(c)
 }
 
 // streams is how many streams of changes may be open at once: half of the connections, so that reads always find one.

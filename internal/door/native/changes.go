@@ -43,7 +43,7 @@ func changeQuery(r *door.Request) (q feed.Query, err error) {
 	if text := r.Query("wait"); text != "" {
 		seconds, err := strconv.Atoi(text)
 		if err != nil || seconds < 0 || seconds > maxWait {
-			return q, fault.New(fault.Invalid, "the parameter \"wait\" is %q: give seconds, 0 to %d", clip(text), maxWait)
+			return q, fault.New(fault.Invalid, "the parameter \"wait\" is %q: give seconds, 0 to %d", fault.Clip(text), maxWait)
 		}
 		wait := time.Duration(seconds) * time.Second
 		q.Wait = &wait
