@@ -33,3 +33,11 @@ type Change struct {
 type StreamEnd struct {
 	Reason string `json:"reason"`
 }
+
+// The reasons of an end that a client acts on: for all others it connects again.
+const (
+	// EndForbidden says that the caller lost its right, or that the vault is gone.
+	EndForbidden = "forbidden"
+	// EndOver says that the time for which the stream was asked is over.
+	EndOver = "over"
+)
