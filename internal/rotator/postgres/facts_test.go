@@ -330,3 +330,22 @@ func TestChangesWaitForEachOther(t *testing.T) {
 		t.Errorf("with the lock free: %v", err)
 	}
 }
+
+// A primary that waits for a synchronous standby has committed by itself: no acknowledgement is doubt, and a login tells.
+func TestStandbyThatNeverConfirms(t *testing.T) {
+	r, c := postgres.New(), roles(t, 1)[0]
+	next := c
+	next.Value = redact.Bytes("waitingForAStandby")
+	run(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+	defer run(t, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+	await(t, "the server waits for a standby", func() bool { return ask(t, "SHOW synchronous_standby_names") == "nobody" })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := r.Set(ctx, target(t, theKeeper), rotator.Change{Credential: next}); rotator.ClassOf(err) != rotator.Doubt {
+		t.Errorf("class %v: %v", rotator.ClassOf(err), err)
+	}
+	await(t, "the server has given up waiting", func() bool {
+		logins, err := r.Probe(t.Context(), target(t, theKeeper), next)
+		return err == nil && logins.Verdict() == rotator.Accepted
+	})
+}
