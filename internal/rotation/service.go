@@ -366,7 +366,7 @@ func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now t
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.Take(Order{Kind: HurryOrder, At: now, By: start.Actor, Note: start.Note, Version: start.Version, Cause: start.Cause})
+	n, err := r.Take(Order{Kind: HurryOrder, At: now, By: start.Actor, Note: start.Note, Version: start.Version, Cause: start.Cause, Exposed: start.Exposed})
 	if err != nil {
 		return nil, err
 	}
