@@ -164,7 +164,7 @@ func (m *machine) adopted(v vault.VersionID, why Reason) {
 		m.promote(why)
 		return
 	case v != m.Base:
-		m.move(MovePromote, v)
+		m.move(MoveReturn, v)
 	}
 	if m.Pending != "" {
 		m.move(MoveDropPending, m.Pending)

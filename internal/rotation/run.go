@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -134,6 +135,8 @@ type Run struct {
 	Wrong    map[string]int             `json:"wrong,omitempty"`
 	ProbedAt time.Time                  `json:"probedAt,omitzero"`
 	Matrix   map[vault.VersionID]string `json:"matrix,omitempty"`
+	// Spread is the rollout of Pending.
+	Spread *rollout.Rollout `json:"spread,omitempty"`
 	// Undo is how the run ends when the target has been put back. Back says by which verb it is.
 	Undo State  `json:"undo,omitempty"`
 	Back string `json:"back,omitempty"`
