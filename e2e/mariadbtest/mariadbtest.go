@@ -214,7 +214,9 @@ func (s *Server) initialise(ctx context.Context, installer string) error {
 	stage := sha1.Sum([]byte(s.Password))
 	hash := sha1.Sum(stage[:])
 	init := filepath.Join(s.dir, "init.sql")
-	statements := "DELETE FROM mysql.global_priv WHERE User = '' OR User = 'root' AND Host <> 'localhost';\nFLUSH PRIVILEGES;\n" +
+	// Not for the binary log: a replica has a root of its own.
+	statements := "SET SESSION sql_log_bin = 0;\n" +
+		"DELETE FROM mysql.global_priv WHERE User = '' OR User = 'root' AND Host <> 'localhost';\nFLUSH PRIVILEGES;\n" +
 		"CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED VIA mysql_native_password USING '*" + strings.ToUpper(hex.EncodeToString(hash[:])) + "';\n" +
 		"GRANT ALL PRIVILEGES ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
 	if err := os.WriteFile(init, []byte(statements), 0o600); err != nil {

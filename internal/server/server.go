@@ -64,10 +64,10 @@ type core struct {
 	access    *access.Service
 	directory *directory.Service
 	auditing  *auditing.Service
-	ledger    *ledger.Ledger
-	consumers *consumer.Service
 	events    *event.Service
 	expiries  *secret.Expiries
+	ledger    *ledger.Ledger
+	consumers *consumer.Service
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error

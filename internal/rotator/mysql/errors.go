@@ -92,7 +92,7 @@ func (s *session) altering(r row, err error) error {
 	case errOptionPrevents:
 		class, advice = rotator.Misconfigured, "the server is read only, or its option strict_password_validation refuses hashes: name a writable one, or turn the option off"
 	case errCannotUser:
-		class, advice = rotator.Misconfigured, "the account is gone or cannot be changed"
+		class, advice = rotator.Misconfigured, "the account is gone, or the server checks passwords by a plugin and its option strict_password_validation refuses hashes"
 	case errPluginNotLoaded:
 		class, advice = rotator.Misconfigured, "load the authentication plugin, or choose another"
 	case errLockWait:

@@ -62,8 +62,9 @@ func probe(ctx context.Context, c *config, endpoint string, who rotator.Credenti
 // verdictOf reads a failed login. Locked accounts, limits and expired passwords prove nothing: the value may be the right one.
 func verdictOf(err error) (rotator.Verdict, string) {
 	switch n := number(err); n {
-	case errAccessDenied:
-		return rotator.Rejected, "the server refused the password (1045)"
+	case errAccessDenied, errNoPassword:
+		// MariaDB says 1698 when the last method of a row asks for no password, such as unix_socket.
+		return rotator.Rejected, fmt.Sprintf("the server refused the password (%d)", n)
 	case errLockedMariaDB, errLockedMySQL:
 		return rotator.Unknown, fmt.Sprintf("the account is locked (%d)", n)
 	case errLockedOutMariaDB, errLockedOutMySQL:

@@ -31,13 +31,14 @@ type world struct {
 	admin    rotator.Credential
 	log      func() (string, error)
 	plugin   string // which fresh accounts have
+	prefix   string // of the names of accounts
 	accounts atomic.Int64
 }
 
 // mariadb starts Debian's server.
 func mariadb(t *testing.T, options ...string) *world {
 	s := mariadbtest.Run(t, mariadbtest.Config{Options: options})
-	w := &world{address: s.Address(), root: pool(t, s.Config(mariadbtest.Superuser, s.Password)), log: s.Log, plugin: "mysql_native_password"}
+	w := &world{address: s.Address(), root: pool(t, s.Config(mariadbtest.Superuser, s.Password)), log: s.Log, plugin: "mysql_native_password", prefix: rotatortest.HostileName}
 	w.prepare(t, "GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO keywright@'%'")
 	return w
 }
@@ -53,7 +54,7 @@ func mysqlServer(t *testing.T) *world {
 	c.Net, c.Addr, c.User, c.Passwd = "tcp", address, "root", os.Getenv("KEYWRIGHT_MYSQL_ROOT_PASSWORD")
 	// Salts of the server's own making have any bytes; snapshot has to find them.
 	c.Params = map[string]string{"print_identified_with_as_hex": "1"}
-	w := &world{address: address, root: pool(t, c), plugin: "caching_sha2_password"}
+	w := &world{address: address, root: pool(t, c), plugin: "caching_sha2_password", prefix: rotatortest.HostileName}
 	if file := os.Getenv("KEYWRIGHT_MYSQL_LOG"); file != "" {
 		w.log = func() (string, error) { text, err := os.ReadFile(filepath.Clean(file)); return string(text), err }
 	}
@@ -115,7 +116,7 @@ func (w *world) make(t *testing.T, n int) []rotator.Credential {
 	var made []rotator.Credential
 	for range n {
 		// MySQL's limit is 32 characters.
-		c := rotator.Credential{Account: fmt.Sprintf("%s%d", rotatortest.HostileName, w.accounts.Add(1)), Value: rotatortest.Value(rotator.DefaultValue)}
+		c := rotator.Credential{Account: fmt.Sprintf("%s%d", w.prefix, w.accounts.Add(1)), Value: rotatortest.Value(rotator.DefaultValue)}
 		for _, host := range hosts {
 			who := quote(c.Account) + "@" + quote(host)
 			w.exec(t, "DROP USER IF EXISTS "+who,
@@ -147,7 +148,7 @@ func (w *world) login(ctx context.Context, address string, c rotator.Credential)
 	}
 	conn, err := connector.Connect(ctx)
 	var refused *driver.MySQLError
-	if errors.As(err, &refused) && slices.Contains([]uint16{1045, 4151, 3118}, refused.Number) {
+	if errors.As(err, &refused) && slices.Contains([]uint16{1045, 1698, 4151, 3118}, refused.Number) {
 		return false, nil
 	}
 	if err != nil {
@@ -169,9 +170,11 @@ func (h held) Alive(ctx context.Context) bool {
 
 func (h held) Close() { h.conn.Close(); h.db.Close() }
 
-func (w *world) open(t *testing.T, _ string, c rotator.Credential) rotatortest.Session {
+func (w *world) open(t *testing.T, address string, c rotator.Credential) rotatortest.Session {
 	t.Helper()
-	connector, err := driver.NewConnector(w.config(c.Account, string(c.Value)))
+	settings := w.config(c.Account, string(c.Value))
+	settings.Addr = address
+	connector, err := driver.NewConnector(settings)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ var (
 	server    = sync.OnceValues(func() (*pgtest.Server, error) {
 		s, err := pgtest.Start(context.Background(), pgtest.Config{Log: &serverLog, Settings: []string{
 			"log_min_error_statement = error", "log_statement = all", "log_connections = on", "log_parameter_max_length_on_error = -1",
-			"log_min_duration_statement = 0", "max_connections = 60", "wal_level = replica",
+			"log_min_duration_statement = 0", "max_connections = 60", "wal_level = replica", "wal_writer_delay = 10s",
 		}})
 		if err != nil {
 			return nil, err
@@ -106,6 +106,9 @@ func asRoot(t testing.TB, f func(*pgx.Conn) error) {
 	if root.conn == nil {
 		var err error
 		if root.conn, err = pgx.Connect(t.Context(), s.AdminDSN()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := root.conn.Exec(t.Context(), "SET synchronous_commit = on"); err != nil { // standbys must not wait for the WAL writer
 			t.Fatal(err)
 		}
 	}

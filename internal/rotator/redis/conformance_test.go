@@ -35,13 +35,15 @@ type world struct {
 	nodes    []*redistest.Server
 	accounts *atomic.Int64
 	hostile  string // part of the names of accounts
+	rules    []any  // of fresh accounts
 }
 
 // hostileName is the suite's without spaces, which Redis does not take.
 var hostileName = strings.ReplaceAll(rotatortest.HostileName, " ", "")
 
 func deployment(nodes ...*redistest.Server) world {
-	return world{nodes: nodes, accounts: &atomic.Int64{}, hostile: hostileName}
+	return world{nodes: nodes, accounts: &atomic.Int64{}, hostile: hostileName,
+		rules: []any{"~orders:*", "%R~prices:*", "&news", "+@read", "+@write", "-del", "+ping"}}
 }
 
 func newRotator(t *testing.T) *redis.Rotator {
@@ -67,7 +69,7 @@ func (w world) make(t *testing.T, n int) (made []rotator.Credential) {
 	t.Helper()
 	for range n {
 		c := rotator.Credential{Account: fmt.Sprintf("%s%d", w.hostile, w.accounts.Add(1)), Value: rotatortest.Value(rotator.DefaultValue)}
-		w.everywhere(t, "ACL", "SETUSER", c.Account, "reset", "on", ">"+string(c.Value), "~orders:*", "%R~prices:*", "&news", "+@read", "+@write", "-del", "+ping")
+		w.everywhere(t, append([]any{"ACL", "SETUSER", c.Account, "reset", "on", ">" + string(c.Value)}, w.rules...)...)
 		made = append(made, c)
 	}
 	return made
