@@ -346,8 +346,8 @@ func TestCrashes(t *testing.T) {
 			w.open()
 			want := map[store.HoldingKey]*Holding{}
 			second := 1
-			for round := range 10 {
-				for range 60 {
+			for round := range 6 {
+				for range 50 {
 					mu.Lock()
 					v, instance, jump, what, stored := []vault.VersionID{v1, v2, v3}[rnd.IntN(3)], fmt.Sprint("i", rnd.IntN(5)), rnd.IntN(20), rnd.IntN(6), rnd.IntN(4) == 0
 					mu.Unlock()
