@@ -90,16 +90,18 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
+// TestContextEndsTheWait gives the server time to answer on a busy machine, and the client far less than it was asked to wait.
 func TestContextEndsTheWait(t *testing.T) {
-	c, _ := fake(t, problem(503, Unavailable, "Retry-After", "30"))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	t.Parallel()
+	c, _ := fake(t, problem(503, Unavailable, "Retry-After", "60"))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	began := time.Now()
 	_, err := c.Vault("v").Get(ctx, "s")
 	if !errors.Is(err, context.DeadlineExceeded) || KindOf(err) != Unavailable {
 		t.Errorf("got %v, want the end of the context and the server's error", err)
 	}
-	if time.Since(began) > 20*time.Second {
+	if time.Since(began) > 40*time.Second {
 		t.Error("the wait outlived its context")
 	}
 }

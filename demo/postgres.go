@@ -38,12 +38,7 @@ func (s *stage) postgresPart(ctx context.Context) (err error) {
 	dir := filepath.Join(s.dir, "one")
 	var k *keywright
 	if err := step("keywright dev runs, with a vault named "+vaultName, func() (_ string, err error) {
-		port, err := process.FreePort()
-		if err != nil {
-			return "", err
-		}
-		listen := fmt.Sprintf("127.0.0.1:%d", port)
-		k, err = startKeywright(ctx, s.options, dir, append([]string{"--listen", listen}, names.flags...)...)
+		k, err = startKeywright(ctx, s.options, dir, append([]string{"--listen", "127.0.0.1:0"}, names.flags...)...)
 		if err != nil {
 			return "", err
 		}

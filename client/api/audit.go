@@ -38,8 +38,10 @@ type AuditRecord struct {
 	Instance string `json:"instance,omitempty"`
 	Outcome  string `json:"outcome,omitempty"`
 	// Status is that of the answer, where it was known beforehand.
-	Status    int    `json:"status,omitempty"`
-	Reason    string `json:"reason,omitempty"`
+	Status int    `json:"status,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Detail says what else was decided, such as why a person did it.
+	Detail    string `json:"detail,omitempty"`
 	Principal string `json:"principal,omitempty"`
 	AppID     string `json:"appId,omitempty"`
 	UPN       string `json:"upn,omitempty"`

@@ -17,7 +17,7 @@ import (
 // startLimit is what package comment and README promise.
 const startLimit = 100 * time.Millisecond
 
-// TestStartIsQuick takes the quickest of several starts: a busy machine makes any of them slow, but none quick. The race
+// TestStartIsQuick looks for one start within the limit: a busy machine makes any of them slow, but none quick. The race
 // detector makes everything many times slower; the promise is about programs without it.
 func TestStartIsQuick(t *testing.T) {
 	limit := startLimit
@@ -25,17 +25,18 @@ func TestStartIsQuick(t *testing.T) {
 		limit *= 20
 	}
 	var times []time.Duration
-	for range 7 {
+	for patience := time.Now().Add(time.Minute); time.Now().Before(patience); {
 		began := time.Now()
 		s := keywrighttest.Start(t)
-		times = append(times, time.Since(began))
+		took := time.Since(began)
 		s.Close()
+		if took <= limit {
+			t.Logf("a start took %v, after %v", took, times)
+			return
+		}
+		times = append(times, took)
 	}
-	slices.Sort(times)
-	t.Logf("starts took %v", times)
-	if times[0] > limit {
-		t.Errorf("a start takes %v at least, which is more than %v", times[0], limit)
-	}
+	t.Errorf("of %d starts in a minute the quickest took %v, which is more than %v", len(times), slices.Min(times), limit)
 }
 
 func BenchmarkStart(b *testing.B) {

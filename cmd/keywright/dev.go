@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability string
+	var eventAllow []string
 	var perPrincipal, perVault float64
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -44,6 +46,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.Durability, err = auditDurability(durability); err != nil {
 				return err
 			}
+			if c.EventAllow, err = networks(eventAllow); err != nil {
+				return err
+			}
 			c.Limits.PerCaller, c.Limits.PerVault = rate.Limit(perPrincipal), rate.Limit(perVault)
 			if c.TraceEndpoint == "" {
 				c.TraceEndpoint = traceEndpoint(os.Getenv)
@@ -64,10 +69,24 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.Float64Var(&perVault, "rate-per-vault", 0, "most requests to one vault per second; 0 sets no bound")
 	f.IntVar(&c.Limits.MaxSecretBytes, "max-secret-bytes", secret.DefaultMaxValueBytes, "largest value of a secret, in bytes")
 	f.IntVar(&c.Limits.MaxVersions, "max-versions", 0, "most versions of one secret; 0 sets no bound")
+	f.IntVar(&c.Limits.MaxConnections, "max-connections", server.DefaultMaxConnections, "most open connections of a listener; those beyond wait")
+	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
+	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")
 	return cmd
+}
+
+func networks(list []string) (prefixes []netip.Prefix, err error) {
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--event-allow %q is not a network: write an address and the length of its prefix, such as 169.254.10.0/24", s)
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	return prefixes, nil
 }
 
 func auditDurability(word string) (audit.Durability, error) {
@@ -108,6 +127,7 @@ func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) e
 	if err := harden.Process(); err != nil {
 		return err
 	}
+	collectSeldom(os.Getenv)
 	d, err := server.StartDev(ctx, c)
 	if err != nil {
 		return fmt.Errorf("starting the development server: %w", err)

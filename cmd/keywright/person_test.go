@@ -101,7 +101,7 @@ func signIn(client *http.Client) func(*testscript.TestScript, bool, []string) {
 		if len(args) != 4 {
 			ts.Fatalf("usage: sign-in LOGIN UPN PASSWORD-FILE TOTP-FILE")
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		told := shown.FindStringSubmatch(ts.ReadFile(args[0]))
 		if told == nil {

@@ -111,7 +111,7 @@ func (u *user) exhaust(what string, do func() error) {
 func (u *user) recover(what string, do func() error) {
 	u.t.Helper()
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if err = do(); err == nil {
 			return
 		}

@@ -64,8 +64,8 @@ const (
 	workers = 2
 	// roundStates is how many states share one pass over the log, and with it one outcome of every failed fsync.
 	roundStates = 500
-	// controlStates is the same for a campaign that stops early; each pass covers the whole log.
-	controlStates = 20
+	// earlyStates is the same for a campaign that stops early; each pass covers the whole log.
+	earlyStates = 20
 )
 
 // Run checks the states on a private tmpfs. It fails the test only if the harness itself does not work: the caller
@@ -76,7 +76,7 @@ func (c Campaign) Run(t testing.TB) Result {
 	rounds, tally := make(chan int), &tally{}
 	size := roundStates
 	if c.Stop > 0 {
-		size = controlStates
+		size = earlyStates
 	}
 	go func() {
 		defer close(rounds)
@@ -194,7 +194,9 @@ func (r Result) RequireSound(t testing.TB, log *Log) {
 	}
 }
 
-// RequireCaught fails the test if fewer than share of the states, 0 to 1, failed: the workload is broken on purpose.
+// RequireCaught fails the test if fewer than share of the states, 0 to 1, failed: the workload is broken on purpose. The
+// states are drawn at random, so the campaign needs enough of them that the true share, which the test states or measures,
+// lies many standard deviations above the bound: sqrt(p (1-p) / n) is one.
 func (r Result) RequireCaught(t testing.TB, share float64) {
 	t.Helper()
 	t.Log(r)

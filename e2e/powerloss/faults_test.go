@@ -177,7 +177,7 @@ func TestFailingSync(t *testing.T) {
 	})
 	t.Run("again", func(t *testing.T) {
 		log := powerloss.Record(t, "retry", "again", faults)
-		campaign(t, log, powerloss.Sample(1000), checkLog).RequireCaught(t, 0.25)
+		campaign(t, log, controlStates, checkLog).RequireCaught(t, caughtShare)
 	})
 }
 

@@ -206,6 +206,13 @@ func (a *Aggregator) Start(ctx context.Context) error {
 
 // Stop flushes a last time. It blocks, and is safe to call twice and before Start; stop the log after it.
 func (a *Aggregator) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the caller's has ended
+	defer cancel()
+	a.Shutdown(ctx)
+}
+
+// Shutdown is Stop with the caller's own bound: what cannot be recorded until ctx ends is lost.
+func (a *Aggregator) Shutdown(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopped {
@@ -216,8 +223,6 @@ func (a *Aggregator) Stop() {
 		a.cancel()
 	}
 	a.running.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the caller's has ended
-	defer cancel()
 	a.flush(ctx)
 }
 

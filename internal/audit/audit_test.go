@@ -122,7 +122,8 @@ func sample(i int) *Record {
 		ClientAddress: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Instance: "pod-1", ObjectKind: "secret",
 		ObjectName: fmt.Sprint("name-", i%7), Version: "0123456789abcdef0123456789abcdef", Outcome: Allowed, Status: 200,
 		CorrelationID: fmt.Sprint("c", i), ClientRequestID: "r", APIVersion: "7.6", UserAgent: "azsdk-go", Path: "/secrets/name",
-		Duration: 1234 * time.Microsecond, Operation: "SecretGet", Scope: "/subscriptions/s/resourceGroups/g"}
+		Duration: 1234 * time.Microsecond, Operation: "SecretGet", Scope: "/subscriptions/s/resourceGroups/g",
+		Detail: "because"}
 	if i%10 == 9 {
 		r.Outcome, r.Reason, r.Status = Denied, "ForbiddenByRbac", 403
 	}

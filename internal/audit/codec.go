@@ -49,6 +49,7 @@ const (
 	fieldCount
 	fieldOperation
 	fieldScope
+	fieldDetail
 )
 
 // Limits of the texts, in bytes. Object names have at most 127 characters, ids are shorter; what clients choose freely
@@ -59,42 +60,49 @@ const (
 	maxClient = 512 // user agent, instance
 	maxScope  = 512 // the longest names of a subscription, a group, a provider, a vault and an object take 400
 	maxPath   = 2048
+	maxDetail = MaxDetail
 )
+
+// MaxDetail bounds a record's Detail, in bytes. What must be read back from it has to be shorter.
+const MaxDetail = 1024
 
 // cutMark ends a text that was longer than its limit.
 const cutMark = "[cut]"
 
 // texts lists the text fields in ascending order of their number. Encoder and decoder both follow it.
-func (r *Record) texts() [22]text {
+func (r *Record) texts() [23]text {
 	return [...]text{
-		{fieldNode, maxID, &r.Node},
-		{fieldTenant, maxID, &r.Tenant},
-		{fieldVaultID, maxID, &r.VaultID},
-		{fieldVaultName, maxName, &r.VaultName},
-		{fieldDoor, maxID, &r.Door},
-		{fieldAction, maxName, &r.Action},
-		{fieldPrincipalID, maxID, &r.Caller.PrincipalID},
-		{fieldAppID, maxID, &r.Caller.AppID},
-		{fieldUPN, maxName, &r.Caller.UPN},
-		{fieldCallerKind, maxID, &r.Caller.Kind},
-		{fieldCallerTenant, maxID, &r.Caller.Tenant},
-		{fieldInstance, maxClient, &r.Instance},
-		{fieldObjectKind, maxID, &r.ObjectKind},
-		{fieldObjectName, maxName, &r.ObjectName},
-		{fieldVersion, maxID, &r.Version},
-		{fieldReason, maxName, &r.Reason},
-		{fieldCorrelationID, maxID, &r.CorrelationID},
-		{fieldClientRequestID, maxID, &r.ClientRequestID},
-		{fieldAPIVersion, maxID, &r.APIVersion},
-		{fieldUserAgent, maxClient, &r.UserAgent},
-		{fieldOperation, maxID, &r.Operation},
-		{fieldScope, maxScope, &r.Scope},
+		{fieldNode, maxID, &r.Node, false},
+		{fieldTenant, maxID, &r.Tenant, false},
+		{fieldVaultID, maxID, &r.VaultID, false},
+		{fieldVaultName, maxName, &r.VaultName, false},
+		{fieldDoor, maxID, &r.Door, false},
+		{fieldAction, maxName, &r.Action, false},
+		{fieldPrincipalID, maxID, &r.Caller.PrincipalID, false},
+		{fieldAppID, maxID, &r.Caller.AppID, false},
+		{fieldUPN, maxName, &r.Caller.UPN, false},
+		{fieldCallerKind, maxID, &r.Caller.Kind, false},
+		{fieldCallerTenant, maxID, &r.Caller.Tenant, false},
+		{fieldInstance, maxClient, &r.Instance, false},
+		{fieldObjectKind, maxID, &r.ObjectKind, false},
+		{fieldObjectName, maxName, &r.ObjectName, false},
+		{fieldVersion, maxID, &r.Version, false},
+		{fieldReason, maxName, &r.Reason, false},
+		{fieldCorrelationID, maxID, &r.CorrelationID, false},
+		{fieldClientRequestID, maxID, &r.ClientRequestID, false},
+		{fieldAPIVersion, maxID, &r.APIVersion, false},
+		{fieldUserAgent, maxClient, &r.UserAgent, false},
+		{fieldOperation, maxID, &r.Operation, false},
+		{fieldScope, maxScope, &r.Scope, false},
+		{fieldDetail, maxDetail, &r.Detail, false},
 	}
 }
 
 type text struct {
 	field, limit int
 	value        *string
+	// skipped texts are checked and not read.
+	skipped bool
 }
 
 // AppendBinary appends the record's encoding to dst. Index and Shredded are no part of it.
@@ -138,7 +146,8 @@ func (r *Record) appendBinary(dst []byte, node string) []byte {
 	dst = appendUint(dst, fieldDuration, uint64(max(r.Duration, 0)))
 	dst = appendUint(dst, fieldCount, r.Count)
 	dst = appendText(dst, fieldOperation, maxID, r.Operation)
-	return appendText(dst, fieldScope, maxScope, r.Scope)
+	dst = appendText(dst, fieldScope, maxScope, r.Scope)
+	return appendText(dst, fieldDetail, maxDetail, r.Detail)
 }
 
 func appendUint(dst []byte, field int, v uint64) []byte {
@@ -181,40 +190,60 @@ func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
 // Decode returns the record that AppendBinary encoded. It accepts nothing else.
 func Decode(b []byte) (*Record, error) {
-	if len(b) == 0 || b[0] != codecVersion {
-		return nil, errors.New("audit: the record has no version that this program reads")
+	d := newDecoder(new(Record))
+	if err := d.decode(b); err != nil {
+		return nil, err
 	}
-	d := decoder{rest: b[1:], rec: &Record{Time: time.UnixMicro(0).UTC()}}
-	texts := d.rec.texts()
+	return d.rec, nil
+}
+
+// decode reads an encoding into the decoder's record, which it overwrites.
+func (d *decoder) decode(b []byte) error {
+	if len(b) == 0 || b[0] != codecVersion {
+		return errors.New("audit: the record has no version that this program reads")
+	}
+	*d.rec, d.rest, d.hasID = Record{Time: time.UnixMicro(0).UTC()}, b[1:], false
 	last := 0
 	for len(d.rest) > 0 {
 		tag := d.rest[0]
 		d.rest = d.rest[1:]
 		field := int(tag >> 1)
 		if field <= last {
-			return nil, fmt.Errorf("audit: field %d of the record is out of order", field)
+			return fmt.Errorf("audit: field %d of the record is out of order", field)
 		}
 		last = field
 		var err error
 		if tag&1 == 0 {
 			err = d.number(field)
 		} else {
-			err = d.bytes(field, texts[:])
+			err = d.bytes(field)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("audit: field %d of the record: %w", field, err)
+			return fmt.Errorf("audit: field %d of the record: %w", field, err)
 		}
 	}
 	if d.rec.ID == (ID{}) && !d.hasID {
-		return nil, errors.New("audit: the record has no id")
+		return errors.New("audit: the record has no id")
 	}
-	return d.rec, nil
+	return nil
 }
 
 type decoder struct {
 	rest  []byte
 	rec   *Record
 	hasID bool
+	texts [fieldDetail + 1]text
+	// str makes the string of a text.
+	str func([]byte) string
+}
+
+func newDecoder(r *Record) *decoder {
+	d := &decoder{rec: r, str: func(b []byte) string { return string(b) }}
+	for _, t := range r.texts() {
+		d.texts[t.field] = t
+	}
+	d.texts[fieldPath] = text{field: fieldPath, limit: maxPath, value: &r.Path}
+	return d
 }
 
 var errUnknownField = errors.New("it is unknown; a newer program wrote it")
@@ -244,7 +273,7 @@ func (d *decoder) number(field int) error {
 	case fieldClientBits:
 		d.rec.ClientBits, most = uint8(v), 128
 	case fieldOutcome:
-		d.rec.Outcome, most = Outcome(v), uint64(Failed)
+		d.rec.Outcome, most = Outcome(v), uint64(lastOutcome)
 	case fieldStatus:
 		d.rec.Status, most = uint16(v), math.MaxUint16
 	case fieldDuration:
@@ -260,7 +289,7 @@ func (d *decoder) number(field int) error {
 	return nil
 }
 
-func (d *decoder) bytes(field int, texts []text) error {
+func (d *decoder) bytes(field int) error {
 	n, err := d.uvarint()
 	if err != nil {
 		return err
@@ -279,15 +308,18 @@ func (d *decoder) bytes(field int, texts []text) error {
 		return nil
 	case fieldClientAddress:
 		return d.address(v)
-	case fieldPath:
-		return setText(&d.rec.Path, v, maxPath)
 	}
-	for _, t := range texts {
-		if t.field == field {
-			return setText(t.value, v, t.limit)
-		}
+	if field >= len(d.texts) || d.texts[field].value == nil {
+		return errUnknownField
 	}
-	return errUnknownField
+	t := &d.texts[field]
+	if len(v) == 0 || len(v) > t.limit {
+		return fmt.Errorf("the text has %d bytes; 1 to %d are allowed", len(v), t.limit)
+	}
+	if !t.skipped {
+		*t.value = d.str(v)
+	}
+	return nil
 }
 
 func (d *decoder) address(v []byte) error {
@@ -296,13 +328,5 @@ func (d *decoder) address(v []byte) error {
 		return errors.New("it is no address")
 	}
 	d.rec.ClientAddress = a
-	return nil
-}
-
-func setText(dst *string, v []byte, limit int) error {
-	if len(v) == 0 || len(v) > limit {
-		return fmt.Errorf("the text has %d bytes; 1 to %d are allowed", len(v), limit)
-	}
-	*dst = string(v)
 	return nil
 }

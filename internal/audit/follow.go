@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/keywright/keywright/internal/audit/segment"
-	"github.com/keywright/keywright/internal/fault"
 )
 
 // Follow calls fn for every record from index from on, in order, and waits for more, until ctx ends or fn fails. Index
@@ -16,7 +15,7 @@ import (
 // and the reader must begin anew. After any other error it can be called again.
 func (l *Log) Follow(ctx context.Context, from int64, fn func(index int64, r *Record) error) error {
 	if synced := l.seg.State().Synced; from > synced {
-		return fault.New(fault.Conflict, "the audit log has %d records and a reader had read %d; it must read the log anew", synced, from)
+		return shorter(synced, from)
 	}
 	cursor := segment.Cursor{Index: from}
 	for {

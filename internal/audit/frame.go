@@ -55,6 +55,10 @@ func appendEnvelope(dst []byte, kind byte, id ID, at time.Time, tenant string) [
 }
 
 func parseEnvelope(frame []byte) (envelope, error) {
+	return parseEnvelopeAs(frame, func(b []byte) string { return string(b) })
+}
+
+func parseEnvelopeAs(frame []byte, str func([]byte) string) (envelope, error) {
 	if len(frame) < frameFixed || frame[0] != frameVersion || frame[1] > kindChange {
 		return envelope{}, errors.New("audit: the frame has no version that this program reads")
 	}
@@ -63,7 +67,7 @@ func parseEnvelope(frame []byte) (envelope, error) {
 		return envelope{}, errors.New("audit: the frame is shorter than its envelope says")
 	}
 	return envelope{kind: frame[1], id: ID(frame[2:18]), micros: int64(binary.BigEndian.Uint64(frame[18:])),
-		tenant: string(frame[frameFixed:end]), clear: frame[:end], sealed: frame[end:]}, nil
+		tenant: str(frame[frameFixed:end]), clear: frame[:end], sealed: frame[end:]}, nil
 }
 
 // buffers of the hot path.
@@ -92,7 +96,7 @@ func (b *buffers) seal(dst []byte, s Sealer, r *Record, kind byte, id ID, at tim
 	if len(r.Tenant) > maxID {
 		return nil, fault.New(fault.Internal, "the tenant id of an audit record has %d bytes; %d are allowed", len(r.Tenant), maxID)
 	}
-	if r.Outcome < Allowed || r.Outcome > Failed {
+	if r.Outcome < Allowed || r.Outcome > lastOutcome {
 		return nil, fault.New(fault.Internal, "an audit record for %s has no outcome", r.Action)
 	}
 	copied := *r

@@ -259,6 +259,14 @@ func (l *Log) Start(ctx context.Context) error {
 // Stop ends the work, signs a last checkpoint, and closes the files; Append fails from then on. It blocks until all is
 // done, and is safe to call twice and before Start.
 func (l *Log) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the context of the caller has ended
+	defer cancel()
+	l.Shutdown(ctx)
+}
+
+// Shutdown is Stop with the caller's own bound: the last checkpoint, and its copy, are given up when ctx ends. What was acknowledged
+// does not depend on them.
+func (l *Log) Shutdown(ctx context.Context) {
 	l.lifecycle.Lock()
 	defer l.lifecycle.Unlock()
 	if l.stopped {
@@ -269,9 +277,6 @@ func (l *Log) Stop() {
 		l.cancel()
 		l.running.Wait()
 	}
-	// The context of the caller has ended; what is left takes its own.
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
 	if err := l.finish(ctx); err != nil {
 		l.cfg.OnError(fmt.Errorf("closing the audit log: %w", err))
 	}

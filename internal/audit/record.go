@@ -30,9 +30,12 @@ const (
 	Allowed Outcome = 1 + iota // decided and done
 	Denied                     // refused: unauthenticated, forbidden, throttled
 	Failed                     // allowed, and then not done
+	Unknown                    // a change that was allowed: the store did not say whether it was done
+
+	lastOutcome = Unknown
 )
 
-var outcomeNames = [...]string{"", "allowed", "denied", "failed"}
+var outcomeNames = [...]string{"", "allowed", "denied", "failed", "unknown"}
 
 // String returns the outcome's word, as the CLI and the exports show it.
 func (o Outcome) String() string {
@@ -97,6 +100,8 @@ type Record struct {
 	Operation string
 	// Scope is where an action of the control plane happens, as the path of a resource; "" for what happens in a vault.
 	Scope string
+	// Detail says what else was decided, in the words of the operation, such as why a person did it. It holds no value.
+	Detail string
 
 	// Index is the position in the log, which is the leaf's index. Readers fill it in.
 	Index int64

@@ -34,7 +34,7 @@ func (f *auditFlags) flags(c *cobra.Command) {
 	s.StringVar(&f.Object, "object", "", "name of an object, such as a secret")
 	s.StringVar(&f.Action, "action", "", "what was asked for")
 	s.StringVar(&f.Operation, "operation", "", "endpoint that was called, such as SecretGet")
-	s.StringVar(&f.Outcome, "outcome", "", "allowed, denied or failed")
+	s.StringVar(&f.Outcome, "outcome", "", "allowed, denied, failed or unknown")
 	s.StringVar(&f.Correlation, "correlation", "", "correlation id of a request")
 }
 

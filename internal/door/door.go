@@ -65,7 +65,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	defer r.release()
 	r.Call.Started = d.Clock.Now()
 	r.Call.Door, r.Call.Status = d.Name, d.Status
-	r.Call.Instance = instance(hr.Header[instanceHeader])
+	r.Call.Instance, r.Call.Region = declared(hr.Header[instanceHeader]), declared(hr.Header[regionHeader])
 	defer d.recover(r)
 
 	method := hr.Method
@@ -82,15 +82,19 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	d.observe(r)
 }
 
-// instanceHeader is the header in which a caller says which of several like it is. It is a claim for the record, never for a decision.
-const instanceHeader = "X-Keywright-Instance"
+// Headers in which a caller says which of several like it is, and where it runs. They are claims: for the record, for the ledger and for the rings
+// of a rollout, never for a decision about access.
+const (
+	instanceHeader = "X-Keywright-Instance"
+	regionHeader   = "X-Keywright-Region"
+)
 
-// maxInstance bounds it, in bytes: the name of a pod or of a machine has at most 253 (RFC 1123).
-const maxInstance = 256
+// maxDeclared bounds what a caller declares, in bytes: the name of a pod or of a machine has at most 253 (RFC 1123).
+const maxDeclared = 256
 
-// instance is what the header declares. One that is too long, or comes more than once, declares nothing.
-func instance(header []string) string {
-	if len(header) != 1 || len(header[0]) > maxInstance {
+// declared is what the header says. One that is too long, or comes more than once, declares nothing.
+func declared(header []string) string {
+	if len(header) != 1 || len(header[0]) > maxDeclared {
 		return ""
 	}
 	return header[0]
@@ -167,6 +171,9 @@ func (r *Request) readBody() error {
 		return tooLarge
 	}
 	body, err := io.ReadAll(io.LimitReader(r.HTTP.Body, limit+1))
+	if e := fault.As(err); e != nil {
+		return e // whoever handed over the body says what is wrong
+	}
 	if err != nil {
 		return fault.New(fault.Invalid, "the request body ended early: send it again")
 	}

@@ -24,6 +24,8 @@ type Call struct {
 	UserAgent  string
 	// Instance is what the caller says it is, beyond its principal: one of several replicas, say. Nobody vouches for it.
 	Instance string
+	// Region is where the caller says it runs. It decides about nothing but the ring of a rollout.
+	Region string
 	// Success is the HTTP status with which the endpoint answers when all goes well, Status finds that of a refusal. They are for the
 	// audit record, which is written before the answer; 0 and nil leave its status out.
 	Success int

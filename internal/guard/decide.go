@@ -102,6 +102,7 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	r := records.Get().(*audit.Record)
 	r.Time = clock.Micro(call.Started)
 	r.Door, r.Operation, r.Instance, r.Scope = call.Door, call.Operation, call.Instance, need.Scope
+	r.Detail = need.Detail
 	if need.Action.Known() && need != &network {
 		r.Action = need.Action.String()
 	}
@@ -116,6 +117,7 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	if v := call.Vault; v != nil {
 		r.Tenant, r.VaultID, r.VaultName = string(v.Vault.Tenant), string(v.Vault.ID), v.Vault.Name
 	}
+	r.Reason = need.Reason
 	if cause != nil {
 		r.Reason = reason(cause)
 	}

@@ -71,6 +71,10 @@ type Need struct {
 	Version vault.VersionID
 	// Scope is where a control-plane action happens; empty for the vault of the call.
 	Scope string
+	// Detail is what the audit record tells beyond the names, such as why a person does it. It holds no value.
+	Detail string
+	// Reason is why it is allowed, for work that the program does by itself and no rule decides about; empty for all other.
+	Reason string
 	// AssignedRole is the role that is granted or withdrawn by this work, if it is that.
 	AssignedRole string
 }
@@ -102,6 +106,11 @@ func (g *Guard) Authorize(ctx context.Context, call *Call, need *Need) error {
 	return err
 }
 
+// Record tells the log of something that the program did for itself, without a caller whose rights could be asked.
+func (g *Guard) Record(ctx context.Context, call *Call, need *Need) error {
+	return g.record(ctx, call, need, audit.Allowed, nil)
+}
+
 // Refuse records that allowed work failed and returns err.
 func (g *Guard) Refuse(ctx context.Context, call *Call, need Need, err error) error {
 	if aerr := g.record(ctx, call, &need, audit.Failed, err); aerr != nil {
@@ -115,7 +124,8 @@ func (g *Guard) Refuse(ctx context.Context, call *Call, need Need, err error) er
 var ErrAgain = errors.New("the change has to be planned anew")
 
 // Commit runs an authorised change in one transaction, together with its audit record. The caller has called Authorize.
-// A change whose commit was reported lost is looked up before the answer: what is stored counts as done.
+// A change whose commit was reported lost is looked up before the answer: what is stored counts as done. When the store cannot
+// answer that either, the error is a fault.Unavailable that says so, and the record's outcome is audit.Unknown.
 func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, change func(store.Tx) error) error {
 	rec := g.newRecord(call, &need, audit.Allowed, nil)
 	rec.ID, rec.Time = operationID(op.ID), op.At
@@ -137,20 +147,34 @@ func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, 
 	case errors.Is(err, ErrAgain):
 		return err
 	}
-	if fault.Is(err, fault.Unavailable) && g.committed(ctx, op.ID) {
-		return nil
+	if fault.Is(err, fault.Unavailable) {
+		switch done, lookup := g.committed(ctx, op.ID); {
+		case lookup != nil:
+			return g.unknown(ctx, call, need, errors.Join(err, lookup))
+		case done:
+			return nil
+		}
 	}
 	return g.Refuse(ctx, call, need, err)
+}
+
+// unknown records that nobody can say whether the change was made: a record that called it failed would be wrong where the change
+// is found in the store later. If it was made, its own record follows from the journal, under the operation's id.
+func (g *Guard) unknown(ctx context.Context, call *Call, need Need, cause error) error {
+	err := fault.Wrap(cause, fault.Unavailable, "the store does not say whether this change was made: read the object before you try again")
+	if aerr := g.record(ctx, call, &need, audit.Unknown, err); aerr != nil {
+		return aerr
+	}
+	return err
 }
 
 // committedTimeout bounds the look-up of an ambiguous commit. The request's own context may be over by then.
 const committedTimeout = 5 * time.Second
 
-func (g *Guard) committed(ctx context.Context, id store.OpID) bool {
+func (g *Guard) committed(ctx context.Context, id store.OpID) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), committedTimeout)
 	defer cancel()
-	done, err := g.Store.Committed(ctx, id)
-	return err == nil && done
+	return g.Store.Committed(ctx, id)
 }
 
 // network stands for what is needed before any action is known.

@@ -172,6 +172,52 @@ func TestAmbiguousCommitsAreResolved(t *testing.T) {
 	}
 }
 
+// mute is a store that cannot say what was committed.
+type mute struct{ store.Store }
+
+func (mute) Committed(context.Context, store.OpID) (bool, error) {
+	return false, fault.New(fault.Unavailable, "the store does not answer")
+}
+
+// TestUnresolvedCommitsAreUnknown loses the answer of commits, stored ones and lost ones, and the look-up's as well.
+func TestUnresolvedCommitsAreUnknown(t *testing.T) {
+	for stored, fail := range map[bool]func(func() error) sqlite.Faults{
+		true:  func(f func() error) sqlite.Faults { return sqlite.Faults{AfterCommit: f} },
+		false: func(f func() error) sqlite.Faults { return sqlite.Faults{BeforeCommit: f} },
+	} {
+		var broken atomic.Bool
+		w := guardtest.New(t, guardtest.Options{Wrap: func(s store.Store) store.Store { return mute{s} }, Faults: fail(func() error {
+			if broken.Swap(false) {
+				return errors.New("the connection broke")
+			}
+			return nil
+		})})
+		call := w.Call(w.Caller(authz.SecretsOfficer))
+		need := guard.Need{Action: authz.SecretSet, Kind: vault.Secret, Name: "a"}
+		broken.Store(true)
+		err := w.Guard.Commit(w.Ctx, call, need, store.NewOp(w.Clock.Now()), func(tx store.Tx) error { return tx.PutSetting(w.Ctx, "x", nil) })
+		is(t, err, fault.Unavailable, "")
+		if !strings.Contains(fault.As(err).Message, "read the object before") {
+			t.Errorf("the caller is told %q", fault.As(err).Message)
+		}
+		if e := one(t, w); e.Outcome != "unknown" || e.Reason != "unavailable" || e.Name != "a" {
+			t.Errorf("stored %t: the record is %+v", stored, e)
+		}
+		_, err = setting(w, "x")
+		if there := err == nil; there != stored || len(w.Changes()) == 1 != stored {
+			t.Errorf("stored %t: there is %t, with %d records of its own", stored, there, len(w.Changes()))
+		}
+	}
+}
+
+func setting(w *guardtest.World, name string) (value []byte, err error) {
+	err = w.Store.View(w.Ctx, func(tx store.Tx) error {
+		value, err = tx.Setting(w.Ctx, name)
+		return err
+	})
+	return value, err
+}
+
 func TestNetworkRulesComeBeforeEverythingElse(t *testing.T) {
 	w := guardtest.New(t, guardtest.Options{})
 	officer := w.Caller(authz.SecretsOfficer)

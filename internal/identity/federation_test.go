@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,11 @@ func TestFederation(t *testing.T) {
 			"token_endpoint": cluster.URL, "response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"ES256"}})
 	})
-	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) { w.Write(set) })
+	var fetches atomic.Int64
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		fetches.Add(1)
+		w.Write(set)
+	})
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cluster.Certificate().Raw})
 
 	for name, trust := range map[string]store.TrustedIssuer{
@@ -83,6 +88,10 @@ func TestFederation(t *testing.T) {
 				if f := fault.As(err); c.want != "" && (f == nil || f.Reason != c.want) || c.want == "" && err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
+			}
+			// All of it at one instant: "another key" was not worth a second fetch.
+			if n := fetches.Swap(0); n > 1 || (n == 0) != (name == "given by hand") {
+				t.Errorf("the keys were fetched %d times", n)
 			}
 			token, err := w.assert(app.AppID, make(key, nil), here)
 			w.must(err)

@@ -112,6 +112,9 @@ type Config struct {
 	KeyLifetime time.Duration
 	// CacheSize bounds the remembered tokens; 65,536 when zero.
 	CacheSize int
+	// IssuerKeysEvery is the least time between two fetches of one outside issuer's keys; 30 s when zero. Assertions that name
+	// an unknown key are refused without asking until then: whoever guesses key ids must not make the server ask each time.
+	IssuerKeysEvery time.Duration
 	// PublicClients names the client ids of programs that people sign in with and that keep no secret; nil means
 	// WellKnownClients.
 	PublicClients map[string]string
@@ -146,6 +149,8 @@ func New(c Config) (*Service, error) {
 		return nil, fmt.Errorf("identity: the token lifetime %s is outside %s to %s", c.TokenLifetime, MinTokenLifetime, MaxTokenLifetime)
 	case c.KeyLifetime != 0 && c.KeyLifetime < minKeyLifetime:
 		return nil, fmt.Errorf("identity: the signing key lifetime %s is less than %s", c.KeyLifetime, minKeyLifetime)
+	case c.IssuerKeysEvery < 0:
+		return nil, errors.New("identity: the interval between fetches of an issuer's keys is negative")
 	case c.CacheSize < 0:
 		return nil, errors.New("identity: the cache size is negative")
 	}
@@ -177,6 +182,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = 1 << 16
+	}
+	if c.IssuerKeysEvery == 0 {
+		c.IssuerKeysEvery = issuerKeysEvery
 	}
 	if c.PublicClients == nil {
 		c.PublicClients = WellKnownClients()

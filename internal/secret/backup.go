@@ -112,6 +112,7 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 	}
 	o := &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: vault.Secret, Name: b.Name, Created: b.Created,
 		Current: b.Current, Labels: b.Labels}
+	b.dropPending(o)
 	need.Name, need.Version = b.Name, b.Current
 	versions, err := s.reseal(ctx, v, o, b)
 	if err != nil {
@@ -143,6 +144,16 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 		return err
 	})
 	return item, err
+}
+
+// dropPending gives up the version that was being prepared when the backup was made: its rotation did not come along.
+func (b *backup) dropPending(o *vault.Object) {
+	for i := range b.Versions {
+		if ver := &b.Versions[i]; ver.ID == o.Labels[vault.Pending] {
+			ver.State, ver.Attributes.Enabled = vault.Abandoned, false
+		}
+	}
+	*o = *o.With(vault.Pending, "")
 }
 
 func (s *Service) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (*backup, error) {

@@ -1,68 +1,14 @@
 package secret
 
 import (
-	"context"
-	"errors"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
-
-// record is a sealed version as it is kept in memory. The opener of its value is made on the first read and kept: it
-// costs more than the opening itself.
-type record struct {
-	Item
-	place  keyring.Place
-	opener atomic.Pointer[keyring.Opener]
-	// used is set by each hit and cleared by the sweep that looks for something to drop.
-	used atomic.Bool
-}
-
-// openTries bounds how often an opener is made again whose key left the keyring's memory.
-const openTries = 3
-
-// open appends the value to dst, and returns dst itself when it cannot. The keyring forgets keys when it is locked, when
-// they change and when it needs the room; the record outlives that, its opener does not.
-func (r *record) open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([]byte, error) {
-	for range openTries {
-		o := r.opener.Load()
-		if o == nil || o.Stale() {
-			made, err := keys.Opener(ctx, r.place, r.Version.Value)
-			if err != nil {
-				return dst, err
-			}
-			r.opener.Store(made)
-			o = made
-		}
-		out, err := o.Open(dst, r.Version.Value.Ciphertext)
-		switch {
-		case err == nil:
-			return out, nil
-		case !errors.Is(err, keyring.ErrStale):
-			return dst, err
-		}
-	}
-	// Keys leave as fast as they come: do without keeping one.
-	value, err := keys.Open(ctx, r.place, r.Version.Value)
-	if err != nil {
-		return dst, err
-	}
-	defer clear(value)
-	return append(dst, value...), nil
-}
-
-// size estimates the bytes that the record holds in memory.
-func (r *record) size() int64 {
-	const fixed = 1200 // the structures, their ids and the opener's key schedule
-	n := fixed + len(r.Version.Value.Ciphertext) + len(r.Version.Value.WrappedKey) + len(r.Object.Name) + len(r.Version.ContentType)
-	for k, v := range r.Version.Tags {
-		n += len(k) + len(v) + 32
-	}
-	return int64(n)
-}
 
 type cacheKey struct {
 	vault vault.ID
@@ -73,10 +19,18 @@ type cacheKey struct {
 const shards = 64
 
 // cache keeps sealed records within a bound of bytes. Records are immutable and swapped whole; no lock is held across
-// I/O. Filling it is safe against a concurrent change: see ticket.
+// I/O. Filling it is safe against a concurrent change: see ticket and announce.
 type cache struct {
 	seed   maphash.Seed
 	shards [shards]shard
+	// announced holds what writes under way will make current: store.OpID -> announcement.
+	announced sync.Map
+}
+
+// announcement is the record that one operation makes current.
+type announcement struct {
+	key    cacheKey
+	record *record
 }
 
 type shard struct {
@@ -94,7 +48,43 @@ type versions struct {
 	// id is the object's. It outlives a drop, as a hint for the next write: who uses it proves it in the transaction.
 	id      vault.ObjectID
 	current *record
-	byID    map[vault.VersionID]*record
+	others  map[vault.VersionID]*record
+}
+
+// find returns the record of a version, by its id or as the current one, or nil.
+func (v *versions) find(id vault.VersionID, label vault.Label) *record {
+	switch {
+	case id == "" && label != "" && label != vault.Current:
+		return nil
+	case id == "" || v.current != nil && v.current.Version.ID == id:
+		return v.current
+	}
+	return v.others[id]
+}
+
+// keep adds a record and returns the one whose place it takes, or nil.
+func (v *versions) keep(r *record) (old *record) {
+	if r.Version.ID == r.Object.Current {
+		old, v.current = v.current, r
+		return old
+	}
+	if v.others == nil {
+		v.others = make(map[vault.VersionID]*record, 1)
+	}
+	old, v.others[r.Version.ID] = v.others[r.Version.ID], r
+	return old
+}
+
+// all visits every record.
+func (v *versions) all(yield func(*record) bool) {
+	if v.current != nil && !yield(v.current) {
+		return
+	}
+	for _, r := range v.others {
+		if !yield(r) {
+			return
+		}
+	}
 }
 
 // ticket proves at put time that nothing was dropped from the shard since get.
@@ -119,12 +109,7 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 	s.mu.RLock()
 	var r *record
 	if v := s.secrets[k]; v != nil {
-		switch {
-		case id != "":
-			r = v.byID[id]
-		case label == "" || label == vault.Current:
-			r = v.current
-		}
+		r = v.find(id, label)
 	}
 	t := ticket(s.generation)
 	s.mu.RUnlock()
@@ -142,37 +127,62 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 // put adds a record that was read after the ticket was drawn, unless something was dropped in between.
 func (c *cache) put(k cacheKey, r *record, t ticket) {
 	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ticket(s.generation) == t {
+		s.add(k, r)
+	}
+}
+
+func (s *shard) add(k cacheKey, r *record) {
 	size := r.size()
 	room := size + hintBytes // its secret may be new, or fall to the sweep
 	if room > s.max {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ticket(s.generation) != t {
-		return
-	}
 	if s.bytes+room > s.max {
 		s.sweep(s.bytes + room - s.max)
 	}
+	v := s.secret(k)
+	v.id = r.Object.ID
+	if old := v.keep(r); old != nil {
+		s.bytes -= old.size()
+	}
+	s.bytes += size
+}
+
+// secret finds the entry of a secret, or makes one.
+func (s *shard) secret(k cacheKey) *versions {
 	v := s.secrets[k]
 	if v == nil {
 		v = &versions{}
+		k.name = strings.Clone(k.name) // it may be a part of a request, which is not kept with it
 		s.secrets[k] = v
 		s.bytes += hintBytes
 	}
-	v.id = r.Object.ID
-	if v.byID == nil {
-		v.byID = make(map[vault.VersionID]*record, 1)
+	return v
+}
+
+// announce says which record the operation makes current, so that its commit replaces what it makes stale instead of only
+// dropping it: what was just written is what is read next. It is called within the transaction; the last call counts. The
+// caller withdraws the announcement when the operation is over, however it went.
+func (c *cache) announce(op store.OpID, k cacheKey, r *record) {
+	c.announced.Store(op, announcement{k, r})
+}
+
+func (c *cache) withdraw(op store.OpID) { c.announced.Delete(op) }
+
+// committed forgets a secret's records, and keeps the one that the operation announced for it. Commits come one at a time and in
+// their order, so that an announced record never takes the place of a newer one.
+func (c *cache) committed(op store.OpID, k cacheKey) {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	s.empty(k)
+	if a, ok := c.announced.Load(op); ok && a.(announcement).key == k {
+		s.add(k, a.(announcement).record)
 	}
-	if old := v.byID[r.Version.ID]; old != nil {
-		s.bytes -= old.size()
-	}
-	v.byID[r.Version.ID] = r
-	if r.Version.ID == r.Object.Current {
-		v.current = r
-	}
-	s.bytes += size
 }
 
 // sweep drops secrets that were not read since the last sweep until need bytes are free; when all were read, it drops
@@ -193,7 +203,7 @@ func (s *shard) sweep(need int64) {
 
 func (v *versions) touched() bool {
 	touched := false
-	for _, r := range v.byID {
+	for r := range v.all {
 		touched = r.used.Swap(false) || touched
 	}
 	return touched
@@ -218,21 +228,12 @@ func (s *shard) empty(k cacheKey) (freed int64) {
 	if v == nil {
 		return 0
 	}
-	for _, r := range v.byID {
+	for r := range v.all {
 		freed += r.size()
 	}
-	v.current, v.byID = nil, nil
+	v.current, v.others = nil, nil
 	s.bytes -= freed
 	return freed
-}
-
-// drop forgets a secret's records.
-func (c *cache) drop(k cacheKey) {
-	s := c.shard(k)
-	s.mu.Lock()
-	s.generation++
-	s.empty(k)
-	s.mu.Unlock()
 }
 
 // hint returns the id of the object that was last seen under the name, or the empty id.
@@ -251,14 +252,8 @@ func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.secrets[k]
-	if v == nil && id != "" && s.bytes+hintBytes <= s.max {
-		v = &versions{}
-		s.secrets[k] = v
-		s.bytes += hintBytes
-	}
-	if v != nil {
-		v.id = id
+	if s.secrets[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
+		s.secret(k).id = id
 	}
 }
 

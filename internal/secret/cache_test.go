@@ -8,6 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard/guardtest"
@@ -111,6 +115,41 @@ func TestReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 	group.Wait()
 	if checked.Load() < 100 {
 		t.Errorf("only %d reads fell between two changes", checked.Load())
+	}
+}
+
+// TestWhatWasSetIsReadFromMemory: the first read after a write does not ask the store, and finds what the store would tell.
+func TestWhatWasSetIsReadFromMemory(t *testing.T) {
+	w := newWorld(t, guardtest.Options{}, nil)
+	other := newService(t, w, nil) // it has nothing in memory
+	for i, in := range []secret.Input{
+		{Value: []byte("one"), Enabled: true},
+		{Value: []byte("two"), Enabled: true, ContentType: "text/plain", Tags: map[string]string{"a": "b"}, Expires: w.Clock.Now().Add(time.Hour).Truncate(time.Second)},
+	} {
+		if _, err := w.svc.Set(w.Ctx, w.call(), "Name", in); err != nil {
+			t.Fatal(err)
+		}
+		before := w.svc.CacheStats()
+		got, value, err := w.get(named("name"))
+		if err != nil || value != string(in.Value) {
+			t.Fatalf("set %d: read %q, %v", i, value, err)
+		}
+		if after := w.svc.CacheStats(); after.Misses != before.Misses || after.Hits != before.Hits+1 {
+			t.Errorf("set %d: the read asked the store: %+v, then %+v", i, before, after)
+		}
+		want, _, err := other.Get(w.Ctx, w.call(), named("name"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("set %d: memory differs from the store (-store +memory):\n%s", i, diff)
+		}
+	}
+	if _, err := w.svc.Delete(w.Ctx, w.call(), "name"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.get(named("name")); !fault.Is(err, fault.NotFound) {
+		t.Errorf("after the deletion: %v", err)
 	}
 }
 

@@ -9,8 +9,12 @@ import (
 )
 
 func sealed(name string, version vault.VersionID, bytes int) *record {
-	o := &vault.Object{Name: name, Current: version}
-	return &record{Item: Item{Object: o, Version: &vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}}}}
+	r, err := newRecord(&vault.Vault{}, &vault.Object{Name: name, Current: version},
+		&vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}})
+	if err != nil {
+		panic(err) // there is no rollout to decode
+	}
+	return r
 }
 
 // held counts the bytes of what is cached, by looking at all of it.
@@ -20,7 +24,7 @@ func (c *cache) held(t *testing.T) (bytes int64, records int) {
 		var n int64
 		for _, v := range s.secrets {
 			n += hintBytes
-			for _, r := range v.byID {
+			for r := range v.all {
 				n += r.size()
 				records++
 			}
@@ -67,7 +71,7 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 func TestRecordsReadBeforeADropAreNotKept(t *testing.T) {
 	c := newCache(1 << 20)
 	k := cacheKey{"v", "a"}
-	for name, drop := range map[string]func(){"secret": func() { c.drop(k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
+	for name, drop := range map[string]func(){"secret": func() { c.committed("op", k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
 		_, ticket := c.get(k, "", "")
 		drop()
 		c.put(k, sealed("a", "1", 1), ticket)
@@ -105,7 +109,7 @@ func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
 	r.Object.ID = "o"
 	_, ticket := c.get(k, "", "")
 	c.put(k, r, ticket)
-	c.drop(k)
+	c.committed("op", k)
 	if got, _ := c.get(k, "", ""); got != nil || c.hint(k) != "o" {
 		t.Errorf("after a drop: record %v, hint %q", got, c.hint(k))
 	}
@@ -127,6 +131,49 @@ func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
 	c.held(t)
 }
 
+func TestCommitsPutWhatTheyAnnounced(t *testing.T) {
+	c := newCache(1 << 20)
+	k := cacheKey{"v", "a"}
+	old, first, second := sealed("a", "1", 1), sealed("a", "2", 1), sealed("a", "3", 1)
+	_, before := c.get(k, "", "")
+	c.announce("first", k, first)
+	c.put(k, old, before)
+	if got, _ := c.get(k, "", ""); got != old {
+		t.Error("what is announced is served before its commit")
+	}
+	c.announce("second", k, sealed("a", "9", 1))
+	c.announce("second", k, second) // the transaction ran again
+	c.committed("first", k)
+	if got, _ := c.get(k, "", ""); got != first {
+		t.Error("the announced record is not served after its commit")
+	}
+	if got, _ := c.get(k, "1", ""); got != nil {
+		t.Error("a record from before the commit is served")
+	}
+	c.put(k, old, before)
+	if got, _ := c.get(k, "", ""); got != first {
+		t.Error("a record that was read before the commit took the place of the committed one")
+	}
+	c.committed("second", cacheKey{"v", "b"})
+	if got, _ := c.get(cacheKey{"v", "b"}, "", ""); got != nil {
+		t.Error("a record is served under a name that it was not announced for")
+	}
+	c.committed("second", k)
+	if got, _ := c.get(k, "", ""); got != second {
+		t.Error("the record that was announced last is not served")
+	}
+	c.committed("other", k)
+	if got, _ := c.get(k, "", ""); got != nil {
+		t.Error("a commit that announced nothing kept the record")
+	}
+	c.withdraw("second")
+	c.committed("second", k)
+	if got, _ := c.get(k, "", ""); got != nil {
+		t.Error("a withdrawn record is served")
+	}
+	c.held(t)
+}
+
 // What was read since the last sweep outlives what was not.
 func TestSweepsKeepWhatIsRead(t *testing.T) {
 	s := &shard{secrets: make(map[cacheKey]*versions), max: 1 << 20}
@@ -134,7 +181,7 @@ func TestSweepsKeepWhatIsRead(t *testing.T) {
 		k := cacheKey{"v", fmt.Sprint(strings.Repeat("x", 3), i)}
 		r := sealed(k.name, "1", 0)
 		r.used.Store(i < 10)
-		s.secrets[k] = &versions{current: r, byID: map[vault.VersionID]*record{"1": r}}
+		s.secrets[k] = &versions{current: r}
 		s.bytes += r.size() + hintBytes
 	}
 	s.sweep(s.bytes / 2)

@@ -34,7 +34,7 @@ func (s *Service) ManageGet(ctx context.Context, call *guard.Call, name string) 
 	}
 	need := s.manageNeed(call, authz.SecretManageRead, name)
 	err = s.Guard.Read(ctx, call, &need, func() error {
-		rec, err := s.record(ctx, call.Vault.Vault, &Selector{Name: name})
+		rec, err := s.record(ctx, call, &Selector{Name: name, Label: vault.Current})
 		if err == nil {
 			item = rec.Item
 		}

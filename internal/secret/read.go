@@ -20,7 +20,7 @@ func (s *Service) Get(ctx context.Context, call *guard.Call, sel Selector, dst [
 	need := guard.Need{Action: authz.SecretGet, Kind: vault.Secret, Name: sel.Name}
 	var item Item
 	err := s.Guard.Read(ctx, call, &need, func() error {
-		rec, err := s.record(ctx, call.Vault.Vault, &sel)
+		rec, err := s.record(ctx, call, &sel)
 		if err != nil {
 			return err
 		}
@@ -37,27 +37,42 @@ func (s *Service) Get(ctx context.Context, call *guard.Call, sel Selector, dst [
 }
 
 // record finds the sealed record of the selected version, in the cache or in the store.
-func (s *Service) record(ctx context.Context, v *vault.Vault, sel *Selector) (*record, error) {
+func (s *Service) record(ctx context.Context, call *guard.Call, sel *Selector) (*record, error) {
+	v := call.Vault.Vault
 	key := cacheKey{v.ID, vault.NameKey(sel.Name)}
 	rec, ticket := s.cache.get(key, sel.Version, sel.Label)
-	if rec != nil {
+	if rec != nil && (rec.rollout == nil || sel.Version != "" || sel.Label != "") {
 		return rec, nil
 	}
-	return s.load(ctx, v, key, *sel, ticket)
+	if rec != nil {
+		id := rec.rollout.Resolve(consumer(call))
+		if id == rec.Version.ID {
+			return rec, nil
+		}
+		if rec, ticket = s.cache.get(key, id, ""); rec != nil {
+			return rec, nil
+		}
+	}
+	return s.load(ctx, call, key, sel, ticket)
 }
 
-func (s *Service) load(ctx context.Context, v *vault.Vault, key cacheKey, sel Selector, t ticket) (rec *record, err error) {
+func (s *Service) load(ctx context.Context, call *guard.Call, key cacheKey, sel *Selector, t ticket) (rec *record, err error) {
+	v := call.Vault.Vault
 	err = s.Store.View(ctx, func(tx store.Tx) error {
 		o, err := live(ctx, tx, v.ID, sel.Name)
 		if err != nil {
 			return err
 		}
-		ver, err := version(ctx, tx, o, sel.resolve(o))
+		id, err := sel.resolve(o, call)
 		if err != nil {
 			return err
 		}
-		rec = &record{Item: Item{Object: o, Version: ver}, place: place(v, o, ver.ID)}
-		return nil
+		ver, err := version(ctx, tx, o, id)
+		if err != nil {
+			return err
+		}
+		rec, err = newRecord(v, o, ver)
+		return err
 	})
 	if err == nil {
 		s.cache.put(key, rec, t)
@@ -102,7 +117,7 @@ func listing(ctx context.Context, tx store.Tx, q store.ObjectQuery) (Listing, er
 	return l, err
 }
 
-// Versions returns a page of a live secret's versions in ascending order of their ids. Pending versions are left out. An unknown name has none.
+// Versions returns a page of a live secret's versions in ascending order of their ids. Versions that the object hides are left out. An unknown name has none.
 func (s *Service) Versions(ctx context.Context, call *guard.Call, name string, p Page) (Listing, error) {
 	if err := vault.CheckObjectName(name); err != nil {
 		return Listing{}, err
@@ -121,7 +136,7 @@ func (s *Service) Versions(ctx context.Context, call *guard.Call, name string, p
 			}
 			found, err := tx.Versions(ctx, o.ID, vault.VersionID(p.After), p.Limit)
 			for _, v := range found {
-				if v.ID != o.LabelOf(vault.Pending) {
+				if !o.Hides(v) {
 					l.Items = append(l.Items, Item{Object: o, Version: v})
 				}
 			}

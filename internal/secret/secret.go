@@ -36,6 +36,9 @@ type Config struct {
 	MaxBackupBytes int64
 	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
 	CacheBytes int64
+	// Pends is asked, in the transaction of each write, whether the new version waits under the label pending instead of becoming current: so
+	// does what a rotation function writes, until it was proved at the target. It may write to the transaction. Nil never lets a version wait.
+	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) (bool, error)
 }
 
 // Service serves secrets.
@@ -68,13 +71,13 @@ func (s *Service) MaxBodyBytes() int64 {
 	return max(least, 6*int64(s.MaxValueBytes)+rest)
 }
 
-// Changed drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
+// Changed replaces or drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
 func (s *Service) Changed(c *store.Commit) {
 	for i := range c.Changes {
 		ch := &c.Changes[i]
 		switch {
 		case ch.Kind == store.ObjectChanged && ch.Object == vault.Secret:
-			s.cache.drop(cacheKey{ch.Vault, ch.NameKey})
+			s.cache.committed(c.Op.ID, cacheKey{ch.Vault, ch.NameKey})
 		case ch.Kind == store.VaultChanged:
 			s.cache.dropVault(ch.Vault)
 		}
@@ -87,22 +90,12 @@ type Item struct {
 	Version *vault.Version
 }
 
-// Selector says which version of a secret is meant. With neither Version nor Label it is the current one.
+// Selector says which version of a secret is meant. With neither Version nor Label it is the one that the caller is to have: the current one,
+// unless a rollout gives the caller the next.
 type Selector struct {
 	Name    string
 	Version vault.VersionID
 	Label   vault.Label
-}
-
-func (sel *Selector) resolve(o *vault.Object) vault.VersionID {
-	switch {
-	case sel.Version != "":
-		return sel.Version
-	case sel.Label != "":
-		return o.LabelOf(sel.Label)
-	default:
-		return o.Current
-	}
 }
 
 // Input is a new version.
@@ -182,11 +175,8 @@ func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.Version
 	if id == "" {
 		return nil, notFound(o.Name)
 	}
-	if id == o.LabelOf(vault.Pending) {
-		return nil, versionNotFound(o.Name, id)
-	}
 	v, err := tx.Version(ctx, o.ID, id)
-	if fault.Is(err, fault.NotFound) {
+	if fault.Is(err, fault.NotFound) || err == nil && o.Hides(v) {
 		return nil, versionNotFound(o.Name, id)
 	}
 	return v, err

@@ -36,17 +36,24 @@ type world struct {
 func newWorld(t testing.TB, o guardtest.Options, edit func(*secret.Config)) *world {
 	t.Helper()
 	w := &world{World: guardtest.New(t, o)}
+	w.svc = newService(t, w, edit)
+	w.admin = w.Caller(authz.VaultAdministrator)
+	return w
+}
+
+// newService makes another service over the world's store.
+func newService(t testing.TB, w *world, edit func(*secret.Config)) *secret.Service {
+	t.Helper()
 	c := secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock}
 	if edit != nil {
 		edit(&c)
 	}
-	var err error
-	if w.svc, err = secret.New(c); err != nil {
+	svc, err := secret.New(c)
+	if err != nil {
 		t.Fatal(err)
 	}
-	w.Watch(w.svc.Changed)
-	w.admin = w.Caller(authz.VaultAdministrator)
-	return w
+	w.Watch(svc.Changed)
+	return svc
 }
 
 func (w *world) call() *guard.Call { w.T.Helper(); return w.Call(w.admin) }

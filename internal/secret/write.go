@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -65,6 +66,7 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	}
 	need.Version = ver.ID
 	var item Item
+	defer s.cache.withdraw(op.ID)
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, v.ID, vault.Secret, name)
 		switch {
@@ -80,7 +82,12 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 		case found.ID != o.ID:
 			return errMoved
 		}
-		item, err = s.add(ctx, tx, v, found, ver)
+		if item, err = s.add(ctx, tx, call, found, ver); err == nil && item.Object.Current == ver.ID {
+			var rec *record
+			if rec, err = newRecord(v, item.Object, item.Version); err == nil {
+				s.cache.announce(op.ID, key, rec)
+			}
+		}
 		return err
 	})
 	switch {
@@ -103,40 +110,56 @@ func (s *Service) target(ctx context.Context, v *vault.Vault, key cacheKey, name
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: name,
+		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: vault.Secret, Name: strings.Clone(name),
 			Created: now.UTC().Truncate(time.Microsecond)}, false, nil
 	}
 	return o, true, err
 }
 
-// add puts the version behind the object's others and promotes it.
-func (s *Service) add(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, ver *vault.Version) (Item, error) {
+// add puts the version behind the object's others and promotes it, unless it has to wait.
+func (s *Service) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) (Item, error) {
 	if err := o.CheckLive(); err != nil {
 		return Item{}, err
 	}
 	if o.Managed {
 		return Item{}, fault.New(fault.Forbidden, "the secret %q belongs to a certificate: change the certificate instead", o.Name)
 	}
-	if s.MaxVersions > 0 && o.Revision > 0 {
-		n, err := tx.CountVersions(ctx, o.ID, s.MaxVersions)
-		if err != nil {
-			return Item{}, err
-		}
-		if n >= s.MaxVersions {
-			return Item{}, fault.New(fault.Forbidden, "the secret %q has %d versions, as many as this server allows: delete and purge it, "+
-				"or ask the operator for a higher limit", o.Name, n).Because("TooManyVersions")
-		}
+	if err := s.checkRoom(ctx, tx, o); err != nil {
+		return Item{}, err
 	}
 	ver = shallow(ver)
 	ver.Previous = o.Current
 	if err := tx.AddVersion(ctx, ver); err != nil {
 		return Item{}, err
 	}
+	if s.Pends != nil {
+		switch pends, err := s.Pends(ctx, tx, call, o, ver); {
+		case err != nil:
+			return Item{}, err
+		case pends:
+			o = o.With(vault.Pending, ver.ID)
+			return Item{Object: o, Version: ver}, tx.PutObject(ctx, o)
+		}
+	}
 	o = o.Promote(ver.ID)
 	if err := tx.PutObject(ctx, o); err != nil {
 		return Item{}, err
 	}
-	return Item{Object: o, Version: ver}, emit(tx, NewVersion, v, o, ver)
+	o.Revision++ // as it is stored
+	return Item{Object: o, Version: ver}, emit(tx, NewVersion, call.Vault.Vault, o, ver)
+}
+
+// checkRoom reports whether the object may have one more version.
+func (s *Service) checkRoom(ctx context.Context, tx store.Tx, o *vault.Object) error {
+	if s.MaxVersions <= 0 || o.Revision == 0 {
+		return nil
+	}
+	n, err := tx.CountVersions(ctx, o.ID, s.MaxVersions)
+	if err == nil && n >= s.MaxVersions {
+		err = fault.New(fault.Forbidden, "the secret %q has %d versions, as many as this server allows: delete and purge it, "+
+			"or ask the operator for a higher limit", o.Name, n).Because("TooManyVersions")
+	}
+	return err
 }
 
 func shallow(v *vault.Version) *vault.Version {
@@ -171,7 +194,7 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, ch *Change) (item Item, err error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	if need.Version == "" {
-		rec, err := s.record(ctx, v, &sel)
+		rec, err := s.record(ctx, call, &sel)
 		if err != nil {
 			return Item{}, s.Guard.Refuse(ctx, call, need, err)
 		}
@@ -182,7 +205,11 @@ func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.N
 		if err != nil {
 			return err
 		}
-		ver, err := version(ctx, tx, o, sel.resolve(o))
+		id, err := sel.resolve(o, call)
+		if err != nil {
+			return err
+		}
+		ver, err := version(ctx, tx, o, id)
 		if err != nil {
 			return err
 		}
@@ -241,10 +268,10 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, name string) (It
 	})
 }
 
-// Recover brings a deleted secret back with all of its versions, unchanged.
+// Recover brings a deleted secret back with all of its versions, unchanged, until its retention is over.
 func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (Item, error) {
-	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, _ store.Op) (*vault.Object, error) {
-		return o.Recover()
+	return s.move(ctx, call, name, authz.SecretRecover, deleted, func(o *vault.Object, op store.Op) (*vault.Object, error) {
+		return o.Recover(op.At)
 	})
 }
 
@@ -327,14 +354,22 @@ type eventData struct {
 }
 
 func emit(tx store.Tx, t EventType, v *vault.Vault, o *vault.Object, ver *vault.Version) error {
+	// The version's id names the event too: the same change never makes two.
+	return emitAs(tx, string(ver.ID), ver.Attributes.Created, t, v, o, ver)
+}
+
+// emitReturned tells that an earlier version is current again: to those who cache, it is as good as new.
+func emitReturned(tx store.Tx, v *vault.Vault, o *vault.Object, ver *vault.Version, op store.Op) error {
+	return emitAs(tx, string(op.ID), op.At, NewVersion, v, o, ver)
+}
+
+func emitAs(tx store.Tx, id string, at time.Time, t EventType, v *vault.Vault, o *vault.Object, ver *vault.Version) error {
 	data, err := json.Marshal(eventData{VaultName: v.Name, ObjectType: "Secret", ObjectName: o.Name, Version: string(ver.ID),
 		NBF: seconds(ver.Attributes.NotBefore), EXP: seconds(ver.Attributes.Expires)})
 	if err != nil {
 		return err
 	}
-	// The version's id names the event too: the same change never makes two.
-	tx.Emit(store.Event{ID: string(ver.ID), Type: string(t), Tenant: v.Tenant, Vault: v.ID, Subject: o.Name,
-		At: ver.Attributes.Created, Data: data})
+	tx.Emit(store.Event{ID: id, Type: string(t), Tenant: v.Tenant, Vault: v.ID, Subject: o.Name, At: at, Data: data})
 	return nil
 }
 

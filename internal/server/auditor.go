@@ -49,10 +49,9 @@ type auditor struct {
 
 // The records of changes are safe in the store's journal until they are sequenced, so the rounds may gather some. Commits
 // wake the sequencer; the interval is for what a commit did not announce, such as the rows of the process before.
-const (
-	sequenceInterval = 5 * time.Second
-	sequenceLinger   = 50 * time.Millisecond
-)
+const sequenceLinger = 250 * time.Millisecond
+
+var sequenceInterval = 5 * time.Second // a test makes it longer
 
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
@@ -76,7 +75,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.onClose(func() error { a.log.Stop(); return nil })
+	k.onShutdown(func(ctx context.Context) error { a.log.Shutdown(ctx); return nil })
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -93,7 +92,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.onClose(func() error { a.aggregator.Stop(); return nil })
+	k.onShutdown(func(ctx context.Context) error { a.aggregator.Shutdown(ctx); return nil })
 	return a, a.aggregator.Start(ctx)
 }
 

@@ -274,7 +274,7 @@ func TestMalformedBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw.SetDeadline(time.Now().Add(10 * time.Second))
+		raw.SetDeadline(time.Now().Add(time.Minute))
 		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, ServerName: strings.Split(host, ":")[0]}) //nolint:gosec // the certificate is not what this is about
 		if _, err := c.Write([]byte(bytes)); err == nil {
 			if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {

@@ -47,6 +47,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	for range 3 {
 		azure.do("GET", "/secrets/"+canary+"?api-version=7.6", "", "X-Keywright-Instance", canary)
 	}
+	azure.do("GET", "/secrets/none?api-version=7.6", "") // it is not in memory either
 	azure.do("GET", "/"+canary+"?api-version="+canary, "")
 	stranger := *azure
 	stranger.bearer = "Bearer " + canary
@@ -71,7 +72,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		`keywright_request_duration_seconds_count{door="azure",operation="SecretGet",status="200"} 3`,
 		`keywright_tokens_issued_total{flow="client-secret"} `,
 		`keywright_denied_requests_total{reason="`,
-		"keywright_secret_cache_hits_total 2\n", "keywright_secret_cache_misses_total 1\n", "keywright_secret_cache_secrets 1\n",
+		"keywright_secret_cache_hits_total 3\n", "keywright_secret_cache_misses_total 1\n", "keywright_secret_cache_secrets 1\n",
 		"keywright_audit_alarm 0\n", "keywright_audit_writable 1\n", "keywright_audit_reserve_target_segments 1\n",
 		"keywright_audit_sequencer_lag_commits 0\n", "keywright_keyring_locked 0\n", "keywright_store_healthy 1\n",
 		`keywright_build_info{goversion="go`, `keywright_job_runs_total{job="test",result="done"} 1`,

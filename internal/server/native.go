@@ -44,8 +44,11 @@ func (s *status) Status(ctx context.Context) api.Status {
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,
+			MaxConnections: s.config.Limits.MaxConnections, MaxBodyMemory: s.config.Limits.MaxBodyMemory,
 			RequestsPerPrincipal: float64(k.guard.Limits.PerCaller), RequestsPerVault: float64(k.guard.Limits.PerVault), Burst: k.guard.Limits.Burst}}
 	if err := k.store.Health(ctx); err != nil {
+		out.Store = publicText(err)
+	} else if err := k.storeAlarm(); err != nil {
 		out.Store = publicText(err)
 	}
 	if log.Alarm != nil {
@@ -83,6 +86,10 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 		if checks[i].Status = api.HealthOK; checks[i].Detail != "" {
 			checks[i].Status = api.HealthFailing
 		}
+	}
+	// The server is ready in spite of an alarm: turning requests away would make an outage of what is none yet.
+	if err := s.core.storeAlarm(); err != nil && checks[0].Detail == "" {
+		checks[0].Detail = publicText(err)
 	}
 	return checks
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
@@ -28,53 +29,65 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// shutdownTimeout is how long requests under way may still take when the server ends; with what follows it stays below
-// five seconds.
-const shutdownTimeout = 4 * time.Second
+// What an end may take in all, and how long requests under way may go on in it. Whoever sent SIGTERM expects the end within five
+// seconds. A connection on which no request has begun is closed a moment after: its request may be on the way.
+const (
+	closeTimeout = 4500 * time.Millisecond
+	drainTimeout = 3 * time.Second
+	newTimeout   = 250 * time.Millisecond
+)
 
 // core is everything below the doors.
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow     time.Duration
-	clock    clock.Clock
-	store    store.Store
-	keys     *keyring.Keyring
-	guard    *guard.Guard
-	identity *identity.Service
-	secrets  *secret.Service
-	journal  *journalRows
-	metrics  *metrics
-	tracer   *tracer
-	audit    *auditor
+	slow  time.Duration
+	clock clock.Clock
+	store store.Store
+	// storeAlarm says what an operator has to see to although the store works.
+	storeAlarm func() error
+	keys       *keyring.Keyring
+	guard      *guard.Guard
+	identity   *identity.Service
+	secrets    *secret.Service
+	journal    *journalRows
+	metrics    *metrics
+	tracer     *tracer
+	audit      *auditor
+
+	connections connections
+	bodies      bodies
 
 	tenancy   *tenancy.Service
 	access    *access.Service
 	directory *directory.Service
 	auditing  *auditing.Service
+	events    *event.Service
+	expiries  *secret.Expiries
 
 	caches  []func(*store.Commit)
-	closers []func() error
+	closers []func(context.Context) error
 }
 
 // openCore opens what is in a directory, in the order of the layers, and hooks the caches to the store's commits.
-func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string) (_ *core, err error) {
+func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, links event.Links) (_ *core, err error) {
 	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, k.close())
+			err = errors.Join(err, k.close(context.Background()))
 		}
 	}()
-	var flush func() error
+	var flush func(context.Context) error
 	if k.tracer, flush, err = newTracer(ctx, c.TraceEndpoint, c.Logger); err != nil {
 		return nil, err
 	}
-	k.onClose(flush)
+	k.onShutdown(flush)
 	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
+	k.storeAlarm = opened.Alarm
 	k.store = k.tracer.store(opened, "store")
 	s, err := openSeal(c.Dir)
 	if err != nil {
@@ -87,6 +100,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.metrics = newMetrics()
+	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
@@ -105,6 +119,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	if err := k.openEvents(ctx, c, links); err != nil {
+		return nil, err
+	}
 	k.metrics.watch(k)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
@@ -129,7 +146,10 @@ func wrapStop(stop func()) func() error {
 	}
 }
 
-func (k *core) onClose(f func() error) { k.closers = append(k.closers, f) }
+func (k *core) onClose(f func() error) { k.onShutdown(func(context.Context) error { return f() }) }
+
+// onShutdown is onClose for what may take as long as the context lets it.
+func (k *core) onShutdown(f func(context.Context) error) { k.closers = append(k.closers, f) }
 
 // background runs fn until the core is closed, which waits for it.
 func (k *core) background(fn func(context.Context)) {
@@ -143,11 +163,11 @@ func (k *core) background(fn func(context.Context)) {
 	})
 }
 
-// close releases everything in the opposite order of its opening.
-func (k *core) close() error {
+// close releases everything in the opposite order of its opening. The context is one bound for all of it together.
+func (k *core) close(ctx context.Context) error {
 	var errs []error
 	for i := len(k.closers) - 1; i >= 0; i-- {
-		errs = append(errs, k.closers[i]())
+		errs = append(errs, k.closers[i](ctx))
 	}
 	k.closers = nil
 	return errors.Join(errs...)
@@ -162,6 +182,7 @@ type Server struct {
 	mu      sync.Mutex
 	closing bool
 	servers []*http.Server
+	silent  silentConns
 
 	serving   sync.WaitGroup
 	failed    chan error
@@ -171,6 +192,8 @@ type Server struct {
 
 // serve answers on the listener until Close, or until the returned server is closed.
 func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
+	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
+	h = s.core.bodies.handler(h)
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
@@ -181,6 +204,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnState:         s.silent.changed,
 		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}
 	s.mu.Lock()
@@ -209,29 +233,46 @@ const answerTimeout = 2 * time.Minute
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Close ends the server: it takes no new requests, lets those under way finish for some seconds, and closes what is
-// open. It may be called more than once.
+// open. It may be called more than once. It returns within five seconds, whatever hangs; what was acknowledged is safe without an
+// orderly end.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		var errs []error
-		var ending sync.WaitGroup
-		s.mu.Lock()
-		s.closing = true
-		s.mu.Unlock()
-		for _, server := range s.servers {
-			ending.Go(func() {
-				if server.Shutdown(ctx) != nil {
-					server.Close()
-				}
-			})
+		done := make(chan error, 1)
+		go func() {
+			s.drain(ctx)
+			done <- s.core.close(ctx)
+		}()
+		select {
+		case s.closeErr = <-done:
+		case <-ctx.Done():
+			s.closeErr = fmt.Errorf("the server did not end in order within %s: the next start recovers what is open; look for a disk or a "+
+				"trace collector that hangs", closeTimeout)
 		}
-		ending.Wait()
-		s.serving.Wait()
-		errs = append(errs, s.core.close())
-		s.closeErr = errors.Join(errs...)
 	})
 	return s.closeErr
+}
+
+// drain ends the listeners and waits for the requests under way.
+func (s *Server) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	var ending sync.WaitGroup
+	for _, server := range s.servers {
+		ending.Go(func() {
+			if server.Shutdown(ctx) != nil {
+				server.Close()
+			}
+		})
+	}
+	hangUp := time.AfterFunc(newTimeout, s.silent.close)
+	defer hangUp.Stop()
+	ending.Wait()
+	s.serving.Wait()
 }
 
 // tlsConfig is for the public listener. HTTP/2 is left out: it doubles the cost of a small answer, and neither cloud

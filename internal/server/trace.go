@@ -38,9 +38,9 @@ const flushTimeout = time.Second
 // newTracer begins to export to the endpoint, or returns nil when there is none. Sampling, headers, batches and the
 // service's name follow the OTEL_ environment variables of the OpenTelemetry specification. A collector that does not
 // answer loses spans and delays nothing. stop exports what is left.
-func newTracer(ctx context.Context, endpoint string, log *slog.Logger) (t *tracer, stop func() error, err error) {
+func newTracer(ctx context.Context, endpoint string, log *slog.Logger) (t *tracer, stop func(context.Context) error, err error) {
 	if endpoint == "" {
-		return nil, func() error { return nil }, nil
+		return nil, func(context.Context) error { return nil }, nil
 	}
 	if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, nil, errors.New("the trace endpoint is not an http or https URL: give the whole address, such as http://127.0.0.1:4318/v1/traces")
@@ -57,8 +57,8 @@ func newTracer(ctx context.Context, endpoint string, log *slog.Logger) (t *trace
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces could not be exported", "error", err) }))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(service))
-	stop = func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	stop = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
 			log.Warn("the last traces could not be exported", "error", err)

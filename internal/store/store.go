@@ -79,6 +79,12 @@ type Tx interface {
 	Grants
 	Keys
 	SignIns
+	Rotations
+	Leases
+	Subscriptions
+	Deliveries
+	Expiries
+	Holdings
 	Journal
 }
 
@@ -132,7 +138,7 @@ type Objects interface {
 	// PutObject inserts an object of revision 0 or replaces the revision that was read, and stores it at the next revision. The id
 	// of a purged object is a fault.Gone.
 	PutObject(ctx context.Context, o *vault.Object) error
-	// DeleteObject removes an object and all of its versions, keys of values included, and leaves a tombstone.
+	// DeleteObject removes an object, all of its versions, keys of values included, and its rotation policy, and leaves a tombstone.
 	DeleteObject(ctx context.Context, o *vault.Object, at time.Time) error
 	// Version finds one version of an object.
 	Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) (*vault.Version, error)
@@ -159,8 +165,9 @@ type ObjectQuery struct {
 	Kind    vault.Kind
 	Deleted bool
 	// PurgeBefore selects deleted objects, of any kind and vault, whose retention is over at that instant; Kind and After are
-	// ignored then, and the order is that of the purge dates.
+	// ignored then, and the order is that of the purge dates. Behind, when it is not nil, is the last object of the page before.
 	PurgeBefore time.Time
+	Behind      *vault.Object
 	After       string
 	Limit       int
 }
@@ -373,6 +380,9 @@ const (
 	SigningChanged   ChangeKind = "signing-key"
 	IssuerChanged    ChangeKind = "issuer"
 	SettingChanged   ChangeKind = "setting"
+	PolicyChanged    ChangeKind = "rotation-policy"
+	RunChanged       ChangeKind = "run"
+	TaskChanged      ChangeKind = "task"
 )
 
 // Change names one record that changed, for caches and streams. It holds no value.
@@ -383,7 +393,8 @@ type Change struct {
 	// Object is set for an ObjectChanged: the kind and the name key. A VaultChanged has the vault's name key.
 	Object  vault.Kind `json:"o,omitempty"`
 	NameKey string     `json:"n,omitempty"`
-	// Key is the id of a principal (the member of a MemberChanged), role, key, issuer or setting, or the lower-case scope of a grant.
+	// Key is the id of a principal (the member of a MemberChanged), role, key, issuer, setting, run or task, that of the object of a rotation
+	// policy, or the lower-case scope of a grant.
 	Key string `json:"i,omitempty"`
 }
 

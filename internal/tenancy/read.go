@@ -138,10 +138,14 @@ func deletedNeed(a authz.Action, id vault.SubscriptionID, name string) (guard.Ne
 func deletedVault(ctx context.Context, tx store.Tx, t vault.TenantID, id vault.SubscriptionID, location, name string) (*vault.Vault, error) {
 	v, err := tx.VaultByName(ctx, name)
 	if fault.Is(err, fault.NotFound) || err == nil && (v.Deleted == nil || v.Tenant != t || v.Subscription != id || v.Location != Location(location)) {
-		return nil, fault.New(fault.NotFound, "the specified deleted vault '%s' does not exist in the location '%s': check both, and the subscription",
-			name, clip(location)).Because(DeletedVaultNotFound)
+		return nil, deletedVaultNotFound(name, location)
 	}
 	return v, err
+}
+
+func deletedVaultNotFound(name, location string) error {
+	return fault.New(fault.NotFound, "the specified deleted vault '%s' does not exist in the location '%s': check both, and the subscription",
+		name, fault.Clip(location)).Because(DeletedVaultNotFound)
 }
 
 // Availability says whether a name can be had. Reason and Message are empty when it can.

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -52,7 +53,8 @@ func softDeleted(v *vault.Vault, op store.Op) *vault.Vault {
 	return c
 }
 
-// RecoverVault brings a deleted vault back into the group that it was in, as it was but for the role assignments.
+// RecoverVault brings a deleted vault back into the group that it was in, as it was but for the role assignments. Once its retention
+// is over, or its purge has begun, it is a fault.NotFound, whether anything was swept yet or not.
 func (s *Service) RecoverVault(ctx context.Context, call *guard.Call, ref VaultRef) (*vault.Vault, error) {
 	at, err := ref.Scope()
 	if err != nil {
@@ -76,7 +78,8 @@ func (s *Service) RecoverVault(ctx context.Context, call *guard.Call, ref VaultR
 			return fault.New(fault.Conflict, "the vault %q is not deleted, so there is nothing to recover", old.Name).Because(VaultAlreadyExists)
 		}
 		if !op.At.Before(old.Deleted.PurgeAt) {
-			return fault.New(fault.Conflict, "the vault %q is being purged and cannot be recovered any more", old.Name).Because("VaultIsBeingPurged")
+			return fault.New(fault.NotFound, "the deleted vault %q does not exist any more: its retention ended at %s, or it is being purged", old.Name,
+				old.Deleted.PurgeAt.UTC().Format(time.RFC3339)).Because(DeletedVaultNotFound)
 		}
 		if _, err := group(ctx, tx, ref.GroupRef); err != nil {
 			return err
@@ -108,7 +111,11 @@ func (s *Service) PurgeVault(ctx context.Context, call *guard.Call, id vault.Sub
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
-	return s.purge(ctx, about(call, v), need, v.ID)
+	did, err := s.purge(ctx, about(call, v), need, v.ID)
+	if err == nil && !did {
+		return s.Guard.Refuse(ctx, call, need, deletedVaultNotFound(name, location))
+	}
+	return err
 }
 
 func checkPurge(v *vault.Vault, now time.Time) error {
@@ -120,22 +127,35 @@ func checkPurge(v *vault.Vault, now time.Time) error {
 }
 
 // purge destroys a vault whose purge is authorised: first its key, then its objects, then itself. Each step is one
-// transaction with its own record.
-func (s *Service) purge(ctx context.Context, call *guard.Call, need guard.Need, id vault.ID) error {
-	gone, err := s.destroyKey(ctx, call, need, id)
-	for err == nil && !gone {
+// transaction with its own record; a step that somebody else was quicker with has none. did is false when nothing was left to do.
+func (s *Service) purge(ctx context.Context, call *guard.Call, need guard.Need, id vault.ID) (did bool, err error) {
+	did, err = stepped(s.destroyKey(ctx, call, need, id))
+	for err == nil {
+		var step, gone bool
 		gone, err = s.purgeBatch(ctx, call, need, id)
+		step, err = stepped(err)
+		if did = did || step; gone || !step {
+			break
+		}
 	}
-	return err
+	return did, err
 }
 
-// destroyKey destroys the vault's keys and ends its retention. It does nothing to a vault of which both are done.
-func (s *Service) destroyKey(ctx context.Context, call *guard.Call, need guard.Need, id vault.ID) (gone bool, err error) {
+// stepped reports whether a step was made. One that was not needed any more is no error.
+func stepped(err error) (bool, error) {
+	if errors.Is(err, guard.ErrAgain) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// destroyKey destroys the vault's keys and ends its retention. A vault of which both are done, or that is gone, is a guard.ErrAgain.
+func (s *Service) destroyKey(ctx context.Context, call *guard.Call, need guard.Need, id vault.ID) error {
 	op := store.NewOp(s.Clock.Now())
-	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		v, err := tx.Vault(ctx, id)
-		if gone = fault.Is(err, fault.NotFound); gone {
-			return nil
+		if fault.Is(err, fault.NotFound) {
+			return guard.ErrAgain
 		}
 		if err != nil {
 			return err
@@ -146,16 +166,20 @@ func (s *Service) destroyKey(ctx context.Context, call *guard.Call, need guard.N
 		if err := checkPurge(v, op.At); err != nil {
 			return err
 		}
-		if v.Deleted.PurgeAt.After(op.At) {
+		keys, err := tx.WrappedKeys(ctx, store.VaultKey, string(id))
+		if err != nil {
+			return err
+		}
+		over := !v.Deleted.PurgeAt.After(op.At)
+		if over && len(keys) == 0 {
+			return guard.ErrAgain
+		}
+		if !over {
 			v = v.Clone()
 			v.Deleted.PurgeAt = op.At
 			if err := tx.PutVault(ctx, v); err != nil {
 				return err
 			}
-		}
-		keys, err := tx.WrappedKeys(ctx, store.VaultKey, string(id))
-		if err != nil {
-			return err
 		}
 		for _, k := range keys {
 			if err := tx.DeleteWrappedKey(ctx, k.ID); err != nil {
@@ -164,13 +188,12 @@ func (s *Service) destroyKey(ctx context.Context, call *guard.Call, need guard.N
 		}
 		return nil
 	})
-	return gone, err
 }
 
 // purgeBatchSize bounds the objects that one transaction removes: other writers wait for it.
 const purgeBatchSize = 100
 
-// purgeBatch removes some of the vault's objects or, when there are none, the vault.
+// purgeBatch removes some of the vault's objects or, when there are none, the vault. A vault that is gone is a guard.ErrAgain.
 func (s *Service) purgeBatch(ctx context.Context, call *guard.Call, need guard.Need, id vault.ID) (gone bool, err error) {
 	op := store.NewOp(s.Clock.Now())
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
@@ -194,8 +217,8 @@ func (s *Service) purgeBatch(ctx context.Context, call *guard.Call, need guard.N
 			return nil
 		}
 		err := tx.DeleteVault(ctx, id)
-		if gone = err == nil || fault.Is(err, fault.NotFound); gone {
-			return nil
+		if gone = err == nil; fault.Is(err, fault.NotFound) {
+			return guard.ErrAgain
 		}
 		return err
 	})

@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -79,11 +80,13 @@ func (s *Service) sweepVaults(ctx context.Context, swept *Swept) error {
 		for _, v := range batch {
 			after = vault.NameKey(v.Name)
 			call := about(System(v.Tenant, "VaultPurge", s.Clock.Now()), v)
-			if err := s.purge(ctx, call, guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String()}, v.ID); err != nil {
+			did, err := s.purge(ctx, call, guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String()}, v.ID)
+			switch {
+			case err != nil:
 				errs = append(errs, err)
-				continue
+			case did:
+				swept.Vaults++
 			}
-			swept.Vaults++
 		}
 		if len(batch) < sweepBatch {
 			return errors.Join(errs...)
@@ -94,32 +97,43 @@ func (s *Service) sweepVaults(ctx context.Context, swept *Swept) error {
 // sweepBatch is how many entries the sweep reads at once.
 const sweepBatch = 100
 
-// sweepObjects purges object by object, each in a transaction with a record of its own. A batch in which anything failed is
-// the last one: what failed would come again.
+// toldFailures is how many failures of a sweep are told one by one; of the others, only the number is.
+const toldFailures = 10
+
+// sweepObjects purges object by object, each in a transaction with a record of its own. It goes on behind those that fail, however many
+// they are: a tenant whose key is out of reach must not keep the others' objects.
 func (s *Service) sweepObjects(ctx context.Context, swept *Swept) error {
+	var errs []error
+	failed := 0
+	query := store.ObjectQuery{PurgeBefore: s.Clock.Now(), Limit: sweepBatch}
 	for {
 		var batch []*vault.Object
 		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
-			batch, err = tx.Objects(ctx, store.ObjectQuery{PurgeBefore: s.Clock.Now(), Limit: sweepBatch})
+			batch, err = tx.Objects(ctx, query)
 			return err
 		})
 		if err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
-		var errs []error
 		for _, o := range batch {
-			switch err := s.sweepObject(ctx, o); {
-			case errors.Is(err, guard.ErrAgain): // there is nothing to purge any more, so there is no record either
-			case err != nil:
-				errs = append(errs, err)
-			default:
+			query.Behind = o
+			switch did, err := stepped(s.sweepObject(ctx, o)); {
+			case did:
 				swept.Objects++
+			case err != nil:
+				if failed++; failed <= toldFailures {
+					errs = append(errs, err)
+				}
 			}
 		}
-		if len(errs) > 0 || len(batch) < sweepBatch {
-			return errors.Join(errs...)
+		if len(batch) < sweepBatch {
+			break
 		}
 	}
+	if failed > toldFailures {
+		errs = append(errs, fmt.Errorf("%d objects could not be purged in all", failed))
+	}
+	return errors.Join(errs...)
 }
 
 // purges names the operation and action of purging an object of each kind.

@@ -3,6 +3,7 @@ package tenancy_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
@@ -229,7 +231,7 @@ func TestPurgeProtection(t *testing.T) {
 	}
 	w.Clock.Advance(7 * 24 * time.Hour)
 	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("safe"))
-	w.Reason(err, "VaultIsBeingPurged")
+	w.Reason(err, tenancy.DeletedVaultNotFound)
 	swept, err = w.Tenancy.Sweep(w.Ctx)
 	w.Must(err)
 	records := w.Audit.Records(authz.DeletedVaultPurge)
@@ -285,39 +287,157 @@ func TestSweepPurgesObjects(t *testing.T) {
 	}))
 }
 
-// What somebody recovers between the sweep's look and its transaction stays, and no record says that it was purged.
-func TestSweepLeavesWhatWasRecoveredMeanwhile(t *testing.T) {
+// What somebody purges and makes anew between the sweep's look and its transaction stays, and no record says that it was purged.
+func TestSweepLeavesWhatWasMadeMeanwhile(t *testing.T) {
 	w := tenancytest.New(t)
 	v := w.Home.MakeVault("held")
-	w.Home.Grant(w.Home.Owner, authz.SecretsOfficer, v.Scope())
-	call := w.Home.Owner.Call("")
-	var err error
-	call.Vault, err = w.Guard.View(w.Ctx, "held")
-	w.Must(err)
-	_, err = w.Secrets.Set(w.Ctx, call, "back", secret.Input{Value: []byte("v"), Enabled: true})
+	call := officer(w, "held")
+	_, err := w.Secrets.Set(w.Ctx, call, "back", secret.Input{Value: []byte("v"), Enabled: true})
 	w.Must(err)
 	_, err = w.Secrets.Delete(w.Ctx, call, "back")
 	w.Must(err)
 	w.Clock.Advance(v.Retention())
+	var once sync.Once
 	w.Audit.Sealing = func(r *audit.Record) {
-		if r.Action == authz.SecretPurge.String() {
-			_, err := w.Secrets.Recover(w.Ctx, call, "back")
+		if r.Caller.Kind != "System" {
+			return
+		}
+		once.Do(func() {
+			w.Must(w.Secrets.Purge(w.Ctx, call, "back"))
+			_, err := w.Secrets.Set(w.Ctx, call, "back", secret.Input{Value: []byte("w"), Enabled: true})
 			w.Must(err)
-		}
+		})
 	}
-	var purges int
-	t.Cleanup(w.Store.Watch(func(c *store.Commit) {
-		if strings.Contains(string(c.Audit), authz.SecretPurge.String()) {
-			purges++
-		}
-	}))
+	purges := committed(w, authz.SecretPurge)
 	swept, err := w.Tenancy.Sweep(w.Ctx)
 	w.Must(err)
-	if swept.Objects != 0 || purges != 0 {
-		t.Errorf("swept %+v, with %d records of a purge", swept, purges)
+	if swept.Objects != 0 || purges() != 1 {
+		t.Errorf("swept %+v, with %d records of a purge", swept, purges())
 	}
 	_, _, err = w.Secrets.Get(w.Ctx, call, secret.Selector{Name: "back"}, nil)
 	w.Must(err)
+}
+
+// officer returns a call of the owner, who may do everything with the secrets of the vault.
+func officer(w *tenancytest.World, name string) *guard.Call {
+	view, err := w.Guard.View(w.Ctx, name)
+	w.Must(err)
+	w.Home.Grant(w.Home.Owner, authz.SecretsOfficer, view.Vault.Scope())
+	call := w.Home.Owner.Call("")
+	call.Vault, err = w.Guard.View(w.Ctx, name)
+	w.Must(err)
+	return call
+}
+
+// committed counts the records of an action that are committed from now on.
+func committed(w *tenancytest.World, action authz.Action) func() int {
+	n := 0
+	w.Cleanup(w.Store.Watch(func(c *store.Commit) {
+		if strings.Contains(string(c.Audit), action.String()) {
+			n++
+		}
+	}))
+	return func() int { return n }
+}
+
+// Many objects that cannot be purged keep none of those behind them.
+func TestSweepGoesOnBehindWhatFails(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("stuck")
+	call := officer(w, "stuck")
+	const stuck = 105 // more than the sweep reads at once
+	for i := range stuck + 1 {
+		name := fmt.Sprintf("o%03d", i)
+		_, err := w.Secrets.Set(w.Ctx, call, name, secret.Input{Value: []byte("v"), Enabled: true})
+		w.Must(err)
+		w.Clock.Advance(time.Second)
+		_, err = w.Secrets.Delete(w.Ctx, call, name)
+		w.Must(err)
+	}
+	w.Clock.Advance(v.Retention())
+	last := fmt.Sprintf("o%03d", stuck)
+	w.Audit.Refusing = func(r *audit.Record) error {
+		if r.Caller.Kind == "System" && r.ObjectName != last {
+			return fault.New(fault.Unavailable, "no key")
+		}
+		return nil
+	}
+	swept, err := w.Tenancy.Sweep(w.Ctx)
+	if swept.Objects != 1 {
+		t.Errorf("swept %+v", swept)
+	}
+	if err == nil || !strings.Contains(err.Error(), "105 objects") || strings.Count(err.Error(), "no key") != 10 {
+		t.Errorf("the failures are told as: %v", err)
+	}
+	w.Audit.Refusing = nil
+	swept, err = w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	if swept.Objects != stuck {
+		t.Errorf("the next sweep purged %+v", swept)
+	}
+}
+
+// What is over its retention does not come back, whether the sweep has seen it or not.
+func TestNothingIsRecoveredAfterItsRetention(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("late")
+	call := officer(w, "late")
+	for _, name := range []string{"early", "late"} {
+		_, err := w.Secrets.Set(w.Ctx, call, name, secret.Input{Value: []byte("v"), Enabled: true})
+		w.Must(err)
+		_, err = w.Secrets.Delete(w.Ctx, call, name)
+		w.Must(err)
+	}
+	w.Clock.Advance(v.Retention() - time.Microsecond)
+	_, err := w.Secrets.Recover(w.Ctx, call, "early")
+	w.Must(err)
+	w.Clock.Advance(time.Microsecond)
+	_, err = w.Secrets.Recover(w.Ctx, call, "late")
+	w.Reason(err, "SecretNotFound")
+	if !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v", err)
+	}
+
+	w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("late")))
+	w.Clock.Advance(v.Retention())
+	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("late"))
+	w.Reason(err, tenancy.DeletedVaultNotFound)
+	if !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Two purges of one vault write the records of one, whichever makes which step.
+func TestRacingPurgesRecordEachStepOnce(t *testing.T) {
+	for overtaken := range 3 { // the step of the first purge before which the second does all that is left
+		w := tenancytest.New(t)
+		w.Home.MakeVault("raced")
+		w.Must(w.Tenancy.DeleteVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("raced")))
+		purge := func() error {
+			return w.Tenancy.PurgeVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Subscription, "local", "raced")
+		}
+		sealed, racing := 0, false
+		w.Audit.Sealing = func(r *audit.Record) {
+			if r.Action != authz.DeletedVaultPurge.String() || racing {
+				return
+			}
+			if sealed++; sealed == overtaken+1 {
+				racing = true
+				w.Must(purge())
+				racing = false
+			}
+		}
+		records := committed(w, authz.DeletedVaultPurge)
+		err := purge()
+		if overtaken == 0 {
+			w.Reason(err, tenancy.DeletedVaultNotFound) // it did nothing, and a refusal of its own says so
+		} else {
+			w.Must(err)
+		}
+		if n := records(); n != 2 { // the key, and the empty vault
+			t.Errorf("overtaken at step %d: %d records of the purge are committed, want 2", overtaken, n)
+		}
+	}
 }
 
 // A purge that is cut off after any transaction is finished by the sweep, and nobody can recover the rest.
@@ -339,7 +459,7 @@ func TestPurgeSurvivesBeingCutOff(t *testing.T) {
 		t.Fatal("the purge was not cut off")
 	}
 	_, err = w.Tenancy.RecoverVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("torn"))
-	w.Reason(err, "VaultIsBeingPurged")
+	w.Reason(err, tenancy.DeletedVaultNotFound)
 	_, err = w.Tenancy.Sweep(w.Ctx)
 	w.Must(err)
 	w.Must(w.Store.View(w.Ctx, func(tx store.Tx) error {

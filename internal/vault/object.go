@@ -40,6 +40,9 @@ type Object struct {
 	Current VersionID
 	// Labels holds every other label. It is never changed in place: see With.
 	Labels map[Label]VersionID
+	// Rollout is the open rollout of the pending version, as its own package encodes it; nil while every reader who names no version gets the
+	// current one.
+	Rollout []byte
 	// Managed is true for the key and the secret behind a certificate.
 	Managed bool
 	// Deleted is set while the object is soft-deleted.
@@ -70,6 +73,8 @@ const (
 	Active   VersionState = ""
 	Retiring VersionState = "retiring"
 	Retired  VersionState = "retired"
+	// Abandoned versions were prepared, and perhaps tried, and given up: nobody may use them.
+	Abandoned VersionState = "abandoned"
 )
 
 // Attributes are what may change of a version.
@@ -103,7 +108,7 @@ func CheckObjectName(name string) error {
 		ok = isNameByte(name[i])
 	}
 	if !ok {
-		return fault.New(fault.Invalid, "the object name %q is not valid: use 1 to 127 letters, digits and hyphens", clip(name))
+		return fault.New(fault.Invalid, "the object name %q is not valid: use 1 to 127 letters, digits and hyphens", fault.Clip(name))
 	}
 	return nil
 }
@@ -121,7 +126,7 @@ func CheckTags(tags map[string]string) error {
 			return fault.New(fault.Invalid, "a tag has an empty name: name every tag")
 		}
 		if len(k) > MaxTagBytes || len(v) > MaxTagBytes {
-			return fault.New(fault.Invalid, "tag %q is too long: names and values of tags have at most %d bytes", clip(k), MaxTagBytes)
+			return fault.New(fault.Invalid, "tag %q is too long: names and values of tags have at most %d bytes", fault.Clip(k), MaxTagBytes)
 		}
 	}
 	return nil
@@ -152,9 +157,12 @@ func (o *Object) LabelOf(l Label) VersionID {
 	return o.Labels[l]
 }
 
-// With returns a copy of the object whose label points to v; an empty v removes the label.
+// With returns a copy of the object whose label points to v; an empty v removes the label. Another pending version, or none, ends the rollout.
 func (o *Object) With(l Label, v VersionID) *Object {
 	c := *o
+	if l == Pending && o.Labels[Pending] != v {
+		c.Rollout = nil
+	}
 	if l == Current {
 		c.Current = v
 		return &c
@@ -171,13 +179,20 @@ func (o *Object) With(l Label, v VersionID) *Object {
 	return &c
 }
 
-// Promote returns a copy whose current version is v and whose previous one is the version that was current.
+// Hides reports whether callers must not see the version: it is not promised to anybody yet, or never will be. A rollout promises the pending
+// version to some.
+func (o *Object) Hides(v *Version) bool {
+	return v.State == Abandoned || v.ID == o.Labels[Pending] && o.Rollout == nil
+}
+
+// Promote returns a copy whose current version is v and whose previous one is the version that was current. It ends a rollout: what is current is
+// everyone's.
 func (o *Object) Promote(v VersionID) *Object {
 	if o.Current == v {
 		return o
 	}
 	c := o.With(Previous, o.Current)
-	c.Current = v
+	c.Current, c.Rollout = v, nil
 	return c
 }
 
@@ -192,15 +207,23 @@ func (o *Object) Delete(now time.Time, retention time.Duration) (*Object, error)
 	return &c, nil
 }
 
-// Recover returns a live copy of a deleted object.
-func (o *Object) Recover() (*Object, error) {
+// Recover returns a live copy of a deleted object. Once its retention is over it is a fault.NotFound, whether it was purged yet
+// or not: what was promised to be gone does not come back because nobody has swept.
+func (o *Object) Recover(now time.Time) (*Object, error) {
 	if o.Deleted == nil {
 		return nil, fault.New(fault.Conflict, "the %s %q is not deleted, so there is nothing to recover", o.Kind, o.Name)
+	}
+	if !now.Before(o.Deleted.PurgeAt) {
+		return nil, fault.New(fault.NotFound, "the deleted %s %q was not found in this vault: its retention ended at %s", o.Kind, o.Name,
+			o.Deleted.PurgeAt.UTC().Format(time.RFC3339)).Because(notFoundReasons[o.Kind])
 	}
 	c := *o
 	c.Deleted = nil
 	return &c, nil
 }
+
+// notFoundReasons are the codes of Key Vault for objects that are not there.
+var notFoundReasons = map[Kind]fault.Reason{Secret: "SecretNotFound", Key: "KeyNotFound", Certificate: "CertificateNotFound"}
 
 // CheckPurge reports whether a person may destroy the deleted object now. protected is the vault's purge protection.
 func (o *Object) CheckPurge(now time.Time, protected bool) error {

@@ -76,9 +76,15 @@ func TestObjectMoves(t *testing.T) {
 				o, deletedAt, purgeAt = next, now, now.Add(retention)
 			}),
 			"recover": move(func(old *vault.Object) {
-				next, err := old.Recover()
+				next, err := old.Recover(now)
 				if deletedAt.IsZero() {
 					conflict(err, "")
+					return
+				}
+				if !now.Before(purgeAt) {
+					if !fault.Is(err, fault.NotFound) || fault.As(err).Reason == "" {
+						t.Fatalf("recovering at %s what is over since %s: %v", now, purgeAt, err)
+					}
 					return
 				}
 				if err != nil {

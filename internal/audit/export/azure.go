@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -94,11 +95,15 @@ func azure(r *audit.Record, resource ResourceID) azureEvent {
 	}
 	e := azureEvent{Time: r.Time.UTC().Format(azureTime), ResourceID: id, OperationName: operation(r),
 		OperationVersion: r.APIVersion, Category: "AuditEvent", ResultType: "Success", ResultSignature: signature(r),
-		ResultDescription: r.Reason, DurationMs: strconv.FormatInt(r.Duration.Milliseconds(), 10),
+		ResultDescription: cmp.Or(r.Reason, r.Detail), DurationMs: strconv.FormatInt(r.Duration.Milliseconds(), 10),
 		CallerIPAddress: address(r), CorrelationID: r.CorrelationID, Identity: azureIdentity{claims},
 		Properties: azureProperties{ClientInfo: r.UserAgent, RequestURI: r.Path, ID: objectID(r),
 			HTTPStatusCode: r.Status, Count: counted(r)}}
-	if r.Outcome != audit.Allowed {
+	switch r.Outcome {
+	case audit.Allowed:
+	case audit.Unknown:
+		e.ResultType = "Unknown"
+	default:
 		e.ResultType = "Failed"
 	}
 	return e

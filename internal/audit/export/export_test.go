@@ -36,6 +36,8 @@ func samples() []*audit.Record {
 			Reason: "NoToken", Status: 401, ClientAddress: netip.MustParseAddr("192.0.2.0"), ClientBits: 24, Count: 12},
 		{Time: at.Add(3 * time.Second), ID: audit.ID{6}, Node: "node-1", Tenant: "t1", Door: "azure", Action: "Microsoft.KeyVault/vaults/write",
 			Operation: "VaultPut", Scope: "/subscriptions/s/resourceGroups/dev", Outcome: audit.Allowed, Status: 201, CorrelationID: "c3"},
+		{Time: at.Add(4 * time.Second), ID: audit.ID{7}, Node: "node-1", Tenant: "t1", VaultName: "demo", Door: "azure", Operation: "SecretSet",
+			ObjectKind: "secret", ObjectName: "db", Outcome: audit.Unknown, Reason: "unavailable", Status: 503, CorrelationID: "c4"},
 		{Time: at.Add(3 * time.Second), ID: audit.ID{5}, Tenant: "t2", Index: 4, Shredded: true},
 	}
 }

@@ -15,7 +15,7 @@ const (
 	ocsfClass    = 6003 // API Activity
 
 	ocsfCreate, ocsfRead, ocsfUpdate, ocsfDelete, ocsfOther = 1, 2, 3, 4, 99
-	ocsfSuccess, ocsfFailure                                = 1, 2
+	ocsfUnknown, ocsfSuccess, ocsfFailure                   = 0, 1, 2
 	ocsfInformational, ocsfLow, ocsfMedium                  = 1, 2, 3
 )
 
@@ -133,6 +133,8 @@ func ocsf(r *audit.Record) ocsfEvent {
 		e.StatusID, e.SeverityID, e.API.Response.Error = ocsfFailure, ocsfMedium, r.Reason
 	case audit.Failed:
 		e.StatusID, e.SeverityID, e.API.Response.Error = ocsfFailure, ocsfLow, r.Reason
+	case audit.Unknown:
+		e.StatusID, e.SeverityID, e.API.Response.Error = ocsfUnknown, ocsfMedium, r.Reason
 	}
 	if r.ClientBits > 0 {
 		e.SrcEndpoint.SubnetIP = address(r)

@@ -46,6 +46,7 @@ func AppendCEF(dst []byte, r *audit.Record) []byte {
 		{"cs6Label", "network"}, {"cs6", network(r)},
 		{"act", r.Action},
 		{"flexString1Label", "scope"}, {"flexString1", r.Scope},
+		{"flexString2Label", "detail"}, {"flexString2", r.Detail},
 		{"cn1Label", "status"}, {"cn1", number(uint64(r.Status))},
 	}
 	start := len(dst)
@@ -69,6 +70,8 @@ func severity(r *audit.Record) int {
 		return 6
 	case audit.Failed:
 		return 4
+	case audit.Unknown:
+		return 5 // somebody has to look
 	}
 	return 1
 }
@@ -150,7 +153,7 @@ const (
 func AppendRFC5424(dst []byte, r *audit.Record) []byte {
 	level := syslogInfo
 	switch r.Outcome {
-	case audit.Denied:
+	case audit.Denied, audit.Unknown:
 		level = syslogWarning
 	case audit.Failed:
 		level = syslogNotice
@@ -164,7 +167,7 @@ func AppendRFC5424(dst []byte, r *audit.Record) []byte {
 	dst = append(dst, " ["+syslogData...)
 	for _, p := range [...]pair{
 		{"id", r.ID.String()}, {"tenant", r.Tenant}, {"vault", r.VaultName}, {"door", r.Door}, {"action", r.Action}, {"operation", r.Operation}, {"scope", r.Scope},
-		{"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"status", number(uint64(r.Status))},
+		{"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"detail", r.Detail}, {"status", number(uint64(r.Status))},
 		{"principal", r.Caller.PrincipalID}, {"app", r.Caller.AppID}, {"upn", r.Caller.UPN}, {"address", address(r)},
 		{"instance", r.Instance}, {"object", strings.TrimPrefix(objectURI(r), "/")}, {"correlationId", r.CorrelationID},
 		{"userAgent", r.UserAgent}, {"path", r.Path}, {"durationUs", number(uint64(r.Duration / time.Microsecond))},

@@ -20,7 +20,7 @@ func (h *handler) auditRoutes() []door.Route {
 		{Name: "vault", Summary: "The name of a vault."}, {Name: "principal", Summary: "A principal's object id."},
 		{Name: "object", Summary: "The name of an object."}, {Name: "action", Summary: "What was asked for."},
 		{Name: "operation", Summary: "The endpoint that was called, such as SecretGet."},
-		{Name: "outcome", Summary: "allowed, denied or failed."}, {Name: "correlation", Summary: "The correlation id of a request."}}
+		{Name: "outcome", Summary: "allowed, denied, failed or unknown."}, {Name: "correlation", Summary: "The correlation id of a request."}}
 	order := door.Param{Name: "order", Summary: "newest or oldest first; newest when absent."}
 	format := door.Param{Name: "format", Summary: "azure, ocsf, cef or rfc5424.", Required: true}
 	return []door.Route{
@@ -53,7 +53,7 @@ func auditFilter(r *door.Request) (f audit.Filter, err error) {
 	}
 	if text := r.Query("outcome"); text != "" {
 		if f.Outcome = audit.ParseOutcome(text); f.Outcome == 0 {
-			return f, fault.New(fault.Invalid, "the outcome %q is not one of allowed, denied and failed", clip(text))
+			return f, fault.New(fault.Invalid, "the outcome %q is not one of allowed, denied, failed and unknown", fault.Clip(text))
 		}
 	}
 	return f, nil
@@ -81,7 +81,7 @@ func (h *handler) queryAudit(r *door.Request) error {
 		f.NewestFirst = true
 	case "oldest":
 	default:
-		return fault.New(fault.Invalid, "the order %q is not one of newest and oldest", clip(text))
+		return fault.New(fault.Invalid, "the order %q is not one of newest and oldest", fault.Clip(text))
 	}
 	if f.Cursor, f.Limit, err = page(r); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (h *handler) queryAudit(r *door.Request) error {
 
 func wireRecord(r *audit.Record) api.AuditRecord {
 	out := api.AuditRecord{Index: r.Index, Time: r.Time, ID: r.ID.String(), Node: r.Node, Door: r.Door, Action: r.Action, Operation: r.Operation,
-		Scope: r.Scope, Instance: r.Instance, Status: int(r.Status), Reason: r.Reason,
+		Scope: r.Scope, Instance: r.Instance, Status: int(r.Status), Reason: r.Reason, Detail: r.Detail,
 		Principal: r.Caller.PrincipalID, AppID: r.Caller.AppID, UPN: r.Caller.UPN, Vault: r.VaultName, ObjectKind: r.ObjectKind, ObjectName: r.ObjectName,
 		Version: r.Version, Correlation: r.CorrelationID, ClientRequest: r.ClientRequestID, UserAgent: r.UserAgent, Path: r.Path,
 		Micros: r.Duration.Microseconds(), Count: r.Count, Shredded: r.Shredded}

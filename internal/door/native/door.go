@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
@@ -162,13 +161,4 @@ func (h *handler) name(r *door.Request) {
 		r.Call.ClientRequest = id[0]
 		head[clientRequestHeader] = id
 	}
-}
-
-// clip shortens what a caller said, for use in a message.
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

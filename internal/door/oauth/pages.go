@@ -49,7 +49,7 @@ func (h *handler) show(r *door.Request, status int, p page) error {
 	head := r.Header()
 	head["Content-Type"] = []string{"text/html; charset=utf-8"}
 	head["Content-Security-Policy"] = pagePolicy
-	head["Referrer-Policy"] = []string{"no-referrer"}
+	head["Referrer-Policy"] = []string{"same-origin"} // with no-referrer, browsers send a form with the origin null
 	head["X-Frame-Options"] = []string{"DENY"}
 	r.Raw(status, b.Bytes())
 	return nil

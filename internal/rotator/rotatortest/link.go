@@ -63,7 +63,7 @@ func (l *link) request(data []byte) (goOn bool) {
 				l.lose = f
 				l.mu.Unlock()
 			case CutRequest:
-				close(f.hit) // first: the verb may return as soon as it is cut
+				close(f.hit) // first, so that who sees the cut sees the hit
 				l.cut()
 				return false
 			case HoldRequest:

@@ -25,6 +25,14 @@ func nullable(s string) any {
 	return s
 }
 
+// bytesColumn is the column of bytes that may be absent: NULL for none.
+func bytesColumn(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
 // mapColumn is the column of a map: JSON, NULL for a nil one.
 func mapColumn[K ~string, V ~string](m map[K]V) (any, error) {
 	if m == nil {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -10,8 +11,11 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
+// rolloutSchema is the step of the schema that lets an object have a rollout.
+const rolloutSchema = `ALTER TABLE objects ADD COLUMN rollout BLOB;`
+
 const (
-	objectColumns = "o.id, o.vault, o.kind, o.name, o.created, o.current, o.labels, o.managed, o.deleted_at, o.purge_at, o.revision"
+	objectColumns = "o.id, o.vault, o.kind, o.name, o.created, o.current, o.labels, o.managed, o.deleted_at, o.purge_at, o.revision, o.rollout"
 
 	objectsOnly  = "SELECT " + objectColumns + " FROM objects o "
 	withVersions = "SELECT " + objectColumns + ", " + versionColumns +
@@ -20,18 +24,18 @@ const (
 	whereName    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key = ?"
 	whereLive    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NULL ORDER BY o.name_key LIMIT ?"
 	whereDeleted = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NOT NULL ORDER BY o.name_key LIMIT ?"
-	whereOver    = "WHERE o.purge_at <= ? ORDER BY o.purge_at, o.id LIMIT ?"
-	whereOverIn  = "WHERE o.purge_at <= ? AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
+	whereOver    = "WHERE o.purge_at <= ? AND (o.purge_at, o.id) > (?, ?) ORDER BY o.purge_at, o.id LIMIT ?"
+	whereOverIn  = "WHERE o.purge_at <= ? AND (o.purge_at, o.id) > (?, ?) AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
 )
 
 // objectWidth is how many columns an object has; those of its version follow.
-const objectWidth = 11
+const objectWidth = 12
 
 // object returns the object in columns of a row.
 func (r row) object() (*vault.Object, error) {
 	o := &vault.Object{
 		ID: vault.ObjectID(r.text(0)), Vault: vault.ID(r.text(1)), Kind: vault.Kind(r.text(2)), Name: r.text(3), Created: r.instant(4),
-		Current: vault.VersionID(r.text(5)), Managed: r.bool(7), Revision: r.integer(10),
+		Current: vault.VersionID(r.text(5)), Managed: r.bool(7), Revision: r.integer(10), Rollout: r.blob(11),
 	}
 	if !r.isNull(9) {
 		o.Deleted = &vault.Deletion{At: r.instant(8), PurgeAt: r.instant(9)}
@@ -72,10 +76,14 @@ func (t *tx) objects(ctx context.Context, query string, args ...any) ([]*vault.O
 // selection returns the condition and the order of a query.
 func selection(q store.ObjectQuery) (where string, args []any) {
 	if !q.PurgeBefore.IsZero() {
-		if q.Vault == "" {
-			return whereOver, []any{q.PurgeBefore.UnixMicro(), limit(q.Limit)}
+		at, id := int64(math.MinInt64), ""
+		if b := q.Behind; b != nil && b.Deleted != nil {
+			at, id = b.Deleted.PurgeAt.UnixMicro(), string(b.ID)
 		}
-		return whereOverIn, []any{q.PurgeBefore.UnixMicro(), string(q.Vault), limit(q.Limit)}
+		if q.Vault == "" {
+			return whereOver, []any{q.PurgeBefore.UnixMicro(), at, id, limit(q.Limit)}
+		}
+		return whereOverIn, []any{q.PurgeBefore.UnixMicro(), at, id, string(q.Vault), limit(q.Limit)}
 	}
 	where = whereLive
 	if q.Deleted {
@@ -112,15 +120,15 @@ func (t *tx) PutObject(ctx context.Context, o *vault.Object) error {
 	}
 	if o.Revision > 0 {
 		return t.swap(ctx, notingObject(o), string(o.Kind), o.Name, `UPDATE objects SET name = ?, created = ?, current = ?, labels = ?,
-			managed = ?, deleted_at = ?, purge_at = ?, revision = revision + 1 WHERE id = ? AND revision = ?`,
-			o.Name, micros(o.Created), string(o.Current), labels, o.Managed, deletedAt, purgeAt, string(o.ID), o.Revision)
+			managed = ?, deleted_at = ?, purge_at = ?, rollout = ?, revision = revision + 1 WHERE id = ? AND revision = ?`,
+			o.Name, micros(o.Created), string(o.Current), labels, o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout), string(o.ID), o.Revision)
 	}
 	n, err := t.write(ctx, notingObject(o), `INSERT INTO objects
-		(id, vault, kind, name_key, name, created, current, labels, managed, deleted_at, purge_at, revision)
-		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE object = ?1)
+		(id, vault, kind, name_key, name, created, current, labels, managed, deleted_at, purge_at, rollout, revision)
+		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE object = ?1)
 		ON CONFLICT DO NOTHING`,
 		string(o.ID), string(o.Vault), string(o.Kind), vault.NameKey(o.Name), o.Name, micros(o.Created), string(o.Current), labels,
-		o.Managed, deletedAt, purgeAt)
+		o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout))
 	if err != nil || n == 1 {
 		return err
 	}
@@ -146,6 +154,9 @@ func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) er
 		return err
 	}
 	if _, err := t.write(ctx, unseen, "DELETE FROM versions WHERE object = ?", string(o.ID)); err != nil {
+		return err
+	}
+	if err := t.DeletePolicy(ctx, o.ID); err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
 	_, err = t.write(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?)", string(o.ID), string(o.Vault), micros(at))

@@ -66,6 +66,10 @@ CREATE TABLE journal (position INTEGER PRIMARY KEY, op TEXT NOT NULL, at INTEGER
 CREATE UNIQUE INDEX journal_op ON journal (op);
 CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 `,
+	rotationSchema,
+	subscriptionSchema,
+	rolloutSchema,
+	holdingsSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

@@ -23,11 +23,16 @@ type mutation struct {
 	silent bool
 }
 
+// mutations has at least one entry for every method that writes.
+var mutations = slices.Concat(coreMutations, rotationMutations, subscriptionMutations, holdingMutations)
+
 // readers are the methods of a transaction that write nothing. A method that is neither here nor in mutations fails the suite.
 var readers = strings.Fields(`Tenant Tenants Subscription Subscriptions ResourceGroup ResourceGroups Vault VaultByName Vaults
 	Object Objects Version Versions CurrentVersions CountVersions Tombstones Principal PrincipalByAppID PrincipalByUPN PrincipalByResource
 	Principals Members GroupsOf TrustedIssuer TrustedIssuers Grant GrantsAt GrantsUnder GrantsOf Role Roles WrappedKey WrappedKeys
-	SigningKeys Setting SignIn Commits Cursor`)
+	SigningKeys Setting SignIn Commits Cursor
+	Policy Policies Run OpenRun Runs Task Tasks CheckLease
+	EventSubscription EventSubscriptionByName EventSubscriptions Delivery Deliveries DueDeliveries NextDelivery CountDeliveries Expiring`)
 
 func changes(list ...store.Change) func(*fixture) []store.Change {
 	return func(*fixture) []store.Change { return list }
@@ -56,8 +61,8 @@ func issuerURL(f *fixture) string { return f.issuer.Issuer }
 func roleID(f *fixture) string    { return f.role.ID }
 func scope(f *fixture) string     { return strings.ToLower(f.grant.Scope) }
 
-// mutations has at least one entry for every method that writes.
-var mutations = []mutation{
+// coreMutations are those of the vault: what it keeps, who may do what, and the journal.
+var coreMutations = []mutation{
 	{method: "PutTenant", want: tenantChange, apply: func(e *env, f *fixture, tx store.Tx) error {
 		f.tenant.Name, f.tenant.Revision = "Fabrikam", 1
 		return tx.PutTenant(e.ctx, f.tenant)
@@ -205,7 +210,7 @@ func wrappedKeyChange(f *fixture) []store.Change {
 var changeCases = append([]testCase{{name: "Changes/EveryMethodIsCovered", run: everyMethodIsCovered}}, mutationCases()...)
 
 func everyMethodIsCovered(e *env) {
-	covered := slices.Clone(readers)
+	covered := slices.Concat(readers, holdingReaders)
 	for _, m := range mutations {
 		covered = append(covered, m.method)
 	}

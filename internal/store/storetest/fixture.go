@@ -35,7 +35,15 @@ type fixture struct {
 	signing  *store.SigningKey
 	signIn   *store.SignIn
 	expired  *store.SignIn
+	policy   *store.Policy
+	run      *store.Run
+	task     *store.Task
+	lease    *store.Lease
+	holding  *store.Holding
 	settings map[string][]byte
+
+	subscription *store.EventSubscription
+	delivery     *store.Delivery
 }
 
 // guid returns a fixed GUID.
@@ -55,7 +63,7 @@ func newFixture() *fixture {
 	f.vault = newVault(f, "Shop-Vault")
 	f.vault.ID = vault.ID(hex32(30))
 	f.object = &vault.Object{ID: vault.ObjectID(hex32(31)), Vault: f.vault.ID, Kind: vault.Secret, Name: "Db-Password", Created: noon,
-		Managed: true, Labels: map[vault.Label]vault.VersionID{}}
+		Managed: true, Labels: map[vault.Label]vault.VersionID{}, Rollout: []byte("{}")}
 	f.first = newVersion(f.object, noon)
 	f.second = newVersion(f.object, noon.Add(time.Second))
 	f.first.ID, f.second.ID = vault.VersionID(hex32(32)), vault.VersionID(hex32(33))
@@ -87,7 +95,12 @@ func newFixture() *fixture {
 	f.signing = &store.SigningKey{ID: "thumb", Tenant: tn, Public: []byte{7}, Private: envelope(), Created: noon, SignAfter: noon,
 		SignUntil: noon.Add(time.Hour), VerifyUntil: noon.Add(2 * time.Hour)}
 	f.signIn = &store.SignIn{Kind: "device", ID: "live", Tenant: tn, Expires: noon.Add(time.Hour), Data: []byte("state")}
+	f.subscription = newEventSubscription(f, 61, "Shop-Events")
+	f.delivery = newDelivery(f, 1, "db")
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
+	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
+	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
+	f.holding = newHolding(f)
 	return f
 }
 
@@ -135,8 +148,12 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutPrincipal(ctx, f.user), tx.PutPrincipal(ctx, f.service), tx.PutPrincipal(ctx, f.managed), tx.PutPrincipal(ctx, f.team),
 		tx.AddMember(ctx, f.tenant.ID, f.team.ID, f.user.ID), tx.PutTrustedIssuer(ctx, f.issuer),
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
-		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired),
+		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
+		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
+		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
 	}
+	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
+	errs = append(errs, err)
 	for name, value := range f.settings {
 		errs = append(errs, tx.PutSetting(ctx, name, value))
 	}
@@ -160,8 +177,17 @@ type state struct {
 	Keys          []*store.WrappedKey
 	SigningKeys   []*store.SigningKey
 	SignIns       []*store.SignIn
+	Policies      []*store.Policy
+	Runs          []*store.Run
+	Tasks         []*store.Task
 	Settings      map[string][]byte
 	Cursor        store.Position
+
+	EventSubscriptions []*store.EventSubscription
+	Deliveries         []*store.Delivery
+	Expiring           []store.ObjectVersion
+	Holdings           []*store.Holding
+	Projected          int64
 }
 
 // names of what cases write, so that a state can hold them.
@@ -229,6 +255,12 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 			s.SignIns = append(s.SignIns, in)
 		}
 	}
+	s.Policies, err = tx.Policies(ctx, store.PolicyQuery{})
+	note(err)
+	s.Runs, err = tx.Runs(ctx, store.RunQuery{})
+	note(err)
+	s.Tasks, err = tx.Tasks(ctx, store.TaskQuery{})
+	note(err)
 	for _, name := range settingNames {
 		v, err := tx.Setting(ctx, name)
 		note(err)
@@ -237,6 +269,19 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 		}
 	}
 	s.Cursor, err = tx.Cursor(ctx, readerName)
+	note(err)
+	s.EventSubscriptions, err = tx.EventSubscriptions(ctx, "")
+	note(err)
+	for _, dead := range []bool{false, true} {
+		deliveries, err := tx.Deliveries(ctx, store.DeliveryQuery{Subscription: f.subscription.ID, Dead: dead})
+		note(err)
+		s.Deliveries = append(s.Deliveries, deliveries...)
+	}
+	s.Expiring, err = tx.Expiring(ctx, store.ExpiryQuery{Kind: vault.Secret, Before: noon.Add(24 * time.Hour)})
+	note(err)
+	s.Holdings, err = tx.Holdings(ctx, store.HoldingQuery{})
+	note(err)
+	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	return s, errors.Join(errs...)
 }

@@ -118,6 +118,7 @@ var objectCases = []testCase{
 	}},
 	{name: "Objects/NamesIgnoreCase", run: objectNames},
 	{name: "Objects/Query", run: objectsQuery},
+	{name: "Objects/OverTheirRetentionInPages", run: objectsOverPaged},
 	{name: "Objects/CursorsUnderConcurrentWrites", run: cursorsUnderWrites},
 	{name: "Objects/CurrentVersions", run: currentVersions},
 	{name: "Objects/DeleteLeavesATombstone", run: deleteObject, reopens: true},
@@ -241,6 +242,40 @@ func objectsQuery(e *env) {
 		if got := strings.Join(names, " "); got != c.want {
 			e.Errorf("%s, with versions: %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+// objectsOverPaged: a listing of what is over its retention goes on behind any object, also among those of one instant and when
+// that object is gone.
+func objectsOverPaged(e *env) {
+	in := vault.NewID(noon)
+	var all []*vault.Object
+	for i := range 7 {
+		o, version := newObject(in, vault.Secret, fmt.Sprintf("o-%d", i))
+		o.Deleted = &vault.Deletion{At: noon, PurgeAt: noon.Add(time.Duration(i/3) * time.Hour)}
+		e.update(func(tx store.Tx) error { return firstOf(tx.PutObject(e.ctx, o), tx.AddVersion(e.ctx, version)) })
+	}
+	query := func(q store.ObjectQuery) []*vault.Object {
+		q.PurgeBefore = noon.Add(9 * time.Hour)
+		return read(e, func(tx store.Tx) ([]*vault.Object, error) { return tx.Objects(e.ctx, q) })
+	}
+	all = query(store.ObjectQuery{})
+	for _, v := range []vault.ID{"", in} {
+		var paged []*vault.Object
+		for q := (store.ObjectQuery{Vault: v, Limit: 2}); ; q.Behind = paged[len(paged)-1] {
+			page := query(q)
+			paged = append(paged, page...)
+			if len(page) < q.Limit {
+				break
+			}
+		}
+		if len(all) != 7 || !slices.EqualFunc(all, paged, func(a, b *vault.Object) bool { return a.ID == b.ID }) {
+			e.Errorf("in pages: %v, want %v", paged, all)
+		}
+	}
+	e.update(func(tx store.Tx) error { return tx.DeleteObject(e.ctx, all[1], noon) })
+	if rest := query(store.ObjectQuery{Behind: all[1]}); len(rest) != 5 || rest[0].ID != all[2].ID {
+		e.Errorf("behind an object that is gone: %v", rest)
 	}
 }
 

@@ -204,6 +204,8 @@ func (t *Tenant) MakeVault(name string) *vault.Vault {
 type Auditor struct {
 	// Sealing, when set, runs before the transaction of each change.
 	Sealing func(*audit.Record)
+	// Refusing, when set, may make a change's record impossible, and with it the change.
+	Refusing func(*audit.Record) error
 
 	mu      sync.Mutex
 	records []audit.Record
@@ -223,6 +225,11 @@ func (a *Auditor) Append(_ context.Context, r *audit.Record) error {
 func (a *Auditor) Seal(r *audit.Record) ([]byte, error) {
 	if a.Sealing != nil {
 		a.Sealing(r)
+	}
+	if a.Refusing != nil {
+		if err := a.Refusing(r); err != nil {
+			return nil, err
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

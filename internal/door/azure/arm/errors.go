@@ -39,7 +39,7 @@ var shownReasons = map[fault.Reason]bool{
 	authenticationFailed: true, authz.AuthorizationFailed: true,
 	tenancy.SubscriptionNotFound: true, tenancy.GroupNotFound: true, tenancy.ResourceNotFound: true, tenancy.DeletedVaultNotFound: true,
 	tenancy.VaultAlreadyExists: true, "VaultNameNotValid": true, tenancy.InvalidResourceLocation: true, tenancy.InvalidSubscription: true,
-	tenancy.InvalidGroupName: true, tenancy.LocationRequired: true, "InvalidTags": true, "VaultIsBeingPurged": true,
+	tenancy.InvalidGroupName: true, tenancy.LocationRequired: true, "InvalidTags": true,
 	access.RoleAssignmentExists: true, access.RoleAssignmentFixed: true, access.RoleAssignmentNotFound: true, access.RoleDefinitionMissing: true,
 	access.RoleDefinitionNameTaken: true, access.RoleDefinitionInUse: true, access.PrincipalNotFound: true, access.PrincipalTypeMismatch: true,
 	"InvalidRoleDefinition": true, "RoleDefinitionNotAssignable": true, "ConflictingDuties": true, "ConditionNotSupported": true, "InvalidScope": true,

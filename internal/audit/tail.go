@@ -1,0 +1,132 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keywright/keywright/internal/audit/segment"
+	"github.com/keywright/keywright/internal/fault"
+)
+
+// Tail reads a log in order for a reader that takes in every record, as many as there are requests: it costs a fraction of Follow, and in
+// exchange its records are lent and lack what tells one request from another. Like Follow it shows only records that survive a power loss, so
+// that an index never comes to stand for another record. It serves one goroutine.
+type Tail struct {
+	log    *Log
+	cursor segment.Cursor
+	plain  []byte
+	rec    Record
+	dec    *decoder
+	names  names
+}
+
+// Tail begins to read at index from. It fails like Follow when the log has fewer records.
+func (l *Log) Tail(from int64) (*Tail, error) {
+	if synced := l.seg.State().Synced; from > synced {
+		return nil, shorter(synced, from)
+	}
+	t := &Tail{log: l, cursor: segment.Cursor{Index: from}, names: names{all: make(map[string]string)}}
+	t.dec = newDecoder(&t.rec)
+	t.dec.str = t.names.str
+	for _, f := range [...]int{fieldReason, fieldCorrelationID, fieldClientRequestID, fieldAPIVersion, fieldUserAgent, fieldPath} {
+		t.dec.texts[f].skipped = true
+	}
+	return t, nil
+}
+
+func shorter(has, read int64) error {
+	return fault.New(fault.Conflict, "the audit log has %d records and a reader had read %d; it must read the log anew", has, read)
+}
+
+// Next is the index of the record that is read next.
+func (t *Tail) Next() int64 { return t.cursor.Index }
+
+// Wait returns when there is a record to read. It fails when ctx ends or the log is closed.
+func (t *Tail) Wait(ctx context.Context) error {
+	_, err := t.log.seg.WaitSynced(ctx, t.cursor.Index)
+	return err
+}
+
+// Read calls fn for the durable records that were not read yet, at most limit of them, in order. The record is the tail's own: it is good until
+// fn returns, and has no Reason, CorrelationID, ClientRequestID, APIVersion, UserAgent and Path; its texts may be kept. What fn failed on is
+// read again.
+func (t *Tail) Read(ctx context.Context, limit int64, fn func(r *Record) error) error {
+	until := min(t.log.seg.State().Synced, t.cursor.Index+limit)
+	if until <= t.cursor.Index {
+		return ctx.Err()
+	}
+	from := t.cursor
+	reached, err := t.log.seg.Read(ctx, from, until, func(_ int64, f segment.Frame) error {
+		if err := t.open(f); err != nil {
+			return err
+		}
+		return fn(&t.rec)
+	})
+	if err == nil || reached.Index > from.Index {
+		t.cursor = reached
+	}
+	return err
+}
+
+// open decrypts a frame into the tail's record, like open.
+func (t *Tail) open(f segment.Frame) error {
+	e, err := parseEnvelopeAs(f.Payload, t.names.str)
+	if err != nil {
+		return err
+	}
+	plain, err := t.log.cfg.Sealer.OpenAudit(t.plain[:0], e.tenant, e.sealed, e.clear)
+	if fault.Is(err, fault.Gone) {
+		t.rec = Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: f.Index, Shredded: true}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening audit record %d of tenant %q: %w", f.Index, e.tenant, err)
+	}
+	t.plain = plain
+	err = t.dec.decode(plain)
+	clear(plain)
+	if err != nil {
+		return fmt.Errorf("decoding audit record %d: %w", f.Index, err)
+	}
+	if t.rec.ID != e.id || t.rec.Tenant != e.tenant || t.rec.Time.UnixMicro() != e.micros {
+		return fault.New(fault.Internal, "audit record %d is not the one that its envelope names", f.Index)
+	}
+	t.rec.Index = f.Index
+	return nil
+}
+
+// maxNames bounds the strings that a tail remembers. Beyond it they are all forgotten, and made anew.
+const maxNames = 1 << 14
+
+// names makes each string once: the same few stand in record after record.
+type names struct {
+	all map[string]string
+	// recent are those found last, by length and end: most texts are found here without hashing.
+	recent [64]string
+}
+
+func (n *names) str(b []byte) string {
+	slot := &n.recent[(len(b)+int(last(b))*7)&63]
+	if *slot == string(b) { // makes no copy
+		return *slot
+	}
+	s, ok := n.all[string(b)]
+	if !ok {
+		if len(n.all) >= maxNames {
+			clear(n.all)
+		}
+		s = string(b)
+		n.all[s] = s
+	}
+	*slot = s
+	return s
+}
+
+// last is the last byte, in which texts of one length differ most often.
+func last(b []byte) byte {
+	if len(b) == 0 {
+		return 0
+	}
+	return b[len(b)-1]
+}

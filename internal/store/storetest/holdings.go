@@ -1,0 +1,222 @@
+package storetest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// nodeName is the node whose position cases move.
+const nodeName = "node"
+
+// newHolding returns a row of the ledger with every field filled.
+func newHolding(f *fixture) *store.Holding {
+	return &store.Holding{HoldingKey: store.HoldingKey{Vault: f.vault.ID, Kind: vault.Secret, NameKey: "db-password", Version: f.second.ID,
+		Principal: f.service.ID, Instance: "pod-7"}, Tenant: f.tenant.ID, Weak: true, First: noon, Last: noon.Add(time.Minute),
+		Loaded: noon.Add(time.Second), Used: noon.Add(2 * time.Second), Seen: noon.Add(3 * time.Second), Doc: []byte(`{"a":"b\u0000"}`)}
+}
+
+var holdingReaders = strings.Fields("Holding Holdings Projected")
+
+var holdingMutations = []mutation{
+	{method: "PutHolding", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		f.holding.Last = noon.Add(time.Hour)
+		return tx.PutHolding(e.ctx, f.holding)
+	}},
+	{method: "PutHolding", as: "of another instance", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		f.holding.Instance = "pod-8"
+		return tx.PutHolding(e.ctx, f.holding)
+	}},
+	{method: "DeleteHoldings", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		_, err := tx.DeleteHoldings(e.ctx, f.vault.ID, vault.Secret, f.holding.NameKey, "", 10)
+		return err
+	}},
+	{method: "SetProjected", silent: true, apply: func(e *env, f *fixture, tx store.Tx) error { return tx.SetProjected(e.ctx, nodeName, 7) }},
+}
+
+var holdingCases = []testCase{
+	{name: "Holdings/RoundTrip", run: holdingsRoundTrip},
+	{name: "Holdings/NotFound", run: holdingsNotFound},
+	{name: "Holdings/Query", run: holdingsQuery},
+	{name: "Holdings/Delete", run: holdingsDelete},
+	{name: "Holdings/Projected", run: projected},
+}
+
+func holding(e *env, k store.HoldingKey) *store.Holding {
+	e.Helper()
+	return read(e, func(tx store.Tx) (*store.Holding, error) { return tx.Holding(e.ctx, k) })
+}
+
+func holdingsRoundTrip(e *env) {
+	f := newFixture()
+	f.seed(e)
+	same(e, "the row", holding(e, f.holding.HoldingKey), f.holding)
+	// A zero instant is kept as zero, and a row is replaced whole.
+	bare := &store.Holding{HoldingKey: f.holding.HoldingKey, Tenant: "other"}
+	e.update(func(tx store.Tx) error { return tx.PutHolding(e.ctx, bare) })
+	same(e, "the replaced row", holding(e, f.holding.HoldingKey), bare)
+	// Finer instants are cut, and put in UTC.
+	at := noon.Add(1234 * time.Nanosecond).In(time.FixedZone("x", 3600))
+	bare.First, bare.Last, bare.Loaded, bare.Used, bare.Seen = at, at, at, at, at
+	e.update(func(tx store.Tx) error { return tx.PutHolding(e.ctx, bare) })
+	got := holding(e, f.holding.HoldingKey)
+	for _, t := range []time.Time{got.First, got.Last, got.Loaded, got.Used, got.Seen} {
+		if t != noon.Add(time.Microsecond) {
+			e.Errorf("an instant was kept as %v", t)
+		}
+	}
+}
+
+func holdingsNotFound(e *env) {
+	f := newFixture()
+	f.seed(e)
+	reads := map[string]func(store.Tx) error{}
+	for name, change := range map[string]func(*store.HoldingKey){
+		"vault": func(k *store.HoldingKey) { k.Vault = "x" }, "kind": func(k *store.HoldingKey) { k.Kind = vault.Key },
+		"name": func(k *store.HoldingKey) { k.NameKey = "x" }, "version": func(k *store.HoldingKey) { k.Version = "x" },
+		"principal": func(k *store.HoldingKey) { k.Principal = "x" }, "instance": func(k *store.HoldingKey) { k.Instance = "x" },
+	} {
+		k := f.holding.HoldingKey
+		change(&k)
+		reads["Holding of another "+name] = func(tx store.Tx) error { _, err := tx.Holding(e.ctx, k); return err }
+	}
+	missing(e, reads, nil)
+}
+
+// seedHoldings stores rows in a mixed order and returns them in the order of keys.
+func seedHoldings(e *env) []*store.Holding {
+	var all []*store.Holding
+	for _, v := range []string{"v1", "v2"} {
+		for _, k := range []vault.Kind{vault.Certificate, vault.Secret} {
+			for _, name := range []string{"a", "b"} {
+				for _, version := range []string{"", "1", "2"} {
+					for _, p := range []string{"p1", "p2"} {
+						for _, instance := range []string{"", "i"} {
+							all = append(all, &store.Holding{Tenant: vault.TenantID("t" + v), HoldingKey: store.HoldingKey{Vault: vault.ID(v), Kind: k,
+								NameKey: name, Version: vault.VersionID(version), Principal: principal.ID(p), Instance: instance}})
+						}
+					}
+				}
+			}
+		}
+	}
+	e.update(func(tx store.Tx) error {
+		for _, i := range rand.Perm(len(all)) {
+			if err := tx.PutHolding(e.ctx, all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all
+}
+
+func selects(q *store.HoldingQuery, h *store.Holding) bool {
+	is := func(want, got string) bool { return want == "" || want == got }
+	return is(string(q.Tenant), string(h.Tenant)) && is(string(q.Vault), string(h.Vault)) && is(string(q.Kind), string(h.Kind)) && is(q.NameKey, h.NameKey) &&
+		is(string(q.Version), string(h.Version)) && is(string(q.Principal), string(h.Principal))
+}
+
+func holdingsQuery(e *env) {
+	all := seedHoldings(e)
+	queries := []store.HoldingQuery{{}, {Tenant: "tv2"}, {Vault: "v1"}, {Kind: vault.Secret}, {NameKey: "b"}, {Version: "2"}, {Principal: "p2"},
+		{Vault: "v2", Kind: vault.Secret, NameKey: "a"}, {Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1"},
+		{Vault: "v1", Principal: "p1", Tenant: "tv1"}, {Principal: "p1", Version: "1"}, {Tenant: "none"},
+		{Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}}
+	for _, q := range queries {
+		want := slices.DeleteFunc(slices.Clone(all), func(h *store.Holding) bool { return !selects(&q, h) })
+		for _, limit := range []int{0, 1, 5} {
+			q.Limit, q.After = limit, nil
+			var got []*store.Holding
+			for {
+				page := read(e, func(tx store.Tx) ([]*store.Holding, error) { return tx.Holdings(e.ctx, q) })
+				if limit > 0 && len(page) > limit {
+					e.Fatalf("%+v: a page has %d rows", q, len(page))
+				}
+				got = append(got, page...)
+				if len(page) == 0 || limit == 0 {
+					break
+				}
+				q.After = &page[len(page)-1].HoldingKey
+			}
+			same(e, fmt.Sprintf("%+v", q), got, want)
+		}
+		// A listing can go on from any place, also one of a row that it would not show.
+		for _, place := range []store.HoldingKey{{Vault: "v1", Kind: vault.Secret, NameKey: "b"}, {Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}} {
+			q.After, q.Limit = &place, 0
+			behind := slices.DeleteFunc(slices.Clone(want), func(h *store.Holding) bool { return compareKeys(h.HoldingKey, place) <= 0 })
+			same(e, fmt.Sprintf("%+v behind %v", q, place), read(e, func(tx store.Tx) ([]*store.Holding, error) { return tx.Holdings(e.ctx, q) }), behind)
+		}
+	}
+}
+
+func compareKeys(a, b store.HoldingKey) int {
+	tuple := func(k store.HoldingKey) []string {
+		return []string{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
+	}
+	return slices.Compare(tuple(a), tuple(b))
+}
+
+func holdingsDelete(e *env) {
+	all := seedHoldings(e)
+	remove := func(version vault.VersionID, limit int) int {
+		n := 0
+		e.update(func(tx store.Tx) (err error) {
+			n, err = tx.DeleteHoldings(e.ctx, "v1", vault.Secret, "a", version, limit)
+			return err
+		})
+		return n
+	}
+	if n := remove("2", 0); n != 4 {
+		e.Errorf("%d rows of the version were removed, want 4", n)
+	}
+	for _, want := range []int{5, 3, 0} { // what is left: eight rows of two versions
+		if n := remove("", 5); n != want {
+			e.Errorf("%d rows of the object were removed, want %d", n, want)
+		}
+	}
+	want := slices.DeleteFunc(slices.Clone(all), func(h *store.Holding) bool {
+		return h.Vault == "v1" && h.Kind == vault.Secret && h.NameKey == "a"
+	})
+	same(e, "what is left", read(e, func(tx store.Tx) ([]*store.Holding, error) { return tx.Holdings(e.ctx, store.HoldingQuery{}) }), want)
+}
+
+func projected(e *env) {
+	at := func(node string) int64 {
+		return read(e, func(tx store.Tx) (int64, error) { return tx.Projected(e.ctx, node) })
+	}
+	set := func(node string, index int64) {
+		e.update(func(tx store.Tx) error { return tx.SetProjected(e.ctx, node, index) })
+	}
+	if got := at("n1"); got != 0 {
+		e.Errorf("before the first it is %d, want 0", got)
+	}
+	set("n1", 5)
+	set("n2", 3)
+	set("n1", 4) // it never moves back
+	if at("n1") != 5 || at("n2") != 3 {
+		e.Errorf("the positions are %d and %d, want 5 and 3", at("n1"), at("n2"))
+	}
+	// Rows and position are one change: both are there or none.
+	f := newFixture()
+	err := e.try(func(tx store.Tx) error {
+		if err := tx.PutHolding(e.ctx, f.holding); err != nil {
+			return err
+		}
+		if err := tx.SetProjected(e.ctx, "n1", 9); err != nil {
+			return err
+		}
+		return fault.New(fault.Conflict, "changed my mind")
+	})
+	is(e, "the update", err, fault.Conflict)
+	if at("n1") != 5 {
+		e.Errorf("the position moved to %d without its rows", at("n1"))
+	}
+}
