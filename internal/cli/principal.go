@@ -24,7 +24,7 @@ const whoHelp = "\n\nWHO is an object id, a client id, a sign-in name or a whole
 
 func (a *app) principalCommand() *cobra.Command {
 	c := &cobra.Command{Use: "principal", Short: "Manage users, service principals and managed identities, and how they sign in"}
-	c.AddCommand(a.principalCreate(), a.principalList(), a.principalShow(), a.principalUpdate(), a.principalDelete("principal"), a.principalRevoke(),
+	c.AddCommand(a.principalCreate(), a.principalList(), a.principalShow(), a.principalUpdate(), a.principalDelete("principal"), a.principalRevoke(), a.principalHoldings(),
 		a.credentialCommand(), a.issuerCommand())
 	return c
 }

@@ -231,6 +231,8 @@ const (
 	AdoptOrder OrderKind = "adopt"
 	// SubmitOrder hands in the value of a manual step.
 	SubmitOrder OrderKind = "submit"
+	// HurryOrder makes a rotation urgent.
+	HurryOrder OrderKind = "hurry"
 )
 
 // Order is what a person decided.
@@ -242,6 +244,8 @@ type Order struct {
 	// Version is the one to adopt or that was submitted. Attested is true when the person vouches for it instead of a login.
 	Version  vault.VersionID `json:"version,omitempty"`
 	Attested bool            `json:"attested,omitempty"`
+	// Cause is that of a run that becomes urgent.
+	Cause Cause `json:"cause,omitempty"`
 }
 
 // Open reports whether the run has not ended.

@@ -16,12 +16,14 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -64,6 +66,8 @@ type core struct {
 	auditing  *auditing.Service
 	events    *event.Service
 	expiries  *secret.Expiries
+	ledger    *ledger.Ledger
+	consumers *consumer.Service
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
