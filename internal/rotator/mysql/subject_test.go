@@ -222,7 +222,7 @@ func (w *world) snapshot(t *testing.T, account string) string {
 
 func (w *world) target(t *testing.T, addresses []string) *rotator.Target {
 	t.Helper()
-	config, err := json.Marshal(map[string]any{"endpoints": addresses, "tls": "off"})
+	config, err := json.Marshal(map[string]any{"endpoints": addresses, "plaintext": true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,8 +245,8 @@ func (w *world) subject() rotatortest.Subject {
 		},
 		Shadow:     w.shadow,
 		Unequal:    w.unequal,
-		Broken:     json.RawMessage(`{"endpoints":["no-port"],"tls":"sometimes","plugin":"rot13"}`),
-		Complaints: []string{"no-port", "sometimes", "rot13"},
+		Broken:     json.RawMessage(`{"endpoints":["no-port"],"tls":{"ca":"none"},"plugin":"rot13"}`),
+		Complaints: []string{"no-port", "PEM", "rot13"},
 	}
 	if w.log != nil {
 		s.Log = func(t *testing.T) string {
