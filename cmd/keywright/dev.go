@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability string
+	var eventAllow []string
 	var perPrincipal, perVault float64
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -42,6 +44,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 				return err
 			}
 			if c.Durability, err = auditDurability(durability); err != nil {
+				return err
+			}
+			if c.EventAllow, err = networks(eventAllow); err != nil {
 				return err
 			}
 			c.Limits.PerCaller, c.Limits.PerVault = rate.Limit(perPrincipal), rate.Limit(perVault)
@@ -66,10 +71,22 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Limits.MaxVersions, "max-versions", 0, "most versions of one secret; 0 sets no bound")
 	f.IntVar(&c.Limits.MaxConnections, "max-connections", server.DefaultMaxConnections, "most open connections of a listener; those beyond wait")
 	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
+	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")
 	return cmd
+}
+
+func networks(list []string) (prefixes []netip.Prefix, err error) {
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--event-allow %q is not a network: write an address and the length of its prefix, such as 169.254.10.0/24", s)
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	return prefixes, nil
 }
 
 func auditDurability(word string) (audit.Durability, error) {

@@ -330,4 +330,3 @@ func (d *decoder) address(v []byte) error {
 	d.rec.ClientAddress = a
 	return nil
 }
-

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -33,6 +34,10 @@ type Config struct {
 	SlowRequest time.Duration
 	// TraceEndpoint is the URL to which traces are sent, in the OpenTelemetry protocol over HTTP; empty sends none.
 	TraceEndpoint string
+	// EventLoopback permits event subscriptions whose endpoint is on this machine; EventAllow permits addresses that are refused otherwise, such
+	// as those of a link-local network.
+	EventLoopback bool
+	EventAllow    []netip.Prefix
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

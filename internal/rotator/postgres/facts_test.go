@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/rotator/postgres"
+	"github.com/keywright/keywright/internal/rotator/rotatortest"
 )
 
 func target(t *testing.T, admin rotator.Credential) *rotator.Target {
@@ -261,5 +264,34 @@ func free(t *testing.T) {
 	defer held{conn}.Close()
 	if _, err := conn.Exec(t.Context(), "CREATE SCHEMA free; GRANT ALL ON SCHEMA free TO PUBLIC"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The server itself says what it reads.
+func TestQuoting(t *testing.T) {
+	conn, err := connect(t.Context(), endpoint(running(t)), "app", superuser(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held{conn}.Close()
+	for _, setting := range []string{"on", "off"} {
+		if _, err := conn.Exec(t.Context(), "SET standard_conforming_strings = "+setting); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"", "'", `\`, `\'`, `'\''; --`, `"`, `""`, "$1", "$$", "a\nb", rotatortest.HostileName, "ü😀"} {
+			rows, err := conn.Query(t.Context(), "SELECT "+postgres.Literal(text)+"::text AS "+postgres.Quote("x"+text), pgx.QueryResultFormats{0}, pgx.QueryExecModeExec)
+			if err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			var got string
+			name := ""
+			for rows.Next() {
+				name = rows.FieldDescriptions()[0].Name
+				err = rows.Scan(&got)
+			}
+			if err != nil || rows.Err() != nil || got != text || name != "x"+text {
+				t.Errorf("with standard_conforming_strings %s: literal %q became %q, name %q; %v, %v", setting, text, got, name, err, rows.Err())
+			}
+		}
 	}
 }
