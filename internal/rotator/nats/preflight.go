@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/rotator/endpoint"
 )
 
 // Preflight proves that a run can succeed.
@@ -28,11 +31,14 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 			return nil, err
 		}
 	}
-	if p.Current != nil {
-		for _, s := range c.Servers {
-			if err := c.works(ctx, s.Endpoint, *p.Current, report); err != nil {
-				return nil, err
-			}
+	for _, s := range c.Servers {
+		if p.Current == nil {
+			err = greets(ctx, s.Endpoint)
+		} else {
+			err = c.works(ctx, s.Endpoint, *p.Current, report)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return report, nil
@@ -127,6 +133,26 @@ func (s *server) changeable() error {
 	_ = temporary.Close()
 	if err := os.Remove(temporary.Name()); err != nil {
 		return fileError(err, "removing %s", temporary.Name())
+	}
+	return nil
+}
+
+// greets proves that a NATS server answers: it speaks first, with its INFO, before TLS and logins.
+func greets(ctx context.Context, address string) error {
+	conn, err := endpoint.Dial(ctx, address, nil)
+	if err != nil {
+		return rotator.Fail(rotator.NotApplied, err, "the server at %s was not reached", address)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(probeTime)); err != nil {
+		return rotator.Fail(rotator.NotApplied, err, "the server at %s was not reached", address)
+	}
+	first := make([]byte, len("INFO "))
+	if _, err := io.ReadFull(conn, first); err != nil {
+		return rotator.Fail(rotator.NotApplied, err, "the server at %s did not greet", address)
+	}
+	if string(first) != "INFO " {
+		return rotator.Fail(rotator.Misconfigured, nil, "what answers at %s is no NATS server", address)
 	}
 	return nil
 }
