@@ -31,6 +31,9 @@ func (*Rotator) Set(ctx context.Context, t *rotator.Target, c rotator.Change) er
 
 // Revoke leaves the user the value to keep, or one that nobody knows. Its clients are disconnected when its password changes by it.
 func (*Rotator) Revoke(ctx context.Context, t *rotator.Target, c rotator.Change) error {
+	if c.Keep != nil && len(c.Keep.Value) == 0 {
+		return rotator.Fail(rotator.Refused, nil, "the password of %q to keep is empty: it would be one for anybody", c.Account)
+	}
 	cfg, err := open(t)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func TestNATS(t *testing.T) {
 	t.Run("a configuration that is refused", s.refused)
 	t.Run("a PID file of something else", s.otherProcess)
 	t.Run("the rest of the file", s.restOfFile)
+	t.Run("many users at once", s.together)
 	t.Run("conformance", func(t *testing.T) { rotatortest.Run(t, s.subject(t)) })
 }
 
@@ -323,6 +325,27 @@ func (s *server) otherProcess(t *testing.T) {
 	}
 }
 
+// together: all users share a file, and no change gets lost in another.
+func (s *server) together(t *testing.T) {
+	all := s.make(t, 12)
+	target := s.target(t, s.Address(), s.Monitoring(), nil)
+	errs := make([]error, len(all))
+	var group sync.WaitGroup
+	for i := range all {
+		all[i].Value = rotatortest.Value(rotator.DefaultValue)
+		group.Go(func() { errs[i] = nats.New().Set(t.Context(), target, rotator.Change{Credential: all[i]}) })
+	}
+	group.Wait()
+	for i, c := range all {
+		if errs[i] != nil {
+			t.Errorf("user %d: %v", i+1, errs[i])
+		}
+		if ok, err := s.login(t.Context(), "", c); !ok || err != nil {
+			t.Errorf("user %d: %v, %v", i+1, ok, err)
+		}
+	}
+}
+
 // restOfFile: other users and members stay, with the file's mode, and no value is in it.
 func (s *server) restOfFile(t *testing.T) {
 	two := s.make(t, 2)
@@ -333,6 +356,9 @@ func (s *server) restOfFile(t *testing.T) {
 	next := rotator.Credential{Account: two[1].Account, Value: rotatortest.Value(rotator.DefaultValue)}
 	if err := nats.New().Set(t.Context(), s.target(t, s.Address(), s.Monitoring(), nil), rotator.Change{Credential: next}); err != nil {
 		t.Fatal(err)
+	}
+	if err := nats.New().Revoke(t.Context(), s.target(t, s.Address(), s.Monitoring(), nil), rotator.Change{Credential: two[1], Keep: &rotator.Credential{Account: two[1].Account}}); rotator.ClassOf(err) != rotator.Refused {
+		t.Errorf("an empty password to keep: %v", err)
 	}
 	if after := s.snapshot(t, two[0].Account) + s.snapshot(t, two[1].Account); after != before {
 		t.Errorf("members changed: %s, before %s", after, before)
