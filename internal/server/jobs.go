@@ -22,6 +22,7 @@ func (k *core) jobs() []job {
 		{"maintain-keys", time.Hour, k.maintainKeys},
 		{"tell-expiries", time.Minute, k.tellExpiries},
 		{"sweep-events", sweepInterval, k.events.Sweep},
+		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}
 }
 
