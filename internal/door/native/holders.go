@@ -79,7 +79,7 @@ func (h *handler) ack(r *door.Request) error {
 	if most := int(ledger.MaxPoll / time.Second); in.PollSeconds < 0 || in.PollSeconds > most {
 		return fault.New(fault.Invalid, "the member \"pollSeconds\" lies between 1 and %d, or is left out", most)
 	}
-	a := ledger.Ack{Level: ledger.Level(clip(in.Level)), Poll: time.Duration(in.PollSeconds) * time.Second}
+	a := ledger.Ack{Level: ledger.Level(fault.Clip(in.Level)), Poll: time.Duration(in.PollSeconds) * time.Second}
 	if err := h.Consumers.Ack(r.HTTP.Context(), &r.Call, r.Params.Get("name"), version, a); err != nil {
 		return err
 	}
