@@ -106,48 +106,59 @@ func TestCrashMatrix(t *testing.T) {
 }
 
 func crashMatrix(t *testing.T) {
+	// Most of each case is waiting for a lease to end, so many run side by side.
+	const sideBySide = 24
+	var cases sync.WaitGroup
+	room := make(chan struct{}, sideBySide)
 	for _, s := range strategies {
 		for _, point := range points() {
-			t.Run(string(s)+"/"+strings.ReplaceAll(string(point), " ", "-"), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				w.database("db", policyFor(s))
-				user, before, _ := w.read("db")
-				var died atomic.Bool
-				first := w.newEngine(func(p rotation.Point) error {
-					if p == point && !died.Swap(true) {
-						return errDied
-					}
-					if died.Load() {
-						return errDied // a dead process does nothing more
-					}
-					return nil
-				})
-				run := w.rotate("db")
-				ctx, cancel := context.WithTimeout(w.Ctx, 10*time.Second)
-				defer cancel()
-				first.Start(ctx)
-				w.eventually("the crash, or the end", func() bool { return died.Load() || w.closed() })
-				first.Stop(ctx)
-				if !died.Load() {
-					return // this run does not come by: TestCrashMatrix says which have to be reached
-				}
-				reached.Store(point, true)
-				w.start(w.engine)
-				w.eventually("the end of the run", w.closed)
-				if r := w.run(run.ID); r.State != rotation.Done {
-					t.Fatalf("the run ended as %s (%s, %+v)", r.State, r.Reason, r.LastError)
-				}
-				now, pass, _ := w.read("db")
-				if !w.target.accepts(now, pass) || w.target.accepts(user, before) {
-					t.Errorf("current accepted: %v, old accepted: %v", w.target.accepts(now, pass), w.target.accepts(user, before))
-				}
-				for id, values := range w.target.set {
-					if len(values) > 1 {
-						t.Errorf("run %s set %d values", id, len(values))
-					}
-				}
-			})
+			cases.Add(1)
+			room <- struct{}{}
+			go func() {
+				defer func() { <-room; cases.Done() }()
+				t.Run(string(s)+"/"+strings.ReplaceAll(string(point), " ", "-"), func(t *testing.T) { crashAt(t, s, point) })
+			}()
+		}
+	}
+	cases.Wait()
+}
+
+func crashAt(t *testing.T, s rotator.Strategy, point rotation.Point) {
+	w := newWorld(t)
+	w.database("db", policyFor(s))
+	user, before, _ := w.read("db")
+	var died atomic.Bool
+	first := w.newEngine(func(p rotation.Point) error {
+		if p == point {
+			died.Store(true)
+		}
+		if died.Load() {
+			return errDied // a dead process does nothing more
+		}
+		return nil
+	})
+	run := w.rotate("db")
+	ctx, cancel := context.WithTimeout(w.Ctx, 10*time.Second)
+	defer cancel()
+	first.Start(ctx)
+	w.eventually("the crash, or the end", func() bool { return died.Load() || w.closed() })
+	first.Stop(ctx)
+	if !died.Load() {
+		return // this run does not come by: TestCrashMatrix says which have to be reached
+	}
+	reached.Store(point, true)
+	w.start(w.newEngine(nil))
+	w.eventually("the end of the run", w.closed)
+	if r := w.run(run.ID); r.State != rotation.Done {
+		t.Fatalf("the run ended as %s (%s, %+v)", r.State, r.Reason, r.LastError)
+	}
+	now, pass, _ := w.read("db")
+	if !w.target.accepts(now, pass) || w.target.accepts(user, before) {
+		t.Errorf("current accepted: %v, old accepted: %v", w.target.accepts(now, pass), w.target.accepts(user, before))
+	}
+	for id, values := range w.target.set {
+		if len(values) > 1 {
+			t.Errorf("run %s set %d values", id, len(values))
 		}
 	}
 }
