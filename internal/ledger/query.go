@@ -50,6 +50,7 @@ func (l *Ledger) page(ctx context.Context, q store.HoldingQuery) (list []*Holdin
 			continue
 		}
 		for i := range g.held {
+			h.heard = later(h.heard, g.held[i].last)
 			if g.held[i].version == h.Version {
 				h.Last = later(h.Last, g.held[i].last)
 			}
@@ -80,7 +81,7 @@ func (l *Ledger) Ask(ctx context.Context, o Object, q Question) (Verdict, error)
 	if q.Holdings, err = l.around(ctx, o, q.Old, q.New); err != nil {
 		return Verdict{}, err
 	}
-	q.Whole, q.Now = l.whole, l.Clock.Now()
+	q.Whole, q.Up, q.Now = l.whole, l.up, l.Clock.Now()
 	v := Judge(&q)
 	sortHolders(v.Holders)
 	sortHolders(v.WaitingFor)
