@@ -137,19 +137,27 @@ func (l *Ledger) Copies(ctx context.Context, o Object, v vault.VersionID) ([]*Ho
 	return delivered(list), err
 }
 
+// CopiesPage is Copies of all versions, a page at a time, in the order of versions and principals. It catches up first, but not for a later page.
+func (l *Ledger) CopiesPage(ctx context.Context, o Object, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
+	return l.heldPage(ctx, store.HoldingQuery{Vault: o.Vault, Kind: o.Kind, NameKey: vault.NameKey(o.Name), After: after, Limit: limit})
+}
+
 // HeldBy returns a page of everything that was ever delivered to a principal, in the order of vaults, kinds, names and versions. It catches up first, but
 // not for a later page.
 func (l *Ledger) HeldBy(ctx context.Context, t vault.TenantID, p principal.ID, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
-	if after == nil {
+	return l.heldPage(ctx, store.HoldingQuery{Tenant: t, Principal: p, After: after, Limit: limit})
+}
+
+func (l *Ledger) heldPage(ctx context.Context, q store.HoldingQuery) (list []*Holding, next *store.HoldingKey, err error) {
+	if q.After == nil {
 		if err := l.CatchUp(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
-	list, err = l.page(ctx, store.HoldingQuery{Tenant: t, Principal: p, After: after, Limit: limit})
-	if err != nil {
+	if list, err = l.page(ctx, q); err != nil {
 		return nil, nil, err
 	}
-	if limit > 0 && len(list) == limit {
+	if q.Limit > 0 && len(list) == q.Limit {
 		next = &list[len(list)-1].HoldingKey
 	}
 	return delivered(list), next, nil
