@@ -45,28 +45,52 @@ func (e evidence) Verdict(ctx context.Context, o rotation.Subject, old, replacin
 func (e evidence) Seen(ctx context.Context, o rotation.Subject, v vault.VersionID, sessions []rotator.Session, at time.Time) error {
 	seen := ledger.Observation{Object: held(o), Version: v, At: at}
 	for _, s := range sessions {
-		a, _ := netip.ParseAddr(s.Address) // one that the target names otherwise is not known
-		seen.Sessions = append(seen.Sessions, ledger.Session{Address: a, Since: s.Since})
+		seen.Sessions = append(seen.Sessions, ledger.Session{Address: clientAddress(s.Address), Since: s.Since})
 	}
 	return e.ledger.Seen(ctx, seen)
 }
 
-// consumersOf tells what an object's rotation policy says about its consumers, and when a run last promoted a version; nothing without a policy.
-func (k *core) consumersOf(ctx context.Context, o ledger.Object) (p ledger.Policy, promoted time.Time, err error) {
-	var r rotation.Policy
+// clientAddress reads what a target tells of where a client is: an address, or one with a port. It is invalid for anything else, such as a host name.
+func clientAddress(text string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr()
+	}
+	a, _ := netip.ParseAddr(text)
+	return a
+}
+
+// consumersOf is what a rotation policy tells about the consumers of its secret.
+func consumersOf(p *rotation.Policy) ledger.Policy {
+	return ledger.Policy{Poll: p.CacheTTL.Std(), MaxConnectionLife: p.MaxConnectionLife.Std(), Grace: p.Grace.Std(), Window: p.Observation.Std()}
+}
+
+// consumerPolicy tells the consumer service what the rotation policy of a secret says of its consumers, and when the current version was promoted.
+func (k *core) consumerPolicy(ctx context.Context, o ledger.Object) (p ledger.Policy, promoted time.Time, err error) {
 	err = k.store.View(ctx, func(tx store.Tx) error {
 		object, err := tx.Object(ctx, o.Vault, o.Kind, o.Name)
 		if err != nil {
 			return err
 		}
-		policy, err := tx.Policy(ctx, object.ID)
-		if err == nil {
-			r, promoted, err = rotation.Stored(policy)
+		stored, err := tx.Policy(ctx, object.ID)
+		if err != nil {
+			return err
+		}
+		info, err := rotation.ReadPolicy(stored)
+		if err != nil {
+			return err
+		}
+		p = consumersOf(&info.Policy)
+		if object.Current == "" || info.Succeeded.IsZero() {
+			return nil
+		}
+		current, err := tx.Version(ctx, object.ID, object.Current)
+		if err == nil && !info.Succeeded.Before(current.Attributes.Created) {
+			promoted = info.Succeeded // else somebody wrote the version that is current now
 		}
 		return err
 	})
-	if err != nil && !fault.Is(err, fault.NotFound) {
-		return p, promoted, err
+	if fault.Is(err, fault.NotFound) {
+		return ledger.Policy{}, time.Time{}, nil
 	}
-	return ledger.Policy{Poll: r.CacheTTL.Std(), MaxConnectionLife: r.MaxConnectionLife.Std(), Grace: r.Grace.Std(), Window: r.Observation.Std()}, promoted, nil
+	return p, promoted, err
 }

@@ -35,7 +35,7 @@ func (k *core) openLedger(c *Config) (err error) {
 	if err := k.ledger.Start(ctx); err != nil {
 		return err
 	}
-	k.consumers, err = consumer.New(consumer.Config{Guard: k.guard, Store: k.store, Ledger: k.ledger, Policy: k.consumersOf})
+	k.consumers, err = consumer.New(consumer.Config{Guard: k.guard, Store: k.store, Ledger: k.ledger, Policy: k.consumerPolicy})
 	return err
 }
 

@@ -188,6 +188,7 @@ var bodies = map[string]string{
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
 	"VersionAck": `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
+	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
 }
 
 func TestAStrangerMayNothing(t *testing.T) {
