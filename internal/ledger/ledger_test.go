@@ -570,6 +570,37 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// TestSilenceCountsWhileTheServerHears: a consumer that could not poll because the server was away is not gone, nor one that polls another version.
+func TestSilenceCountsWhileTheServerHears(t *testing.T) {
+	w := newWorld(t, audit.OS, nil)
+	state := func() State {
+		t.Helper()
+		v, err := w.Ask(w.ctx, thing, Question{Old: v2, New: v3, Since: at(10)})
+		w.must(err)
+		if len(v.Holders) != 1 {
+			t.Fatalf("%d holders", len(v.Holders))
+		}
+		return v.Holders[0].State
+	}
+	w.add(get(v2, "a", 1), ack(v2, "a", 2, Ack{Level: Used, Poll: 10 * time.Second}))
+	w.clock.Advance(500 * time.Second)
+	if got := state(); got != Gone {
+		t.Errorf("after many missed polls it is %s", got)
+	}
+	w.restart()
+	if got := state(); got == Gone {
+		t.Error("it is gone, although nobody could hear it")
+	}
+	w.clock.Advance(91 * time.Second)
+	if got := state(); got != Gone {
+		t.Errorf("after three missed polls since the start it is %s", got)
+	}
+	w.add(get(v1, "a", 590)) // by its id, which is smaller than that of the old version
+	if got := state(); got == Gone {
+		t.Error("it is gone, although it has just polled another version")
+	}
+}
+
 func TestSeen(t *testing.T) {
 	w := newWorld(t, audit.OS, nil)
 	ten, eleven, twelve := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.11"), netip.MustParseAddr("10.0.0.12")
