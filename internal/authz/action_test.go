@@ -37,7 +37,7 @@ func TestTableHoldsEveryDataActionAndNoOther(t *testing.T) {
 		}
 	}
 	for name := range have {
-		if !want[name] {
+		if !want[name] && !strings.HasPrefix(name, "Keywright/vaults/") {
 			t.Errorf("%s is not a data action of Key Vault", name)
 		}
 	}
@@ -56,10 +56,11 @@ func TestTableIsWhole(t *testing.T) {
 			t.Errorf("action %d has no row", a)
 			continue
 		}
-		if (r.plane == Data) != (len(r.words) > 0) {
+		// Nobody approves by a policy: its words do not keep those who change apart from those who approve.
+		if (r.plane == Data && r.duty != CanApprove) != (len(r.words) > 0) {
 			t.Errorf("%s: data actions, and only they, have an access-policy permission", a)
 		}
-		if r.plane == Data && !strings.Contains(a.String(), "/vaults/"+string(r.kind)) && r.kind != vault.Key {
+		if r.plane == Data && !strings.Contains(a.String(), "/vaults/"+string(r.kind)) && r.kind != vault.Key && !strings.HasPrefix(a.String(), "Keywright/") {
 			t.Errorf("%s is not about a %s", a, r.kind)
 		}
 		for _, w := range r.words {

@@ -129,6 +129,18 @@ const (
 	TrustedIssuerRead
 	TrustedIssuerWrite
 	TrustedIssuerDelete
+
+	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
+	// that it names.
+	RotationPolicyRead
+	RotationPolicyWrite
+	RotationRead
+	// RotationRun starts and plans runs, and submits the values of manual steps; RotationRepair aborts, replays and adopts.
+	RotationRun
+	RotationRepair
+	RotationApprove
+	// VersionRevoke ends a version under the consumers that still hold it.
+	VersionRevoke
 )
 
 // permission is the access-policy side of a row.
@@ -154,6 +166,13 @@ func public(name string, p permission) row {
 }
 
 func control(name string, duty Duty) row { return row{name: name, duty: duty} }
+
+// rotation is a data action of our own, which the named Azure action grants as well, so that Azure's roles know what to do with it.
+func rotation(name, also string, p permission, duty Duty) row {
+	r := data("Keywright/vaults/rotations/"+name, p, duty)
+	r.also = also
+	return r
+}
 
 // table holds every action. Names and meanings: "Azure permissions for Security" (Microsoft.KeyVault); which policy word
 // goes with which action: the Key Vault guide "Migrate from vault access policy to Azure role-based access control".
@@ -268,6 +287,14 @@ var table = [...]row{
 	TrustedIssuerRead:    control("Keywright/trustedIssuers/read", NoDuty),
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
+
+	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
+	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),
+	RotationRead:        rotation("read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
+	RotationRun:         rotation("run/action", "~/secrets/setSecret/action", secret("set"), CanChange),
+	RotationRepair:      rotation("repair/action", "~/secrets/setSecret/action", secret("set"), CanChange),
+	RotationApprove:     rotation("approve/action", "", secret(), CanApprove),
+	VersionRevoke:       rotation("revoke/action", "~/secrets/delete", secret("delete"), CanChange),
 }
 
 // vaults is what a leading "~" in the tables of this package stands for.

@@ -31,6 +31,7 @@ const (
 	KeywrightApprover         = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e902"
 	KeywrightSecretsWriter    = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e903"
 	KeywrightIdentityOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e904"
+	KeywrightRotationOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e905"
 )
 
 // definition is a row of the table of built-in roles. Patterns may begin with "~" for Microsoft.KeyVault/vaults.
@@ -104,11 +105,15 @@ var definitions = []definition{
 	{id: KeywrightAuditor, name: "Keywright Auditor", description: "Reads, verifies and exports the audit log and explains access; sees no value and changes nothing.",
 		actions: []string{"Keywright/audit/*", "Keywright/access/explain/action", "*/read"}},
 	{id: KeywrightApprover, name: "Keywright Approver", description: "Approves the changes of others, and makes none.",
-		actions: []string{"Keywright/changes/approve/action", "~/read", "~/*/read"}},
+		actions:     []string{"Keywright/changes/approve/action", "~/read", "~/*/read"},
+		dataActions: []string{"Keywright/vaults/rotations/approve/action", "Keywright/vaults/rotations/read", "Keywright/vaults/rotations/policies/read"}},
 	{id: KeywrightSecretsWriter, name: "Keywright Secrets Writer", description: "Sets and updates secrets without being able to read their values.",
 		dataActions: []string{"~/secrets/setSecret/action", "~/secrets/update/action", "~/secrets/readMetadata/action"}},
 	{id: KeywrightIdentityOperator, name: "Keywright Identity Administrator", description: "Manages users, service principals, groups and trusted issuers, and so can act as any of them.",
 		actions: []string{"Keywright/principals/*", "Keywright/groups/*", "Keywright/trustedIssuers/*", "Keywright/tenant/read"}},
+	{id: KeywrightRotationOperator, name: "Keywright Rotation Operator", description: "Runs and repairs rotations, without being able to read or set a value.",
+		dataActions: []string{"Keywright/vaults/rotations/read", "Keywright/vaults/rotations/policies/read", "Keywright/vaults/rotations/run/action",
+			"Keywright/vaults/rotations/repair/action", "~/secrets/readMetadata/action"}},
 }
 
 // builtin is a built-in role in both forms.

@@ -225,7 +225,9 @@ func (a *app) client() (*client.Client, error) {
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.Stderr, format+"\n", args...) }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	c := &cobra.Command{Use: "version", Short: "Print the version, or show and settle who holds a version of a secret", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		return a.show(map[string]string{"version": a.Version}, table{{"VERSION"}, {a.Version}})
 	}}
+	a.addVersionCommands(c)
+	return c
 }

@@ -117,6 +117,7 @@ func (g *Guard) newRecord(call *Call, need *Need, outcome audit.Outcome, cause e
 	if v := call.Vault; v != nil {
 		r.Tenant, r.VaultID, r.VaultName = string(v.Vault.Tenant), string(v.Vault.ID), v.Vault.Name
 	}
+	r.Reason = need.Reason
 	if cause != nil {
 		r.Reason = reason(cause)
 	}

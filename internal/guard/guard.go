@@ -73,6 +73,8 @@ type Need struct {
 	Scope string
 	// Detail is what the audit record tells beyond the names, such as why a person does it. It holds no value.
 	Detail string
+	// Reason is why it is allowed, for work that the program does by itself and no rule decides about; empty for all other.
+	Reason string
 	// AssignedRole is the role that is granted or withdrawn by this work, if it is that.
 	AssignedRole string
 }
@@ -102,6 +104,11 @@ func (g *Guard) Authorize(ctx context.Context, call *Call, need *Need) error {
 		}
 	}
 	return err
+}
+
+// Record tells the log of something that the program did for itself, without a caller whose rights could be asked.
+func (g *Guard) Record(ctx context.Context, call *Call, need *Need) error {
+	return g.record(ctx, call, need, audit.Allowed, nil)
 }
 
 // Refuse records that allowed work failed and returns err.

@@ -42,7 +42,7 @@ const (
 	// rowsAtOnce bounds the rows that one transaction changes, so that writers wait for milliseconds only.
 	rowsAtOnce = 512
 	// recordsAtOnce bounds the records that are read while queries wait.
-	recordsAtOnce = 1024
+	recordsAtOnce = 4096
 	// The position alone is stored after so many records or so long: that is what a restart reads again, at a microsecond each.
 	recordsUnstored = 1 << 18
 	storedEvery     = 30 * time.Second

@@ -179,7 +179,7 @@ func read(r *audit.Record, instance string, weak bool) (s said, ok bool) {
 		return s, false
 	}
 	refused := r.Outcome == audit.Failed
-	if refused && (r.Action != getSecret || r.Operation == AckOperation || r.Version == "") {
+	if refused && (r.Action != getSecret || r.Operation == AckOperation || r.Operation == DeliverOperation || r.Version == "") {
 		return s, false
 	}
 	f := &s.facts

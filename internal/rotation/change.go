@@ -243,18 +243,24 @@ func (m *machine) promote(why Reason) {
 func (m *machine) spread() { m.call(Effect{Kind: CallRollout, Version: m.Pending}) }
 
 func (m *machine) spreadSeen() {
-	switch s := m.obs.Rollout; {
-	case m.obs.Err != nil:
-		m.fail()
-		if m.State != Stuck {
+	if m.obs.Err != nil {
+		if !m.fail() {
 			m.park(Rollout, Retrying, m.Pace.Look.Std())
 		}
+		return
+	}
+	s := m.obs.Rollout
+	if m.Spread == nil || m.Spread.Opened != s.Rollout.Opened {
+		m.move(MoveOffer, m.Pending)
+	}
+	m.Spread = &s.Rollout
+	switch {
 	case s.Return:
 		m.undoAs(Aborted, RolloutReturned)
 	case s.Done:
 		m.promote(PendingWorks)
 	default:
-		m.park(Rollout, Waiting, max(s.Next.Sub(m.now), 0))
+		m.park(Rollout, Waiting, m.Pace.Look.Std())
 	}
 }
 

@@ -10,9 +10,6 @@ import (
 
 // The states of a revocation. See Next.
 
-// old is the version to be ended next.
-func (m *machine) old() vault.VersionID { return m.Old[0] }
-
 // earliest is when the old version may go: after the grace, counted from the promotion or, when evidence was lost since, from then; and after
 // the target can no longer lose what it acknowledged.
 func (m *machine) earliest() time.Time {

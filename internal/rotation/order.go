@@ -51,6 +51,10 @@ func (r *Run) allows(o Order) error {
 		if o.Version == "" {
 			return fault.New(fault.Invalid, "name the version that the target accepts")
 		}
+	case HurryOrder:
+		if !rotation {
+			return refused(r, "is no rotation")
+		}
 	case SubmitOrder:
 		if r.State != Asked {
 			return refused(r, "does not ask for a value")
@@ -74,6 +78,10 @@ func (m *machine) obey() bool {
 		m.Obeyed++
 		// The run may have moved on since the order was taken.
 		if r := m.Run; r.allows(o) != nil {
+			continue
+		}
+		if o.Kind == HurryOrder {
+			m.Rank, m.Start.Cause, m.Start.Note, m.Start.Version = urgentRank, o.Cause, o.Note, o.Version
 			continue
 		}
 		m.carryOut(o)
@@ -164,7 +172,7 @@ func (m *machine) adopted(v vault.VersionID, why Reason) {
 		m.promote(why)
 		return
 	case v != m.Base:
-		m.move(MovePromote, v)
+		m.move(MoveReturn, v)
 	}
 	if m.Pending != "" {
 		m.move(MoveDropPending, m.Pending)

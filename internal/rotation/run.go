@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -134,6 +135,8 @@ type Run struct {
 	Wrong    map[string]int             `json:"wrong,omitempty"`
 	ProbedAt time.Time                  `json:"probedAt,omitzero"`
 	Matrix   map[vault.VersionID]string `json:"matrix,omitempty"`
+	// Spread is the rollout of Pending.
+	Spread *rollout.Rollout `json:"spread,omitempty"`
 	// Undo is how the run ends when the target has been put back. Back says by which verb it is.
 	Undo State  `json:"undo,omitempty"`
 	Back string `json:"back,omitempty"`
@@ -228,6 +231,8 @@ const (
 	AdoptOrder OrderKind = "adopt"
 	// SubmitOrder hands in the value of a manual step.
 	SubmitOrder OrderKind = "submit"
+	// HurryOrder makes a rotation urgent.
+	HurryOrder OrderKind = "hurry"
 )
 
 // Order is what a person decided.
@@ -239,6 +244,8 @@ type Order struct {
 	// Version is the one to adopt or that was submitted. Attested is true when the person vouches for it instead of a login.
 	Version  vault.VersionID `json:"version,omitempty"`
 	Attested bool            `json:"attested,omitempty"`
+	// Cause is that of a run that becomes urgent.
+	Cause Cause `json:"cause,omitempty"`
 }
 
 // Open reports whether the run has not ended.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -119,6 +120,7 @@ const (
 	Merged             Reason = "Merged"
 	Attested           Reason = "Attested"
 	Submitted          Reason = "Submitted"
+	objectDeleted      Reason = "ObjectDeleted"
 )
 
 // EffectKind is something that follows from a step.
@@ -153,6 +155,8 @@ const (
 	MovePromote     EffectKind = "promote"
 	MoveReturn      EffectKind = "return"
 	MoveDropPending EffectKind = "drop-pending"
+	// MoveOffer gives the pending version to the rings that are open.
+	MoveOffer EffectKind = "offer"
 	// MoveRetiring, MoveDisable and MoveRetired change the state of an old version.
 	MoveRetiring EffectKind = "retiring"
 	MoveDisable  EffectKind = "disable"
@@ -246,8 +250,8 @@ type Witness struct {
 
 // Spread is how far a rollout has come.
 type Spread struct {
+	Rollout      rollout.Rollout
 	Done, Return bool
-	Next         time.Time
 }
 
 // step is a row of the state machine.

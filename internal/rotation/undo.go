@@ -163,5 +163,5 @@ func (m *machine) objectGone() {
 	if m.Sent || m.Kind == store.RevocationRun {
 		m.alert(Misconfigured)
 	}
-	m.finish(Aborted, Reason("ObjectDeleted"))
+	m.finish(Aborted, objectDeleted)
 }

@@ -106,6 +106,8 @@ func (m *metrics) watch(k *core) {
 			defer cancel()
 			return boolean(k.store.Health(ctx) == nil)
 		}},
+		{"keywright_store_alarm", "1 once the disk failed under a checkpoint: all works, but an operator has to restart the server.",
+			func() float64 { return boolean(k.storeAlarm() != nil) }},
 		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
 			func() float64 { s := log(); return float64(s.Records - s.Synced) }},
 		{"keywright_audit_reserve_segments", "Segments that are kept for when the disk is full.",
@@ -120,6 +122,8 @@ func (m *metrics) watch(k *core) {
 			func() float64 { return float64(k.journal.lag()) }},
 		{"keywright_open_connections", "Open connections of all listeners.", func() float64 { return float64(k.connections.open.Load()) }},
 		{"keywright_request_body_bytes", "Bytes that the bodies of requests under way hold.", func() float64 { return float64(k.bodies.held.Load()) }},
+		{"keywright_ledger_lag_records", "Records of the audit log that the ledger has not taken in.", func() float64 { n, _ := k.ledgerLag(); return n }},
+		{"keywright_ledger_lag_seconds", "For how long the ledger has not been level with the audit log.", func() float64 { _, s := k.ledgerLag(); return s }},
 		{"keywright_keyring_locked", "1 while the keyring is locked.", func() float64 { return boolean(k.keys.Locked()) }},
 		{"keywright_keyring_cached_keys", "Unwrapped keys in memory.", func() float64 { return float64(k.keys.Stats().Cached) }},
 		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Secrets) }},

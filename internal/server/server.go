@@ -16,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/event"
@@ -23,6 +24,7 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -42,17 +44,19 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow     time.Duration
-	clock    clock.Clock
-	store    store.Store
-	keys     *keyring.Keyring
-	guard    *guard.Guard
-	identity *identity.Service
-	secrets  *secret.Service
-	journal  *journalRows
-	metrics  *metrics
-	tracer   *tracer
-	audit    *auditor
+	slow  time.Duration
+	clock clock.Clock
+	store store.Store
+	// storeAlarm says what an operator has to see to although the store works.
+	storeAlarm func() error
+	keys       *keyring.Keyring
+	guard      *guard.Guard
+	identity   *identity.Service
+	secrets    *secret.Service
+	journal    *journalRows
+	metrics    *metrics
+	tracer     *tracer
+	audit      *auditor
 
 	connections connections
 	bodies      bodies
@@ -64,6 +68,8 @@ type core struct {
 	events    *event.Service
 	eventing  *eventing.Service
 	expiries  *secret.Expiries
+	ledger    *ledger.Ledger
+	consumers *consumer.Service
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
@@ -87,6 +93,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(opened.Close)
+	k.storeAlarm = opened.Alarm
 	k.store = k.tracer.store(opened, "store")
 	s, err := openSeal(c.Dir)
 	if err != nil {

@@ -79,8 +79,11 @@ var fill = regexp.MustCompile(`\{\w+\}`)
 
 // value is what stands for a parameter of a path.
 func value(param string) string {
-	if param == "{vault}" {
+	switch param {
+	case "{vault}":
 		return "demo"
+	case "{version}":
+		return strings.Repeat("0", 32)
 	}
 	return "thing"
 }
@@ -185,6 +188,7 @@ var bodies = map[string]string{
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
 	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
+	"VersionAck": `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
 }
 
 func TestAStrangerMayNothing(t *testing.T) {

@@ -86,6 +86,9 @@ func (s *suite) dynamic(t *testing.T) {
 				f.want(c, false, "removed")
 				return hit
 			})
+			if kind == CutRequest {
+				return // what Remove did not send is like what it did not get an answer to, later
+			}
 			s.everyRequest(t, kind, func(t *testing.T, f *fixture, fault *Fault) bool {
 				proxy := fault.proxy
 				proxy.Heal()

@@ -1,0 +1,369 @@
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Candidate is the label of a pending version that consumers may try when the target refuses the current one.
+const Candidate vault.Label = "candidate"
+
+// EventType names an event of a run.
+type EventType string
+
+// The events of runs. Their data is an EventData.
+const (
+	RunMoved EventType = "Keywright.RotationMoved"
+	RunAlert EventType = "Keywright.RotationAlert"
+)
+
+// EventData is what events of runs tell.
+type EventData struct {
+	Run      store.RunID       `json:"run"`
+	Kind     store.RunKind     `json:"kind"`
+	Object   string            `json:"object"`
+	From     State             `json:"from,omitempty"`
+	State    State             `json:"state"`
+	Reason   Reason            `json:"reason,omitempty"`
+	Cause    Cause             `json:"cause"`
+	Versions []vault.VersionID `json:"versions,omitempty"`
+	Waiting  []Holder          `json:"waiting,omitempty"`
+}
+
+// commit writes the run and the moves that belong to it, under the leases, in one transaction with the audit record and the events.
+func (d *driver) commit(ctx context.Context, next Run, effects []Effect, reason Reason) error {
+	if err := d.fail(beforeCommit(next.State)); err != nil {
+		return err
+	}
+	c := &commit{d: d, next: next, effects: effects, reason: reason, op: store.NewOp(d.e.Clock.Now())}
+	c.revocation = store.RunID(vault.NewVersionID(c.op.At))
+	c.task = string(vault.NewVersionID(c.op.At))
+	c.event = string(vault.NewVersionID(c.op.At))
+	c.alarm = string(vault.NewVersionID(c.op.At))
+	err := d.e.write(ctx, c)
+	if err != nil {
+		return err
+	}
+	d.tell(c)
+	d.run = c.written
+	return d.fail(afterCommit(next.State))
+}
+
+// write commits through the guard whatever changes more than the journal, and everything that orders a change at a target.
+func (e *Engine) write(ctx context.Context, c *commit) error {
+	if !c.audited() {
+		return e.Store.Update(ctx, c.op, func(tx store.Tx) error { return c.apply(ctx, tx) })
+	}
+	need := c.need()
+	return e.Guard.Commit(ctx, c.call(), need, c.op, func(tx store.Tx) error {
+		if err := c.apply(ctx, tx); err != nil {
+			// Whoever lost the lease, or the object, did nothing: the record of the one who goes on tells what happened.
+			return fmt.Errorf("%w: %w", guard.ErrAgain, err)
+		}
+		return nil
+	})
+}
+
+// tell lets the log and the metrics know of a move.
+func (d *driver) tell(c *commit) {
+	from, r := d.run, &c.written
+	d.e.Logger.Info("rotation", "run", r.ID, "kind", r.Kind, "vault", d.vault.Name, "object", r.NameKey, "from", from.State, "state", r.State,
+		"reason", c.reason, "cause", r.Start.Cause, "tries", r.Tries)
+	if from.State != r.State {
+		d.e.Observe(Step{Kind: r.Kind, From: from.State, To: r.State, Reason: c.reason, Strategy: r.Policy.Strategy, Rotator: r.Policy.Rotator,
+			Lasted: c.op.At.Sub(from.Since), Touched: len(r.Orders) > 0})
+	}
+}
+
+// commit is one journal entry in the making. Ids are drawn before the transaction.
+type commit struct {
+	d           *driver
+	next        Run
+	effects     []Effect
+	reason      Reason
+	op          store.Op
+	revocation  store.RunID
+	task        string
+	event       string
+	alarm       string
+	written     Run
+	object      *vault.Object
+	policy      *store.Policy
+	policyState policyDoc
+}
+
+func (c *commit) audited() bool {
+	return slices.ContainsFunc(c.effects, func(e Effect) bool { return !e.Kind.External() || e.Kind.Changes() }) || c.next.State != c.d.run.State
+}
+
+// need names the change in the audit log: which version, and in the reason the run, its step and who wanted it.
+func (c *commit) need() guard.Need {
+	n := guard.Need{Action: authz.RotationRun, Kind: vault.Secret, Name: c.d.run.NameKey, Version: c.next.Pending}
+	if c.next.Kind == store.RevocationRun && len(c.d.run.Old) > 0 {
+		n.Action, n.Version = authz.VersionRevoke, c.d.run.old()
+	}
+	by := c.next.Start.Actor
+	if k := c.next.Obeyed; k > c.d.run.Obeyed && k <= len(c.next.Orders) {
+		by = c.next.Orders[k-1].By
+	}
+	if by == "" {
+		by = "the engine"
+	}
+	n.Reason = fmt.Sprintf("run %s: %s: %s (%s by %s)", c.next.ID, c.next.State, c.reason, c.next.Start.Cause, by)
+	return n
+}
+
+func (c *commit) call() *guard.Call {
+	return c.d.e.call(c.d.vault, "rotation."+string(c.next.State), string(c.next.ID), c.op.At)
+}
+
+// call is the engine's own: no principal of the tenant has its id.
+func (e *Engine) call(v *vault.Vault, operation, correlation string, now time.Time) *guard.Call {
+	caller := &guard.Caller{Principal: EngineID, Tenant: v.Tenant, Kind: principal.Service, Name: "rotation engine", Expires: now.Add(time.Hour)}
+	return &guard.Call{Caller: caller, Vault: &guard.View{Vault: v}, Door: "engine", Operation: operation, Correlation: correlation, Instance: e.Node, Started: now}
+}
+
+// old is the version that a revocation ends next.
+func (r *Run) old() vault.VersionID { return r.Old[0] }
+
+// apply is the transaction. It may run more than once.
+func (c *commit) apply(ctx context.Context, tx store.Tx) error {
+	if err := c.d.leases.check(ctx, tx); err != nil {
+		return err
+	}
+	c.written = c.next.clone()
+	stored, err := tx.Run(ctx, c.next.ID)
+	if err != nil {
+		return err
+	}
+	journal, err := ReadRun(stored)
+	if err != nil {
+		return err
+	}
+	// Orders are added by people while the run is driven. They are kept, and heeded at the next look.
+	c.written.Revision, c.written.Orders = journal.Revision, journal.Orders
+	if len(journal.Orders) > len(c.next.Orders) && c.written.Open() {
+		c.written.NextAt = c.op.At
+	}
+	if err := c.check(ctx, tx); err != nil {
+		return err
+	}
+	if err := c.moves(ctx, tx); err != nil {
+		return err
+	}
+	if err := c.tell(tx); err != nil {
+		return err
+	}
+	record, err := c.written.Record()
+	if err != nil {
+		return err
+	}
+	record.NextAt = clock.Micro(record.NextAt)
+	if c.written.NextAt.IsZero() {
+		record.NextAt = time.Time{}
+	}
+	return tx.PutRun(ctx, record)
+}
+
+// check compares the object with what the run counts on.
+func (c *commit) check(ctx context.Context, tx store.Tx) error {
+	was, next := &c.d.run, &c.next
+	o, err := c.d.moves.Find(ctx, tx)
+	switch {
+	case isMissing(err) && next.Reason != objectDeleted:
+		return errGone
+	case isMissing(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	c.object = o
+	switch {
+	case was.Kind == store.RevocationRun && o.Current != was.Current && o.Current != next.Current,
+		was.Kind == store.RotationRun && was.State != Queued && o.Current != next.Base:
+		return &movedError{o.Current}
+	case was.Kind == store.RotationRun && was.State == Queued && next.State != Queued && next.Open() && o.Current != next.Base:
+		return fmt.Errorf("the secret %q got the version %s while its rotation was planned: it is planned anew", o.Name, o.Current)
+	}
+	return nil
+}
+
+func (c *commit) moves(ctx context.Context, tx store.Tx) error {
+	for _, e := range c.effects {
+		if e.Kind.External() {
+			continue
+		}
+		if err := c.move(ctx, tx, e); err != nil {
+			return fmt.Errorf("%s of version %s: %w", e.Kind, e.Version, err)
+		}
+	}
+	return nil
+}
+
+func (c *commit) move(ctx context.Context, tx store.Tx, e Effect) error {
+	m := c.d.moves
+	switch e.Kind {
+	case MoveAddPending:
+		ver := c.d.sealed[e.Version]
+		if ver == nil {
+			return fmt.Errorf("its value was not made by this worker")
+		}
+		if err := m.Pend(ctx, tx, ver); err != nil || !c.next.Plan.Candidate {
+			return err
+		}
+		return c.label(ctx, tx, Candidate, e.Version)
+	case MovePromote:
+		if err := c.label(ctx, tx, Candidate, ""); err != nil {
+			return err
+		}
+		if err := m.Promote(ctx, tx, e.Version, c.d.run.Base); err != nil {
+			return err
+		}
+		return c.succeeded(ctx, tx, e.Version)
+	case MoveReturn:
+		return m.Return(ctx, tx, c.object.Current, e.Version, c.op)
+	case MoveDropPending:
+		if err := c.label(ctx, tx, Candidate, ""); err != nil {
+			return err
+		}
+		if c.object != nil && c.object.Rollout != nil {
+			if err := m.Offer(ctx, tx, nil); err != nil {
+				return err
+			}
+		}
+		return m.Abandon(ctx, tx, e.Version, c.op)
+	case MoveOffer:
+		return m.Offer(ctx, tx, c.next.Spread)
+	case MoveRetiring:
+		return m.Retire(ctx, tx, e.Version, vault.Retiring, c.op)
+	case MoveRetired:
+		return m.Retire(ctx, tx, e.Version, vault.Retired, c.op)
+	case MoveDisable:
+		return disable(ctx, tx, c.next.Object, e.Version, c.op)
+	case MoveRevocation:
+		return c.revoke(ctx, tx, e)
+	case MoveAsk:
+		return tx.PutTask(ctx, newTask(c.task, &c.next, c.op.At))
+	case MoveAlert:
+		return c.emit(tx, c.alarm, RunAlert, e.Reason)
+	}
+	return fmt.Errorf("%q is not a part of a journal entry", e.Kind)
+}
+
+// label moves a label of the object within the transaction; "" takes it away.
+func (c *commit) label(ctx context.Context, tx store.Tx, l vault.Label, v vault.VersionID) error {
+	o, err := c.d.moves.Find(ctx, tx)
+	if err != nil || o.LabelOf(l) == v {
+		return err
+	}
+	return tx.PutObject(ctx, o.With(l, v))
+}
+
+// disable takes a version out of use in the vault without saying that it is gone at the target.
+func disable(ctx context.Context, tx store.Tx, o vault.ObjectID, v vault.VersionID, op store.Op) error {
+	stored, err := tx.Version(ctx, o, v)
+	if err != nil {
+		return err
+	}
+	ver := *stored
+	ver.Attributes.Enabled, ver.Attributes.Updated = false, op.At
+	return tx.PutVersion(ctx, &ver)
+}
+
+// revoke opens the revocation of what was replaced. One that is open already ends in it, with what it had to do.
+func (c *commit) revoke(ctx context.Context, tx store.Tx, e Effect) error {
+	open, err := tx.OpenRun(ctx, c.next.Object, store.RevocationRun)
+	switch {
+	case err == nil:
+		r, err := ReadRun(open)
+		if err != nil {
+			return err
+		}
+		for _, v := range r.Old {
+			if !slices.Contains(e.Old, v) && v != e.Version {
+				e.Old = append([]vault.VersionID{v}, e.Old...)
+			}
+		}
+		r.State, r.NextAt, r.Ended, r.Reason = Superseded, time.Time{}, c.op.At, Merged
+		r.History = append(r.History, Move{At: c.op.At, To: Superseded, Reason: Merged})
+		record, err := r.Record()
+		if err != nil {
+			return err
+		}
+		if err := tx.PutRun(ctx, record); err != nil {
+			return err
+		}
+	case !isMissing(err):
+		return err
+	}
+	n := c.next.Revocation(c.revocation, e, c.op.At)
+	record, err := n.Record()
+	if err != nil {
+		return err
+	}
+	return tx.PutRun(ctx, record)
+}
+
+// tell emits the event of a move.
+func (c *commit) tell(tx store.Tx) error {
+	if c.next.State == c.d.run.State {
+		return nil
+	}
+	return c.emit(tx, c.event, RunMoved, c.reason)
+}
+
+func (c *commit) emit(tx store.Tx, id string, t EventType, why Reason) error {
+	data := EventData{Run: c.next.ID, Kind: c.next.Kind, Object: c.next.NameKey, From: c.d.run.State, State: c.next.State, Reason: why, Cause: c.next.Start.Cause,
+		Waiting: c.next.Waiting}
+	if c.next.Kind == store.RevocationRun {
+		data.Versions = c.d.run.Old
+	} else if c.next.Pending != "" {
+		data.Versions = []vault.VersionID{c.next.Pending}
+	}
+	doc, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	tx.Emit(store.Event{ID: id, Type: string(t), Tenant: c.next.Tenant, Vault: c.next.Vault, Subject: c.next.NameKey, At: c.op.At, Data: doc})
+	return nil
+}
+
+// succeeded writes into the policy where versions sit now, and when the next run is due.
+func (c *commit) succeeded(ctx context.Context, tx store.Tx, v vault.VersionID) error {
+	p, err := tx.Policy(ctx, c.next.Object)
+	if isMissing(err) {
+		return nil // the policy was taken away while its last run went on
+	}
+	if err != nil {
+		return err
+	}
+	doc, err := readPolicy(p)
+	if err != nil {
+		return err
+	}
+	doc.State.Places = map[vault.VersionID]Place{v: c.next.Places[v]}
+	for _, old := range c.next.Plan.Revoke {
+		doc.State.Places[old] = c.next.Places[old]
+	}
+	doc.State.Succeeded, doc.State.Length = c.op.At, Duration(c.op.At.Sub(c.next.Began))
+	n := *p
+	ver, err := tx.Version(ctx, c.next.Object, v)
+	if err != nil {
+		return err
+	}
+	n.DueAt = doc.due(n.Object, ver, c.op.At)
+	if n.Doc, err = json.Marshal(doc); err != nil {
+		return err
+	}
+	return tx.PutPolicy(ctx, &n)
+}

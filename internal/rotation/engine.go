@@ -1,0 +1,293 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/rollout"
+	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// EngineID is the principal under which the engine's own changes stand in the audit log.
+const EngineID principal.ID = "00000000-0000-0000-0000-6b6579727774"
+
+// Subject is the object of a run, as the ledger names it.
+type Subject struct {
+	Tenant vault.TenantID
+	Vault  vault.ID
+	Object vault.ObjectID
+	// NameKey is the object's.
+	NameKey string
+}
+
+// Verdict is what the ledger says of an old version.
+type Verdict struct {
+	// Safe is true when nobody needs it any more. What is unknown is not safe.
+	Safe bool
+	// Waiting are those who may still need it.
+	Waiting []Holder
+	// Whole is since when the ledger misses nothing; zero for always. The grace of open revocations is counted from there.
+	Whole time.Time
+}
+
+// Evidence says who still needs an old version. The ledger implements it.
+type Evidence interface {
+	// Verdict judges a version that another replaced at an instant.
+	Verdict(ctx context.Context, o Subject, old, replacing vault.VersionID, since time.Time, p *Policy) (Verdict, error)
+	// Seen tells of the sessions of a version that a target shows; none is evidence too.
+	Seen(ctx context.Context, o Subject, v vault.VersionID, sessions []rotator.Session, at time.Time) error
+}
+
+// Rings observes the rings of an open rollout.
+type Rings interface {
+	Observe(ctx context.Context, o Subject, r rollout.Rollout) (rollout.Observations, error)
+}
+
+// Leasing holds the times of leases.
+type Leasing struct {
+	// TTL is how long a lease lives, Renew after how much of that it is prolonged, Slack how long after its end a successor waits. No call to
+	// a target may last until nearer than Margin to its end.
+	TTL, Renew, Slack, Margin time.Duration
+}
+
+// DefaultLeasing is the usual one: a successor starts at most 65 s after a crash.
+var DefaultLeasing = Leasing{TTL: time.Minute, Renew: 20 * time.Second, Slack: 5 * time.Second, Margin: 5 * time.Second}
+
+// Caps bound how many runs are at work at once in this process. For urgent runs there is one slot more at each bound.
+type Caps struct{ Target, Rotator, Global int }
+
+// DefaultCaps are the usual ones.
+var DefaultCaps = Caps{Target: 2, Rotator: 16, Global: 64}
+
+// Config makes an Engine. Store, Guard, Secrets, Evidence, Clock, Logger and Node are required.
+type Config struct {
+	Store   store.Store
+	Guard   *guard.Guard
+	Secrets *secret.Service
+	// Rotators are found by the name in their description.
+	Rotators []rotator.Rotator
+	Evidence Evidence
+	// Rings is nil where there are no rollouts.
+	Rings  Rings
+	Clock  clock.Clock
+	Logger *slog.Logger
+	// Node names this process among those that share the store; no two processes may ever have the same.
+	Node string
+	// Pace, Leasing and Caps have usual values where they are zero.
+	Pace    Pace
+	Leasing Leasing
+	Caps    Caps
+	// Poll is how often the queue is looked at; 0 means a second.
+	Poll time.Duration
+	// Observe hears of every move of a run; it must be quick, and may be nil.
+	Observe func(Step)
+	// Failpoint is called at every Point and may end the process; when it returns an error the worker drops everything, as if it had died. It is
+	// nil in production.
+	Failpoint func(Point) error
+}
+
+// Step is what metrics see of a move.
+type Step struct {
+	Kind     store.RunKind
+	From, To State
+	Reason   Reason
+	Strategy rotator.Strategy
+	Rotator  string
+	// Lasted is how long the run was in From.
+	Lasted time.Duration
+	// Touched is true when a person gave an order in this run.
+	Touched bool
+}
+
+// Engine drives runs.
+type Engine struct {
+	Config
+	rotators map[string]rotator.Rotator
+	slots    slots
+	wake     chan struct{}
+
+	mu      sync.Mutex
+	cancel  context.CancelFunc // ends the loop and, after Stop's deadline, calls under way
+	abandon context.CancelFunc
+	running sync.WaitGroup
+	stopped bool
+	flying  map[store.RunID]bool
+}
+
+// New checks the configuration.
+func New(c Config) (*Engine, error) {
+	if c.Store == nil || c.Guard == nil || c.Secrets == nil || c.Evidence == nil || c.Clock == nil || c.Logger == nil || c.Node == "" {
+		return nil, errors.New("a rotation engine needs a store, a guard, secrets, evidence, a clock, a logger and the name of its node")
+	}
+	if c.Pace == (Pace{}) {
+		c.Pace = DefaultPace
+	}
+	if c.Leasing == (Leasing{}) {
+		c.Leasing = DefaultLeasing
+	}
+	if c.Caps == (Caps{}) {
+		c.Caps = DefaultCaps
+	}
+	if c.Poll == 0 {
+		c.Poll = time.Second
+	}
+	if c.Observe == nil {
+		c.Observe = func(Step) {}
+	}
+	if l := c.Leasing; l.Renew >= l.TTL || l.Margin >= l.TTL-l.Renew {
+		return nil, errors.New("a lease has to be renewed earlier: what is left of it before a renewal must be longer than the margin of calls")
+	}
+	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
+	for _, r := range c.Rotators {
+		name := r.Describe().Name
+		if e.rotators[name] != nil {
+			return nil, errors.New("two rotators are called " + name)
+		}
+		e.rotators[name] = r
+	}
+	return e, nil
+}
+
+// Start takes up the queue until Stop. ctx ends it at once.
+func (e *Engine) Start(ctx context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped || e.cancel != nil {
+		return
+	}
+	ctx, e.abandon = context.WithCancel(ctx)
+	var loop context.Context
+	loop, e.cancel = context.WithCancel(ctx)
+	e.running.Add(1)
+	go func() {
+		defer e.running.Done()
+		e.loop(loop, ctx)
+	}()
+}
+
+// Stop takes up no more runs, lets those under way come to their next journal entry, and drops what is left when ctx is over: whoever comes
+// next continues it. It may be called before Start, and again.
+func (e *Engine) Stop(ctx context.Context) {
+	e.mu.Lock()
+	e.stopped = true
+	cancel, abandon := e.cancel, e.abandon
+	e.mu.Unlock()
+	if cancel == nil {
+		return
+	}
+	cancel()
+	done := make(chan struct{})
+	go func() { e.running.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	abandon()
+	<-done
+}
+
+// Wake makes the engine look at its queue now.
+func (e *Engine) Wake() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Engine) loop(loop, work context.Context) {
+	tick := time.NewTicker(e.Poll)
+	defer tick.Stop()
+	for {
+		if err := e.dispatch(loop, work); err != nil && loop.Err() == nil {
+			e.Logger.Error("the queue of rotations could not be read: it is tried again", "error", err)
+		}
+		select {
+		case <-loop.Done():
+			return
+		case <-tick.C:
+		case <-e.wake:
+		}
+	}
+}
+
+// queueBatch is how many due runs are looked at together. More are found at the next look: runs leave the queue as they go.
+const queueBatch = 1024
+
+// dispatch starts as many due runs as the caps allow, the urgent ones first.
+func (e *Engine) dispatch(loop, work context.Context) error {
+	var due []*store.Run
+	err := e.Store.View(loop, func(tx store.Tx) (err error) {
+		due, err = tx.Runs(loop, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: queueBatch})
+		return err
+	})
+	for _, s := range due {
+		if loop.Err() != nil {
+			return nil
+		}
+		e.launch(loop, work, s)
+	}
+	return err
+}
+
+func (e *Engine) launch(loop, work context.Context, s *store.Run) {
+	e.mu.Lock()
+	busy := e.flying[s.ID]
+	e.mu.Unlock()
+	if busy {
+		return
+	}
+	r, err := ReadRun(s)
+	if err != nil {
+		e.Logger.Error("a run cannot be read", "run", s.ID, "error", err)
+		return
+	}
+	seat := seatOf(r)
+	if !e.slots.take(seat, e.Caps) {
+		return
+	}
+	e.mu.Lock()
+	e.flying[s.ID] = true
+	e.mu.Unlock()
+	e.running.Add(1)
+	go func() {
+		defer e.running.Done()
+		again := e.drive(loop, work, r)
+		e.slots.free(seat)
+		e.mu.Lock()
+		delete(e.flying, s.ID)
+		e.mu.Unlock()
+		if again {
+			e.Wake() // a slot is free, and more may be due
+		}
+	}()
+}
+
+// Drive takes one run as far as it goes now, in the caller's goroutine. It is for tests and for tools that run without a queue.
+func (e *Engine) Drive(ctx context.Context, id store.RunID) error {
+	var s *store.Run
+	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
+		s, err = tx.Run(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r, err := ReadRun(s)
+	if err != nil {
+		return err
+	}
+	e.drive(ctx, ctx, r)
+	return nil
+}
+
+func roll() float64 { return rand.Float64() } //nolint:gosec // spreads waits; nothing depends on its being hard to guess

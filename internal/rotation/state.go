@@ -1,0 +1,73 @@
+package rotation
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/schedule"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// policyDoc is the document of a stored policy: what people set, and what the engine has to remember between runs.
+type policyDoc struct {
+	Policy Policy      `json:"policy"`
+	State  policyState `json:"state,omitzero"`
+}
+
+// policyState survives changes of the policy.
+type policyState struct {
+	// Places are where the versions sit that the target may accept.
+	Places map[vault.VersionID]Place `json:"places,omitempty"`
+	// Set is when the policy was set first, Succeeded when a run last promoted a version. Neither a restart nor an import changes them.
+	Set       time.Time `json:"set"`
+	Succeeded time.Time `json:"succeeded,omitzero"`
+	// Length is how long the last run took, which the next window has to hold.
+	Length Duration `json:"length,omitempty"`
+	// Cause is why the next run is due.
+	Cause Cause `json:"cause,omitempty"`
+}
+
+func readPolicy(p *store.Policy) (*policyDoc, error) {
+	d := &policyDoc{}
+	if err := json.Unmarshal(p.Doc, d); err != nil {
+		return nil, fmt.Errorf("reading the rotation policy of %s: %w", p.Object, err)
+	}
+	return d, nil
+}
+
+// due says when the next run is due, and notes why: the first of schedule, end of validity and maximum age. Zero is never. It counts from the last
+// success, or from when the version was made and the policy set: that a server starts or a policy is imported makes nothing due.
+func (d *policyDoc) due(o vault.ObjectID, current *vault.Version, now time.Time) time.Time {
+	p := &d.Policy
+	d.State.Cause = ""
+	if p.Paused {
+		return time.Time{}
+	}
+	var at time.Time
+	first := func(t time.Time, why Cause) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at, d.State.Cause = t, why
+		}
+	}
+	last := later(d.State.Set, d.State.Succeeded)
+	if p.Schedule != "" {
+		if s, err := schedule.Parse(p.Schedule); err == nil {
+			if due, ok := s.Due(last, string(o), d.State.Length.Std()); ok {
+				first(due.At, Scheduled)
+			}
+		}
+	}
+	if current != nil {
+		if exp := current.Attributes.Expires; !exp.IsZero() {
+			first(exp.Add(-p.BeforeExpiry.Std()), Expiring)
+		}
+		if p.MaxAge > 0 {
+			// So early that the run is over by then.
+			first(p.MaxAge.after(current.Attributes.Created).Add(-min(p.MaxAge.Std()/10, day)), TooOld)
+		}
+	}
+	return clock.Micro(at)
+}
