@@ -125,7 +125,7 @@ func (l *Ledger) Start(ctx context.Context) error {
 }
 
 // stopTimeout bounds what is left to do at the end.
-const stopTimeout = 5 * time.Second
+const stopTimeout = time.Second
 
 // Stop ends the projection, stores what is only in memory, and notes that the process ended in order. It blocks until all is done, and is safe to
 // call twice and before Start. The log must still be open, and take no more records of requests.

@@ -346,8 +346,8 @@ func TestCrashes(t *testing.T) {
 			w.open()
 			want := map[store.HoldingKey]*Holding{}
 			second := 1
-			for round := range 10 {
-				for range 60 {
+			for round := range 6 {
+				for range 50 {
 					mu.Lock()
 					v, instance, jump, what, stored := []vault.VersionID{v1, v2, v3}[rnd.IntN(3)], fmt.Sprint("i", rnd.IntN(5)), rnd.IntN(20), rnd.IntN(6), rnd.IntN(4) == 0
 					mu.Unlock()
@@ -695,4 +695,34 @@ func FuzzDetails(f *testing.F) {
 			t.Errorf("%q is read as %+v, which is %q", s, c, c.Detail())
 		}
 	})
+}
+
+func TestForget(t *testing.T) {
+	w := newWorld(t, audit.OS, nil)
+	object := &vault.Object{ID: vault.NewObjectID(t0), Vault: "v", Kind: vault.Secret, Name: "Db-Password", Current: v2}
+	w.must(w.store.Update(w.ctx, store.NewOp(t0), func(tx store.Tx) error {
+		for v, s := range map[vault.VersionID]vault.VersionState{v1: vault.Retired, v2: vault.Active, v3: vault.Retired} {
+			if err := tx.AddVersion(w.ctx, &vault.Version{ID: v, Object: object.ID, State: s}); err != nil {
+				return err
+			}
+		}
+		return tx.PutObject(w.ctx, object)
+	}))
+	const day = 24 * 3600
+	purged, gone := get(v1, "a", 1), get(v1, "a", 100*day)
+	purged.ObjectName, gone.ObjectName = "purged", "purged-lately"
+	backup := get("", "a", 1)
+	backup.Action = backupSecret
+	w.add(get(v1, "a", 1), get(v1, "b", 2), get(v2, "a", 1), get(v3, "a", 1), get(v3, "b", 100*day), purged, gone, backup)
+	w.row(v1, "a")
+	w.clock.Advance(410 * 24 * time.Hour)
+	n, err := w.Forget(w.ctx)
+	w.must(err)
+	// What the alarms of the retired versions left are rows of the same consumers.
+	if n != 3 || w.row(v1, "a") != nil || w.row(v2, "a") == nil || w.row(v3, "a") == nil || w.row("", "a") == nil {
+		t.Errorf("%d rows were forgotten, want the two of the retired version and the one of the purged secret", n)
+	}
+	if n, err = w.Forget(w.ctx); n != 0 || err != nil {
+		t.Errorf("again %d rows were forgotten, %v", n, err)
+	}
 }

@@ -34,7 +34,8 @@ type PolicyInfo struct {
 	Revision  int64     `json:"revision"`
 }
 
-func infoOf(p *store.Policy) (*PolicyInfo, error) {
+// ReadPolicy reads a stored policy.
+func ReadPolicy(p *store.Policy) (*PolicyInfo, error) {
 	d, err := readPolicy(p)
 	if err != nil {
 		return nil, err
@@ -99,6 +100,12 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 			if doc, err = readPolicy(stored); err != nil {
 				return err
 			}
+		}
+		if err := adoptChild(ctx, tx, v, o.ID, doc.Policy.DependsOn, false); err != nil {
+			return err
+		}
+		if err := adoptChild(ctx, tx, v, o.ID, p.DependsOn, true); err != nil {
+			return err
 		}
 		doc.Policy = *p
 		n := *stored
@@ -222,7 +229,7 @@ func (s *Service) Policy(ctx context.Context, call *guard.Call, name string) (in
 		return s.e.Store.View(ctx, func(tx store.Tx) error {
 			_, p, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
 			if err == nil {
-				info, err = infoOf(p)
+				info, err = ReadPolicy(p)
 			}
 			return err
 		})
@@ -237,8 +244,15 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 		return err
 	}
 	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.Clock.Now()), func(tx store.Tx) error {
-		o, _, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
+		o, p, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
 		if err != nil {
+			return err
+		}
+		doc, err := readPolicy(p)
+		if err != nil {
+			return err
+		}
+		if err := adoptChild(ctx, tx, call.Vault.Vault, o.ID, doc.Policy.DependsOn, false); err != nil {
 			return err
 		}
 		return tx.DeletePolicy(ctx, o.ID)
@@ -265,7 +279,7 @@ func (s *Service) Policies(ctx context.Context, call *guard.Call, after vault.Ob
 			list, next = nil, ""
 			found, err := tx.Policies(ctx, store.PolicyQuery{Vault: call.Vault.Vault.ID, After: after, Limit: limit})
 			for _, p := range found {
-				info, err := infoOf(p)
+				info, err := ReadPolicy(p)
 				if err != nil {
 					return err
 				}
@@ -353,7 +367,7 @@ func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now t
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.Take(Order{Kind: HurryOrder, At: now, By: start.Actor, Note: start.Note, Version: start.Version, Cause: start.Cause})
+	n, err := r.Take(Order{Kind: HurryOrder, At: now, By: start.Actor, Note: start.Note, Version: start.Version, Cause: start.Cause, Exposed: start.Exposed})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -88,11 +89,27 @@ func (w *world) retired(name string, v vault.VersionID) {
 	}))
 }
 
+// reached are the failpoints at which TestCrashMatrix let a process die.
+var reached sync.Map
+
 // Wherever the process dies, another worker finishes the run: the same value, one current version that logs in, nothing old that still does.
 func TestCrashMatrix(t *testing.T) {
+	t.Run("points", crashMatrix)
+	for _, s := range []rotation.State{rotation.Queued, rotation.Preflight, rotation.Generating, rotation.Setting, rotation.Testing, rotation.Awaiting, rotation.Verifying,
+		rotation.Revoking, rotation.Confirming} {
+		for _, p := range []string{"before commit of ", "after commit of ", "before call of ", "after call of "} {
+			if _, ok := reached.Load(rotation.Point(p + string(s))); !ok {
+				t.Errorf("no process died %s%s", p, s)
+			}
+		}
+	}
+}
+
+func crashMatrix(t *testing.T) {
 	for _, s := range strategies {
 		for _, point := range points() {
 			t.Run(string(s)+"/"+strings.ReplaceAll(string(point), " ", "-"), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t)
 				w.database("db", policyFor(s))
 				user, before, _ := w.read("db")
@@ -113,8 +130,9 @@ func TestCrashMatrix(t *testing.T) {
 				w.eventually("the crash, or the end", func() bool { return died.Load() || w.closed() })
 				first.Stop(ctx)
 				if !died.Load() {
-					t.Skip("this run does not come by")
+					return // this run does not come by: TestCrashMatrix says which have to be reached
 				}
+				reached.Store(point, true)
 				w.start(w.engine)
 				w.eventually("the end of the run", w.closed)
 				if r := w.run(run.ID); r.State != rotation.Done {
@@ -153,6 +171,7 @@ func TestLostReplies(t *testing.T) {
 		for _, verb := range []string{"preflight", "set", "probe", "revoke"} {
 			for _, when := range []string{"before", "after"} {
 				t.Run(fmt.Sprintf("%s/%s/%s", s, verb, when), func(t *testing.T) {
+					t.Parallel()
 					w := newWorld(t)
 					w.database("db", policyFor(s))
 					var lost atomic.Int32

@@ -54,7 +54,7 @@ func (b *syncBuffer) String() string {
 var quick = rotation.Pace{Base: d(time.Millisecond), Cap: d(5 * time.Millisecond), Tries: 8, Attempt: d(time.Minute), Call: d(300 * time.Millisecond),
 	Probe: d(time.Millisecond), Settle: d(time.Millisecond), Look: d(5 * time.Millisecond)}
 
-var quickLeases = rotation.Leasing{TTL: time.Second, Renew: 300 * time.Millisecond, Slack: 10 * time.Millisecond, Margin: 100 * time.Millisecond}
+var quickLeases = rotation.Leasing{TTL: 600 * time.Millisecond, Renew: 150 * time.Millisecond, Slack: 10 * time.Millisecond, Margin: 50 * time.Millisecond}
 
 func d(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 
@@ -144,7 +144,7 @@ func (w *world) start(e *rotation.Engine) {
 // eventually waits for a condition.
 func (w *world) eventually(what string, ok func() bool) {
 	w.T.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}

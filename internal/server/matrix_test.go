@@ -41,10 +41,10 @@ func (x *target) bodies() map[string]string {
 		"arm SecretManageSet": `{"properties":{"value":"x"}}`, "arm ResourceGroupPut": `{"location":"local"}`, "arm VaultAccessPolicyChange": `{"properties":{"accessPolicies":[]}}`,
 		"native VaultCreate":     `{"subscription":"` + string(x.estate.Subscription) + `","resourceGroup":"` + devGroup + `"}`,
 		"native PrincipalCreate": `{"kind":"ServicePrincipal","name":"made"}`, "native CredentialAdd": `{"kind":"secret","name":"made"}`,
+		"native RolePut":    `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
+		"native VersionAck": `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
 		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
-		"native RolePut":                 `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
-		"native VersionAck":              `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
-		"native GrantCreate": `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
+		"native GrantCreate":             `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -70,6 +71,8 @@ type core struct {
 	expiries  *secret.Expiries
 	ledger    *ledger.Ledger
 	consumers *consumer.Service
+	engine    *rotation.Engine
+	rotation  *rotation.Service
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
@@ -129,6 +132,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.metrics.watch(k)
+	k.startRotation()
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}

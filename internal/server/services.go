@@ -29,5 +29,8 @@ func (k *core) openServices(c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return k.openLedger(c)
+	if err := k.openLedger(c); err != nil {
+		return err
+	}
+	return k.openRotation(c)
 }

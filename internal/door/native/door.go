@@ -40,8 +40,8 @@ type Config struct {
 	Access    *access.Service
 	Directory *directory.Service
 	Auditing  *auditing.Service
-	Eventing  *eventing.Service
 	Consumers *consumer.Service
+	Eventing  *eventing.Service
 	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
@@ -72,7 +72,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Eventing == nil || c.Consumers == nil || c.Status == nil {
+		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -97,8 +97,13 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.holderRoutes(), h.principalRoutes(), h.issuerRoutes(),
-		h.roleRoutes(), h.accessRoutes(), h.auditRoutes(), h.eventRoutes()} {
+	for _, part := range [][]door.Route{
+		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(),
+		h.holderRoutes(),
+		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
+		h.auditRoutes(),
+		h.eventRoutes(),
+	} {
 		all = append(all, part...)
 	}
 	return all
