@@ -518,11 +518,11 @@ func (c *calling) terminate(ctx context.Context, e Effect, o *Observation) error
 
 // spread takes the rollout one step further.
 func (c *calling) spread(ctx context.Context, o *Observation) error {
-	r, err := c.rollout()
+	r, probe, err := c.rollout()
 	if err != nil {
 		return err
 	}
-	seen, err := c.e.Rings.Observe(ctx, c.subject(), r)
+	seen, err := c.e.Rings.Observe(ctx, c.subject(), r, probe)
 	if err != nil {
 		return err
 	}
@@ -532,24 +532,19 @@ func (c *calling) spread(ctx context.Context, o *Observation) error {
 	return nil
 }
 
-// RolloutPolicy is the rollout of a policy.
-type RolloutPolicy struct {
-	Rings  []rollout.Ring      `json:"rings"`
-	Return rollout.ReturnRules `json:"return,omitzero"`
-}
-
-func (c *calling) rollout() (rollout.Rollout, error) {
+func (c *calling) rollout() (r rollout.Rollout, probe string, err error) {
 	if c.e.Rings == nil {
-		return rollout.Rollout{}, rotator.Fail(rotator.Misconfigured, nil, "this server has no rollouts")
-	}
-	if c.run.Spread != nil {
-		return *c.run.Spread, nil
+		return r, "", rotator.Fail(rotator.Misconfigured, nil, "this server has no rollouts")
 	}
 	var p RolloutPolicy
 	if err := json.Unmarshal(c.run.Policy.Rollout, &p); err != nil {
-		return rollout.Rollout{}, rotator.Fail(rotator.Misconfigured, err, "the rollout of the policy cannot be read")
+		return r, "", rotator.Fail(rotator.Misconfigured, err, "the rollout of the policy cannot be read")
 	}
-	return rollout.New(c.run.Pending, c.run.Base, p.Rings, p.Return)
+	if c.run.Spread != nil {
+		return *c.run.Spread, p.Probe, nil
+	}
+	r, err = rollout.New(c.run.Pending, c.run.Base, p.Rings, p.Return)
+	return r, p.Probe, err
 }
 
 func (d *driver) subject() Subject {

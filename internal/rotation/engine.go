@@ -50,7 +50,10 @@ type Evidence interface {
 
 // Rings observes the rings of an open rollout.
 type Rings interface {
-	Observe(ctx context.Context, o Subject, r rollout.Rollout) (rollout.Observations, error)
+	// Observe says what is known since the latest ring was opened. probe is the URL of the health probe; "" for none.
+	Observe(ctx context.Context, o Subject, r rollout.Rollout, probe string) (rollout.Observations, error)
+	// CheckProbe reports whether the URL may be asked.
+	CheckProbe(probe string) error
 }
 
 // Leasing holds the times of leases.
