@@ -31,6 +31,8 @@ type Config struct {
 	Retries int
 	// UserAgent names the program.
 	UserAgent string
+	// Instance tells this process apart from others of its principal, such as the name of its pod. It is what acknowledgements count for: see Vault.Ack.
+	Instance string
 }
 
 // DefaultRetries is how often one call is tried again.
@@ -43,6 +45,7 @@ type Client struct {
 	http      *http.Client
 	retries   int
 	userAgent string
+	instance  string
 }
 
 // New checks the configuration. It does not call the server.
@@ -64,7 +67,7 @@ func New(c Config) (*Client, error) {
 	if c.UserAgent == "" {
 		c.UserAgent = "keywright-go"
 	}
-	return &Client{base: base, tokens: c.Tokens, http: h, retries: c.Retries, userAgent: c.UserAgent}, nil
+	return &Client{base: base, tokens: c.Tokens, http: h, retries: c.Retries, userAgent: c.UserAgent, instance: c.Instance}, nil
 }
 
 // URL returns the server's address.
@@ -165,6 +168,9 @@ func (c *Client) once(ctx context.Context, method, target string, body []byte, h
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
+	if c.instance != "" {
+		req.Header.Set("X-Keywright-Instance", c.instance)
+	}
 	if c.tokens != nil {
 		token, err := c.tokens.Token(ctx)
 		if err != nil {

@@ -4,6 +4,7 @@
 //
 //	KEYWRIGHT_URL                                  where the server is
 //	KEYWRIGHT_CA_FILE                              the PEM bundle that its certificate is checked by; the system's when unset
+//	KEYWRIGHT_INSTANCE                             what tells this process apart from others of its principal
 //	KEYWRIGHT_TOKEN                                a token to use as it is, or one of:
 //	KEYWRIGHT_CLIENT_ID, KEYWRIGHT_CLIENT_SECRET   an application, or AZURE_CLIENT_ID and AZURE_CLIENT_SECRET
 //	AZURE_FEDERATED_TOKEN_FILE                     an application's assertion of another issuer, as in Kubernetes

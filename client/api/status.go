@@ -43,6 +43,9 @@ type Limits struct {
 	RequestsPerVault     float64 `json:"requestsPerSecondPerVault"`
 	// MaxBackupBytes bounds the body with which a secret is restored.
 	MaxBackupBytes int64 `json:"maxBackupBytes"`
+	// MaxConnections bounds the open connections of a listener, MaxBodyMemory the bytes of all request bodies that are held at once.
+	MaxConnections int   `json:"maxConnections"`
+	MaxBodyMemory  int64 `json:"maxBodyMemoryBytes"`
 	// Burst is how many seconds' worth of requests may come at once.
 	Burst float64 `json:"burstSeconds"`
 }

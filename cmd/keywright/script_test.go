@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CANARY", canary)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "sign-in": signIn(s.HTTPClient())},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient())},
 	})
 }
 
@@ -96,12 +97,22 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture keeps the one line of the last output in a variable: capture NAME.
+// capture keeps the one line of the last output in a variable, or one of its fields that tabs divide: capture NAME [FIELD].
 func capture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: capture NAME")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: capture NAME [FIELD]")
 	}
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	text := strings.TrimSpace(ts.ReadFile("stdout"))
+	if len(args) == 2 {
+		line, _, _ := strings.Cut(text, "\n")
+		fields := strings.Split(line, "\t")
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n < 1 || n > len(fields) {
+			ts.Fatalf("%q has no field %s", line, args[1])
+		}
+		text = fields[n-1]
+	}
+	ts.Setenv(args[0], text)
 }
 
 // load sets the variables of a file of NAME=VALUE lines, as ". FILE" does in a shell: load FILE.

@@ -47,9 +47,10 @@ type Server struct {
 	// Password is the superuser's.
 	Password string
 
-	dir     string
-	account *account
-	process *process.Process
+	dir, bin string
+	log      io.Writer
+	account  *account
+	process  *process.Process
 }
 
 // Start makes a new database cluster and returns when the server answers. The caller must call Stop.
@@ -58,23 +59,24 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Password: rand.Text()}
+	s := &Server{Password: rand.Text(), bin: bin, log: config.Log}
 	if s.account, err = unprivileged(); err != nil {
 		return nil, err
 	}
+	return s, s.build(func() error { return s.initialise(ctx, config) }, func() error { return s.launch(ctx) })
+}
+
+// build gives the server a directory and takes the steps. Nothing is left when one fails.
+func (s *Server) build(steps ...func() error) (err error) {
 	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.account.give(s.dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	for _, step := range append([]func() error{func() error { return s.account.give(s.dir) }}, steps...) {
+		if err := step(); err != nil {
+			return errors.Join(err, os.RemoveAll(s.dir))
+		}
 	}
-	if err := s.initialise(ctx, bin, config); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	if err := s.launch(ctx, bin, config); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	return s, nil
+	return nil
 }
 
 // Run is Start for tests: the server stops with the test. Without PostgreSQL the test is skipped, or fails under
@@ -134,7 +136,7 @@ func (s *Server) Stop() error {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-func (s *Server) initialise(ctx context.Context, bin string, config Config) error {
+func (s *Server) initialise(ctx context.Context, config Config) error {
 	secret := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(secret, []byte(s.Password+"\n"), 0o600); err != nil {
 		return err
@@ -143,7 +145,7 @@ func (s *Server) initialise(ctx context.Context, bin string, config Config) erro
 	if err := s.account.give(secret); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", s.data(), "-U", Superuser,
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", Superuser,
 		"--pwfile="+secret, "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
 	s.account.run(cmd, s.dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -165,29 +167,36 @@ func (s *Server) initialise(ctx context.Context, bin string, config Config) erro
 }
 
 // launch tries a few ports: one that was free a moment ago may be taken by now.
-func (s *Server) launch(ctx context.Context, bin string, config Config) error {
+func (s *Server) launch(ctx context.Context) error {
 	var failed error
 	for range 3 {
 		var err error
 		if s.Port, err = process.FreePort(); err != nil {
 			return err
 		}
-		cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
-		cmd.Stdout, cmd.Stderr = config.Log, config.Log
-		s.account.run(cmd, s.dir)
-		// Should this process die, an immediate shutdown: the server's children go with it.
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
-		if s.process, err = process.Start("PostgreSQL", cmd); err != nil {
-			return err
-		}
-		if failed = s.process.Await(ctx, 30*time.Second, func() bool { return s.answers(ctx) }); failed == nil {
-			return nil
+		if failed = s.run(ctx); failed == nil || s.process == nil {
+			return failed
 		}
 		if err := s.process.Stop(syscall.SIGINT, 10*time.Second); err != nil || ctx.Err() != nil {
 			return errors.Join(failed, err)
 		}
 	}
 	return failed
+}
+
+// run starts the server on its port and waits until it answers.
+func (s *Server) run(ctx context.Context) error {
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	s.account.run(cmd, s.dir)
+	// Should this process die, an immediate shutdown: the server's children go with it.
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
+	started, err := process.Start("PostgreSQL", cmd)
+	if err != nil {
+		return err
+	}
+	s.process = started
+	return s.process.Await(ctx, 30*time.Second, func() bool { return s.answers(ctx) })
 }
 
 func (s *Server) answers(ctx context.Context) bool {

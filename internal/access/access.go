@@ -120,11 +120,3 @@ func walk(from principal.ID, next func(principal.ID) ([]principal.ID, error)) ([
 	}
 	return found, nil
 }
-
-func clip(s string) string {
-	const most = 128
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}

@@ -78,11 +78,11 @@ func (s *Service) newGrant(call *guard.Call, a *Assignment) (*principal.Grant, e
 	}
 	id, err := vault.ParseGUID(a.ID)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "the role assignment id %q must be a GUID: make a new one", clip(a.ID)).Because("InvalidRoleAssignmentId")
+		return nil, fault.New(fault.Invalid, "the role assignment id %q must be a GUID: make a new one", fault.Clip(a.ID)).Because("InvalidRoleAssignmentId")
 	}
 	who, err := vault.ParseGUID(string(a.Principal))
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "the principal id %q must be a GUID: give the principal's object id", clip(string(a.Principal))).Because("InvalidPrincipalId")
+		return nil, fault.New(fault.Invalid, "the principal id %q must be a GUID: give the principal's object id", fault.Clip(string(a.Principal))).Because("InvalidPrincipalId")
 	}
 	role := authz.RoleID(a.Role)
 	if role == "" {
@@ -150,7 +150,7 @@ func kindOf(ctx context.Context, tx store.Tx, g *principal.Grant, want principal
 		return "", err
 	}
 	if want != "" && want != p.Kind && (want != principal.Service || p.Kind != principal.ManagedIdentity) {
-		return "", fault.New(fault.Invalid, "the principal %s has the type %s and not %s: correct the type, or leave it out", p.ID, p.Kind, clip(string(want))).
+		return "", fault.New(fault.Invalid, "the principal %s has the type %s and not %s: correct the type, or leave it out", p.ID, p.Kind, fault.Clip(string(want))).
 			Because(PrincipalTypeMismatch)
 	}
 	return p.Kind, nil
@@ -246,7 +246,7 @@ func (s *Service) Assignment(ctx context.Context, call *guard.Call, scope, id st
 	need := guard.Need{Action: authz.RoleAssignmentRead, Scope: at.String()}
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		if g, err = s.grantAt(ctx, call.Caller.Tenant, at, id); err == nil && g == nil {
-			return fault.New(fault.NotFound, "the role assignment '%s' is not found at %s", clip(id), at).Because(RoleAssignmentNotFound)
+			return fault.New(fault.NotFound, "the role assignment '%s' is not found at %s", fault.Clip(id), at).Because(RoleAssignmentNotFound)
 		}
 		return err
 	})

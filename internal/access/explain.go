@@ -41,7 +41,7 @@ func (s *Service) Explain(ctx context.Context, call *guard.Call, id principal.ID
 		t := call.Caller.Tenant
 		p, err := tx.Principal(ctx, t, id)
 		if fault.Is(err, fault.NotFound) {
-			return fault.New(fault.NotFound, "the principal %q does not exist: give the object id of a user, group or application", clip(string(id))).Because(PrincipalNotFound)
+			return fault.New(fault.NotFound, "the principal %q does not exist: give the object id of a user, group or application", fault.Clip(string(id))).Because(PrincipalNotFound)
 		}
 		if err != nil {
 			return err

@@ -174,7 +174,7 @@ func (s *Service) Decide(ctx context.Context, call *guard.Call, scope, id, outco
 	case outcome == Revoke:
 		need.Action = authz.RoleAssignmentDelete
 	case outcome != Attest:
-		return fault.New(fault.Invalid, "a review ends in %s or %s, not in %q", Attest, Revoke, clip(outcome))
+		return fault.New(fault.Invalid, "a review ends in %s or %s, not in %q", Attest, Revoke, fault.Clip(outcome))
 	}
 	if len(note) > maxDescriptionBytes {
 		return fault.New(fault.Invalid, "the note has %d bytes: at most %d are allowed", len(note), maxDescriptionBytes)
@@ -199,7 +199,7 @@ func (s *Service) Decide(ctx context.Context, call *guard.Call, scope, id, outco
 	}
 	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		if found == nil {
-			return fault.New(fault.NotFound, "the role assignment '%s' is not found at %s", clip(id), at).Because(RoleAssignmentNotFound)
+			return fault.New(fault.NotFound, "the role assignment '%s' is not found at %s", fault.Clip(id), at).Because(RoleAssignmentNotFound)
 		}
 		g, err := tx.Grant(ctx, found.Tenant, found.ID)
 		if err != nil {

@@ -27,7 +27,7 @@ func findRole(ctx context.Context, tx store.Tx, t vault.TenantID, id string) (*p
 }
 
 func roleMissing(id string) error {
-	return fault.New(fault.NotFound, "the role definition '%s' does not exist: list the role definitions to see those that do", clip(id)).
+	return fault.New(fault.NotFound, "the role definition '%s' does not exist: list the role definitions to see those that do", fault.Clip(id)).
 		Because(RoleDefinitionMissing)
 }
 
@@ -178,7 +178,7 @@ func (s *Service) DeleteRole(ctx context.Context, call *guard.Call, scope, id st
 		return nil, err
 	}
 	if _, builtin := authz.BuiltinRole(id); builtin {
-		return nil, s.Guard.Refuse(ctx, call, need, fault.New(fault.Forbidden, "the role %s is built in and cannot be removed", clip(id)))
+		return nil, s.Guard.Refuse(ctx, call, need, fault.New(fault.Forbidden, "the role %s is built in and cannot be removed", fault.Clip(id)))
 	}
 	old, err := s.custom(ctx, call, authz.RoleID(id))
 	if err != nil || old == nil {

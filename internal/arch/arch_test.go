@@ -19,7 +19,7 @@ const module = "github.com/keywright/keywright/"
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
 	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
-	{"e2e/process", "e2e/tree"},
+	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport"},
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
@@ -38,7 +38,7 @@ var layers = [][]string{
 	{"internal/audit"},
 	{"internal/guard", "internal/event", "internal/ledger"},
 	// services
-	{"internal/secret", "internal/identity", "internal/access", "internal/auditing"},
+	{"internal/secret", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
 	{"internal/tenancy", "internal/directory"},
 	{"internal/rotation"},
 	// the native API's messages, which its door and its client share; the build's version

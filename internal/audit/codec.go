@@ -60,8 +60,11 @@ const (
 	maxClient = 512 // user agent, instance
 	maxScope  = 512 // the longest names of a subscription, a group, a provider, a vault and an object take 400
 	maxPath   = 2048
-	maxDetail = 1024
+	maxDetail = MaxDetail
 )
+
+// MaxDetail bounds a record's Detail, in bytes. What must be read back from it has to be shorter.
+const MaxDetail = 1024
 
 // cutMark ends a text that was longer than its limit.
 const cutMark = "[cut]"
@@ -327,4 +330,3 @@ func (d *decoder) address(v []byte) error {
 	d.rec.ClientAddress = a
 	return nil
 }
-

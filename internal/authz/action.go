@@ -109,7 +109,7 @@ func ParseAction(name string) (Action, error) {
 			return a, nil
 		}
 	}
-	return NoAction, fault.New(fault.Invalid, "%q is not an action%s", clip(name), suggestion(name, Control, Data))
+	return NoAction, fault.New(fault.Invalid, "%q is not an action%s", fault.Clip(name), suggestion(name, Control, Data))
 }
 
 // suggestion names the nearest known actions on the given planes, as the end of a sentence.
@@ -166,13 +166,4 @@ func distance(a, b string) int {
 		}
 	}
 	return previous[len(b)]
-}
-
-// clip shortens untrusted text for use in a message.
-func clip(s string) string {
-	const most = 128
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -91,7 +91,7 @@ func CheckRules(rules []Rule) error {
 		case !r.A.single() || !r.B.single() || r.A == r.B:
 			return fault.New(fault.Invalid, "a rule of duties joins %s and %s: it must join two different ones of use, change, approve and audit", r.A, r.B)
 		case r.Stance != Off && r.Stance != Flag && r.Stance != Refuse:
-			return fault.New(fault.Invalid, "the rule on %s and %s says %q: it must say off, flag or refuse", r.A, r.B, clip(string(r.Stance)))
+			return fault.New(fault.Invalid, "the rule on %s and %s says %q: it must say off, flag or refuse", r.A, r.B, fault.Clip(string(r.Stance)))
 		case seen[r.A|r.B]:
 			return fault.New(fault.Invalid, "there are two rules on %s and %s: keep one", r.A, r.B)
 		}

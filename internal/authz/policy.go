@@ -54,13 +54,13 @@ func CheckPolicy(p *vault.AccessPolicy) error {
 	}{{"secrets", p.Secrets}, {"keys", p.Keys}, {"certificates", p.Certificates}, {"storage", p.Storage}} {
 		for _, g := range list.granted {
 			if !slices.ContainsFunc(words[list.kind], func(w string) bool { return strings.EqualFold(w, g) }) {
-				wrong = append(wrong, list.kind+" "+clip(g))
+				wrong = append(wrong, list.kind+" "+fault.Clip(g))
 			}
 		}
 	}
 	if wrong == nil {
 		return nil
 	}
-	return fault.New(fault.Invalid, "the access policy of %s names permissions that do not exist: %s; secrets have %s", clip(p.Principal),
+	return fault.New(fault.Invalid, "the access policy of %s names permissions that do not exist: %s; secrets have %s", fault.Clip(p.Principal),
 		strings.Join(wrong[:min(len(wrong), 8)], ", "), strings.Join(words["secrets"], ", ")).Because("InvalidAccessPolicy")
 }

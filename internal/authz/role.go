@@ -66,7 +66,7 @@ func CheckRole(r *principal.Role) error {
 		wrong = append(wrong, fault.New(fault.Invalid, "the id %s is that of a built-in role: choose another", r.ID))
 	}
 	if len(r.AssignableScopes) == 0 {
-		wrong = append(wrong, fault.New(fault.Invalid, "the role %q has no assignable scope: name at least one, such as a subscription", clip(r.Name)))
+		wrong = append(wrong, fault.New(fault.Invalid, "the role %q has no assignable scope: name at least one, such as a subscription", fault.Clip(r.Name)))
 	}
 	for _, s := range r.AssignableScopes {
 		if _, err := ParseScope(s); err != nil {
@@ -81,7 +81,7 @@ func CheckRole(r *principal.Role) error {
 		wrong = append(wrong, checkPatterns("dataActions", Data, p.DataActions)...)
 		wrong = append(wrong, checkPatterns("notDataActions", Data, p.NotDataActions)...)
 		if count > MaxRolePatterns {
-			wrong = []error{fault.New(fault.TooLarge, "the role %q has more than %d patterns: use wildcards, or several roles", clip(r.Name), MaxRolePatterns)}
+			wrong = []error{fault.New(fault.TooLarge, "the role %q has more than %d patterns: use wildcards, or several roles", fault.Clip(r.Name), MaxRolePatterns)}
 			break
 		}
 	}
@@ -105,8 +105,8 @@ func CheckAssignable(r *principal.Role, at Scope) error {
 			return nil
 		}
 	}
-	return fault.New(fault.Invalid, "the role %q may not be granted at %s: its assignable scopes are %s", clip(r.Name), at,
-		clip(strings.Join(r.AssignableScopes, ", "))).Because("RoleDefinitionNotAssignable")
+	return fault.New(fault.Invalid, "the role %q may not be granted at %s: its assignable scopes are %s", fault.Clip(r.Name), at,
+		fault.Clip(strings.Join(r.AssignableScopes, ", "))).Because("RoleDefinitionNotAssignable")
 }
 
 func checkPatterns(field string, plane Plane, patterns []string) []error {
@@ -121,16 +121,16 @@ func checkPatterns(field string, plane Plane, patterns []string) []error {
 
 func checkPattern(field string, plane Plane, p string) error {
 	if strings.TrimSpace(p) != p || p == "" {
-		return fault.New(fault.Invalid, "%s holds the pattern %q, which is empty or has blanks around it", field, clip(p))
+		return fault.New(fault.Invalid, "%s holds the pattern %q, which is empty or has blanks around it", field, fault.Clip(p))
 	}
 	if !matching(plane, []string{p}, nil).Empty() || isForeign(p) {
 		return nil
 	}
 	other := Data - plane
 	if !matching(other, []string{p}, nil).Empty() {
-		return fault.New(fault.Invalid, "%s holds %q, which is of the %s plane: list it under %s", field, clip(p), other, otherField(field))
+		return fault.New(fault.Invalid, "%s holds %q, which is of the %s plane: list it under %s", field, fault.Clip(p), other, otherField(field))
 	}
-	return fault.New(fault.Invalid, "%s holds %q, which matches no action%s", field, clip(p), suggestion(p, plane))
+	return fault.New(fault.Invalid, "%s holds %q, which matches no action%s", field, fault.Clip(p), suggestion(p, plane))
 }
 
 func otherField(field string) string {

@@ -135,20 +135,20 @@ func parseVault(s string, scope Scope, parts []string) (Scope, error) {
 }
 
 func invalidScope(s, why string) error {
-	return fault.New(fault.Invalid, "%q is not a scope: %s", clip(s), why).Because("InvalidScope")
+	return fault.New(fault.Invalid, "%q is not a scope: %s", fault.Clip(s), why).Because("InvalidScope")
 }
 
 // providerScope refuses the scopes of Azure that have no place in this tree.
 func providerScope(s string, rest []string) error {
 	if len(rest) >= 2 && strings.EqualFold(rest[0], "Microsoft.Management") && strings.EqualFold(rest[1], "managementGroups") {
 		return fault.New(fault.Unsupported, "the scope %q is a management group, which do not exist here: grant at / or at each subscription",
-			clip(s)).Because("InvalidScope")
+			fault.Clip(s)).Because("InvalidScope")
 	}
 	if len(rest) < 2 {
 		return invalidScope(s, "a provider is followed by a type and a name")
 	}
 	return fault.New(fault.Unsupported, "the scope %q is a resource on which roles cannot be granted here: use a vault, or the resource group or "+
-		"subscription above it", clip(s)).Because("InvalidScope")
+		"subscription above it", fault.Clip(s)).Because("InvalidScope")
 }
 
 // isGroupName follows the naming rules of Azure Resource Manager: 1 to 90 letters, digits, underscores, hyphens, periods

@@ -143,7 +143,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 not found, 5 conflict.`,
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "tsv"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
 	root.AddCommand(a.versionCommand(), a.statusCommand(), a.loginCommand(), a.logoutCommand(), a.secretCommand(), a.vaultCommand(), a.principalCommand(),
-		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.manCommand(root))
+		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.eventCommand(), a.manCommand(root))
 	root.AddCommand(a.Commands...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -225,7 +225,9 @@ func (a *app) client() (*client.Client, error) {
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.Stderr, format+"\n", args...) }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	c := &cobra.Command{Use: "version", Short: "Print the version, or show and settle who holds a version of a secret", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		return a.show(map[string]string{"version": a.Version}, table{{"VERSION"}, {a.Version}})
 	}}
+	a.addVersionCommands(c)
+	return c
 }

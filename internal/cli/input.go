@@ -3,8 +3,10 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -59,8 +61,13 @@ func (a *app) readInput(file string, most int64) ([]byte, error) {
 	from := a.Stdin
 	if file != "-" {
 		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			here, _ := os.Getwd() // a message without it still helps
+			return nil, fmt.Errorf("the file %s does not exist: check its path, which begins at %s if it is relative, or give - to read "+
+				"standard input", file, here)
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the input cannot be read: %w", err)
 		}
 		defer f.Close()
 		from = f

@@ -100,5 +100,6 @@ func statusTable(url string, s *api.Status) table {
 		{"fips", yesNo(s.FIPS)},
 		{"limit: bytes of a value", strconv.Itoa(s.Limits.MaxSecretBytes)}, {"limit: versions of a secret", most},
 		{"limit: requests of a principal", rate(s.Limits.RequestsPerPrincipal)}, {"limit: requests to a vault", rate(s.Limits.RequestsPerVault)},
+		{"limit: connections", strconv.Itoa(s.Limits.MaxConnections)}, {"limit: bytes of request bodies", strconv.FormatInt(s.Limits.MaxBodyMemory, 10)},
 		{"you", first(s.Caller.UPN, s.Caller.Name, s.Caller.Principal)}, {"your kind", s.Caller.Kind}, {"your tenant", s.Caller.Tenant}}
 }

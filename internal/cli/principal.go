@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"os"
 	"strconv"
 	"strings"
 
@@ -25,7 +24,7 @@ const whoHelp = "\n\nWHO is an object id, a client id, a sign-in name or a whole
 
 func (a *app) principalCommand() *cobra.Command {
 	c := &cobra.Command{Use: "principal", Short: "Manage users, service principals and managed identities, and how they sign in"}
-	c.AddCommand(a.principalCreate(), a.principalList(), a.principalShow(), a.principalUpdate(), a.principalDelete("principal"), a.principalRevoke(),
+	c.AddCommand(a.principalCreate(), a.principalList(), a.principalShow(), a.principalUpdate(), a.principalDelete("principal"), a.principalRevoke(), a.principalHoldings(),
 		a.credentialCommand(), a.issuerCommand())
 	return c
 }
@@ -205,6 +204,7 @@ func (a *app) issuerCommand() *cobra.Command {
 				return []string{i.Issuer, keys, when(i.Created)}
 			}))
 		})}
+	const maxIssuerFile = 1 << 20 // bytes; the server takes less
 	var jwks, ca string
 	add := &cobra.Command{Use: "add URL", Short: "Believe an outside issuer", Args: cobra.ExactArgs(1),
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
@@ -213,7 +213,7 @@ func (a *app) issuerCommand() *cobra.Command {
 				if file == "" {
 					continue
 				}
-				content, err := os.ReadFile(file)
+				content, err := a.readInput(file, maxIssuerFile)
 				if err != nil {
 					return err
 				}

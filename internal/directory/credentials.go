@@ -116,7 +116,7 @@ func (s *Service) Issuers(ctx context.Context, call *guard.Call) (list []*store.
 
 // Trust believes an outside issuer, in the caller's tenant.
 func (s *Service) Trust(ctx context.Context, call *guard.Call, i store.TrustedIssuer) error {
-	need := guard.Need{Action: authz.TrustedIssuerWrite, Scope: tenantScope, Name: clip(i.Issuer)}
+	need := guard.Need{Action: authz.TrustedIssuerWrite, Scope: tenantScope, Name: fault.Clip(i.Issuer)}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return err
 	}
@@ -130,14 +130,14 @@ func (s *Service) Trust(ctx context.Context, call *guard.Call, i store.TrustedIs
 
 // Distrust stops believing an outside issuer. Tokens that were had by its assertions end with it.
 func (s *Service) Distrust(ctx context.Context, call *guard.Call, issuer string) error {
-	need := guard.Need{Action: authz.TrustedIssuerDelete, Scope: tenantScope, Name: clip(issuer)}
+	need := guard.Need{Action: authz.TrustedIssuerDelete, Scope: tenantScope, Name: fault.Clip(issuer)}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return err
 	}
 	drop := s.Identity.PrepareDistrust(call.Caller.Tenant, issuer)
 	return s.change(ctx, call, need, func(ctx context.Context, tx store.Tx) error {
 		if _, err := tx.TrustedIssuer(ctx, call.Caller.Tenant, issuer); fault.Is(err, fault.NotFound) {
-			return fault.New(fault.NotFound, "the issuer %q is not one that this tenant trusts: list the trusted issuers", clip(issuer)).Because("IssuerNotFound")
+			return fault.New(fault.NotFound, "the issuer %q is not one that this tenant trusts: list the trusted issuers", fault.Clip(issuer)).Because("IssuerNotFound")
 		}
 		return drop(ctx, tx)
 	})

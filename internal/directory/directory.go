@@ -88,7 +88,7 @@ func find(ctx context.Context, tx store.Tx, t vault.TenantID, ref Ref) (*princip
 	case len(named) == 0:
 		return nil, missing(text)
 	case len(named) > 1:
-		return nil, fault.New(fault.Conflict, "more than one principal is named %q: give the object id of the one that you mean", clip(text)).Because(Ambiguous)
+		return nil, fault.New(fault.Conflict, "more than one principal is named %q: give the object id of the one that you mean", fault.Clip(text)).Because(Ambiguous)
 	}
 	return named[0], nil
 }
@@ -101,15 +101,7 @@ func orMissing(err error, text string) error {
 }
 
 func missing(text string) error {
-	return fault.New(fault.NotFound, "there is no principal %q: give an object id, a client id, a sign-in name or a whole display name", clip(text)).Because(NotFound)
-}
-
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
+	return fault.New(fault.NotFound, "there is no principal %q: give an object id, a client id, a sign-in name or a whole display name", fault.Clip(text)).Because(NotFound)
 }
 
 // resolve finds a principal outside of a change, for a caller who may see it. Who may not gets the same answer for every name.
@@ -124,7 +116,7 @@ func (s *Service) resolve(ctx context.Context, call *guard.Call, ref Ref) (p *pr
 // target resolves a principal and authorises what shall be done with it. Who may do neither with users nor with groups is
 // refused before it is looked up, so that a refusal does not tell which names there are.
 func (s *Service) target(ctx context.Context, call *guard.Call, ref Ref, action func(*principal.Principal) authz.Action) (*principal.Principal, guard.Need, error) {
-	need := guard.Need{Action: action(&principal.Principal{Kind: principal.Service}), Scope: tenantScope, Name: clip(string(ref))}
+	need := guard.Need{Action: action(&principal.Principal{Kind: principal.Service}), Scope: tenantScope, Name: fault.Clip(string(ref))}
 	if call.Caller == nil {
 		return nil, need, fault.New(fault.Unauthenticated, "this needs an authenticated caller")
 	}

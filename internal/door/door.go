@@ -171,6 +171,9 @@ func (r *Request) readBody() error {
 		return tooLarge
 	}
 	body, err := io.ReadAll(io.LimitReader(r.HTTP.Body, limit+1))
+	if e := fault.As(err); e != nil {
+		return e // whoever handed over the body says what is wrong
+	}
 	if err != nil {
 		return fault.New(fault.Invalid, "the request body ended early: send it again")
 	}

@@ -97,7 +97,7 @@ func (s *Service) proveCertificate(ctx context.Context, p *proof, r ClientReques
 	case !strings.EqualFold(a.claims.Subject, p.principal.AppID):
 		return wrongAssertion("its subject is not the client id")
 	case !endpointMatches(a.claims.Audience, r.Endpoints):
-		return wrongAssertion("its audience %q is not this token endpoint", clip(strings.Join(a.claims.Audience, " ")))
+		return wrongAssertion("its audience %q is not this token endpoint", fault.Clip(strings.Join(a.claims.Audience, " ")))
 	}
 	expires, err := a.lifetime(now)
 	if err != nil {
@@ -177,7 +177,7 @@ func assertionKey(der []byte, algorithm string) (any, error) {
 			}
 		}
 	}
-	return nil, wrongAssertion("the algorithm %q does not fit the certificate; RS256, PS256 and ES256 are known", clip(algorithm))
+	return nil, wrongAssertion("the algorithm %q does not fit the certificate; RS256, PS256 and ES256 are known", fault.Clip(algorithm))
 }
 
 // spend notes who presented an assertion first, and refuses it from anybody else.

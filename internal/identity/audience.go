@@ -3,6 +3,8 @@ package identity
 import (
 	"net/url"
 	"strings"
+
+	"github.com/keywright/keywright/internal/fault"
 )
 
 // The audiences of Key Vault in the public cloud, which clients ask for that never look at a challenge: its resource and
@@ -73,7 +75,7 @@ func checkResource(r string) error {
 		ok = err == nil && u.Host != "" && u.User == nil
 	}
 	if !ok {
-		return invalid(UnknownResource, "The resource %q is not a resource: expected a URL or a client id.", clip(r))
+		return invalid(UnknownResource, "The resource %q is not a resource: expected a URL or a client id.", fault.Clip(r))
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s *Service) authenticate(ctx context.Context, token string, key tokenKey, 
 
 func wrongAudience(got string) error {
 	return unauthenticated(WrongAudience, "Invalid audience. The token is for %q, which is not this service; "+
-		"ask for the resource that the challenge names.", clip(got))
+		"ask for the resource that the challenge names.", fault.Clip(got))
 }
 
 // verify checks everything that the token says about itself.
@@ -84,7 +84,7 @@ func (s *Service) verify(ctx context.Context, token string) (*claims, error) {
 		return nil, unauthenticated(MalformedToken, "Error validating token: its claims cannot be read.")
 	}
 	if guid, err := vault.ParseGUID(c.Tenant); err != nil || guid != c.Tenant || c.Issuer != s.Issuer(vault.TenantID(guid)) {
-		return nil, unauthenticated(WrongIssuer, "Error validating token: the issuer %q is not this installation's.", clip(c.Issuer))
+		return nil, unauthenticated(WrongIssuer, "Error validating token: the issuer %q is not this installation's.", fault.Clip(c.Issuer))
 	}
 	r, err := s.ring(ctx, vault.TenantID(c.Tenant))
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Service) verify(ctx context.Context, token string) (*claims, error) {
 	pub := r.verifier(parsed.Headers[0].KeyID, now)
 	if pub == nil {
 		return nil, unauthenticated(UnknownKey, "Unable to find the signing key %q of the token; sign in again.",
-			clip(parsed.Headers[0].KeyID))
+			fault.Clip(parsed.Headers[0].KeyID))
 	}
 	if err := parsed.Claims(pub); err != nil {
 		return nil, unauthenticated(BadSignature, "Error validating token: the signature is not valid.")
@@ -134,11 +134,11 @@ func (s *Service) look(ctx context.Context, c *claims) (*entry, error) {
 	})
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return nil, unauthenticated(StaleToken, "The token's principal %s does not exist any more.", clip(c.ObjectID))
+		return nil, unauthenticated(StaleToken, "The token's principal %s does not exist any more.", fault.Clip(c.ObjectID))
 	case fault.Is(err, fault.Unauthenticated):
 		return nil, err
 	case err != nil:
-		return nil, unavailable(fmt.Errorf("looking up principal %s: %w", clip(c.ObjectID), err))
+		return nil, unavailable(fmt.Errorf("looking up principal %s: %w", fault.Clip(c.ObjectID), err))
 	case p.Disabled:
 		return nil, unauthenticated(StaleToken, "The principal %s is disabled.", p.ID)
 	case time.Unix(c.IssuedAt, 0).Before(p.TokensValidAfter):
@@ -161,7 +161,7 @@ func (s *Service) look(ctx context.Context, c *claims) (*entry, error) {
 func enabledTenant(ctx context.Context, tx store.Tx, t vault.TenantID) error {
 	tenant, err := tx.Tenant(ctx, t)
 	if fault.Is(err, fault.NotFound) || err == nil && tenant.Disabled {
-		return unauthenticated(UnknownTenant, "Tenant %q does not exist here or is disabled; check the tenant id.", clip(string(t)))
+		return unauthenticated(UnknownTenant, "Tenant %q does not exist here or is disabled; check the tenant id.", fault.Clip(string(t)))
 	}
 	return err
 }
@@ -172,13 +172,4 @@ func unavailable(err error) error {
 		return err
 	}
 	return fault.Wrap(err, fault.Unavailable, "The identity of the caller cannot be checked now; try again.")
-}
-
-// clip shortens what a caller said, for use in a message.
-func clip(s string) string {
-	const most = 100
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
 }

@@ -62,7 +62,7 @@ func (s *Service) ClientCredentials(ctx context.Context, r ClientRequest) (*Toke
 }
 
 func (r ClientRequest) event(f Flow) SignInEvent {
-	return SignInEvent{Tenant: r.Tenant, Subject: clip(r.ClientID), Flow: f, Resource: r.Resource, Address: r.Address,
+	return SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.ClientID), Flow: f, Resource: r.Resource, Address: r.Address,
 		Correlation: r.Correlation}
 }
 
@@ -118,7 +118,7 @@ func (s *Service) proveClient(ctx context.Context, r ClientRequest) (proof, erro
 
 func unknownClient(id string, t vault.TenantID) error {
 	return unauthenticated(UnknownClient, "Application with identifier '%s' was not found in the directory '%s'. Check the client id "+
-		"and the tenant.", clip(id), clip(string(t)))
+		"and the tenant.", fault.Clip(id), fault.Clip(string(t)))
 }
 
 // proveSecret finds the client secret among those that the principal has.

@@ -73,7 +73,7 @@ func checkRedirect(text string) error {
 		ok = u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	}
 	if !ok {
-		return invalid(WrongRequest, "The redirect_uri '%s' is not one of http://localhost and http://127.0.0.1 with any port.", clip(text))
+		return invalid(WrongRequest, "The redirect_uri '%s' is not one of http://localhost and http://127.0.0.1 with any port.", fault.Clip(text))
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ type RedeemRequest struct {
 // RedeemCode issues the tokens of an authorization code. A code that comes a second time was stolen by one of the two: the
 // sign-in that the first one began is ended.
 func (s *Service) RedeemCode(ctx context.Context, r RedeemRequest) (*Token, error) {
-	event := SignInEvent{Tenant: r.Tenant, Subject: clip(r.ClientID), Flow: FlowCode, Address: r.Address, Correlation: r.Correlation}
+	event := SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.ClientID), Flow: FlowCode, Address: r.Address, Correlation: r.Correlation}
 	id, now := deviceID(r.Code), clock.Micro(s.Clock.Now())
 	var state codeState
 	err := s.Store.View(ctx, func(tx store.Tx) (err error) {

@@ -29,7 +29,7 @@ func (s *Service) credentialHolds(ctx context.Context, tx store.Tx, p *principal
 	until, ok := credentialOf(p, c.Credential, now)
 	if !ok {
 		return until, unauthenticated(StaleToken, "The credential %q by which the token was had has expired or was removed; "+
-			"sign in with another.", clip(c.Credential))
+			"sign in with another.", fault.Clip(c.Credential))
 	}
 	if kind, id, _ := strings.Cut(c.Credential, "/"); kind == credFederation {
 		i := slices.IndexFunc(p.Federations, func(f principal.Federation) bool { return f.ID == id })

@@ -93,7 +93,7 @@ func (s *Service) PrepareCertificate(t vault.TenantID, id principal.ID, name str
 		name = cert.Subject.String()
 	}
 	sum1, sum256 := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw)
-	c := principal.Certificate{ID: vault.NewGUID(), Name: clip(name), DER: cert.Raw, SHA1: sum1[:], SHA256: sum256[:],
+	c := principal.Certificate{ID: vault.NewGUID(), Name: fault.Clip(name), DER: cert.Raw, SHA1: sum1[:], SHA256: sum256[:],
 		NotBefore: clock.Micro(cert.NotBefore), Expires: clock.Micro(cert.NotAfter), Created: clock.Micro(s.Clock.Now())}
 	return &c, s.alter(t, id, func(p *principal.Principal) error {
 		if p.Kind != principal.Service {
@@ -169,7 +169,7 @@ func (s *Service) PrepareFederation(t vault.TenantID, id principal.ID, f princip
 func (s *Service) PrepareRemoveCredential(t vault.TenantID, id principal.ID, name string) Change {
 	return s.alter(t, id, func(p *principal.Principal) error {
 		if !removeCredential(p, name) {
-			return fault.New(fault.NotFound, "The principal %s has no credential %q.", id, clip(name))
+			return fault.New(fault.NotFound, "The principal %s has no credential %q.", id, fault.Clip(name))
 		}
 		return nil
 	})
@@ -197,7 +197,7 @@ func removeCredential(p *principal.Principal, name string) bool {
 func checkIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(issuer) > 512 {
-		return invalid(WrongRequest, "The issuer %q is not an https URL without query.", clip(issuer))
+		return invalid(WrongRequest, "The issuer %q is not an https URL without query.", fault.Clip(issuer))
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func (s *Service) PollDevice(ctx context.Context, r PollRequest) (*Token, error)
 	if err != nil {
 		return nil, err
 	}
-	event := SignInEvent{Tenant: r.Tenant, Subject: clip(r.ClientID), Flow: FlowDevice, Resource: state.Resource, Address: r.Address,
+	event := SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.ClientID), Flow: FlowDevice, Resource: state.Resource, Address: r.Address,
 		Correlation: r.Correlation}
 	switch {
 	case state.Decision == "" && s.polls.early(id):

@@ -88,7 +88,7 @@ func (s *Service) proveFederation(ctx context.Context, p *proof, a *assertion) e
 	})
 	if i < 0 {
 		return wrongAssertion("no federated identity record of application %s matches its issuer '%s', subject '%s' and audience",
-			p.principal.AppID, clip(a.claims.Issuer), clip(a.claims.Subject))
+			p.principal.AppID, fault.Clip(a.claims.Issuer), fault.Clip(a.claims.Subject))
 	}
 	f := p.principal.Federations[i]
 	var record *store.TrustedIssuer
@@ -97,7 +97,7 @@ func (s *Service) proveFederation(ctx context.Context, p *proof, a *assertion) e
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		return unauthenticated(UntrustedIssuer, "The issuer '%s' is not trusted in this tenant; an administrator can add it.", clip(f.Issuer))
+		return unauthenticated(UntrustedIssuer, "The issuer '%s' is not trusted in this tenant; an administrator can add it.", fault.Clip(f.Issuer))
 	}
 	if err != nil {
 		return err
@@ -111,10 +111,10 @@ func (s *Service) proveFederation(ctx context.Context, p *proof, a *assertion) e
 	if _, err := verifier.Verify(ctx, a.text); err != nil {
 		var expired *oidc.TokenExpiredError
 		if errors.As(err, &expired) {
-			return unauthenticated(ExpiredAssertion, "The assertion of '%s' expired at %s; read the token file again.", clip(f.Issuer),
+			return unauthenticated(ExpiredAssertion, "The assertion of '%s' expired at %s; read the token file again.", fault.Clip(f.Issuer),
 				expired.Expiry.UTC().Format(time.RFC3339))
 		}
-		e := wrongAssertion("it cannot be verified with the keys of '%s'", clip(f.Issuer))
+		e := wrongAssertion("it cannot be verified with the keys of '%s'", fault.Clip(f.Issuer))
 		e.Err = err
 		return e
 	}
@@ -171,13 +171,13 @@ func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outsid
 	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), r.Issuer)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "The issuer '%s' cannot be reached for its keys; try again, or give its key "+
-			"set by hand.", clip(r.Issuer)).(*fault.Error).Because(UnreachableIssuer)
+			"set by hand.", fault.Clip(r.Issuer)).(*fault.Error).Because(UnreachableIssuer)
 	}
 	var doc struct {
 		JWKS string `json:"jwks_uri"`
 	}
 	if err := provider.Claims(&doc); err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "The discovery document of '%s' cannot be read.", clip(r.Issuer))
+		return nil, fault.Wrap(err, fault.Unavailable, "The discovery document of '%s' cannot be read.", fault.Clip(r.Issuer))
 	}
 	o.keys = &remoteKeys{url: doc.JWKS, client: client, clock: s.Clock, every: s.IssuerKeysEvery}
 	return o, nil
@@ -195,7 +195,7 @@ func (s *Service) issuerClient(r *store.TrustedIssuer) (*http.Client, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(r.CA) {
-		return nil, fault.New(fault.Unavailable, "The certificate authority of the issuer '%s' holds no certificate; register it again.", clip(r.Issuer))
+		return nil, fault.New(fault.Unavailable, "The certificate authority of the issuer '%s' holds no certificate; register it again.", fault.Clip(r.Issuer))
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}

@@ -97,7 +97,7 @@ func network(a netip.Addr) netip.Addr {
 // enter starts an attempt or refuses it with a fault.Throttled.
 func (g *gate) enter(a attempt) (*pass, error) {
 	where := network(a.address)
-	a.name = clip(a.name) // whoever guesses chooses it, and the table is bounded in entries only
+	a.name = fault.Clip(a.name) // whoever guesses chooses it, and the table is bounded in entries only
 	keys := []counterKey{{kind: "address", address: where}, {kind: a.kind, name: a.name, address: where}}
 	if _, ok := limits[a.kind+"-overall"]; ok {
 		keys = append(keys, counterKey{kind: a.kind + "-overall", name: a.name})

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -63,11 +64,11 @@ func complete(p *principal.Principal) error {
 		p.AppID = vault.NewGUID()
 	}
 	if id, err := vault.ParseGUID(string(p.ID)); err != nil || id != string(p.ID) {
-		return invalid(WrongRequest, "The object id %q is not a GUID in lower case.", clip(string(p.ID)))
+		return invalid(WrongRequest, "The object id %q is not a GUID in lower case.", fault.Clip(string(p.ID)))
 	}
 	if app {
 		if _, err := vault.ParseGUID(p.AppID); err != nil {
-			return invalid(WrongRequest, "The client id %q is not a GUID.", clip(p.AppID))
+			return invalid(WrongRequest, "The client id %q is not a GUID.", fault.Clip(p.AppID))
 		}
 	}
 	if err := checkName("display name", p.Name); err != nil {
@@ -76,15 +77,15 @@ func complete(p *principal.Principal) error {
 	switch p.Kind {
 	case principal.User:
 		if user, domain, ok := strings.Cut(p.UPN, "@"); !ok || user == "" || domain == "" || len(p.UPN) > maxNameBytes || strings.ContainsAny(p.UPN, " \t\r\n") {
-			return invalid(WrongRequest, "The sign-in name %q is not one: expected NAME@DOMAIN.", clip(p.UPN))
+			return invalid(WrongRequest, "The sign-in name %q is not one: expected NAME@DOMAIN.", fault.Clip(p.UPN))
 		}
 	case principal.ManagedIdentity:
 		if !strings.HasPrefix(p.Resource, "/") {
-			return invalid(WrongRequest, "A managed identity belongs to a resource; %q is not a resource id.", clip(p.Resource))
+			return invalid(WrongRequest, "A managed identity belongs to a resource; %q is not a resource id.", fault.Clip(p.Resource))
 		}
 	case principal.Service, principal.GroupKind:
 	default:
-		return invalid(WrongRequest, "%q is not a kind of principal.", clip(string(p.Kind)))
+		return invalid(WrongRequest, "%q is not a kind of principal.", fault.Clip(string(p.Kind)))
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func complete(p *principal.Principal) error {
 func checkName(what, name string) error {
 	bad := strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\ufffd' }) >= 0
 	if strings.TrimSpace(name) == "" || len(name) > maxNameBytes || bad {
-		return invalid(WrongRequest, "The %s %q is not valid: use 1 to %d bytes without control characters.", what, clip(name), maxNameBytes)
+		return invalid(WrongRequest, "The %s %q is not valid: use 1 to %d bytes without control characters.", what, fault.Clip(name), maxNameBytes)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ type PasswordSignIn struct {
 
 // SignInWithPassword proves a person by password and code. One answer covers every failure: nobody learns which users exist.
 func (s *Service) SignInWithPassword(ctx context.Context, r PasswordSignIn) (*Person, error) {
-	event := SignInEvent{Tenant: r.Tenant, Subject: clip(r.UPN), Flow: FlowPassword, Address: r.Address, Correlation: r.Correlation}
+	event := SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.UPN), Flow: FlowPassword, Address: r.Address, Correlation: r.Correlation}
 	pass, err := s.gate.enter(attempt{"user", string(r.Tenant) + "/" + strings.ToLower(r.UPN), r.Address})
 	if err != nil {
 		return nil, s.refuse(ctx, event, err)

@@ -100,7 +100,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (*Token, error)
 	if err := checkResource(r.Resource); err != nil {
 		return nil, err
 	}
-	event := SignInEvent{Tenant: r.Tenant, Subject: clip(r.ClientID), Flow: FlowRefresh, Resource: r.Resource, Address: r.Address,
+	event := SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.ClientID), Flow: FlowRefresh, Resource: r.Resource, Address: r.Address,
 		Correlation: r.Correlation}
 	id, secret, err := parseRefresh(r.Refresh)
 	if err != nil {

@@ -63,6 +63,11 @@ type Leasing struct {
 // DefaultLeasing is the usual one: a successor starts at most 65 s after a crash.
 var DefaultLeasing = Leasing{TTL: time.Minute, Renew: 20 * time.Second, Slack: 5 * time.Second, Margin: 5 * time.Second}
 
+// LeasingFor is the usual one with another length of leases, its other times in proportion.
+func LeasingFor(ttl time.Duration) Leasing {
+	return Leasing{TTL: ttl, Renew: ttl / 3, Slack: ttl / 12, Margin: ttl / 12}
+}
+
 // Caps bound how many runs are at work at once in this process. For urgent runs there is one slot more at each bound.
 type Caps struct{ Target, Rotator, Global int }
 

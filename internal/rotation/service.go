@@ -34,7 +34,8 @@ type PolicyInfo struct {
 	Revision  int64     `json:"revision"`
 }
 
-func infoOf(p *store.Policy) (*PolicyInfo, error) {
+// ReadPolicy reads a stored policy.
+func ReadPolicy(p *store.Policy) (*PolicyInfo, error) {
 	d, err := readPolicy(p)
 	if err != nil {
 		return nil, err
@@ -228,7 +229,7 @@ func (s *Service) Policy(ctx context.Context, call *guard.Call, name string) (in
 		return s.e.Store.View(ctx, func(tx store.Tx) error {
 			_, p, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
 			if err == nil {
-				info, err = infoOf(p)
+				info, err = ReadPolicy(p)
 			}
 			return err
 		})
@@ -278,7 +279,7 @@ func (s *Service) Policies(ctx context.Context, call *guard.Call, after vault.Ob
 			list, next = nil, ""
 			found, err := tx.Policies(ctx, store.PolicyQuery{Vault: call.Vault.Vault.ID, After: after, Limit: limit})
 			for _, p := range found {
-				info, err := infoOf(p)
+				info, err := ReadPolicy(p)
 				if err != nil {
 					return err
 				}

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/keywright/keywright/internal/clock"
 )
 
@@ -45,16 +47,24 @@ type authority struct {
 	clock clock.Clock
 	allow func(name string) bool
 
-	mu     sync.Mutex
+	// flights issues once for all handshakes that ask for a name at a time, and issuing bounds how many names are issued for at once: a
+	// client that invents names takes turns with the others at its own work, and delays no handshake whose certificate is there.
+	flights singleflight.Group
+	issuing chan struct{}
+
+	mu     sync.Mutex // guards issued
 	issued map[string]*tls.Certificate
 }
+
+// maxIssuing is how many certificates are made at the same time.
+const maxIssuing = 4
 
 // maxIssued bounds the certificates in memory; beyond it all are issued anew.
 const maxIssued = 1024
 
 // openAuthority reads the CA of a directory or makes one.
 func openAuthority(dir string, c clock.Clock, allow func(string) bool) (*authority, error) {
-	a := &authority{clock: c, allow: allow, issued: make(map[string]*tls.Certificate)}
+	a := &authority{clock: c, allow: allow, issued: make(map[string]*tls.Certificate), issuing: make(chan struct{}, maxIssuing)}
 	err := a.read(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -133,20 +143,44 @@ func (a *authority) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 	if !a.allow(name) {
 		return nil, fmt.Errorf("no certificate for %q: it is not a name of this server", name)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if c := a.issued[name]; c != nil && a.clock.Now().Before(c.Leaf.NotAfter.Add(-leafRenewal)) {
+	if c := a.known(name); c != nil {
 		return c, nil
 	}
-	c, err := a.issue(name)
+	v, err, _ := a.flights.Do(name, func() (any, error) {
+		if c := a.known(name); c != nil { // made since
+			return c, nil
+		}
+		a.issuing <- struct{}{}
+		defer func() { <-a.issuing }()
+		c, err := a.issue(name)
+		if err == nil {
+			a.keep(name, c)
+		}
+		return c, err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("issuing a certificate for %q: %w", name, err)
 	}
+	return v.(*tls.Certificate), nil
+}
+
+// known returns the certificate that was issued for the name, if it lasts.
+func (a *authority) known(name string) *tls.Certificate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.issued[name]; c != nil && a.clock.Now().Before(c.Leaf.NotAfter.Add(-leafRenewal)) {
+		return c
+	}
+	return nil
+}
+
+func (a *authority) keep(name string, c *tls.Certificate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if len(a.issued) >= maxIssued {
 		clear(a.issued)
 	}
 	a.issued[name] = c
-	return c, nil
 }
 
 func localAddress(c net.Conn) string {

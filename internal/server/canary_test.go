@@ -99,7 +99,9 @@ func random() string {
 }
 
 func TestCanariesAreNeverSeen(t *testing.T) {
-	x := startTarget(t)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50") // milliseconds after which spans are sent: the end waits a second for them at most
+	traced, endpoint := startCollector(t)
+	x := startTracedTarget(t, endpoint)
 	ctx, at := t.Context(), x.fronts()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -236,9 +238,13 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 		}
 	}
 	c.files(t, x.dir)
+	for _, name := range []string{"azure SecretSet", "azure SecretGet", "azure SecretRestore", "native SecretSet", "store update", "keyring view", "audit append"} {
+		await(t, "the span "+name, func() bool { return traced.has(name) })
+	}
 	if err := x.Close(); err != nil {
 		t.Error(err)
 	}
+	c.in(t, "the traces", traced.bytes())
 	c.files(t, x.dir)
 	c.in(t, "the log", []byte(x.log.String()))
 }

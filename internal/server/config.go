@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
+	"github.com/keywright/keywright/internal/secret"
 )
 
 // Config is what every server needs to know.
@@ -31,6 +34,11 @@ type Config struct {
 	SlowRequest time.Duration
 	// TraceEndpoint is the URL to which traces are sent, in the OpenTelemetry protocol over HTTP; empty sends none.
 	TraceEndpoint string
+	// EventLoopback permits event subscriptions whose endpoint is on this machine; EventAllow permits addresses that are refused otherwise, such
+	// as those of a link-local network.
+	EventLoopback bool
+	EventAllow    []netip.Prefix
+	Rotation      Rotation
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
@@ -46,6 +54,17 @@ type Limits struct {
 	MaxVersions int
 	// MaxBackupBytes bounds the body of a restore; 0 means secret.DefaultMaxBackupBytes.
 	MaxBackupBytes int64
+	// MaxConnections bounds the open connections of each listener; 0 means DefaultMaxConnections. Those beyond wait.
+	MaxConnections int
+	// MaxBodyMemory bounds the bytes that the bodies of all requests hold at once; 0 means DefaultMaxBodyMemory. It has to hold the
+	// largest body.
+	MaxBodyMemory int64
+}
+
+// largestBody is about the largest body that a route takes: a backup, or a value of which each byte is escaped.
+func (l *Limits) largestBody() int64 {
+	backup, value := cmp.Or(l.MaxBackupBytes, secret.DefaultMaxBackupBytes), cmp.Or(l.MaxSecretBytes, secret.DefaultMaxValueBytes)
+	return max(backup, 6*int64(value)+1<<20)
 }
 
 // mostSecretBytes is the largest value that a server can be told to take. A set holds the value, its JSON and its ciphertext
@@ -60,6 +79,11 @@ func (l *Limits) check() error {
 		return fmt.Errorf("the largest value is to have %d bytes: give 1 to %d, or 0 for the default", l.MaxSecretBytes, mostSecretBytes)
 	case l.MaxVersions < 0 || l.MaxBackupBytes < 0:
 		return errors.New("the number of versions and the size of backups cannot be negative: give a bound, or 0 for the default")
+	case l.MaxConnections < 0 || l.MaxBodyMemory < 0:
+		return errors.New("the number of connections and the memory for request bodies cannot be negative: give a bound, or 0 for the default")
+	case cmp.Or(l.MaxBodyMemory, DefaultMaxBodyMemory) < l.largestBody():
+		return fmt.Errorf("the memory for request bodies is to be %d bytes, but one body may have %d: give at least that many", l.MaxBodyMemory,
+			l.largestBody())
 	}
 	return nil
 }
@@ -77,6 +101,8 @@ func (c *Config) complete() error {
 	if err := c.Limits.check(); err != nil {
 		return err
 	}
+	c.Limits.MaxConnections = cmp.Or(c.Limits.MaxConnections, DefaultMaxConnections)
+	c.Limits.MaxBodyMemory = cmp.Or(c.Limits.MaxBodyMemory, DefaultMaxBodyMemory)
 	abs, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 // request path.
 var parsers = map[string][]string{
 	"internal/vault":      {"FuzzGUID", "FuzzVersionID", "FuzzNames"},
+	"internal/event":      {"FuzzEndpoint"},
 	"internal/door":       {"FuzzMatch", "FuzzDecode", "FuzzQuery", "FuzzLoneSurrogate", "FuzzBearer"},
 	"internal/door/azure": {"FuzzString", "FuzzHost", "FuzzAPIVersion", "FuzzPage"},
 	"internal/server":     {"FuzzHosts", "FuzzDoorByPath"},

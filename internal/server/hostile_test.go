@@ -55,10 +55,16 @@ func (l *lockedBuffer) String() string {
 // startTarget starts a server. Its client reaches every host name there.
 func startTarget(t testing.TB) *target {
 	t.Helper()
+	return startTracedTarget(t, "")
+}
+
+// startTracedTarget starts one that sends its traces to a collector, if there is one.
+func startTracedTarget(t testing.TB, collector string) *target {
+	t.Helper()
 	x := &target{t: t, dir: filepath.Join(t.TempDir(), "d"), log: &lockedBuffer{}}
 	var err error
 	x.Dev, err = StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: x.dir, AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20,
-		Logger: slog.New(slog.NewJSONHandler(x.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}})
+		TraceEndpoint: collector, Logger: slog.New(slog.NewJSONHandler(x.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/store"
 )
 
@@ -19,6 +20,10 @@ func (k *core) jobs() []job {
 	return []job{
 		{"prune-journal", 10 * time.Minute, k.pruneJournal},
 		{"maintain-keys", time.Hour, k.maintainKeys},
+		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
+		{"tell-expiries", time.Minute, k.tellExpiries},
+		{"sweep-events", sweepInterval, k.events.Sweep},
+		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}
 }
 
@@ -53,7 +58,7 @@ func (k *core) repeat(ctx context.Context, j job) {
 const journalKept = 24 * time.Hour
 
 // journalReaders are the cursors of all who read the journal. What one of them has not read is not pruned.
-var journalReaders = []string{sequencerCursor}
+var journalReaders = []string{sequencerCursor, event.Cursor}
 
 // pruneAtOnce bounds the entries that one transaction removes, so that writers wait for milliseconds only.
 const pruneAtOnce = 1000

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/store"
 )
 
@@ -62,7 +63,7 @@ func (d *Dev) read(t *testing.T, reader string, p store.Position) {
 
 func TestJournalIsPrunedBehindItsSlowestReader(t *testing.T) {
 	journalReaders = append(journalReaders, "test")
-	t.Cleanup(func() { journalReaders = journalReaders[:1] })
+	t.Cleanup(func() { journalReaders = journalReaders[:len(journalReaders)-1] })
 	now := clock.NewManual(time.Now())
 	d := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir(), Clock: now}})
 	prune := func() {
@@ -77,6 +78,7 @@ func TestJournalIsPrunedBehindItsSlowestReader(t *testing.T) {
 	}
 	last := before[len(before)-1]
 	d.read(t, sequencerCursor, last)
+	d.read(t, event.Cursor, last)
 	d.read(t, "test", before[1])
 	if prune(); len(d.commits(t)) < len(before) {
 		t.Error("entries went that are younger than a day")

@@ -94,13 +94,15 @@ func TestSizesAreBounded(t *testing.T) {
 	if _, body := native.do("GET", "/api/v1/status", ""); json.Unmarshal([]byte(body), &status) != nil {
 		t.Fatal(body)
 	}
-	if want := (api.Limits{MaxSecretBytes: most, MaxVersions: 2, MaxBackupBytes: 1000, RequestsPerPrincipal: 1000, RequestsPerVault: 2000, Burst: 3}); status.Limits != want {
+	if want := (api.Limits{MaxSecretBytes: most, MaxVersions: 2, MaxBackupBytes: 1000, RequestsPerPrincipal: 1000, RequestsPerVault: 2000, Burst: 3,
+		MaxConnections: DefaultMaxConnections, MaxBodyMemory: DefaultMaxBodyMemory}); status.Limits != want {
 		t.Errorf("the status shows %+v, want %+v", status.Limits, want)
 	}
 }
 
 func TestLimitsAreChecked(t *testing.T) {
 	for _, l := range []Limits{{MaxSecretBytes: -1}, {MaxSecretBytes: mostSecretBytes + 1}, {MaxVersions: -1}, {MaxBackupBytes: -1},
+		{MaxConnections: -1}, {MaxBodyMemory: -1}, {MaxBodyMemory: 1 << 20}, {MaxBodyMemory: 1 << 20, MaxBackupBytes: 2 << 20},
 		{Limits: guard.Limits{PerCaller: -1}}, {Limits: guard.Limits{PerVault: rate.Limit(-1)}}, {Limits: guard.Limits{Burst: -1}}} {
 		if err := (&Config{Dir: t.TempDir(), Limits: l}).complete(); err == nil {
 			t.Errorf("%+v was taken", l)

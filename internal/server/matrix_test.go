@@ -41,8 +41,10 @@ func (x *target) bodies() map[string]string {
 		"arm SecretManageSet": `{"properties":{"value":"x"}}`, "arm ResourceGroupPut": `{"location":"local"}`, "arm VaultAccessPolicyChange": `{"properties":{"accessPolicies":[]}}`,
 		"native VaultCreate":     `{"subscription":"` + string(x.estate.Subscription) + `","resourceGroup":"` + devGroup + `"}`,
 		"native PrincipalCreate": `{"kind":"ServicePrincipal","name":"made"}`, "native CredentialAdd": `{"kind":"secret","name":"made"}`,
-		"native RolePut":     `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
-		"native GrantCreate": `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
+		"native RolePut":    `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
+		"native VersionAck": `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
+		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
+		"native GrantCreate":             `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
 	}
 }
 
@@ -127,6 +129,10 @@ func (x *target) each(f func(name string, at front, r door.Route)) {
 }
 
 func (x *target) url(at front, pattern string, values map[string]string) string {
+	if strings.Contains(pattern, "{version}") && values["version"] == "" { // it must not be left out here
+		values = maps.Clone(values)
+		values["version"] = strings.Repeat("0", 32)
+	}
 	return at.base + fill(pattern, values) + "?" + at.query
 }
 

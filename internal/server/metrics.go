@@ -29,6 +29,7 @@ type metrics struct {
 	issued, refused           *prometheus.CounterVec
 	jobs                      *prometheus.CounterVec
 	jobsDone                  *prometheus.GaugeVec
+	rotations                 *rotationMetrics
 }
 
 // counter counts by one label.
@@ -52,7 +53,7 @@ func newMetrics() *metrics {
 		locked: counter{counters("keywright_guessing_stopped_total", "How often guessing of credentials was slowed, by what was guessed at.", "kind")},
 		denied: counter{counters("keywright_denied_requests_total", "Requests refused for lack of proof or rights, by reason.", "reason")},
 		throttled: counter{counters("keywright_throttled_requests_total",
-			"Requests refused because too many came, by whose rate they passed: principal or vault.", "limit")},
+			"Requests refused because too many came, by the limit: of a principal, of a vault, or of bodies in memory.", "limit")},
 		issued:  counters("keywright_tokens_issued_total", "Tokens issued, by the flow of the sign-in.", "flow"),
 		refused: counters("keywright_sign_ins_refused_total", "Sign-ins refused, by flow and reason.", "flow", "reason"),
 		jobs:    counters("keywright_job_runs_total", "Runs of background jobs, by result: done or failed.", "job", "result"),
@@ -64,6 +65,7 @@ func newMetrics() *metrics {
 	build.WithLabelValues(version.String(), runtime.Version()).Set(1)
 	m.registry.MustRegister(m.requests, m.locked, m.denied, m.throttled, m.issued, m.refused, m.jobs, m.jobsDone, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.rotations = newRotationMetrics(m.registry)
 	return m
 }
 
@@ -106,6 +108,8 @@ func (m *metrics) watch(k *core) {
 			defer cancel()
 			return boolean(k.store.Health(ctx) == nil)
 		}},
+		{"keywright_store_alarm", "1 once the disk failed under a checkpoint: all works, but an operator has to restart the server.",
+			func() float64 { return boolean(k.storeAlarm() != nil) }},
 		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
 			func() float64 { s := log(); return float64(s.Records - s.Synced) }},
 		{"keywright_audit_reserve_segments", "Segments that are kept for when the disk is full.",
@@ -118,6 +122,10 @@ func (m *metrics) watch(k *core) {
 			func() float64 { return boolean(!log().Closed) }},
 		{"keywright_audit_sequencer_lag_commits", "By how many commits the audit log is behind the newest change.",
 			func() float64 { return float64(k.journal.lag()) }},
+		{"keywright_open_connections", "Open connections of all listeners.", func() float64 { return float64(k.connections.open.Load()) }},
+		{"keywright_request_body_bytes", "Bytes that the bodies of requests under way hold.", func() float64 { return float64(k.bodies.held.Load()) }},
+		{"keywright_ledger_lag_records", "Records of the audit log that the ledger has not taken in.", func() float64 { n, _ := k.ledgerLag(); return n }},
+		{"keywright_ledger_lag_seconds", "For how long the ledger has not been level with the audit log.", func() float64 { _, s := k.ledgerLag(); return s }},
 		{"keywright_keyring_locked", "1 while the keyring is locked.", func() float64 { return boolean(k.keys.Locked()) }},
 		{"keywright_keyring_cached_keys", "Unwrapped keys in memory.", func() float64 { return float64(k.keys.Stats().Cached) }},
 		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Secrets) }},
@@ -127,9 +135,14 @@ func (m *metrics) watch(k *core) {
 	}
 	for _, s := range []state{
 		{"keywright_audit_records_total", "Records in the node's audit log.", func() float64 { return float64(log().Records) }},
+		{"keywright_connection_waits_total", "How often a listener had as many connections as it may, so that further ones wait.",
+			func() float64 { return float64(k.connections.waits.Load()) }},
 		{"keywright_keyring_loads_total", "Keys that were read from the store and unwrapped.", func() float64 { return float64(k.keys.Stats().Loads) }},
 		{"keywright_secret_cache_hits_total", "Reads that found the sealed value in memory.", func() float64 { return float64(cache().Hits) }},
 		{"keywright_secret_cache_misses_total", "Reads that asked the store.", func() float64 { return float64(cache().Misses) }},
+		{"keywright_events_delivered_total", "Events that subscribers took.", func() float64 { return float64(k.events.Counts().Delivered) }},
+		{"keywright_event_failures_total", "Attempts to deliver an event that failed.", func() float64 { return float64(k.events.Counts().Failed) }},
+		{"keywright_event_dead_letters_total", "Events that could not be delivered.", func() float64 { return float64(k.events.Counts().Dead) }},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: s.name, Help: s.help}, s.read))
 	}

@@ -25,8 +25,11 @@ func besideNative(n *names, s *secret.Service) []native.Described {
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
-		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Beside: besideNative(n, k.secrets),
-		Status: &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
+		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
+		Consumers: k.consumers,
+		Eventing:  k.eventing,
+		Beside:    besideNative(n, k.secrets),
+		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
 
 // status implements native.Status.
@@ -44,8 +47,11 @@ func (s *status) Status(ctx context.Context) api.Status {
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,
+			MaxConnections: s.config.Limits.MaxConnections, MaxBodyMemory: s.config.Limits.MaxBodyMemory,
 			RequestsPerPrincipal: float64(k.guard.Limits.PerCaller), RequestsPerVault: float64(k.guard.Limits.PerVault), Burst: k.guard.Limits.Burst}}
 	if err := k.store.Health(ctx); err != nil {
+		out.Store = publicText(err)
+	} else if err := k.storeAlarm(); err != nil {
 		out.Store = publicText(err)
 	}
 	if log.Alarm != nil {
@@ -83,6 +89,10 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 		if checks[i].Status = api.HealthOK; checks[i].Detail != "" {
 			checks[i].Status = api.HealthFailing
 		}
+	}
+	// The server is ready in spite of an alarm: turning requests away would make an outage of what is none yet.
+	if err := s.core.storeAlarm(); err != nil && checks[0].Detail == "" {
+		checks[0].Detail = publicText(err)
 	}
 	return checks
 }

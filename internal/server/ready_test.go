@@ -3,9 +3,11 @@ package server
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/fault"
 )
 
 func TestReadinessNamesWhatFails(t *testing.T) {
@@ -41,6 +43,21 @@ func TestReadinessNamesWhatFails(t *testing.T) {
 	if wrong := failing(http.StatusOK); len(wrong) > 0 {
 		t.Errorf("a server that has just started lacks %v", wrong)
 	}
+	// An alarm is told, and makes nobody take the server out of service.
+	alarm := d.core.storeAlarm
+	d.core.storeAlarm = func() error { return fault.New(fault.Unavailable, "the disk failed") }
+	if h := ask("/readyz", http.StatusOK); h.Checks[0].Detail != "the disk failed" || h.Checks[0].Status != api.HealthOK {
+		t.Errorf("an alarm of the store is told as %+v", h.Checks)
+	}
+	var status api.Status
+	if _, body := d.native(t).do("GET", "/api/v1/status", ""); json.Unmarshal([]byte(body), &status) != nil || status.Store != "the disk failed" {
+		t.Errorf("the status tells it as %s", body)
+	}
+	if !strings.Contains(d.scrape(t), "keywright_store_alarm 1") {
+		t.Error("the metrics do not tell of it")
+	}
+	d.core.storeAlarm = alarm
+	failing(http.StatusOK)
 	d.core.keys.Lock()
 	if wrong := failing(http.StatusServiceUnavailable); len(wrong) != 1 || wrong["keyring"] == "" {
 		t.Errorf("with a locked keyring these fail: %v", wrong)

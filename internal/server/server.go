@@ -16,11 +16,16 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -40,29 +45,41 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow     time.Duration
-	clock    clock.Clock
-	store    store.Store
-	keys     *keyring.Keyring
-	guard    *guard.Guard
-	identity *identity.Service
-	secrets  *secret.Service
-	journal  *journalRows
-	metrics  *metrics
-	tracer   *tracer
-	audit    *auditor
+	slow  time.Duration
+	clock clock.Clock
+	store store.Store
+	// storeAlarm says what an operator has to see to although the store works.
+	storeAlarm func() error
+	keys       *keyring.Keyring
+	guard      *guard.Guard
+	identity   *identity.Service
+	secrets    *secret.Service
+	journal    *journalRows
+	metrics    *metrics
+	tracer     *tracer
+	audit      *auditor
+
+	connections connections
+	bodies      bodies
 
 	tenancy   *tenancy.Service
 	access    *access.Service
 	directory *directory.Service
 	auditing  *auditing.Service
+	events    *event.Service
+	eventing  *eventing.Service
+	expiries  *secret.Expiries
+	ledger    *ledger.Ledger
+	consumers *consumer.Service
+	engine    *rotation.Engine
+	rotation  *rotation.Service
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
 }
 
 // openCore opens what is in a directory, in the order of the layers, and hooks the caches to the store's commits.
-func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string) (_ *core, err error) {
+func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, links event.Links) (_ *core, err error) {
 	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
 	defer func() {
 		if err != nil {
@@ -79,6 +96,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(opened.Close)
+	k.storeAlarm = opened.Alarm
 	k.store = k.tracer.store(opened, "store")
 	s, err := openSeal(c.Dir)
 	if err != nil {
@@ -91,6 +109,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.metrics = newMetrics()
+	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
@@ -109,7 +128,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
+	if err := k.openEvents(ctx, c, links); err != nil {
+		return nil, err
+	}
 	k.metrics.watch(k)
+	k.startRotation()
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -179,6 +202,8 @@ type Server struct {
 
 // serve answers on the listener until Close, or until the returned server is closed.
 func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
+	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
+	h = s.core.bodies.handler(h)
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}

@@ -26,5 +26,11 @@ func (k *core) openServices(c *Config) (err error) {
 	}
 	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
 		Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
-	return err
+	if err != nil {
+		return err
+	}
+	if err := k.openLedger(c); err != nil {
+		return err
+	}
+	return k.openRotation(c)
 }

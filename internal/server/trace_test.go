@@ -46,6 +46,20 @@ func startCollector(t *testing.T) (*traces, string) {
 	return c, s.URL + "/v1/traces"
 }
 
+// bytes is everything that was sent.
+func (c *traces) bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.raw.Bytes())
+}
+
+// has reports whether a span of the name was sent.
+func (c *traces) has(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.spans, func(s *otlp.Span) bool { return s.Name == name })
+}
+
 // find returns the spans of a trace with the name.
 func (c *traces) find(trace, name string) (found []*otlp.Span) {
 	for _, s := range c.spans {

@@ -25,7 +25,7 @@ func (s *Service) PutGroup(ctx context.Context, call *guard.Call, ref GroupRef, 
 		}
 		if old.Location != location {
 			return nil, fault.New(fault.Conflict, "the resource group %q is in %s and cannot move to %s: use its location, or another name", old.Name, old.Location,
-				clip(location)).Because(InvalidResourceLocation)
+				fault.Clip(location)).Because(InvalidResourceLocation)
 		}
 		old.Tags = tags
 		return old, checkTags(tags)
@@ -126,7 +126,7 @@ func group(ctx context.Context, tx store.Tx, ref GroupRef) (*vault.ResourceGroup
 }
 
 func groupNotFound(name string) error {
-	return fault.New(fault.NotFound, "the resource group %q could not be found: check its name and the subscription, or make it first", clip(name)).
+	return fault.New(fault.NotFound, "the resource group %q could not be found: check its name and the subscription, or make it first", fault.Clip(name)).
 		Because(GroupNotFound)
 }
 

@@ -55,7 +55,7 @@ func (r ResourceRef) check() (authz.Scope, error) {
 		ok = ok && (c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_')
 	}
 	if _, known := identityActions[r.Type]; !known || !ok {
-		return at, badRequest("%q cannot be the name of a resource: use 1 to %d letters, digits, hyphens and underscores", clip(r.Name), maxResourceNameBytes)
+		return at, badRequest("%q cannot be the name of a resource: use 1 to %d letters, digits, hyphens and underscores", fault.Clip(r.Name), maxResourceNameBytes)
 	}
 	return at, nil
 }

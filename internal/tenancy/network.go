@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -17,7 +18,7 @@ func ParseAddressRule(s string) (netip.Prefix, error) {
 		a = a.Unmap()
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
-	return netip.Prefix{}, badRequest("the address rule %q is neither an address nor a range: write 203.0.113.7 or 203.0.113.0/24", clip(s))
+	return netip.Prefix{}, badRequest("the address rule %q is neither an address nor a range: write 203.0.113.7 or 203.0.113.0/24", fault.Clip(s))
 }
 
 // maxSubnetIDBytes bounds a subnet's resource id; Azure's own names allow for less.
@@ -38,7 +39,7 @@ func checkNetwork(n *vault.NetworkRules) error {
 	for _, s := range n.Subnets {
 		if !isSubnet(s.ID) {
 			return badRequest("the virtual network rule %q is not the resource id of a subnet: expected "+
-				"/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Network/virtualNetworks/NETWORK/subnets/SUBNET", clip(s.ID))
+				"/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Network/virtualNetworks/NETWORK/subnets/SUBNET", fault.Clip(s.ID))
 		}
 	}
 	return nil

@@ -145,7 +145,7 @@ func deletedVault(ctx context.Context, tx store.Tx, t vault.TenantID, id vault.S
 
 func deletedVaultNotFound(name, location string) error {
 	return fault.New(fault.NotFound, "the specified deleted vault '%s' does not exist in the location '%s': check both, and the subscription",
-		name, clip(location)).Because(DeletedVaultNotFound)
+		name, fault.Clip(location)).Because(DeletedVaultNotFound)
 }
 
 // Availability says whether a name can be had. Reason and Message are empty when it can.

@@ -50,10 +50,10 @@ func (s *VaultSpec) empty() bool {
 // apply changes v, which belongs to the caller, as the spec says. fresh is true for a vault that does not exist yet.
 func (s *VaultSpec) apply(v *vault.Vault, fresh bool) error {
 	if s.Tenant != "" && s.Tenant != v.Tenant {
-		return badRequest("the tenant %q is not the one that the vault belongs to, %s: leave it as it is", clip(string(s.Tenant)), v.Tenant)
+		return badRequest("the tenant %q is not the one that the vault belongs to, %s: leave it as it is", fault.Clip(string(s.Tenant)), v.Tenant)
 	}
 	if location := Location(s.Location); location != "" && location != v.Location {
-		return fault.New(fault.Conflict, "the vault %q is in %s and cannot move to %s: use its location, or another name", v.Name, v.Location, clip(location)).
+		return fault.New(fault.Conflict, "the vault %q is in %s and cannot move to %s: use its location, or another name", v.Name, v.Location, fault.Clip(location)).
 			Because(InvalidResourceLocation)
 	}
 	if err := s.applyRetention(v, fresh); err != nil {
@@ -115,7 +115,7 @@ func badRequest(format string, args ...any) error {
 // checkVault reports what is wrong with a vault that is about to be stored.
 func checkVault(v *vault.Vault) error {
 	if v.Access != vault.AccessByRole && v.Access != vault.AccessByPolicy {
-		return badRequest("the access model %q is not known: use %s or %s", clip(string(v.Access)), vault.AccessByRole, vault.AccessByPolicy)
+		return badRequest("the access model %q is not known: use %s or %s", fault.Clip(string(v.Access)), vault.AccessByRole, vault.AccessByPolicy)
 	}
 	if err := checkTags(v.Tags); err != nil {
 		return err
@@ -161,7 +161,7 @@ func checkPolicy(p *vault.AccessPolicy, t vault.TenantID) error {
 		}
 	}
 	if p.Tenant != t {
-		return badRequest("the access policy of %s names the tenant %q: it must be the vault's, %s", p.Principal, clip(string(p.Tenant)), t)
+		return badRequest("the access policy of %s names the tenant %q: it must be the vault's, %s", p.Principal, fault.Clip(string(p.Tenant)), t)
 	}
 	if !p.Expires.IsZero() && !p.Expires.After(p.NotBefore) {
 		return badRequest("the access policy of %s ends before it begins: choose a later end", p.Principal)

@@ -115,7 +115,7 @@ func (r GroupRef) Scope() (authz.Scope, error) {
 	}
 	if at, err = authz.ParseScope(at.String() + "/resourceGroups/" + r.Group); err != nil || at.Parts().Group == "" || at.Parts().Vault != "" {
 		return authz.Scope{}, fault.New(fault.Invalid, "%q cannot be the name of a resource group: use 1 to 90 letters, digits, underscores, hyphens, periods and "+
-			"parentheses, not ending in a period", clip(r.Group)).Because(InvalidGroupName)
+			"parentheses, not ending in a period", fault.Clip(r.Group)).Because(InvalidGroupName)
 	}
 	return at, nil
 }
@@ -146,17 +146,9 @@ func (r VaultRef) is(v *vault.Vault) bool {
 func subscriptionScope(id vault.SubscriptionID) (authz.Scope, error) {
 	canonical, err := vault.ParseGUID(string(id))
 	if err != nil || canonical != string(id) {
-		return authz.Scope{}, fault.New(fault.Invalid, "the subscription %q is not a GUID: check the subscription's id", clip(string(id))).Because(InvalidSubscription)
+		return authz.Scope{}, fault.New(fault.Invalid, "the subscription %q is not a GUID: check the subscription's id", fault.Clip(string(id))).Because(InvalidSubscription)
 	}
 	return authz.SubscriptionScope(id), nil
-}
-
-func clip(s string) string {
-	const most = 128
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }
 
 // maxTags and the bounds of one are those of Azure Resource Manager ("Use tags to organize your Azure resources").
@@ -172,7 +164,7 @@ func checkTags(tags map[string]string) error {
 	}
 	for name, value := range tags {
 		if name == "" || len(name) > maxTagNameBytes || len(value) > maxTagValueBytes {
-			return fault.New(fault.Invalid, "the tag %q is not valid: a name has 1 to %d bytes, a value at most %d", clip(name), maxTagNameBytes,
+			return fault.New(fault.Invalid, "the tag %q is not valid: a name has 1 to %d bytes, a value at most %d", fault.Clip(name), maxTagNameBytes,
 				maxTagValueBytes).Because("InvalidTags")
 		}
 	}

@@ -116,7 +116,7 @@ const maxDisplayNameBytes = 256
 func checkDisplayName(what, name string) error {
 	control := strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\ufffd' }) >= 0
 	if strings.TrimSpace(name) == "" || len(name) > maxDisplayNameBytes || control {
-		return fault.New(fault.Invalid, "%q cannot be the name of a %s: use 1 to %d bytes without control characters", clip(name), what, maxDisplayNameBytes)
+		return fault.New(fault.Invalid, "%q cannot be the name of a %s: use 1 to %d bytes without control characters", fault.Clip(name), what, maxDisplayNameBytes)
 	}
 	return nil
 }

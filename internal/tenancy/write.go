@@ -238,7 +238,7 @@ const (
 // ChangePolicies changes the access policies of some holders and leaves those of others.
 func (s *Service) ChangePolicies(ctx context.Context, call *guard.Call, ref VaultRef, how PolicyChange, policies []vault.AccessPolicy) (*vault.Vault, error) {
 	if how != AddPolicies && how != ReplacePolicies && how != SetPolicies && how != RemovePolicies {
-		return nil, badRequest("access policies can be changed by add, replace and remove, not by %q", clip(string(how)))
+		return nil, badRequest("access policies can be changed by add, replace and remove, not by %q", fault.Clip(string(how)))
 	}
 	return s.write(ctx, call, ref, authz.VaultAccessPoliciesWrite, func(old *vault.Vault) (*vault.Vault, error) {
 		if old == nil {
@@ -257,5 +257,5 @@ func (s *Service) ChangePolicies(ctx context.Context, call *guard.Call, ref Vaul
 
 func vaultNotFound(ref VaultRef) error {
 	return fault.New(fault.NotFound, "the resource 'Microsoft.KeyVault/vaults/%s' under resource group '%s' was not found: check both names, and that the "+
-		"vault was not deleted", ref.Name, clip(ref.Group)).Because(ResourceNotFound)
+		"vault was not deleted", ref.Name, fault.Clip(ref.Group)).Because(ResourceNotFound)
 }

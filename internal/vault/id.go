@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"time"
 
@@ -44,7 +43,7 @@ func NewVersionID(now time.Time) VersionID { return VersionID(newHex(now)) }
 // ParseVersionID checks the form of a version id and returns it in lower case.
 func ParseVersionID(s string) (VersionID, error) {
 	if !isHex32(s) {
-		return "", fault.New(fault.Invalid, "%q is not a version: a version is 32 hexadecimal digits", clip(s))
+		return "", fault.New(fault.Invalid, "%q is not a version: a version is 32 hexadecimal digits", fault.Clip(s))
 	}
 	return VersionID(strings.ToLower(s)), nil
 }
@@ -79,7 +78,7 @@ func ParseGUID(s string) (string, error) {
 		isHex32(s[:8]+s[9:13]+s[14:18]+s[19:23]+s[24:]) {
 		return strings.ToLower(s), nil
 	}
-	return "", fault.New(fault.Invalid, "%q is not a GUID: expected 8-4-4-4-12 hexadecimal digits", clip(s))
+	return "", fault.New(fault.Invalid, "%q is not a GUID: expected 8-4-4-4-12 hexadecimal digits", fault.Clip(s))
 }
 
 // newHex returns a version-7 UUID (RFC 9562, section 5.7: 48 bits of Unix milliseconds, then random bits) without
@@ -106,13 +105,4 @@ func isHex32(s string) bool {
 		}
 	}
 	return true
-}
-
-// clip shortens untrusted text for use in a message.
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:most], ""), len(s))
 }

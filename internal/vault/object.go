@@ -108,7 +108,7 @@ func CheckObjectName(name string) error {
 		ok = isNameByte(name[i])
 	}
 	if !ok {
-		return fault.New(fault.Invalid, "the object name %q is not valid: use 1 to 127 letters, digits and hyphens", clip(name))
+		return fault.New(fault.Invalid, "the object name %q is not valid: use 1 to 127 letters, digits and hyphens", fault.Clip(name))
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func CheckTags(tags map[string]string) error {
 			return fault.New(fault.Invalid, "a tag has an empty name: name every tag")
 		}
 		if len(k) > MaxTagBytes || len(v) > MaxTagBytes {
-			return fault.New(fault.Invalid, "tag %q is too long: names and values of tags have at most %d bytes", clip(k), MaxTagBytes)
+			return fault.New(fault.Invalid, "tag %q is too long: names and values of tags have at most %d bytes", fault.Clip(k), MaxTagBytes)
 		}
 	}
 	return nil

@@ -166,7 +166,7 @@ func CheckName(name string) error {
 	}
 	if !ok {
 		return fault.New(fault.Invalid, "the vault name %q is not valid: use 3 to 24 letters, digits and hyphens, starting "+
-			"with a letter, ending with a letter or digit, without two hyphens in a row", clip(name)).Because("VaultNameNotValid")
+			"with a letter, ending with a letter or digit, without two hyphens in a row", fault.Clip(name)).Because("VaultNameNotValid")
 	}
 	return nil
 }

@@ -78,18 +78,6 @@ type updateInput struct {
 	Attributes  attributesInput   `json:"attributes,omitempty"`
 }
 
-// instant reads Unix seconds. The bound is the year 9999, the last that RFC 3339 can write.
-func instant(name string, seconds *int64) (time.Time, error) {
-	const last = 253402300799
-	if seconds == nil {
-		return time.Time{}, nil
-	}
-	if *seconds < 0 || *seconds > last {
-		return time.Time{}, fault.New(fault.Invalid, "the attribute %q is not an instant: give seconds since 1970, at most %d", name, last)
-	}
-	return time.Unix(*seconds, 0).UTC(), nil
-}
-
 func (h *handler) setSecret(r *door.Request) error {
 	var in setInput
 	if err := r.Decode(&in); err != nil {
@@ -98,11 +86,11 @@ func (h *handler) setSecret(r *door.Request) error {
 	if in.Value == nil {
 		return fault.New(fault.Invalid, "the request body has no member \"value\": give the secret's value, which may be empty")
 	}
-	nbf, err := instant("nbf", in.Attributes.NBF)
+	nbf, err := door.Instant("nbf", in.Attributes.NBF)
 	if err != nil {
 		return err
 	}
-	exp, err := instant("exp", in.Attributes.EXP)
+	exp, err := door.Instant("exp", in.Attributes.EXP)
 	if err != nil {
 		return err
 	}
@@ -172,7 +160,7 @@ func optionalInstant(name string, seconds *int64) (*time.Time, error) {
 	if seconds == nil {
 		return nil, nil
 	}
-	t, err := instant(name, seconds)
+	t, err := door.Instant(name, seconds)
 	return &t, err
 }
 

@@ -101,7 +101,7 @@ func (h *handler) createGrant(r *door.Request) error {
 func (h *handler) deleteGrant(r *door.Request) error {
 	g, err := h.Access.Unassign(r.HTTP.Context(), &r.Call, scope(r), r.Params.Get("grant"))
 	if err == nil && g == nil {
-		err = fault.New(fault.NotFound, "there is no grant %q at %s: list the grants to see those that there are", clip(r.Params.Get("grant")), clip(scope(r))).
+		err = fault.New(fault.NotFound, "there is no grant %q at %s: list the grants to see those that there are", fault.Clip(r.Params.Get("grant")), fault.Clip(scope(r))).
 			Because(access.RoleAssignmentNotFound)
 	}
 	return done(r, err)

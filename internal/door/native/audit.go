@@ -53,7 +53,7 @@ func auditFilter(r *door.Request) (f audit.Filter, err error) {
 	}
 	if text := r.Query("outcome"); text != "" {
 		if f.Outcome = audit.ParseOutcome(text); f.Outcome == 0 {
-			return f, fault.New(fault.Invalid, "the outcome %q is not one of allowed, denied, failed and unknown", clip(text))
+			return f, fault.New(fault.Invalid, "the outcome %q is not one of allowed, denied, failed and unknown", fault.Clip(text))
 		}
 	}
 	return f, nil
@@ -81,7 +81,7 @@ func (h *handler) queryAudit(r *door.Request) error {
 		f.NewestFirst = true
 	case "oldest":
 	default:
-		return fault.New(fault.Invalid, "the order %q is not one of newest and oldest", clip(text))
+		return fault.New(fault.Invalid, "the order %q is not one of newest and oldest", fault.Clip(text))
 	}
 	if f.Cursor, f.Limit, err = page(r); err != nil {
 		return err

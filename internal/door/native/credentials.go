@@ -103,7 +103,7 @@ func (h *handler) newCredential(r *door.Request, in *api.AddCredential) (out api
 		}
 		return withSecret(wireTOTP(t), value), nil
 	}
-	return out, fault.New(fault.Invalid, "the kind %q is not one of secret, certificate, federation and totp", clip(in.Kind))
+	return out, fault.New(fault.Invalid, "the kind %q is not one of secret, certificate, federation and totp", fault.Clip(in.Kind))
 }
 
 func withSecret(c api.Credential, value redact.String) api.Credential {

@@ -6,15 +6,16 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
@@ -39,6 +40,8 @@ type Config struct {
 	Access    *access.Service
 	Directory *directory.Service
 	Auditing  *auditing.Service
+	Consumers *consumer.Service
+	Eventing  *eventing.Service
 	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
@@ -69,7 +72,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Status == nil {
+		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -94,8 +97,13 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.principalRoutes(), h.issuerRoutes(),
-		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
+	for _, part := range [][]door.Route{
+		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(),
+		h.holderRoutes(),
+		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
+		h.auditRoutes(),
+		h.eventRoutes(),
+	} {
 		all = append(all, part...)
 	}
 	return all
@@ -162,13 +170,4 @@ func (h *handler) name(r *door.Request) {
 		r.Call.ClientRequest = id[0]
 		head[clientRequestHeader] = id
 	}
-}
-
-// clip shortens what a caller said, for use in a message.
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

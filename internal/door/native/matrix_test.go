@@ -79,8 +79,11 @@ var fill = regexp.MustCompile(`\{\w+\}`)
 
 // value is what stands for a parameter of a path.
 func value(param string) string {
-	if param == "{vault}" {
+	switch param {
+	case "{vault}":
 		return "demo"
+	case "{version}":
+		return strings.Repeat("0", 32)
 	}
 	return "thing"
 }
@@ -184,6 +187,8 @@ var bodies = map[string]string{
 	"PasswordSet": `{"password":"a-long-password"}`, "MemberAdd": `{"principal":"x"}`, "TrustedIssuerAdd": `{"issuer":"https://i.example.org"}`,
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
+	"VersionAck": `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
+	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
 }
 
 func TestAStrangerMayNothing(t *testing.T) {

@@ -64,7 +64,7 @@ func changeNetwork(rules *vault.NetworkRules, in *api.UpdateNetwork) error {
 	case allow, deny:
 		rules.DefaultAllow = in.DefaultAction == allow
 	default:
-		return fault.New(fault.Invalid, "the default action %q is not one of allow and deny", clip(in.DefaultAction))
+		return fault.New(fault.Invalid, "the default action %q is not one of allow and deny", fault.Clip(in.DefaultAction))
 	}
 	for _, text := range in.Remove {
 		p, err := tenancy.ParseAddressRule(text)

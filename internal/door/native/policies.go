@@ -117,7 +117,7 @@ func (h *handler) removePolicy(r *door.Request) error {
 	old := policyOf(v, who, r.Query("application"))
 	if old == nil {
 		return fault.New(fault.NotFound, "the vault %q has no access policy of %q: list the policies to see those that it has", v.Name,
-			clip(r.Params.Get("principal"))).Because("PolicyNotFound")
+			fault.Clip(r.Params.Get("principal"))).Because("PolicyNotFound")
 	}
 	_, err = h.Tenancy.ChangePolicies(r.HTTP.Context(), &r.Call, ref, tenancy.SetPolicies,
 		[]vault.AccessPolicy{{Tenant: r.Call.Caller.Tenant, Principal: old.Principal, Application: old.Application}})

@@ -70,7 +70,7 @@ func kindOf(text string) (principal.Kind, error) {
 	case "", principal.User, principal.Service, principal.ManagedIdentity, principal.GroupKind:
 		return k, nil
 	}
-	return "", fault.New(fault.Invalid, "the kind %q is not one of User, ServicePrincipal, ManagedIdentity and Group", clip(text))
+	return "", fault.New(fault.Invalid, "the kind %q is not one of User, ServicePrincipal, ManagedIdentity and Group", fault.Clip(text))
 }
 
 func (h *handler) createPrincipal(r *door.Request) error {

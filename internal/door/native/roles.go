@@ -66,7 +66,7 @@ func (h *handler) role(r *door.Request, at, text string) (*principal.Role, error
 			return role, nil
 		}
 	}
-	return nil, fault.New(fault.NotFound, "there is no role %q at %s: list the roles to see those that there are", clip(text), clip(at)).Because("RoleNotFound")
+	return nil, fault.New(fault.NotFound, "there is no role %q at %s: list the roles to see those that there are", fault.Clip(text), fault.Clip(at)).Because("RoleNotFound")
 }
 
 // builtin finds a built-in role by its name. These are no secret, so whoever may grant one need not be allowed to list them.

@@ -70,7 +70,7 @@ func page(r *door.Request) (after string, limit int, err error) {
 	limit = defaultPage
 	if text := r.Query("limit"); text != "" {
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPage {
-			return "", 0, fault.New(fault.Invalid, "the limit %q is not a number from 1 to %d", clip(text), maxPage)
+			return "", 0, fault.New(fault.Invalid, "the limit %q is not a number from 1 to %d", fault.Clip(text), maxPage)
 		}
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(r.Query("after"))

@@ -52,7 +52,7 @@ func (h *handler) place(r *door.Request) (tenancy.VaultRef, error) {
 }
 
 func noVault(name string) error {
-	return fault.New(fault.NotFound, "there is no vault %q: list the vaults to see those that you may use", clip(name)).Because("VaultNotFound")
+	return fault.New(fault.NotFound, "there is no vault %q: list the vaults to see those that you may use", fault.Clip(name)).Because("VaultNotFound")
 }
 
 func refOf(v *vault.Vault) tenancy.VaultRef {
@@ -118,7 +118,7 @@ func (h *handler) createVault(r *door.Request) error {
 	}
 	// Making is making: who would change a vault that is there already says so with PATCH.
 	if _, err := h.place(r); err == nil {
-		return fault.New(fault.Conflict, "the vault %q exists already: change it instead, or choose another name", clip(ref.Name)).Because(tenancy.VaultAlreadyExists)
+		return fault.New(fault.Conflict, "the vault %q exists already: change it instead, or choose another name", fault.Clip(ref.Name)).Because(tenancy.VaultAlreadyExists)
 	}
 	v, _, err := h.Tenancy.PutVault(r.HTTP.Context(), &r.Call, ref, spec)
 	return answerVault(r, v, err)
@@ -173,7 +173,7 @@ func (h *handler) deleted(r *door.Request) (*vault.Vault, error) {
 			return v, nil
 		}
 	}
-	return nil, fault.New(fault.NotFound, "there is no deleted vault %q: list the deleted vaults to see those that you may recover", clip(name)).
+	return nil, fault.New(fault.NotFound, "there is no deleted vault %q: list the deleted vaults to see those that you may recover", fault.Clip(name)).
 		Because(tenancy.DeletedVaultNotFound)
 }
 

@@ -75,7 +75,7 @@ func (h *handler) instance(r *door.Request) error {
 	host := r.HTTP.Host
 	// az leaves the port out of its question.
 	if !strings.EqualFold(asked.Host, host) && !strings.EqualFold(asked.Hostname(), hostName(host)) {
-		return fault.New(fault.Invalid, "The authority '%s' is not known here.", clip(asked.Host)).Because(identity.UnknownTenant)
+		return fault.New(fault.Invalid, "The authority '%s' is not known here.", fault.Clip(asked.Host)).Because(identity.UnknownTenant)
 	}
 	segment, _, _ := strings.Cut(strings.TrimPrefix(asked.Path, "/"), "/")
 	if segment == "" {

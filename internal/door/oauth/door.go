@@ -191,7 +191,7 @@ func (h *handler) authority(r *door.Request) (authority, error) {
 	id, err := vault.ParseGUID(segment)
 	if err != nil {
 		return a, fault.New(fault.Invalid, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the "+
-			"correct cloud.", clip(segment)).Because(identity.UnknownTenant)
+			"correct cloud.", fault.Clip(segment)).Because(identity.UnknownTenant)
 	}
 	a.tenant = vault.TenantID(id)
 	return a, nil
@@ -215,13 +215,4 @@ func Owns(path string) bool {
 		return true
 	}
 	return false
-}
-
-// clip shortens what a caller said, for use in a message.
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
 }

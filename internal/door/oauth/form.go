@@ -33,7 +33,7 @@ func parseForm(contentType string, body []byte) (form, error) {
 	f := make(form, len(values))
 	for name, v := range values {
 		if len(v) > 1 {
-			return nil, wrongRequest("The request body has the field '%s' more than once.", clip(name))
+			return nil, wrongRequest("The request body has the field '%s' more than once.", fault.Clip(name))
 		}
 		f[name] = v[0]
 	}
@@ -87,7 +87,7 @@ func (f form) resource() (string, error) {
 		if !ok {
 			i := strings.LastIndexByte(scope, '/')
 			if i <= 0 || !strings.Contains(scope[:i], "://") || strings.HasSuffix(scope[:i], ":/") {
-				return "", fault.New(fault.Invalid, "The scope '%s' names no resource; use RESOURCE/.default.", clip(scope)).Because(identity.UnknownResource)
+				return "", fault.New(fault.Invalid, "The scope '%s' names no resource; use RESOURCE/.default.", fault.Clip(scope)).Because(identity.UnknownResource)
 			}
 			r = scope[:i]
 		}

@@ -74,7 +74,7 @@ func (h *handler) appService(r *door.Request) error {
 	}
 	version := r.Query("api-version")
 	if version != "2019-08-01" && version != "2017-09-01" && version != "2025-03-30" {
-		return wrongRequest("The api-version '%s' is not one of 2019-08-01 and 2017-09-01.", clip(version))
+		return wrongRequest("The api-version '%s' is not one of 2019-08-01 and 2017-09-01.", fault.Clip(version))
 	}
 	return h.managed(r, identity.ManagedRequest{Secret: redact.String(secret)}, r.Query)
 }
@@ -85,7 +85,7 @@ func (h *handler) imds(r *door.Request) error {
 	}
 	version := r.Query("api-version")
 	if len(version) != len("2018-02-01") || version < "2018-02-01" {
-		return wrongRequest("The api-version '%s' is not supported; use 2018-02-01.", clip(version))
+		return wrongRequest("The api-version '%s' is not supported; use 2018-02-01.", fault.Clip(version))
 	}
 	return h.bound(r, r.Query)
 }

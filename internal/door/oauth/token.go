@@ -72,7 +72,7 @@ func (h *handler) issue(r *door.Request, a authority, f form) (*identity.Token, 
 	case "":
 		return nil, fault.New(fault.Invalid, "The request body must contain the following parameter: 'grant_type'.").Because(identity.WrongRequest)
 	}
-	return nil, fault.New(fault.Invalid, "The app requested an unsupported grant type '%s'.", clip(f["grant_type"])).Because(unsupportedGrant)
+	return nil, fault.New(fault.Invalid, "The app requested an unsupported grant type '%s'.", fault.Clip(f["grant_type"])).Because(unsupportedGrant)
 }
 
 func (h *handler) clientCredentials(r *door.Request, a authority, f form) (*identity.Token, error) {

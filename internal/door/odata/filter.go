@@ -70,7 +70,7 @@ func (p *parser) conjunction() (all []Clause, err error) {
 func (p *parser) clause() (Clause, error) {
 	name := p.name()
 	if name == "" {
-		return Clause{}, invalid("expected a field or a function before %q", clip(p.rest))
+		return Clause{}, invalid("expected a field or a function before %q", fault.Clip(p.rest))
 	}
 	switch {
 	case p.symbol("("):
@@ -84,7 +84,7 @@ func (p *parser) clause() (Clause, error) {
 		v, err := p.value()
 		return Clause{Op: "eq", Field: name, Value: v}, err
 	}
-	return Clause{}, invalid("only eq is known as a comparison of %q", clip(name))
+	return Clause{}, invalid("only eq is known as a comparison of %q", fault.Clip(name))
 }
 
 // function reads what follows the opening parenthesis: nothing, a value, or a field and a value.
@@ -95,11 +95,11 @@ func (p *parser) function(name string) (c Clause, err error) {
 	}
 	if p.blank(); !strings.HasPrefix(p.rest, "'") {
 		if c.Field = p.name(); c.Field == "" || !p.symbol(",") {
-			return c, invalid("the function %q lacks a field and a comma", clip(name))
+			return c, invalid("the function %q lacks a field and a comma", fault.Clip(name))
 		}
 	}
 	if c.Value, err = p.quoted(); err == nil && !p.symbol(")") {
-		err = invalid("the function %q lacks its closing parenthesis", clip(name))
+		err = invalid("the function %q lacks its closing parenthesis", fault.Clip(name))
 	}
 	return c, err
 }
@@ -108,7 +108,7 @@ func (p *parser) function(name string) (c Clause, err error) {
 func (p *parser) anyOf(field string) (Clause, error) {
 	variable := p.name()
 	if variable == "" || !p.symbol(":") || p.name() != variable || !p.word("eq") {
-		return Clause{}, invalid("expected any(c:c eq 'VALUE') of %q", clip(field))
+		return Clause{}, invalid("expected any(c:c eq 'VALUE') of %q", fault.Clip(field))
 	}
 	v, err := p.value()
 	if err == nil && !p.symbol(")") {
@@ -164,7 +164,7 @@ func (p *parser) value() (string, error) {
 		n++
 	}
 	if n == 0 {
-		return "", invalid("a value is missing before %q", clip(p.rest))
+		return "", invalid("a value is missing before %q", fault.Clip(p.rest))
 	}
 	v := p.rest[:n]
 	p.rest = p.rest[n:]
@@ -174,7 +174,7 @@ func (p *parser) value() (string, error) {
 // quoted reads a value in single quotes; two of them within it stand for one.
 func (p *parser) quoted() (string, error) {
 	if !p.symbol("'") {
-		return "", invalid("expected a value in single quotes before %q", clip(p.rest))
+		return "", invalid("expected a value in single quotes before %q", fault.Clip(p.rest))
 	}
 	var v strings.Builder
 	for {
@@ -218,12 +218,4 @@ func (c Clause) String() string {
 		return c.Op + "(" + value + ")"
 	}
 	return c.Op + "()"
-}
-
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }

@@ -2,6 +2,7 @@ package rotatortest
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func (s *suite) members(t *testing.T) map[string]json.RawMessage {
 	t.Helper()
 	addresses := make([]string, len(s.Endpoints))
 	for i := range addresses {
-		addresses[i] = "127.0.0.1:1"
+		addresses[i] = fmt.Sprintf("127.0.0.1:%d", 1+i)
 	}
 	members := map[string]json.RawMessage{}
 	if err := json.Unmarshal(s.Target(t, addresses).Config, &members); err != nil {

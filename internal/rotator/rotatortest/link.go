@@ -63,8 +63,8 @@ func (l *link) request(data []byte) (goOn bool) {
 				l.lose = f
 				l.mu.Unlock()
 			case CutRequest:
+				close(f.hit) // first, so that who sees the cut sees the hit
 				l.cut()
-				close(f.hit)
 				return false
 			case HoldRequest:
 				close(f.hit)
@@ -91,8 +91,8 @@ func (l *link) replies() {
 			lose := l.lose
 			l.mu.Unlock()
 			if lose != nil {
-				l.cut()
 				close(lose.hit)
+				l.cut()
 				return
 			}
 			l.proxy.wait()

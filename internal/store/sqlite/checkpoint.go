@@ -7,6 +7,8 @@ import (
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/keywright/keywright/internal/fault"
 )
 
 // How often the log is copied into the database: after so many row changes, and at the latest so long after a change.
@@ -110,10 +112,22 @@ func (s *Store) restart() {
 	}
 }
 
+// checkpointsEnded is what operators read once a disk failed during a checkpoint.
+const checkpointsEnded = "the disk failed while the store was checkpointed: nothing is lost, but the write-ahead log grows from now on; " +
+	"check the disk and restart the server"
+
+// Alarm says what an operator has to see to although reads and writes go on: that checkpoints have ended because the disk failed during
+// one. It is nil while all is well, and a fault.Unavailable else.
+func (s *Store) Alarm() error {
+	if s.checkpointer.failed.Load() {
+		return fault.New(fault.Unavailable, checkpointsEnded)
+	}
+	return nil
+}
+
 func (s *Store) warnCheckpoint(err error) {
 	if s.checkpointer.failed.Load() {
-		s.log.Error("the disk failed while the store was checkpointed: nothing is lost, but the write-ahead log grows from now on; "+
-			"check the disk and restart the server", "error", err)
+		s.log.Error(checkpointsEnded, "error", err)
 		return
 	}
 	s.log.Warn("the store could not be checkpointed; it is tried again", "error", err)

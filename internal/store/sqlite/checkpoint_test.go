@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
 )
@@ -70,6 +71,9 @@ func TestFailedSyncOfACheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Alarm(); err != nil {
+		t.Errorf("Alarm = %v while all is well", err)
+	}
 	armed.Store(true)
 	write("second")
 	select {
@@ -90,6 +94,9 @@ func TestFailedSyncOfACheckpoint(t *testing.T) {
 	write("third")
 	if err := s.Health(t.Context()); err != nil {
 		t.Errorf("Health = %v: reads and writes still work", err)
+	}
+	if err := s.Alarm(); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "restart") {
+		t.Errorf("Alarm = %v: an operator has to know", err)
 	}
 	write("fourth")
 	if err := s.Close(); err != nil {

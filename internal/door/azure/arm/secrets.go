@@ -67,18 +67,6 @@ func seconds(t time.Time) *int64 {
 	return &s
 }
 
-// instant reads Unix seconds up to the year 9999, the last that RFC 3339 can write.
-func instant(name string, s *int64) (time.Time, error) {
-	const last = 253402300799
-	if s == nil {
-		return time.Time{}, nil
-	}
-	if *s < 0 || *s > last {
-		return time.Time{}, fault.New(fault.Invalid, "the attribute %q is not an instant: give seconds since 1970, at most %d", name, last)
-	}
-	return time.Unix(*s, 0).UTC(), nil
-}
-
 func (h *handler) putSecret(r *door.Request) error {
 	var in struct {
 		Tags       map[string]string `json:"tags"`
@@ -95,11 +83,11 @@ func (h *handler) putSecret(r *door.Request) error {
 	if p.Value == nil {
 		return fault.New(fault.Invalid, "the request body has no member \"properties.value\": give the secret's value, which may be empty")
 	}
-	nbf, err := instant("nbf", p.Attributes.NBF)
+	nbf, err := door.Instant("nbf", p.Attributes.NBF)
 	if err != nil {
 		return err
 	}
-	exp, err := instant("exp", p.Attributes.EXP)
+	exp, err := door.Instant("exp", p.Attributes.EXP)
 	if err != nil {
 		return err
 	}
