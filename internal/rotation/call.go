@@ -163,8 +163,8 @@ func (c *calling) look(ctx context.Context, o *Observation) error {
 			f.Places[v] = p
 		}
 	}
-	if len(c.run.Policy.Slots) > 0 && f.Creates && f.Current != "" && f.Places[f.Current].Slot == "" {
-		if err := c.findSlot(ctx, f); err != nil {
+	if f.Creates && (c.run.Policy.Strategy == rotator.NKeys || len(c.run.Policy.Slots) > 0) {
+		if err := c.count(ctx, f); err != nil {
 			return err
 		}
 	}
@@ -183,19 +183,26 @@ func (c *calling) abilities(f *Facts) {
 	_, f.Terminates = c.rotator.(rotator.Terminator)
 }
 
-// findSlot finds the slot of the current value among those that the target shows.
-func (c *calling) findSlot(ctx context.Context, f *Facts) error {
+// count counts the keys that the target has, and finds the one of the current value where it shows values.
+func (c *calling) count(ctx context.Context, f *Facts) error {
 	t, err := c.target(ctx)
 	if err != nil {
 		return err
 	}
-	current, err := c.credential(ctx, f.Current)
-	if err != nil {
-		return err
+	var current rotator.Credential
+	if f.Current != "" && f.Unreadable == "" {
+		if current, err = c.credential(ctx, f.Current); err != nil {
+			return err
+		}
 	}
 	slots, err := c.rotator.(rotator.Creator).Slots(ctx, t, c.run.Policy.Accounts[0])
 	if err != nil {
 		return err
+	}
+	f.Keys = len(slots)
+	if p := f.Places[f.Current]; len(slots) == 1 && f.Current != "" && p.KeyID == "" && p.Slot == "" {
+		// The only key that there is is the current one: the preflight proves that it logs in.
+		f.Places[f.Current] = Place{Account: slots[0].Account, Slot: slots[0].Slot, KeyID: slots[0].KeyID}
 	}
 	for _, s := range slots {
 		if len(s.Value) > 0 && subtle.ConstantTimeCompare(s.Value, current.Value) == 1 {
