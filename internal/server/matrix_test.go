@@ -50,7 +50,8 @@ func (x *target) bodies() map[string]string {
 
 // queries are the parameters without which a route judges nothing.
 var queries = map[string]string{"native AccessExplain": "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/",
-	"native AccessWhoCan": "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/"}
+	"native SecretChanges": "wait=0",
+	"native AccessWhoCan":  "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/"}
 
 // alsoNeeds are the actions that an operation needs besides its own: it shows what is there before it changes it.
 var alsoNeeds = map[string][]authz.Action{"arm SecretManageGet": {authz.VaultRead}, "arm SecretManageList": {authz.VaultRead}, "arm SecretManageSet": {authz.VaultRead},
