@@ -102,6 +102,29 @@ func (v *Vault) RevokeVersion(ctx context.Context, name, version string, in api.
 	return do[api.Rotation](ctx, v.c, "POST", v.version(name, version)+"/revoke", nil, in)
 }
 
+func (v *Vault) task(id string) string { return v.path + "/rotation-tasks/" + url.PathEscape(id) }
+
+// RotationTasks lists the tasks of the vault that wait for a person; with all, those that are over too.
+func (v *Vault) RotationTasks(ctx context.Context, all bool) iter.Seq2[*api.RotationTask, error] {
+	return pages(ctx, v.c, v.path+"/rotation-tasks", url.Values{"open": {strconv.FormatBool(!all)}}, func(l *api.RotationTaskPage) ([]api.RotationTask, string) { return l.Items, l.Next })
+}
+
+// RotationTask returns a task.
+func (v *Vault) RotationTask(ctx context.Context, id string) (*api.RotationTask, error) {
+	return do[api.RotationTask](ctx, v.c, "GET", v.task(id), nil, nil)
+}
+
+// AcknowledgeTask says that somebody has taken a task on.
+func (v *Vault) AcknowledgeTask(ctx context.Context, id string) error {
+	return v.c.call(ctx, "POST", v.task(id)+"/acknowledge", nil, nil, nil)
+}
+
+// SubmitTask hands in the value that was set at the target, and returns the run that goes on with it.
+func (v *Vault) SubmitTask(ctx context.Context, id string, value []byte, attested bool) (*api.Rotation, error) {
+	set := NewSecret(value)
+	return do[api.Rotation](ctx, v.c, "POST", v.task(id)+"/submit", nil, api.SubmitTask{Value: set.Value, ValueBase64: set.ValueBase64, Attested: attested})
+}
+
 // Ages lists how old every secret of the vault is, against what its policy allows.
 func (v *Vault) Ages(ctx context.Context) iter.Seq2[*api.SecretAge, error] {
 	return pages(ctx, v.c, v.path+"/secret-ages", nil, func(l *api.SecretAgePage) ([]api.SecretAge, string) { return l.Items, l.Next })

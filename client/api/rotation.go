@@ -263,11 +263,13 @@ type RotationPage struct {
 type RotationPlan struct {
 	Vault string `json:"vault"`
 	Name  string `json:"name"`
-	// Ready is true when a run can begin now; otherwise Problem says why not, Reason is its code, and Waits is true when it would begin by itself later.
+	// Ready is true when a run can begin now; otherwise Problem says why not, and Reason is its code.
 	Ready   bool   `json:"ready"`
 	Problem string `json:"problem,omitempty"`
 	Reason  string `json:"reason,omitempty"`
-	Waits   bool   `json:"waits,omitempty"`
+	// Approval is true when the run would wait for somebody to agree, Gap when logins fail from the change until consumers have read the new value.
+	Approval bool `json:"approval,omitempty"`
+	Gap      bool `json:"gap,omitempty"`
 
 	Strategy string `json:"strategy"`
 	Rotator  string `json:"rotator,omitempty"`
@@ -276,10 +278,9 @@ type RotationPlan struct {
 	Holding string `json:"holding,omitempty"`
 	Account string `json:"account,omitempty"`
 	Slot    string `json:"slot,omitempty"`
-	// System and Warnings are what was found at the target, PreflightSeconds is how long that took.
-	System           string   `json:"system,omitempty"`
-	Warnings         []string `json:"warnings,omitempty"`
-	PreflightSeconds float64  `json:"preflightSeconds,omitempty"`
+	// System and Warnings are what was found at the target.
+	System   string   `json:"system,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
 	// LengthSeconds is how long the rotation would take without waits for people. LengthMeasured is true when it is that of the last run, and not an estimate.
 	LengthSeconds  float64 `json:"lengthSeconds,omitempty"`
 	LengthMeasured bool    `json:"lengthMeasured,omitempty"`
@@ -360,4 +361,40 @@ type SecretAge struct {
 type SecretAgePage struct {
 	Items []SecretAge `json:"items"`
 	Next  string      `json:"next,omitempty"`
+}
+
+// RotationTask asks a person to do the step of a run that no program can do.
+type RotationTask struct {
+	ID    string `json:"id"`
+	Run   string `json:"run"`
+	Vault string `json:"vault"`
+	// Name is the secret's.
+	Name         string    `json:"name"`
+	Open         bool      `json:"open"`
+	Assignee     string    `json:"assignee"`
+	Team         string    `json:"team,omitempty"`
+	Instructions string    `json:"instructions,omitempty"`
+	Opened       time.Time `json:"opened"`
+	Due          time.Time `json:"due"`
+	// Reminders are those that are still to go out, Escalate is when the team hears of it.
+	Reminders []time.Time `json:"reminders,omitempty"`
+	Escalate  time.Time   `json:"escalate"`
+	Escalated bool        `json:"escalated,omitempty"`
+	// Acknowledged is when somebody took it on, and By who; Closed when it was over.
+	Acknowledged *time.Time `json:"acknowledged,omitempty"`
+	By           string     `json:"by,omitempty"`
+	Closed       *time.Time `json:"closed,omitempty"`
+}
+
+// RotationTaskPage is a page of tasks.
+type RotationTaskPage struct {
+	Items []RotationTask `json:"items"`
+	Next  string         `json:"next,omitempty"`
+}
+
+// SubmitTask hands in the value that a person set at the target. Attested vouches for it where nothing can look.
+type SubmitTask struct {
+	Value       *Text   `json:"value,omitempty"`
+	ValueBase64 *Binary `json:"valueBase64,omitempty"`
+	Attested    bool    `json:"attested,omitempty"`
 }

@@ -209,6 +209,10 @@ func (m *machine) tested() {
 	switch {
 	case m.accepts(m.Pending):
 		m.works(PendingWorks)
+	case m.rejects(m.Pending) && strategies[m.Policy.Strategy].byHand:
+		m.move(MoveDropPending, m.Pending)
+		m.Pending = ""
+		m.enter(Asked, NotAccepted)
 	case m.exhausted():
 		m.undoAs(Aborted, TestFailed)
 	case m.rejects(m.Pending) && m.Sent && !m.Plan.Create:
@@ -378,6 +382,7 @@ func (m *machine) discarded() {
 // A person changes the target.
 
 func (m *machine) ask() {
+	m.Tries = 0
 	m.effects = append(m.effects, Effect{Kind: MoveAsk})
 	m.NextAt = time.Time{}
 }

@@ -92,8 +92,8 @@ type Config struct {
 	Pace    Pace
 	Leasing Leasing
 	Caps    Caps
-	// Poll is how often the queue is looked at; 0 means a second.
-	Poll time.Duration
+	// Poll is how often the queue is looked at; 0 means a second. Schedule is how often policies and tasks are; 0 means ten seconds.
+	Poll, Schedule time.Duration
 	// Observe hears of every move of a run; it must be quick, and may be nil.
 	Observe func(Step)
 	// Failpoint is called at every Point and may end the process; when it returns an error the worker drops everything, as if it had died. It is
@@ -119,6 +119,7 @@ type Engine struct {
 	Config
 	rotators map[string]rotator.Rotator
 	slots    slots
+	jumps    jumps
 	wake     chan struct{}
 
 	mu      sync.Mutex
@@ -145,6 +146,9 @@ func New(c Config) (*Engine, error) {
 	}
 	if c.Poll == 0 {
 		c.Poll = time.Second
+	}
+	if c.Schedule == 0 {
+		c.Schedule = 10 * time.Second
 	}
 	if c.Observe == nil {
 		c.Observe = func(Step) {}
@@ -173,10 +177,14 @@ func (e *Engine) Start(ctx context.Context) {
 	ctx, e.abandon = context.WithCancel(ctx)
 	var loop context.Context
 	loop, e.cancel = context.WithCancel(ctx)
-	e.running.Add(1)
+	e.running.Add(2)
 	go func() {
 		defer e.running.Done()
 		e.loop(loop, ctx)
+	}()
+	go func() {
+		defer e.running.Done()
+		e.schedule(loop)
 	}()
 }
 
@@ -221,6 +229,21 @@ func (e *Engine) loop(loop, work context.Context) {
 			return
 		case <-tick.C:
 		case <-e.wake:
+		}
+	}
+}
+
+func (e *Engine) schedule(ctx context.Context) {
+	tick := time.NewTicker(e.Schedule)
+	defer tick.Stop()
+	for {
+		if err := e.Tick(ctx); err != nil && ctx.Err() == nil {
+			e.Logger.Error("not all rotations that are due could be started: they are tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }

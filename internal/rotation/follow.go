@@ -60,6 +60,16 @@ func (s *Service) RunsOf(ctx context.Context, call *guard.Call, name string, q s
 	return s.runs(ctx, call, need, q)
 }
 
+// GetTask returns one task.
+func (s *Service) GetTask(ctx context.Context, call *guard.Call, id string) (t *Task, err error) {
+	need := guard.Need{Action: authz.RotationRead, Kind: vault.Secret}
+	if t, err = s.task(ctx, call, id); err != nil {
+		return nil, s.unknownRun(ctx, call, need, err)
+	}
+	need.Name = t.NameKey
+	return t, s.e.Guard.Read(ctx, call, &need, func() error { return nil })
+}
+
 // Rotators describes the adapters that this server has.
 func (s *Service) Rotators() []rotator.Description {
 	list := make([]rotator.Description, 0, len(s.e.Config.Rotators))

@@ -81,7 +81,8 @@ func (m *machine) obey() bool {
 			continue
 		}
 		if o.Kind == HurryOrder {
-			m.Rank, m.Start.Cause, m.Start.Note, m.Start.Version = urgentRank, o.Cause, o.Note, o.Version
+			m.Rank = urgentRank
+			m.Start.Cause, m.Start.Note, m.Start.Version, m.Start.Exposed = o.Cause, o.Note, o.Version, o.Exposed
 			continue
 		}
 		m.carryOut(o)

@@ -11,145 +11,124 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Rehearsal is what a run would do now, found out without a change.
+// Rehearsal is what a run would do, found out by everything but its effects.
 type Rehearsal struct {
-	Policy Policy
-	// Current is the version that the run would replace, Next where the new value would go, Places where the versions sit.
-	Current vault.VersionID
-	Next    Place
-	Places  map[vault.VersionID]Place
-	// Problem is why the run would not begin, and Reason its code; empty for a run that can. Waits is true when it would begin by itself later.
-	Problem string
-	Reason  Reason
-	Waits   bool
-	// System, Warnings and Took are what the preflight at the target found and how long that was; empty where nothing can look.
-	System   string
-	Warnings []string
-	Took     time.Duration
-	// Length is how long the rotation would take without waits for people: that of the last one, when Measured is true, else an estimate from the
-	// preflight. 0 is not known.
-	Length   time.Duration
-	Measured bool
-	// Revoke are the versions that would be revoked, Earliest how long after the promotion that could happen at the soonest, Deadline after
-	// which Overdue happens; 0 is never.
-	Revoke             []vault.VersionID
-	Earliest, Deadline time.Duration
-	Overdue            Then
-	// AtRisk are the consumers that hold the current version: the revocation waits for them.
-	AtRisk []Holder
+	// Safe is true when a run would begin now; Refused says why not.
+	Safe    bool   `json:"safe"`
+	Refused string `json:"refused,omitempty"`
+	Reason  Reason `json:"reason,omitempty"`
+	Plan    Plan   `json:"plan"`
+	// Policy is the secret's, Current the version that the run would replace and Holding where that sits.
+	Policy  Policy          `json:"-"`
+	Current vault.VersionID `json:"current,omitempty"`
+	Holding Place           `json:"holding,omitzero"`
+	// System is what the target says it is, Warnings what the rotator found.
+	System   string   `json:"system,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	// Length is how long the change itself is likely to take, by the last one or by what the preflight took; RevokedAfter how long after it the old
+	// credential goes at the earliest.
+	Length Duration `json:"length"`
+	// Measured is true when Length is that of the last run, and not an estimate.
+	Measured     bool     `json:"measured,omitempty"`
+	RevokedAfter Duration `json:"revokedAfter"`
+	// AtRisk are the consumers of the current version: they have to move before it can be revoked. Gap is true when logins fail until they do.
+	AtRisk []Holder `json:"atRisk,omitempty"`
+	Gap    bool     `json:"gap,omitempty"`
+	// Approval is true when the run would wait for somebody to agree.
+	Approval bool `json:"approval,omitempty"`
 }
 
-// stepsAtTarget is about how many conversations with the target a rotation has besides its preflight: the change and the proof of it, and the login
-// before the promotion. It serves for an estimate only.
-const stepsAtTarget = 3
-
-// Rehearse does everything that a run would do but for the effect: it plans, reaches the target, and checks the rights there. The current credential
-// logs in once; nothing changes, and no run is opened.
-func (s *Service) Rehearse(ctx context.Context, call *guard.Call, name string) (r *Rehearsal, err error) {
-	need := guard.Need{Action: authz.RotationRun, Kind: vault.Secret, Name: name, Detail: "rehearsal"}
+// Plan rehearses a run of the secret: it looks, plans, reaches the target, proves rights and the current credential, makes a value that is thrown
+// away, and asks who would be concerned. It changes nothing.
+func (s *Service) Plan(ctx context.Context, call *guard.Call, name string) (h *Rehearsal, err error) {
+	need := guard.Need{Action: authz.RotationRun, Kind: vault.Secret, Name: name, Reason: "rehearsal"}
 	err = s.e.Guard.Read(ctx, call, &need, func() error {
-		r, err = s.e.rehearse(ctx, call, name)
-		return err
-	})
-	return r, err
-}
-
-func (e *Engine) rehearse(ctx context.Context, call *guard.Call, name string) (*Rehearsal, error) {
-	var o *vault.Object
-	var doc *policyDoc
-	v, now := call.Vault.Vault, e.Clock.Now()
-	err := e.Store.View(ctx, func(tx store.Tx) error {
-		object, stored, err := policyOf(ctx, tx, v.ID, name)
+		var p *store.Policy
+		err := s.e.Store.View(ctx, func(tx store.Tx) (err error) {
+			_, p, err = policyOf(ctx, tx, call.Vault.Vault.ID, name)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		o = object
-		doc, err = readPolicy(stored)
+		h, err = s.e.rehearse(ctx, call.Vault.Vault, p)
 		return err
 	})
+	return h, err
+}
+
+func (e *Engine) rehearse(ctx context.Context, v *vault.Vault, p *store.Policy) (*Rehearsal, error) {
+	doc, err := readPolicy(p)
 	if err != nil {
 		return nil, err
 	}
-	r := newRotation(store.RunID(vault.NewVersionID(now)), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
-	r.Tenant, r.Vault, r.Object, r.NameKey = v.Tenant, v.ID, o.ID, vault.NameKey(o.Name)
-	ctx, cancel := context.WithTimeout(ctx, r.Pace.Call.Std())
-	defer cancel()
-	c := e.alone(v, r)
+	now := e.Clock.Now()
+	run := newRotation(store.RunID("rehearsal-"+string(vault.NewVersionID(now))), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
+	run.Tenant, run.Vault, run.Object, run.NameKey = p.Tenant, p.Vault, p.Object, p.NameKey
+	d := &driver{e: e, run: run, vault: v, moves: e.Secrets.Rotation(v, p.NameKey, p.Object), sealed: make(map[vault.VersionID]*vault.Version)}
+	c := &calling{driver: d, rotator: e.rotators[doc.Policy.Rotator]}
 	defer c.zero()
-	out := &Rehearsal{Policy: doc.Policy, Deadline: doc.Policy.Deadline.Std(), Overdue: doc.Policy.overdue(), Length: doc.State.Length.Std(), Measured: doc.State.Length > 0}
-	return out, c.rehearse(ctx, out)
+	h := &Rehearsal{Policy: doc.Policy, Length: doc.State.Length, Measured: doc.State.Length > 0, Gap: doc.Policy.AcceptGap, Approval: doc.Policy.Approval, RevokedAfter: doc.Policy.Grace + doc.Policy.ReplicationLag + e.Pace.Settle}
+	began := e.Clock.Now()
+	err = c.rehearse(ctx, h)
+	if h.Length == 0 {
+		h.Length = Duration(3 * e.Clock.Now().Sub(began)) // setting and testing reach the target about as often again
+	}
+	return h, err
 }
 
-// alone is a call that belongs to no run in the journal, and changes nothing.
-func (e *Engine) alone(v *vault.Vault, r Run) *calling {
-	d := &driver{e: e, run: r, vault: v, moves: e.Secrets.Rotation(v, r.NameKey, r.Object)}
-	return &calling{driver: d, rotator: e.rotators[r.Policy.Rotator]}
-}
-
-func (c *calling) rehearse(ctx context.Context, out *Rehearsal) error {
+func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 	var o Observation
 	if err := c.look(ctx, &o); err != nil {
-		return c.wouldFail(out, err)
+		return h.refuse(c, err)
 	}
-	if o.Gone {
-		return noSecret(c.run.NameKey)
-	}
-	f := o.Facts
-	out.Current, out.Places = f.Current, f.Places
-	if err := c.atRisk(ctx, out); err != nil {
-		return err
-	}
-	plan, refusal := MakePlan(&c.run.Policy, f, false)
+	plan, refusal := MakePlan(&c.run.Policy, o.Facts, false)
+	h.Plan, h.Current, h.Holding = plan, o.Facts.Current, o.Facts.Places[o.Facts.Current]
 	if refusal != nil {
-		out.Problem, out.Reason, out.Waits = refusal.Message, refusal.Reason, refusal.Wait
-		return nil
+		h.Refused, h.Reason = refusal.Message, refusal.Reason
+		return c.risk(ctx, h, o.Facts.Current)
 	}
-	out.Next, out.Revoke, out.Earliest = plan.Next, plan.Revoke, c.run.earliestRevocation()
-	if strategies[c.run.Policy.Strategy].byHand {
-		return nil
+	c.run.Plan, c.run.Base, c.run.Places = plan, o.Facts.Current, o.Facts.Places
+	if !strategies[c.run.Policy.Strategy].byHand {
+		preflight, cancel := context.WithTimeout(ctx, c.run.Pace.Call.Std())
+		defer cancel()
+		if c.rotator == nil {
+			return h.refuse(c, rotator.Fail(rotator.Misconfigured, nil, "this server has no rotator %q", c.run.Policy.Rotator))
+		}
+		if err := c.preflight(preflight, Effect{Version: c.run.Base, Place: plan.Next}, &o); err != nil {
+			return h.refuse(c, err)
+		}
+		h.System, h.Warnings = o.Report.System, o.Report.Warnings
+		if !plan.Create {
+			if err := c.generate(ctx, Effect{Place: plan.Next}, &o); err != nil {
+				return h.refuse(c, err)
+			}
+		}
 	}
-	began := c.e.Clock.Now()
-	err := c.preflight(ctx, Effect{Kind: CallPreflight, Version: f.Current, Place: plan.Next}, &o)
-	out.Took = c.e.Clock.Now().Sub(began)
-	if err != nil {
-		return c.wouldFail(out, err)
-	}
-	out.System, out.Warnings = o.Report.System, o.Report.Warnings
-	if !out.Measured {
-		out.Length = out.Took * (1 + stepsAtTarget)
-	}
-	return nil
+	h.Safe = true
+	return c.risk(ctx, h, c.run.Base)
 }
 
-// wouldFail notes a failure that a run would have had too.
-func (c *calling) wouldFail(out *Rehearsal, err error) error {
-	out.Problem = scrub(err.Error(), c.values...)
+// refuse notes why a run would not begin. Only failures of our own are errors of a rehearsal.
+func (h *Rehearsal) refuse(c *calling, err error) error {
+	h.Refused = scrub(err.Error(), c.values...)
 	switch classOf(err) {
 	case rotator.Denied:
-		out.Reason = Denied
+		h.Reason = Denied
 	case rotator.Misconfigured:
-		out.Reason = Misconfigured
+		h.Reason = Misconfigured
 	default:
-		out.Reason, out.Waits = Retrying, true
+		h.Reason = Retrying
 	}
 	return nil
 }
 
-// atRisk asks the ledger who would break if the current version died now.
-func (c *calling) atRisk(ctx context.Context, out *Rehearsal) error {
-	if out.Current == "" {
+// risk lists who holds the version that would be replaced.
+func (c *calling) risk(ctx context.Context, h *Rehearsal, current vault.VersionID) error {
+	if current == "" {
 		return nil
 	}
-	v, err := c.e.Evidence.Verdict(ctx, c.subject(), out.Current, "", c.e.Clock.Now(), &c.run.Policy)
-	out.AtRisk = v.Waiting
+	v, err := c.e.Evidence.Verdict(ctx, c.subject(), current, "", c.e.Clock.Now().Add(-time.Second), &c.run.Policy)
+	h.AtRisk = v.Waiting
 	return err
-}
-
-// earliestRevocation is how long after a promotion the old version stays at least.
-func (r *Run) earliestRevocation() time.Duration {
-	durable := r.Policy.ReplicationLag + r.Pace.Settle
-	if !r.overlap() {
-		return durable.Std()
-	}
-	return max(r.Policy.Grace, durable, r.Policy.Observation).Std()
 }

@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -92,7 +91,8 @@ func (e *Engine) planRevocation(ctx context.Context, v *vault.Vault, name string
 	now := e.Clock.Now()
 	r := newRotation(store.RunID(vault.NewVersionID(now)), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
 	r.Tenant, r.Vault, r.Object, r.NameKey, r.Base = v.Tenant, v.ID, o.ID, vault.NameKey(o.Name), o.Current
-	c := e.alone(v, r)
+	d := &driver{e: e, run: r, vault: v, moves: e.Secrets.Rotation(v, r.NameKey, r.Object)}
+	c := &calling{driver: d, rotator: e.rotators[r.Policy.Rotator]}
 	defer c.zero()
 	var seen Observation
 	if err := c.look(ctx, &seen); err != nil || seen.Gone {
@@ -148,10 +148,10 @@ func runNotFound(id store.RunID) error {
 	return fault.New(fault.NotFound, "the run %q was not found in this vault", clip(string(id))).Because("RunNotFound")
 }
 
-// unknownRun answers for a run that was not found: who may see no runs learns nothing of whether it is there.
+// unknownRun answers for a run or a task that was not found: who may see none learns nothing of whether it is there.
 func (s *Service) unknownRun(ctx context.Context, call *guard.Call, need guard.Need, err error) error {
 	if aerr := s.e.Guard.Authorize(ctx, call, &need); aerr != nil {
 		return aerr
 	}
-	return s.e.Guard.Refuse(ctx, call, need, fmt.Errorf("looking for the run: %w", err))
+	return s.e.Guard.Refuse(ctx, call, need, err)
 }

@@ -101,6 +101,12 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 				return err
 			}
 		}
+		if err := adoptChild(ctx, tx, v, o.ID, doc.Policy.DependsOn, false); err != nil {
+			return err
+		}
+		if err := adoptChild(ctx, tx, v, o.ID, p.DependsOn, true); err != nil {
+			return err
+		}
 		doc.Policy = *p
 		n := *stored
 		return putPolicy(ctx, tx, &n, doc, o, op.At)
@@ -262,8 +268,15 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 		return err
 	}
 	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.Clock.Now()), func(tx store.Tx) error {
-		o, _, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
+		o, p, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
 		if err != nil {
+			return err
+		}
+		doc, err := readPolicy(p)
+		if err != nil {
+			return err
+		}
+		if err := adoptChild(ctx, tx, call.Vault.Vault, o.ID, doc.Policy.DependsOn, false); err != nil {
 			return err
 		}
 		return tx.DeletePolicy(ctx, o.ID)
@@ -378,7 +391,7 @@ func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now t
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.Take(Order{Kind: HurryOrder, At: now, By: start.Actor, Note: start.Note, Version: start.Version, Cause: start.Cause})
+	n, err := r.Take(Order{Kind: HurryOrder, At: now, By: start.Actor, Note: start.Note, Version: start.Version, Cause: start.Cause, Exposed: start.Exposed})
 	if err != nil {
 		return nil, err
 	}

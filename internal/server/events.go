@@ -11,6 +11,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/secret"
 )
@@ -23,6 +24,9 @@ func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (er
 	k.events, err = event.New(event.Config{Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger, Links: links,
 		Network: event.Network{Loopback: c.EventLoopback, Allow: c.EventAllow}})
 	if err != nil {
+		return err
+	}
+	if k.eventing, err = eventing.New(eventing.Config{Guard: k.guard, Store: k.store, Events: k.events}); err != nil {
 		return err
 	}
 	k.expiries = secret.NewExpiries(k.secrets)

@@ -44,3 +44,12 @@ func (k *core) ledgerLag() (records, seconds float64) {
 	n, behind := k.ledger.Lag()
 	return float64(n), behind.Seconds()
 }
+
+// forgetHoldings removes from the ledger what is over and old.
+func (k *core) forgetHoldings(ctx context.Context) error {
+	n, err := k.ledger.Forget(ctx)
+	if n > 0 {
+		k.log.InfoContext(ctx, "the ledger forgot who held what is no more", "rows", n)
+	}
+	return err
+}

@@ -42,9 +42,10 @@ func (x *target) bodies() map[string]string {
 		"native VaultCreate":     `{"subscription":"` + string(x.estate.Subscription) + `","resourceGroup":"` + devGroup + `"}`,
 		"native PrincipalCreate": `{"kind":"ServicePrincipal","name":"made"}`, "native CredentialAdd": `{"kind":"secret","name":"made"}`,
 		"native RolePut":       `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
-		"native RotationStart": `{"cause":"on-demand"}`, "native RotationOrder": `{"order":"abort"}`,
+		"native RotationTaskSubmit": `{"value":"x"}`, "native RotationStart": `{"cause":"on-demand"}`, "native RotationOrder": `{"order":"abort"}`,
 		"native VersionAck": `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
-		"native GrantCreate": `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
+		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
+		"native GrantCreate":             `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
@@ -66,6 +67,7 @@ type core struct {
 	directory *directory.Service
 	auditing  *auditing.Service
 	events    *event.Service
+	eventing  *eventing.Service
 	expiries  *secret.Expiries
 	ledger    *ledger.Ledger
 	consumers *consumer.Service

@@ -64,16 +64,17 @@ func wireWaiting(list []rotation.Holder) []api.RotationHolder {
 }
 
 func (h *handler) planRotation(r *door.Request) error {
-	p, err := h.Rotation.Rehearse(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	p, err := h.Rotation.Plan(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
 	if err != nil {
 		return err
 	}
-	out := api.RotationPlan{Vault: r.Call.Vault.Vault.Name, Name: r.Params.Get("name"), Ready: p.Problem == "", Problem: p.Problem, Reason: string(p.Reason), Waits: p.Waits,
-		Strategy: string(p.Policy.Strategy), Rotator: p.Policy.Rotator, Current: string(p.Current), Holding: p.Places[p.Current].Account, Account: p.Next.Account,
-		Slot: p.Next.Slot, System: p.System, Warnings: p.Warnings, PreflightSeconds: p.Took.Seconds(), LengthSeconds: p.Length.Seconds(), LengthMeasured: p.Measured,
-		Revoke: texts(p.Revoke), EarliestSeconds: p.Earliest.Seconds(), DeadlineSeconds: p.Deadline.Seconds(), AtRisk: wireWaiting(p.AtRisk)}
-	if p.Deadline > 0 {
-		out.Overdue = string(p.Overdue)
+	out := api.RotationPlan{Vault: r.Call.Vault.Vault.Name, Name: r.Params.Get("name"), Ready: p.Safe, Problem: p.Refused, Reason: string(p.Reason),
+		Strategy: string(p.Policy.Strategy), Rotator: p.Policy.Rotator, Current: string(p.Current), Holding: p.Holding.Account, Account: p.Plan.Next.Account,
+		Slot: p.Plan.Next.Slot, System: p.System, Warnings: p.Warnings, LengthSeconds: p.Length.Std().Seconds(), LengthMeasured: p.Measured, Gap: p.Gap,
+		Approval: p.Approval, Revoke: texts(p.Plan.Revoke), EarliestSeconds: p.RevokedAfter.Std().Seconds(), DeadlineSeconds: p.Policy.Deadline.Std().Seconds(),
+		AtRisk: wireWaiting(p.AtRisk)}
+	if p.Policy.Deadline > 0 {
+		out.Overdue = string(p.Policy.Overdue.Then)
 	}
 	if out.AtRisk == nil {
 		out.AtRisk = []api.RotationHolder{}
