@@ -29,6 +29,7 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 		Changes:   k.feed,
 		Consumers: k.consumers,
 		Eventing:  k.eventing,
+		Rotation:  k.rotation,
 		Beside:    besideNative(n, k.secrets),
 		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
