@@ -1,82 +1,56 @@
 package client
 
 import (
-	"bufio"
-	"errors"
-	"io"
-	"strings"
+	"context"
+	"iter"
+	"net/url"
+
+	"github.com/keywright/keywright/client/api"
 )
 
-// serverEvent is one event of a stream (WHATWG HTML, section 9.2).
-type serverEvent struct{ kind, data string }
-
-// eventReader reads a stream of events. What it cannot use it passes over, as the standard wants it.
-type eventReader struct {
-	lines *bufio.Reader
-	// id is the last one that the stream named: where to resume.
-	id string
-	// heard is called for every line, comments included; nil is not.
-	heard func()
+func subscriptionsPath(vault string) string {
+	return vaultsPath + url.PathEscape(vault) + "/event-subscriptions"
 }
 
-// Bounds of a line and of an event's data, in bytes: the server's are below one thousand.
-const (
-	maxEventLine = 64 << 10
-	maxEventData = 256 << 10
-)
-
-var errEventTooLong = errors.New("the stream has a longer event than any server of Keywright sends")
-
-func newEventReader(r io.Reader, heard func()) *eventReader {
-	return &eventReader{lines: bufio.NewReaderSize(r, maxEventLine), heard: heard}
+func subscriptionPath(vault, name string) string {
+	return subscriptionsPath(vault) + "/" + url.PathEscape(name)
 }
 
-// next returns the next event that has data. The error is the connection's.
-func (r *eventReader) next() (serverEvent, error) {
-	var e serverEvent
-	var data []string
-	size := 0
-	for {
-		line, err := r.line()
-		if err != nil {
-			return serverEvent{}, err
-		}
-		if line == "" {
-			if len(data) > 0 {
-				e.data = strings.Join(data, "\n")
-				return e, nil
-			}
-			e = serverEvent{}
-			continue
-		}
-		field, value, _ := strings.Cut(line, ":")
-		value = strings.TrimPrefix(value, " ")
-		switch field {
-		case "event":
-			e.kind = value
-		case "data":
-			if size += len(value) + 1; size > maxEventData {
-				return serverEvent{}, errEventTooLong
-			}
-			data = append(data, value)
-		case "id":
-			if !strings.ContainsRune(value, 0) {
-				r.id = value
-			}
-		}
-	}
+// EventSubscriptions lists who is told of the events of a vault.
+func (c *Client) EventSubscriptions(ctx context.Context, vault string) iter.Seq2[*api.EventSubscription, error] {
+	return pages(ctx, c, subscriptionsPath(vault), nil, func(l *api.EventSubscriptionList) ([]api.EventSubscription, string) { return l.Items, l.Next })
 }
 
-func (r *eventReader) line() (string, error) {
-	line, err := r.lines.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return "", errEventTooLong
-	}
+// CreateEventSubscription subscribes an endpoint to the events of a vault. The server asks the endpoint first.
+func (c *Client) CreateEventSubscription(ctx context.Context, vault, name string, in api.CreateEventSubscription) (*api.EventSubscription, error) {
+	return do[api.EventSubscription](ctx, c, "PUT", subscriptionPath(vault, name), nil, in)
+}
+
+// ShowEventSubscription shows a subscription and how its deliveries are.
+func (c *Client) ShowEventSubscription(ctx context.Context, vault, name string) (*api.EventSubscription, error) {
+	return do[api.EventSubscription](ctx, c, "GET", subscriptionPath(vault, name), nil, nil)
+}
+
+// DeleteEventSubscription removes a subscription with everything that was still to be delivered.
+func (c *Client) DeleteEventSubscription(ctx context.Context, vault, name string) error {
+	return c.call(ctx, "DELETE", subscriptionPath(vault, name), nil, nil, nil)
+}
+
+// ValidateEventSubscription repeats the handshake with a subscription's endpoint.
+func (c *Client) ValidateEventSubscription(ctx context.Context, vault, name string) (*api.EventSubscription, error) {
+	return do[api.EventSubscription](ctx, c, "POST", subscriptionPath(vault, name)+"/validate", nil, nil)
+}
+
+// DeadLetters lists the events that could not be delivered to a subscriber.
+func (c *Client) DeadLetters(ctx context.Context, vault, name string) iter.Seq2[*api.DeadLetter, error] {
+	return pages(ctx, c, subscriptionPath(vault, name)+"/dead-letters", nil, func(l *api.DeadLetterList) ([]api.DeadLetter, string) { return l.Items, l.Next })
+}
+
+// ReplayDeadLetters delivers a dead letter again, or as many as one call takes when seq is 0, and returns how many those were.
+func (c *Client) ReplayDeadLetters(ctx context.Context, vault, name string, seq int64) (int, error) {
+	out, err := do[api.ReplayedDeadLetters](ctx, c, "POST", subscriptionPath(vault, name)+"/dead-letters/replay", nil, api.ReplayDeadLetters{Seq: seq})
 	if err != nil {
-		return "", err // a line without an end is no line
+		return 0, err
 	}
-	if r.heard != nil {
-		r.heard()
-	}
-	return strings.TrimSuffix(string(line[:len(line)-1]), "\r"), nil
+	return out.Count, nil
 }

@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CANARY", canary)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "sign-in": signIn(s.HTTPClient())},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient())},
 	})
 }
 

@@ -25,10 +25,7 @@ func (m *machine) looked() {
 		return
 	}
 	f := m.obs.Facts
-	m.Able = Able{Creates: f.Creates, Observes: f.Observes, Terminates: f.Terminates, Probes: f.Probes}
-	if f.Rotator != nil {
-		m.Able.Lockout, m.Able.Tells = f.Rotator.LoginsBeforeLockout, f.Rotator.Evidence
-	}
+	m.Able = ableOf(f)
 	plan, refusal := MakePlan(&m.Policy, f, m.Start.Cause.Urgent())
 	switch {
 	case refusal != nil && refusal.Wait:
@@ -212,6 +209,10 @@ func (m *machine) tested() {
 	switch {
 	case m.accepts(m.Pending):
 		m.works(PendingWorks)
+	case m.rejects(m.Pending) && strategies[m.Policy.Strategy].byHand:
+		m.move(MoveDropPending, m.Pending)
+		m.Pending = ""
+		m.enter(Asked, NotAccepted)
 	case m.exhausted():
 		m.undoAs(Aborted, TestFailed)
 	case m.rejects(m.Pending) && m.Sent && !m.Plan.Create:
@@ -381,6 +382,7 @@ func (m *machine) discarded() {
 // A person changes the target.
 
 func (m *machine) ask() {
+	m.Tries = 0
 	m.effects = append(m.effects, Effect{Kind: MoveAsk})
 	m.NextAt = time.Time{}
 }

@@ -161,6 +161,14 @@ func (c *commit) apply(ctx context.Context, tx store.Tx) error {
 	if err := c.moves(ctx, tx); err != nil {
 		return err
 	}
+	if c.d.run.State == Asked && c.next.State != Asked {
+		if err := closeTasks(ctx, tx, &c.next, c.op.At); err != nil {
+			return err
+		}
+	}
+	if err := c.ended(ctx, tx); err != nil {
+		return err
+	}
 	if err := c.tell(tx); err != nil {
 		return err
 	}
@@ -253,7 +261,7 @@ func (c *commit) move(ctx context.Context, tx store.Tx, e Effect) error {
 	case MoveRevocation:
 		return c.revoke(ctx, tx, e)
 	case MoveAsk:
-		return tx.PutTask(ctx, newTask(c.task, &c.next, c.op.At))
+		return c.ask(ctx, tx)
 	case MoveAlert:
 		return c.emit(tx, c.alarm, RunAlert, e.Reason)
 	}

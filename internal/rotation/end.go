@@ -339,6 +339,9 @@ func (m *machine) gone(why Reason) {
 	m.move(MoveRetired, m.old())
 	m.Old, m.Tries, m.Cut = m.Old[1:], 0, false
 	if len(m.Old) == 0 {
+		if m.Start.Cause == Leaked {
+			m.Exposure = &Exposure{From: m.Start.Exposed, Until: m.now}
+		}
 		m.finish(Done, why)
 		return
 	}

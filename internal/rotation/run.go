@@ -157,6 +157,9 @@ type Run struct {
 	// Cut is true once the target was told to refuse the first of Old.
 	Cut bool `json:"cut,omitempty"`
 
+	// Exposure is how long a leaked credential was accepted after it leaked.
+	Exposure *Exposure `json:"exposure,omitempty"`
+
 	// Stuck is where the run came to a halt.
 	Stuck State `json:"stuckIn,omitempty"`
 	// Orders are what people decided; Obeyed is how many of them were carried out.
@@ -176,6 +179,12 @@ type Able struct {
 	Lockout int
 	// Tells is true when a session's account shows which credential it used.
 	Tells rotator.Evidence
+}
+
+// Exposure is the time in which a leaked credential could be used. From is zero when nobody knows since when it was out.
+type Exposure struct {
+	From  time.Time `json:"from,omitzero"`
+	Until time.Time `json:"until"`
 }
 
 // Trouble is the last failure, without values.
@@ -244,8 +253,9 @@ type Order struct {
 	// Version is the one to adopt or that was submitted. Attested is true when the person vouches for it instead of a login.
 	Version  vault.VersionID `json:"version,omitempty"`
 	Attested bool            `json:"attested,omitempty"`
-	// Cause is that of a run that becomes urgent.
-	Cause Cause `json:"cause,omitempty"`
+	// Cause is that of a run that becomes urgent, Exposed since when its version has been out.
+	Cause   Cause     `json:"cause,omitempty"`
+	Exposed time.Time `json:"exposed,omitzero"`
 }
 
 // Open reports whether the run has not ended.

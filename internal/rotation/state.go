@@ -26,6 +26,8 @@ type policyState struct {
 	Succeeded time.Time `json:"succeeded,omitzero"`
 	// Length is how long the last run took, which the next window has to hold.
 	Length Duration `json:"length,omitempty"`
+	// Children are the secrets that follow this one.
+	Children []vault.ObjectID `json:"children,omitempty"`
 	// Cause is why the next run is due.
 	Cause Cause `json:"cause,omitempty"`
 }

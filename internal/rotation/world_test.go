@@ -54,7 +54,7 @@ func (b *syncBuffer) String() string {
 var quick = rotation.Pace{Base: d(time.Millisecond), Cap: d(5 * time.Millisecond), Tries: 8, Attempt: d(time.Minute), Call: d(300 * time.Millisecond),
 	Probe: d(time.Millisecond), Settle: d(time.Millisecond), Look: d(5 * time.Millisecond)}
 
-var quickLeases = rotation.Leasing{TTL: time.Second, Renew: 300 * time.Millisecond, Slack: 10 * time.Millisecond, Margin: 100 * time.Millisecond}
+var quickLeases = rotation.Leasing{TTL: 600 * time.Millisecond, Renew: 150 * time.Millisecond, Slack: 10 * time.Millisecond, Margin: 50 * time.Millisecond}
 
 func d(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 
@@ -83,7 +83,13 @@ func (w *world) newEngine(fail func(rotation.Point) error) *rotation.Engine {
 func (w *world) database(name string, p rotation.Policy) {
 	w.T.Helper()
 	w.target.give("app_a", "first-password-of-"+name)
-	value := fmt.Sprintf(`{"host":"db.test","username":"app_a","password":"first-password-of-%s"}`, name)
+	w.put(name, "app_a", "first-password-of-"+name, p)
+}
+
+// put makes a secret with a credential and a policy.
+func (w *world) put(name, account, pass string, p rotation.Policy) {
+	w.T.Helper()
+	value := fmt.Sprintf(`{"host":"db.test","username":%q,"password":%q}`, account, pass)
 	_, err := w.secrets.Set(w.Ctx, w.Call(w.caller), name, secret.Input{Value: []byte(value), Enabled: true})
 	must(w.T, err)
 	must(w.T, w.service(w.engine).SetPolicy(w.Ctx, w.Call(w.caller), name, &p))
@@ -144,7 +150,7 @@ func (w *world) start(e *rotation.Engine) {
 // eventually waits for a condition.
 func (w *world) eventually(what string, ok func() bool) {
 	w.T.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}

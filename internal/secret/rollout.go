@@ -7,6 +7,7 @@ import (
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -39,13 +40,10 @@ func rolloutOf(o *vault.Object) (*rollout.Rollout, error) {
 	return r, nil
 }
 
-// consumer is the caller as rings see it.
+// consumer is the caller as rings see it, and as the ledger knows it.
 func consumer(call *guard.Call) *rollout.Consumer {
-	c := &rollout.Consumer{Principal: call.Caller.Principal, Groups: call.Caller.Groups, Instance: call.Instance, Region: call.Region}
-	if c.Instance == "" {
-		c.Instance = call.Caller.Resource
-	}
-	c.Weak = c.Instance == ""
+	c := &rollout.Consumer{Principal: call.Caller.Principal, Groups: call.Caller.Groups, Region: call.Region}
+	c.Instance, c.Weak = ledger.Instance(call.Instance, call.Caller.Resource, call.Address)
 	return c
 }
 

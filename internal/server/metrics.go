@@ -29,6 +29,7 @@ type metrics struct {
 	issued, refused           *prometheus.CounterVec
 	jobs                      *prometheus.CounterVec
 	jobsDone                  *prometheus.GaugeVec
+	rotations                 *rotationMetrics
 }
 
 // counter counts by one label.
@@ -64,6 +65,7 @@ func newMetrics() *metrics {
 	build.WithLabelValues(version.String(), runtime.Version()).Set(1)
 	m.registry.MustRegister(m.requests, m.locked, m.denied, m.throttled, m.issued, m.refused, m.jobs, m.jobsDone, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.rotations = newRotationMetrics(m.registry)
 	return m
 }
 

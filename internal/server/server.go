@@ -20,11 +20,13 @@ import (
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -67,9 +69,12 @@ type core struct {
 	directory *directory.Service
 	auditing  *auditing.Service
 	events    *event.Service
+	eventing  *eventing.Service
 	expiries  *secret.Expiries
 	ledger    *ledger.Ledger
 	consumers *consumer.Service
+	engine    *rotation.Engine
+	rotation  *rotation.Service
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
@@ -130,6 +135,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.metrics.watch(k)
+	k.startRotation()
 	k.background(k.feed.Run)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })

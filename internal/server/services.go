@@ -34,7 +34,10 @@ func (k *core) openServices(c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return k.openLedger(c)
+	if err := k.openLedger(c); err != nil {
+		return err
+	}
+	return k.openRotation(c)
 }
 
 // streams is how many streams of changes may be open at once: half of the connections, so that reads always find one.

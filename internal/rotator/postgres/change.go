@@ -119,10 +119,14 @@ func (c *config) primary(ctx context.Context, t *rotator.Target) (*session, erro
 
 // lock waits for other changes of the account until the transaction ends.
 func (s *session) lock(ctx context.Context, account string) error {
-	sum := sha256.Sum256([]byte("keywright role " + account))
-	key := int64(binary.BigEndian.Uint64(sum[:8]))
-	if err := s.run(ctx, "", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", key)); err != nil {
+	if err := s.run(ctx, "", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", lockKey(account))); err != nil {
 		return failed(err, "waiting for another change of %q at %s", account, s.endpoint)
 	}
 	return nil
+}
+
+// lockKey spreads names over the key space of advisory locks, which programs of the target's use too.
+func lockKey(account string) int64 {
+	sum := sha256.Sum256([]byte("keywright role " + account))
+	return int64(binary.BigEndian.Uint64(sum[:8]))
 }

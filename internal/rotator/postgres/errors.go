@@ -15,12 +15,11 @@ const (
 	invalidAuthorization = "28000"
 	insufficientRight    = "42501"
 	undefinedObject      = "42704"
-
-	undefinedDatabase   = "3D000"
-	invalidParameter    = "22023"
-	readOnlyTransaction = "25006"
-	adminShutdown       = "57P01"
-	cannotConnectNow    = "57P03"
+	undefinedDatabase    = "3D000"
+	invalidParameter     = "22023"
+	readOnlyTransaction  = "25006"
+	adminShutdown        = "57P01"
+	cannotConnectNow     = "57P03"
 )
 
 // sqlstate is the code of the server's answer, or "" when err is none.

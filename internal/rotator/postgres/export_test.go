@@ -4,4 +4,5 @@ package postgres
 var (
 	Literal = literal
 	Quote   = quote
+	LockKey = lockKey
 )

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -294,4 +295,57 @@ func TestQuoting(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Another change of the same role has the lock: a verb waits for it, no longer than its caller does, and does nothing.
+func TestChangesWaitForEachOther(t *testing.T) {
+	r, c := postgres.New(), roles(t, 1)[0]
+	next := c
+	next.Value = redact.Bytes("afterTheOtherChange")
+	conn, err := connect(t.Context(), endpoint(running(t)), "app", superuser(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held{conn}.Close()
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock($1)", postgres.LockKey(c.Account)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	for what, err := range map[string]error{
+		"Set":    r.Set(ctx, target(t, theKeeper), rotator.Change{Credential: next}),
+		"Revoke": r.Revoke(ctx, target(t, theKeeper), rotator.Change{Credential: c}),
+	} {
+		if rotator.ClassOf(err) != rotator.NotApplied {
+			t.Errorf("%s while another change has the lock: %v", what, err)
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_unlock_all()"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := login(t.Context(), endpoint(running(t)), c); !ok {
+		t.Errorf("a change that did not get the lock took effect: %v", err)
+	}
+	if err := r.Set(t.Context(), target(t, theKeeper), rotator.Change{Credential: next}); err != nil {
+		t.Errorf("with the lock free: %v", err)
+	}
+}
+
+// A primary that waits for a synchronous standby has committed by itself: no acknowledgement is doubt, and a login tells.
+func TestStandbyThatNeverConfirms(t *testing.T) {
+	r, c := postgres.New(), roles(t, 1)[0]
+	next := c
+	next.Value = redact.Bytes("waitingForAStandby")
+	run(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+	defer run(t, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+	await(t, "the server waits for a standby", func() bool { return ask(t, "SHOW synchronous_standby_names") == "nobody" })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := r.Set(ctx, target(t, theKeeper), rotator.Change{Credential: next}); rotator.ClassOf(err) != rotator.Doubt {
+		t.Errorf("class %v: %v", rotator.ClassOf(err), err)
+	}
+	await(t, "the server has given up waiting", func() bool {
+		logins, err := r.Probe(t.Context(), target(t, theKeeper), next)
+		return err == nil && logins.Verdict() == rotator.Accepted
+	})
 }

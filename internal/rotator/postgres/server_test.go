@@ -252,6 +252,9 @@ func subject(t *testing.T, admin rotator.Credential) rotatortest.Subject {
 func TestConformance(t *testing.T) {
 	t.Run("CREATEROLE", func(t *testing.T) { rotatortest.Run(t, subject(t, theKeeper)) })
 	t.Run("superuser", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("SKIPPED, NOT PASSED: -short")
+		}
 		s := subject(t, superuser(t))
 		s.Strategies = []rotator.Strategy{rotator.Single}
 		rotatortest.Run(t, s)

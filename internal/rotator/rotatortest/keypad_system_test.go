@@ -36,6 +36,8 @@ type keypadAccount struct {
 	ID     string   `json:"id"`
 	Hashes []string `json:"hashes"`
 	Doors  []string `json:"doors"`
+	// Keys are made by the system itself: two slots.
+	Keys   map[string]string `json:"keys"`
 	admin  bool
 	locked bool
 	// becomes is the account that logins really become.
@@ -56,6 +58,7 @@ func startKeypad(t *testing.T) *keypad {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /accounts/{name}", k.get)
 	mux.HandleFunc("PUT /accounts/{name}", k.put)
+	mux.HandleFunc("POST /accounts/{name}/keys/{slot}", k.regenerate)
 	mux.HandleFunc("GET /whoami", k.whoami)
 	mux.HandleFunc("POST /sessions", k.openSession)
 	mux.HandleFunc("GET /sessions/{id}", k.useSession)
@@ -72,7 +75,8 @@ func (k *keypad) address() string { return strings.TrimPrefix(k.url, "http://") 
 // make adds an account. It locks nothing: callers of a running system do.
 func (k *keypad) make(name, value string) *keypadAccount {
 	k.next++
-	a := &keypadAccount{ID: strconv.Itoa(k.next), Hashes: []string{digest(value)}, Doors: []string{"front", "yard"}}
+	a := &keypadAccount{ID: strconv.Itoa(k.next), Hashes: []string{digest(value)}, Doors: []string{"front", "yard"},
+		Keys: map[string]string{"key1": rand.Text(), "key2": rand.Text()}}
 	k.accounts[name] = a
 	return a
 }
@@ -105,7 +109,7 @@ func (k *keypad) login(r *http.Request) (name string, a *keypadAccount, status i
 		return "", nil, http.StatusUnauthorized
 	case a.locked:
 		return "", nil, http.StatusLocked
-	case !slices.Contains(a.Hashes, digest(code)):
+	case !slices.Contains(a.Hashes, digest(code)) && a.Keys["key1"] != code && a.Keys["key2"] != code:
 		return "", nil, http.StatusUnauthorized
 	case a.becomes != "":
 		return a.becomes, k.accounts[a.becomes], 0
@@ -163,6 +167,21 @@ func (k *keypad) put(w http.ResponseWriter, r *http.Request) {
 		if body.Doors != nil {
 			a.Doors = *body.Doors
 		}
+	}
+}
+
+// regenerate puts a new value into a slot and answers with it.
+func (k *keypad) regenerate(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.accounts[r.PathValue("name")]
+	if status := k.porter(r); status != 0 {
+		w.WriteHeader(status)
+	} else if a == nil || a.Keys[r.PathValue("slot")] == "" {
+		w.WriteHeader(http.StatusNotFound)
+	} else {
+		a.Keys[r.PathValue("slot")] = rand.Text()
+		_ = json.NewEncoder(w).Encode(a.Keys[r.PathValue("slot")])
 	}
 }
 

@@ -130,16 +130,26 @@ func TestKeypad(t *testing.T) { rotatortest.Run(t, keypadSubject(t, &keypadRotat
 // brokenVariable names the promise that TestBroken breaks; TestSuiteCatches sets it for a copy of the test program.
 const brokenVariable = "KEYWRIGHT_ROTATORTEST_BROKEN"
 
+// keysVariable asks TestBroken for the rotator of keys.
+const keysVariable = "KEYWRIGHT_ROTATORTEST_KEYS"
+
 func TestBroken(t *testing.T) {
 	promise := os.Getenv(brokenVariable)
 	if promise == "" {
 		t.Skip("runs only below TestSuiteCatches")
+	}
+	if os.Getenv(keysVariable) != "" {
+		rotatortest.Run(t, keypadKeysSubject(t, promise))
+		return
 	}
 	rotatortest.Run(t, keypadSubject(t, &keypadRotator{broken: promise}))
 }
 
 // A suite that nothing fails proves nothing: each promise is broken once, and the case that is there for it must fail.
 func TestSuiteCatches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED, NOT PASSED: -short")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +177,7 @@ func TestSuiteCatches(t *testing.T) {
 		"no evidence is evidence": "single/target down",
 		"terminates nothing":      "sessions",
 		"plaintext":               "log",
+		"wrong slot":              "two-key/whole path",
 	} {
 		t.Run(promise, func(t *testing.T) {
 			t.Parallel()
@@ -179,6 +190,9 @@ func TestSuiteCatches(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), self, "-test.run", strings.Join(run, "/"))
 			cmd.Env = append(os.Environ(), brokenVariable+"="+promise)
+			if strings.HasPrefix(where, "two-key/") {
+				cmd.Env = append(cmd.Env, keysVariable+"=1")
+			}
 			out, err := cmd.CombinedOutput()
 			if err == nil {
 				t.Fatalf("the suite did not notice:\n%s", out)

@@ -73,6 +73,7 @@ func (s *suite) preflightRefuses(t *testing.T, strategy rotator.Strategy) {
 	t.Run("an absent account", func(t *testing.T) {
 		f := s.fixture(t)
 		plan := f.path(strategy).plan()
+		plan.Next.KeyID = ""
 		plan.Accounts = append([]string{s.Absent}, plan.Accounts[1:]...)
 		plan.Current, plan.Next.Account = nil, s.Absent
 		try(t, f, plan, rotator.Misconfigured)

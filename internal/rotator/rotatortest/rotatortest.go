@@ -18,11 +18,16 @@ func Run(t *testing.T, subject Subject) {
 	t.Run("description", s.description)
 	t.Run("configuration", s.configuration)
 	for _, strategy := range s.Strategies {
-		if strategy == rotator.Dynamic {
-			t.Run(string(strategy), s.dynamic)
-			continue
-		}
-		t.Run(string(strategy), func(t *testing.T) { s.strategy(t, strategy) })
+		t.Run(string(strategy), func(t *testing.T) {
+			switch strategy {
+			case rotator.Dynamic:
+				s.dynamic(t)
+			case rotator.TwoKey, rotator.NKeys:
+				s.creating(t, strategy)
+			default:
+				s.strategy(t, strategy)
+			}
+		})
 	}
 	t.Run("probe", s.probing)
 	t.Run("sessions", s.sessions)

@@ -18,10 +18,11 @@ type Subject struct {
 	// Target returns a configuration that reaches the endpoints at these addresses, in the order of Endpoints, with the credential of an
 	// administrator who may do all that the strategies need.
 	Target func(t *testing.T, addresses []string) *rotator.Target
-	// Strategies are those that the suite goes through: Single, Dual, Alternating and Dynamic are known to it.
+	// Strategies are those that the suite goes through: Single, Dual, Alternating, TwoKey, NKeys and Dynamic are known to it. A subject has
+	// either strategies whose values are set, or those whose values the target makes (TwoKey, NKeys): Make is for one kind.
 	Strategies []rotator.Strategy
 	// Make makes n fresh accounts with equal rights, and returns them with a value that each accepts now. Their names contain HostileName
-	// as far as the system allows. They may go with the system: nobody removes them.
+	// as far as the system allows. With TwoKey and NKeys, the value is in the slot, or has the id, that the credential names. They may go with the system: nobody removes them.
 	Make func(t *testing.T, n int) []rotator.Credential
 	// Login logs in without the rotator, at one of Endpoints. It reports false only for an explicit refusal.
 	Login func(ctx context.Context, endpoint string, c rotator.Credential) (bool, error)
