@@ -10,7 +10,6 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
-	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/schedule"
 	"github.com/keywright/keywright/internal/store"
@@ -47,14 +46,7 @@ func ReadPolicy(p *store.Policy) (*PolicyInfo, error) {
 func (e *Engine) surroundings(p *Policy) Surroundings {
 	s := Surroundings{Schedule: func(text string) error { _, err := schedule.Parse(text); return err }}
 	if e.Rings != nil {
-		s.Rollout = func(doc []byte) error {
-			var r RolloutPolicy
-			if err := strict(doc, &r); err != nil {
-				return err
-			}
-			_, err := rollout.New("candidate", "base", r.Rings, r.Return)
-			return err
-		}
+		s.Rollout = func(doc []byte) error { return checkRollout(doc, e.Rings) }
 	}
 	r := e.rotators[p.Rotator]
 	if r == nil {
@@ -448,7 +440,7 @@ func (r *Run) mayOrder(o *Order) error {
 		return fault.New(fault.Invalid, "the note has %d bytes: at most %d are allowed", len(o.Note), maxTextBytes)
 	case o.Kind == ForceOrder && o.Note == "":
 		return fault.New(fault.Invalid, "say why the version is revoked under its consumers: it is recorded")
-	case o.Kind == ApproveOrder && (o.By == r.Start.Actor || slices.ContainsFunc(r.Orders, func(b Order) bool { return b.By == o.By })):
+	case o.Kind == ApproveOrder && (o.By == r.Start.Actor || slices.ContainsFunc(r.Orders, func(b Order) bool { return b.By == o.By && b.Kind != ApproveOrder })):
 		return fault.New(fault.Forbidden, "a run is approved by somebody else than who asked for it").Because("OwnRequest")
 	}
 	return nil

@@ -197,8 +197,8 @@ func (h *handler) listRotations(r *door.Request) error {
 	return r.JSON(http.StatusOK, out)
 }
 
-// maxWait bounds how long an answer waits for a run to go on, in seconds: less than proxies put up with.
-const maxWait = 30
+// maxRunWait bounds how long an answer waits for a run to go on, in seconds: less than proxies put up with.
+const maxRunWait = 30
 
 func (h *handler) getRotation(r *door.Request) error {
 	ctx, id := r.HTTP.Context(), store.RunID(r.Params.Get("run"))
@@ -208,8 +208,8 @@ func (h *handler) getRotation(r *door.Request) error {
 	}
 	revision, err := strconv.ParseInt(r.Query("revision"), 10, 64)
 	wait, werr := strconv.Atoi(r.Query("wait"))
-	if err != nil || werr != nil || wait < 1 || wait > maxWait {
-		return fault.New(fault.Invalid, "the parameter \"revision\" is a number, and \"wait\" one from 1 to %d", maxWait)
+	if err != nil || werr != nil || wait < 1 || wait > maxRunWait {
+		return fault.New(fault.Invalid, "the parameter \"revision\" is a number, and \"wait\" one from 1 to %d", maxRunWait)
 	}
 	run, err := h.Rotation.Follow(ctx, &r.Call, id, revision, time.Duration(wait)*time.Second)
 	return h.answerRun(r, run, err)
