@@ -50,7 +50,10 @@ type Evidence interface {
 
 // Rings observes the rings of an open rollout.
 type Rings interface {
-	Observe(ctx context.Context, o Subject, r rollout.Rollout) (rollout.Observations, error)
+	// Observe says what is known since the latest ring was opened. probe is the URL of the health probe; "" for none.
+	Observe(ctx context.Context, o Subject, r rollout.Rollout, probe string) (rollout.Observations, error)
+	// CheckProbe reports whether the URL may be asked.
+	CheckProbe(probe string) error
 }
 
 // Leasing holds the times of leases.
@@ -248,40 +251,56 @@ func (e *Engine) schedule(ctx context.Context) {
 	}
 }
 
-// queueBatch is how many due runs are looked at together. More are found at the next look: runs leave the queue as they go.
-const queueBatch = 1024
+// A look at the queue takes queueBatch due runs, and more while there is room and all of those are held back by the bounds of their targets: a
+// target that is slow must not keep others waiting.
+const (
+	queueBatch    = 256
+	maxQueueBatch = 1 << 14
+)
 
 // dispatch starts as many due runs as the caps allow, the urgent ones first.
 func (e *Engine) dispatch(loop, work context.Context) error {
-	var due []*store.Run
-	err := e.Store.View(loop, func(tx store.Tx) (err error) {
-		due, err = tx.Runs(loop, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: queueBatch})
-		return err
-	})
-	for _, s := range due {
-		if loop.Err() != nil {
+	seen := 0
+	for batch := queueBatch; batch <= maxQueueBatch; batch *= 8 {
+		var due []*store.Run
+		err := e.Store.View(loop, func(tx store.Tx) (err error) {
+			due, err = tx.Runs(loop, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: batch})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		started := false
+		for _, s := range due[min(seen, len(due)):] {
+			if loop.Err() != nil {
+				return nil
+			}
+			started = e.launch(loop, work, s) || started
+		}
+		seen = len(due)
+		if started || seen < batch || e.slots.full(e.Caps) {
 			return nil
 		}
-		e.launch(loop, work, s)
 	}
-	return err
+	return nil
 }
 
-func (e *Engine) launch(loop, work context.Context, s *store.Run) {
+// launch starts a run in a goroutine of its own, if there is a place for it.
+func (e *Engine) launch(loop, work context.Context, s *store.Run) bool {
 	e.mu.Lock()
 	busy := e.flying[s.ID]
 	e.mu.Unlock()
-	if busy {
-		return
+	if busy || s.Rank < urgentRank && e.slots.full(e.Caps) {
+		return false
 	}
 	r, err := ReadRun(s)
 	if err != nil {
 		e.Logger.Error("a run cannot be read", "run", s.ID, "error", err)
-		return
+		return false
 	}
 	seat := seatOf(r)
 	if !e.slots.take(seat, e.Caps) {
-		return
+		return false
 	}
 	e.mu.Lock()
 	e.flying[s.ID] = true
@@ -298,6 +317,7 @@ func (e *Engine) launch(loop, work context.Context, s *store.Run) {
 			e.Wake() // a slot is free, and more may be due
 		}
 	}()
+	return true
 }
 
 // Drive takes one run as far as it goes now, in the caller's goroutine. It is for tests and for tools that run without a queue.

@@ -92,6 +92,8 @@ func (f *fake) hook(verb string, do func() error) error {
 func (f *fake) Preflight(_ context.Context, _ *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
 	ids := map[string]string{}
 	err := f.hook("preflight", func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		for _, a := range p.Accounts {
 			if _, ok := f.accounts[a]; !ok {
 				return rotator.Fail(rotator.Misconfigured, nil, "there is no account %q", a)

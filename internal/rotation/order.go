@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -22,11 +23,16 @@ func (r *Run) Take(o Order) (Run, error) {
 	return c, nil
 }
 
+// gated reports whether the latest ring of a rollout asks for a person.
+func (r *Run) gated() bool {
+	return r.State == Rollout && r.Spread != nil && r.Spread.State == rollout.Open && r.Spread.Rings[r.Spread.Opened-1].Gate.Approval
+}
+
 func (r *Run) allows(o Order) error {
 	rotation := r.Kind == store.RotationRun
 	switch o.Kind {
 	case ApproveOrder:
-		if r.State != Approval && (r.State != Held || r.Forced != "" || r.Policy.overdue() == Hold) {
+		if r.State != Approval && !r.gated() && (r.State != Held || r.Forced != "" || r.Policy.overdue() == Hold) {
 			return refused(r, "waits for nobody's approval")
 		}
 	case AbortOrder:
@@ -102,6 +108,10 @@ func (m *machine) obey() bool {
 func (m *machine) carryOut(o Order) {
 	switch o.Kind {
 	case ApproveOrder:
+		if m.State == Rollout {
+			m.enter(Rollout, Approved)
+			return
+		}
 		if m.Kind == store.RotationRun {
 			m.Began = m.now
 			m.begin(Approved)

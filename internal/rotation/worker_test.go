@@ -156,6 +156,8 @@ func crashAt(t *testing.T, s rotator.Strategy, point rotation.Point) {
 	if !w.target.accepts(now, pass) || w.target.accepts(user, before) {
 		t.Errorf("current accepted: %v, old accepted: %v", w.target.accepts(now, pass), w.target.accepts(user, before))
 	}
+	w.target.mu.Lock()
+	defer w.target.mu.Unlock()
 	for id, values := range w.target.set {
 		if len(values) > 1 {
 			t.Errorf("run %s set %d values", id, len(values))

@@ -183,6 +183,18 @@ func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.Version
 	return v, err
 }
 
+// candidate finds the version under the label candidate. It is pending, and everybody who asks for it by any other name is told that it does not exist.
+func candidate(ctx context.Context, tx store.Tx, o *vault.Object, id vault.VersionID) (*vault.Version, error) {
+	if id == "" {
+		return nil, fault.New(fault.NotFound, "the secret %q has no candidate now", o.Name).Because("SecretNotFound")
+	}
+	v, err := tx.Version(ctx, o.ID, id)
+	if err == nil && v.State == vault.Abandoned {
+		return nil, versionNotFound(o.Name, id)
+	}
+	return v, err
+}
+
 // liveVault makes sure that a new object gets a vault: one that was deleted and purged since the request began has no key
 // any more, and what is put into it could never be read.
 func liveVault(ctx context.Context, tx store.Tx, v *vault.Vault) error {

@@ -78,9 +78,9 @@ func (c *caller) put(name, value string) {
 }
 
 // login reads a credential as the instance of an application, and the id of its version.
-func (c *caller) login(name, instance string) (user, password, version string) {
+func (c *caller) login(name, instance string, headers ...string) (user, password, version string) {
 	c.t.Helper()
-	answer, text := c.do("GET", "/secrets/"+name+"?api-version=7.6", "", "X-Keywright-Instance", instance)
+	answer, text := c.do("GET", "/secrets/"+name+"?api-version=7.6", "", append([]string{"X-Keywright-Instance", instance}, headers...)...)
 	var got struct{ Value, ID string }
 	var login struct{ Username, Password string }
 	if answer.StatusCode != http.StatusOK || json.Unmarshal([]byte(text), &got) != nil || json.Unmarshal([]byte(got.Value), &login) != nil {

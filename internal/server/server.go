@@ -21,6 +21,7 @@ import (
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
@@ -54,6 +55,7 @@ type core struct {
 	guard      *guard.Guard
 	identity   *identity.Service
 	secrets    *secret.Service
+	feed       *feed.Feed
 	journal    *journalRows
 	metrics    *metrics
 	tracer     *tracer
@@ -129,13 +131,15 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openServices(c); err != nil {
 		return nil, err
 	}
-	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
+	// The feed is the last to hear: what it tells is asked of the others.
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	if err := k.openEvents(ctx, c, links); err != nil {
 		return nil, err
 	}
 	k.metrics.watch(k)
 	k.startRotation()
+	k.background(k.feed.Run)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -254,6 +258,7 @@ func (s *Server) Close() error {
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
+			s.core.feed.End()
 			s.drain(ctx)
 			done <- s.core.close(ctx)
 		}()
