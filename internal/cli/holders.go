@@ -13,7 +13,7 @@ import (
 
 // addVersionCommands adds what is done with versions of secrets to the command that prints the program's own.
 func (a *app) addVersionCommands(c *cobra.Command) {
-	for _, sub := range []*cobra.Command{a.versionHolders(), a.versionClear(), a.versionAck()} {
+	for _, sub := range []*cobra.Command{a.versionHolders(), a.versionRevoke(), a.versionClear(), a.versionAck()} {
 		c.AddCommand(sub)
 	}
 }

@@ -25,10 +25,7 @@ func (m *machine) looked() {
 		return
 	}
 	f := m.obs.Facts
-	m.Able = Able{Creates: f.Creates, Observes: f.Observes, Terminates: f.Terminates, Probes: f.Probes}
-	if f.Rotator != nil {
-		m.Able.Lockout, m.Able.Tells = f.Rotator.LoginsBeforeLockout, f.Rotator.Evidence
-	}
+	m.Able = ableOf(f)
 	plan, refusal := MakePlan(&m.Policy, f, m.Start.Cause.Urgent())
 	switch {
 	case refusal != nil && refusal.Wait:

@@ -66,7 +66,7 @@ func Invalid(mistakes []Mistake) error {
 	for i, m := range mistakes {
 		lines[i] = m.String()
 	}
-	return fault.New(fault.Invalid, "the rotation policy has %d mistake(s): %s", len(mistakes), strings.Join(lines, "; ")).Because("PolicyInvalid")
+	return fault.New(fault.Invalid, "the rotation policy cannot be used:\n  %s", strings.Join(lines, "\n  ")).Because("PolicyInvalid")
 }
 
 type checker struct {

@@ -105,6 +105,30 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 	})
 }
 
+// PutPolicy is SetPolicy, and returns the policy as it is in force.
+func (s *Service) PutPolicy(ctx context.Context, call *guard.Call, name string, p *Policy) (info *PolicyInfo, err error) {
+	if err := s.SetPolicy(ctx, call, name, p); err != nil {
+		return nil, err
+	}
+	err = s.e.Store.View(ctx, func(tx store.Tx) error {
+		_, stored, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
+		if err == nil {
+			info, err = ReadPolicy(stored)
+		}
+		return err
+	})
+	return info, err
+}
+
+// RefusePolicy answers for a policy that cannot be read: with its mistakes for who may set one, and with a refusal for everybody else.
+func (s *Service) RefusePolicy(ctx context.Context, call *guard.Call, name string, mistakes []Mistake) error {
+	need := guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name}
+	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
+		return err
+	}
+	return s.e.Guard.Refuse(ctx, call, need, Invalid(mistakes))
+}
+
 // putPolicy stores a policy with its next due date.
 func putPolicy(ctx context.Context, tx store.Tx, p *store.Policy, doc *policyDoc, o *vault.Object, now time.Time) error {
 	var current *vault.Version
@@ -379,11 +403,15 @@ var actions = map[OrderKind]authz.Action{ApproveOrder: authz.RotationApprove, Ab
 func (s *Service) Order(ctx context.Context, call *guard.Call, id store.RunID, o Order) (*Run, error) {
 	action, ok := actions[o.Kind]
 	if !ok || o.Kind == SubmitOrder {
+		need := guard.Need{Action: authz.RotationRepair, Kind: vault.Secret}
+		if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
+			return nil, err
+		}
 		return nil, fault.New(fault.Invalid, "%q is not an order that people give", clip(string(o.Kind)))
 	}
 	r, err := s.find(ctx, call, id)
 	if err != nil {
-		return nil, err
+		return nil, s.unknownRun(ctx, call, guard.Need{Action: action, Kind: vault.Secret}, err)
 	}
 	need := guard.Need{Action: action, Kind: vault.Secret, Name: r.NameKey, Reason: fmt.Sprintf("run %s: %s: %s", id, o.Kind, o.Note)}
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
@@ -444,7 +472,7 @@ func (s *Service) find(ctx context.Context, call *guard.Call, id store.RunID) (r
 	err = s.e.Store.View(ctx, func(tx store.Tx) error {
 		stored, err := tx.Run(ctx, id)
 		if isMissing(err) || err == nil && stored.Vault != call.Vault.Vault.ID {
-			return fault.New(fault.NotFound, "the run %q was not found in this vault", clip(string(id))).Because("RunNotFound")
+			return runNotFound(id)
 		}
 		if err == nil {
 			r, err = ReadRun(stored)
@@ -457,19 +485,20 @@ func (s *Service) find(ctx context.Context, call *guard.Call, id store.RunID) (r
 // GetRun returns one run.
 func (s *Service) GetRun(ctx context.Context, call *guard.Call, id store.RunID) (r *Run, err error) {
 	need := guard.Need{Action: authz.RotationRead, Kind: vault.Secret}
-	err = s.e.Guard.Read(ctx, call, &need, func() error {
-		if r, err = s.find(ctx, call, id); err == nil {
-			need.Name = r.NameKey
-		}
-		return err
-	})
-	return r, err
+	if r, err = s.find(ctx, call, id); err != nil {
+		return nil, s.unknownRun(ctx, call, need, err)
+	}
+	need.Name = r.NameKey
+	return r, s.e.Guard.Read(ctx, call, &need, func() error { return nil })
 }
 
 // Runs lists runs of the call's vault, newest first.
 func (s *Service) Runs(ctx context.Context, call *guard.Call, q store.RunQuery) (list []*Run, err error) {
+	return s.runs(ctx, call, guard.Need{Action: authz.RotationRead, Kind: vault.Secret}, q)
+}
+
+func (s *Service) runs(ctx context.Context, call *guard.Call, need guard.Need, q store.RunQuery) (list []*Run, err error) {
 	q.Tenant, q.Vault, q.DueBefore = "", call.Vault.Vault.ID, time.Time{}
-	need := guard.Need{Action: authz.RotationRead, Kind: vault.Secret}
 	err = s.e.Guard.Read(ctx, call, &need, func() error {
 		return s.e.Store.View(ctx, func(tx store.Tx) error {
 			list = nil

@@ -28,6 +28,7 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
 		Consumers: k.consumers,
 		Eventing:  k.eventing,
+		Rotation:  k.rotation,
 		Beside:    besideNative(n, k.secrets),
 		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }

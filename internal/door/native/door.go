@@ -19,6 +19,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
@@ -42,6 +43,7 @@ type Config struct {
 	Auditing  *auditing.Service
 	Consumers *consumer.Service
 	Eventing  *eventing.Service
+	Rotation  *rotation.Service
 	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
@@ -72,7 +74,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Status == nil {
+		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -100,6 +102,8 @@ func (h *handler) routes() []door.Route {
 	for _, part := range [][]door.Route{
 		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(),
 		h.holderRoutes(),
+		h.rotationRoutes(),
+		h.taskRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
 		h.auditRoutes(),
 		h.eventRoutes(),

@@ -181,6 +181,8 @@ func (s *schemas) of(t reflect.Type) *schema {
 		return &schema{Type: "string", ContentEncoding: "base64"}
 	}
 	switch t.Kind() {
+	case reflect.Interface:
+		return &schema{} // any JSON value
 	case reflect.String:
 		return &schema{Type: "string"}
 	case reflect.Bool:
