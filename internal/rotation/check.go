@@ -53,6 +53,7 @@ func (p *Policy) Check(s Surroundings) []Mistake {
 	c.deadline()
 	c.references()
 	c.manual()
+	c.function()
 	c.rollout()
 	return c.found
 }
@@ -240,7 +241,7 @@ func (c *checker) references() {
 		if err := vault.CheckObjectName(p.Admin.Name); err != nil {
 			c.add("admin", "name the secret of the administrator's credential", "%s", sentence(err))
 		}
-	} else if d := c.s.Rotator; d != nil && !d.SelfService && p.Strategy != rotator.Manual {
+	} else if d := c.s.Rotator; d != nil && !d.SelfService && p.Strategy != rotator.Manual && p.Function == nil {
 		c.add("admin", "name the secret of an administrator's credential", "accounts of %s cannot change themselves", d.Title)
 	}
 	if len(p.DependsOn) > maxDependencies {

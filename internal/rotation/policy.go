@@ -66,6 +66,8 @@ type Policy struct {
 	// DependsOn names the secrets that have to settle before this one changes: it follows them.
 	DependsOn []Reference `json:"dependsOn,omitempty"`
 	Manual    *Manual     `json:"manual,omitempty"`
+	// Function is a program of the users' own that makes the new value and changes the target; nil when the engine does.
+	Function *Function `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's, in the words of the rollout engine.
 	Rollout json.RawMessage `json:"rollout,omitempty"`
 	// Concurrency lowers how many runs may be at work on this target at once; 0 means the server's limit.

@@ -124,7 +124,10 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
-		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes,
+		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
+			return k.engine.Pends(ctx, tx, call, o, ver)
+		}}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c, base); err != nil {
