@@ -170,6 +170,7 @@ type Rotation struct {
 	// Cause is why it began, Actor who asked for it and Note what they said; LeakedVersion and Exposed belong to a leak. Parent is the run that it follows.
 	Cause         string     `json:"cause"`
 	Actor         string     `json:"actor,omitempty"`
+	ActorName     string     `json:"actorName,omitempty"`
 	Note          string     `json:"note,omitempty"`
 	LeakedVersion string     `json:"leakedVersion,omitempty"`
 	Exposed       *time.Time `json:"exposed,omitempty"`
@@ -209,6 +210,8 @@ type Rotation struct {
 
 	Steps  []RotationStep  `json:"steps"`
 	Orders []RotationOrder `json:"orders,omitempty"`
+	// Ordered is true while an order waits to be carried out.
+	Ordered bool `json:"ordered,omitempty"`
 }
 
 // RotationFailure is what went wrong last, without values.
@@ -222,6 +225,7 @@ type RotationFailure struct {
 // RotationHolder is a consumer that may still need an old version.
 type RotationHolder struct {
 	Principal string     `json:"principal,omitempty"`
+	Name      string     `json:"name,omitempty"`
 	Instance  string     `json:"instance,omitempty"`
 	Why       string     `json:"why,omitempty"`
 	Last      *time.Time `json:"last,omitempty"`
@@ -249,6 +253,7 @@ type RotationOrder struct {
 	Order   string    `json:"order"`
 	At      time.Time `json:"at"`
 	By      string    `json:"by"`
+	ByName  string    `json:"byName,omitempty"`
 	Note    string    `json:"note,omitempty"`
 	Version string    `json:"version,omitempty"`
 }

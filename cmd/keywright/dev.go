@@ -53,6 +53,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 				return err
 			}
 			c.Rotation.Pace, c.Rotation.Leasing = pace, rotation.LeasingFor(lease)
+			c.Rotation.Poll = min(rotation.DefaultPoll, pace.Look.Std()) // who looks more often has to look at the queue as often
 			c.Limits.PerCaller, c.Limits.PerVault = rate.Limit(perPrincipal), rate.Limit(perVault)
 			if c.TraceEndpoint == "" {
 				c.TraceEndpoint = traceEndpoint(os.Getenv)

@@ -20,8 +20,8 @@ type Rotation struct {
 }
 
 // openRotation makes the engine of rotations, which openCore starts when all else is there.
-func (k *core) openRotation(c *Config) error {
-	adapters, err := rotators(c)
+func (k *core) openRotation(c *Config, base string) error {
+	adapters, err := k.rotators(c, base)
 	if err != nil {
 		return err
 	}
