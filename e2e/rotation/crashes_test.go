@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotation/rotationtest"
@@ -56,7 +55,7 @@ func TestCrashes(t *testing.T) {
 			var reached []rotation.Point
 			for _, strategy := range s.strategies {
 				t.Run(string(strategy), func(t *testing.T) {
-					points := rotationtest.Run(t, rotationtest.Subject{Name: name + "/" + string(strategy), Rotator: s.rotator, Admin: s.admin, TTL: time.Second, SideBySide: 16,
+					points := rotationtest.Run(t, rotationtest.Subject{Name: name + "/" + string(strategy), Rotator: s.rotator, Admin: s.admin, TTL: s.lease, SideBySide: 16,
 						Make: func(t testing.TB) (rotation.Policy, rotator.Credential) { return s.accounts(t, strategy) }, Login: s.login}, o)
 					t.Logf("%d crashes", len(points))
 					reached = append(reached, points...)

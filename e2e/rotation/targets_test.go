@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
 	mysqldriver "github.com/go-sql-driver/mysql"
@@ -55,6 +56,8 @@ type system struct {
 	dial func(ctx context.Context, c rotator.Credential) (s session, refused bool, err error)
 	// logs are all that the target wrote; nil where it keeps none.
 	logs func() (string, error)
+	// lease is how long leases have to be for a call to come to its end; 0 means a second.
+	lease time.Duration
 }
 
 // session is one login at a target. Its operation is a cheap one that the target carries out for the account.
@@ -377,7 +380,7 @@ func (s natsSession) Close()                        { s.Conn.Close() }
 func startNATS(t testing.TB) *system {
 	s := natstest.Run(t, natstest.Config{})
 	return &system{
-		rotator: nats.New(), strategies: []rotator.Strategy{rotator.Alternating},
+		rotator: nats.New(), strategies: []rotator.Strategy{rotator.Alternating}, lease: 6 * time.Second, // each change waits for a reload of the server
 		logs: func() (string, error) { text, err := s.Logs(); return string(text), err },
 		config: asJSON(t, map[string]any{"plaintext": true, "servers": []any{map[string]any{"endpoint": s.Address(), "monitoring": s.Monitoring(), "usersFile": s.UsersFile(),
 			"pidFile": s.PIDFile(), "configFile": s.ConfigFile(), "program": s.Program}}}),
