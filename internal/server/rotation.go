@@ -15,6 +15,8 @@ type Rotation struct {
 	Leasing rotation.Leasing
 	Caps    rotation.Caps
 	Poll    time.Duration
+	// Programs are the absolute paths of what policies with the rotator exec may run; with none, they can run nothing.
+	Programs []string
 	// Failpoint is called at every point of a run, and may end the process. It is for tests of crashes, and nil in production.
 	Failpoint func(rotation.Point) error
 }
