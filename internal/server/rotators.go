@@ -6,6 +6,7 @@ import (
 
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/rotator/ldap"
+	"github.com/keywright/keywright/internal/rotator/mssql"
 	"github.com/keywright/keywright/internal/rotator/mysql"
 	"github.com/keywright/keywright/internal/rotator/nats"
 	"github.com/keywright/keywright/internal/rotator/postgres"
@@ -36,6 +37,7 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 		rabbitmq.New(),
 		ldap.New(),
 		nats.New(),
+		mssql.New(),
 		hooks,
 	}, nil
 }
