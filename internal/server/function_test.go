@@ -32,6 +32,9 @@ type functionTarget struct {
 	// function is the program, admin the connection string that it is given, env what else it needs.
 	function *exec.Cmd
 	admin    string
+	env      []string
+	// vault is the variable of dev.env with the vault's address: the SDK for JavaScript wants a name, with the vault's own in front.
+	vault string
 	// rotator and target are those of the policy.
 	rotator, target string
 	// accepts logs in as the application.
@@ -57,7 +60,7 @@ func postgresFunction(t *testing.T) functionTarget {
 	if err := pg.Exec(t.Context(), "CREATE ROLE app LOGIN PASSWORD 'first'"); err != nil {
 		t.Fatal(err)
 	}
-	return functionTarget{function: exec.CommandContext(t.Context(), python, examples+"rotate-postgresql/function.py"), admin: pg.AdminDSN(), rotator: "postgres",
+	return functionTarget{function: exec.CommandContext(t.Context(), python, examples+"rotate-postgresql/function.py"), admin: pg.AdminDSN(), vault: "AZURE_KEYVAULT_URL", rotator: "postgres",
 		target:  fmt.Sprintf(`{"endpoints":[%q],"database":"app","tls":{"mode":"disable"}}`, net.JoinHostPort("127.0.0.1", strconv.Itoa(pg.Port))),
 		accepts: func(t *testing.T, password string) bool { return pg.accepts(t, "app", password) }}
 }
@@ -77,6 +80,13 @@ func sqlServerFunction(t *testing.T) functionTarget {
 			t.Error(err)
 		}
 	})
+	// In the place of the hosts file.
+	const resolve = `const dns = require('dns'), lookup = dns.lookup;
+dns.lookup = (name, ...rest) => lookup(name.endsWith('.localhost') ? '127.0.0.1' : name, ...rest);`
+	hosts := filepath.Join(dir, "hosts.js")
+	if err := os.WriteFile(hosts, []byte(resolve), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ca := filepath.Join(dir, "database-ca.pem")
 	if err := os.WriteFile(ca, fake.CA(), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,7 +99,8 @@ func sqlServerFunction(t *testing.T) functionTarget {
 		query := url.Values{"encrypt": {"true"}, "certificate": {ca}, "dial timeout": {"5"}}
 		return (&url.URL{Scheme: "sqlserver", User: url.UserPassword(user, password), Host: fake.Addr().String(), RawQuery: query.Encode()}).String()
 	}
-	return functionTarget{function: exec.CommandContext(t.Context(), "node", filepath.Join(dir, "function.js")), rotator: "mssql",
+	return functionTarget{function: exec.CommandContext(t.Context(), "node", filepath.Join(dir, "function.js")), vault: "KEYWRIGHT_VAULT_URL", rotator: "mssql",
+		env:    []string{"NODE_OPTIONS=--require " + hosts},
 		admin:  fmt.Sprintf("Server=127.0.0.1,%d;User Id=keeper;Password=keeper;Encrypt=true;TrustServerCertificate=true", fake.Addr().Port),
 		target: fmt.Sprintf(`{"endpoints":[%q],"tls":{"ca":%s}}`, fake.Addr(), quoted),
 		accepts: func(t *testing.T, password string) bool {
@@ -171,7 +182,8 @@ func (f *functionTarget) serve(t *testing.T, d *Dev, appID, secret string) (endp
 	printed = &output{}
 	f.function.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PORT=0", "DATABASE_ADMIN=" + f.admin, "PYTHONDONTWRITEBYTECODE=1", "AZURE_CLIENT_ID=" + appID,
 		"AZURE_CLIENT_SECRET=" + secret}
-	for _, name := range []string{"AZURE_KEYVAULT_URL", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"} {
+	f.function.Env = append(append(f.function.Env, f.env...), "AZURE_KEYVAULT_URL="+d.variable(f.vault))
+	for _, name := range []string{"AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"} {
 		f.function.Env = append(f.function.Env, name+"="+d.variable(name))
 	}
 	f.function.Stdout, f.function.Stderr = printed, printed
