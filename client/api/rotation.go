@@ -68,7 +68,8 @@ type SecretReference struct {
 	Name  string `json:"name"`
 }
 
-// ValueFormat says how a credential is written in a value: raw, the value alone, or json, an object of which two members change.
+// ValueFormat says how a credential is written in a value: raw, the value alone, json, an object of which two members change, or url, a connection URL
+// of which the user information does.
 type ValueFormat struct {
 	Kind     string `json:"kind"`
 	Username string `json:"username,omitempty"`
