@@ -93,6 +93,10 @@ func (e *Engine) Tick(ctx context.Context) error {
 	if len(policies) > 0 {
 		e.Wake()
 	}
+	if e.ages.due(now) {
+		_, err := e.TellAges(ctx)
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -236,6 +240,9 @@ func adoptChild(ctx context.Context, tx store.Tx, v *vault.Vault, child vault.Ob
 		doc, err := readPolicy(p)
 		if err != nil {
 			return err
+		}
+		if doc.none() {
+			continue
 		}
 		doc.State.Children = slices.DeleteFunc(doc.State.Children, func(o vault.ObjectID) bool { return o == child })
 		if keep {

@@ -92,6 +92,9 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 			if doc, err = readPolicy(stored); err != nil {
 				return err
 			}
+			if doc.State.Set.IsZero() {
+				doc.State.Set = op.At
+			}
 		}
 		if err := adoptChild(ctx, tx, v, o.ID, doc.Policy.DependsOn, false); err != nil {
 			return err
@@ -271,7 +274,9 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 		if err := adoptChild(ctx, tx, call.Vault.Vault, o.ID, doc.Policy.DependsOn, false); err != nil {
 			return err
 		}
-		return tx.DeletePolicy(ctx, o.ID)
+		n := *p
+		doc.Policy, doc.State = Policy{}, policyState{Exempt: doc.State.Exempt, Told: doc.State.Told}
+		return keep(ctx, tx, &n, doc)
 	})
 }
 
@@ -281,7 +286,11 @@ func policyOf(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault
 		return nil, nil, err
 	}
 	p, err := tx.Policy(ctx, o.ID)
-	if isMissing(err) {
+	var doc *policyDoc
+	if err == nil {
+		doc, err = readPolicy(p)
+	}
+	if isMissing(err) || err == nil && doc.none() {
 		return nil, nil, fault.New(fault.NotFound, "the secret %q has no rotation policy: set one", o.Name).Because("RotationPolicyNotFound")
 	}
 	return o, p, err
@@ -299,7 +308,9 @@ func (s *Service) Policies(ctx context.Context, call *guard.Call, after vault.Ob
 				if err != nil {
 					return err
 				}
-				list = append(list, info)
+				if info.Policy.Strategy != "" { // else it is about the secret's age alone
+					list = append(list, info)
+				}
 			}
 			if limit > 0 && len(found) == limit {
 				next = found[limit-1].Object
