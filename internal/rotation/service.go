@@ -275,7 +275,7 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 			return err
 		}
 		n := *p
-		doc.Policy, doc.State = Policy{}, policyState{Exempt: doc.State.Exempt, Told: doc.State.Told}
+		doc.Policy, doc.State = Policy{}, policyState{Exempt: doc.State.Exempt, Told: doc.State.Told, Incidents: doc.State.Incidents}
 		return keep(ctx, tx, &n, doc)
 	})
 }
@@ -342,7 +342,7 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 		}
 		open, err := tx.OpenRun(ctx, p.Object, store.RotationRun)
 		if err == nil && start.Cause.Urgent() {
-			r, err = hurry(ctx, tx, open, start, op.At)
+			r, err = hurry(ctx, tx, p, open, start, op.At)
 			return err
 		}
 		if err != nil && !isMissing(err) {
@@ -381,6 +381,11 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 	}
 	r := newRotation(id, now, start, doc.Policy, e.Pace)
 	r.Tenant, r.Vault, r.Object, r.NameKey, r.Need = p.Tenant, p.Vault, p.Object, p.NameKey, doc.State.Length
+	if r.Incident = incidentOf(start, now); r.Incident != nil {
+		if err := report(ctx, tx, p, &r); err != nil {
+			return nil, err
+		}
+	}
 	record, err := r.Record()
 	if err != nil {
 		return nil, err
@@ -389,7 +394,7 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 }
 
 // hurry makes an open run urgent.
-func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now time.Time) (*Run, error) {
+func hurry(ctx context.Context, tx store.Tx, p *store.Policy, open *store.Run, start Start, now time.Time) (*Run, error) {
 	r, err := ReadRun(open)
 	if err != nil {
 		return nil, err
@@ -399,6 +404,14 @@ func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now t
 		return nil, err
 	}
 	n.Rank = urgentRank
+	if n.Incident == nil {
+		n.Incident = incidentOf(start, now)
+	}
+	if start.Cause == Leaked {
+		if err := report(ctx, tx, p, &n); err != nil {
+			return nil, err
+		}
+	}
 	record, err := n.Record()
 	if err != nil {
 		return nil, err
