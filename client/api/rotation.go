@@ -53,6 +53,8 @@ type RotationPolicy struct {
 	// DependsOn names the secrets that have to settle before this one changes.
 	DependsOn []SecretReference `json:"dependsOn,omitempty"`
 	Manual    *ManualPolicy     `json:"manual,omitempty"`
+	// Function is a program of your own that stores new values and changes the target; what it stores is pending until a login with it succeeds.
+	Function *RotationFunction `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's.
 	Rollout map[string]any `json:"rollout,omitempty"`
 	// Concurrency lowers how many runs may be at work on this target at once. Paused keeps the policy and starts no run by itself.
@@ -95,6 +97,12 @@ type ManualPolicy struct {
 	Remind       []string `json:"remind,omitempty"`
 	Escalate     string   `json:"escalate,omitempty"`
 	Instructions string   `json:"instructions,omitempty"`
+}
+
+// RotationFunction registers the principal as which a function writes. Within is how long it has for each of its steps; 15m when absent.
+type RotationFunction struct {
+	Principal string `json:"principal"`
+	Within    string `json:"within,omitempty"`
 }
 
 // RotationPolicyInfo is a policy as it is in force.

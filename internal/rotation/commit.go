@@ -16,7 +16,7 @@ import (
 )
 
 // Candidate is the label of a pending version that consumers may try when the target refuses the current one.
-const Candidate vault.Label = "candidate"
+const Candidate = vault.Candidate
 
 // EventType names an event of a run.
 type EventType string
@@ -374,7 +374,7 @@ func (c *commit) succeeded(ctx context.Context, tx store.Tx, v vault.VersionID) 
 	if err != nil {
 		return err
 	}
-	n.DueAt = doc.due(n.Object, ver, c.op.At)
+	n.DueAt = doc.due(n.Object, ver)
 	if n.Doc, err = json.Marshal(doc); err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func putPolicy(ctx context.Context, tx store.Tx, p *store.Policy, doc *policyDoc
 			return err
 		}
 	}
-	p.DueAt = doc.due(o.ID, current, now)
+	p.DueAt = doc.due(o.ID, current)
 	var err error
 	if p.Doc, err = json.Marshal(doc); err != nil {
 		return err
@@ -372,7 +372,7 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 		return nil, err
 	}
 	r := newRotation(id, now, start, doc.Policy, e.Pace)
-	r.Tenant, r.Vault, r.Object, r.NameKey = p.Tenant, p.Vault, p.Object, p.NameKey
+	r.Tenant, r.Vault, r.Object, r.NameKey, r.Need = p.Tenant, p.Vault, p.Object, p.NameKey, doc.State.Length
 	record, err := r.Record()
 	if err != nil {
 		return nil, err
