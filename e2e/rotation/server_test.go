@@ -3,9 +3,11 @@ package rotation_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,9 +20,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
-
-	"crypto/tls"
-	"net/http"
 
 	"github.com/keywright/keywright/client"
 	"github.com/keywright/keywright/client/api"
@@ -150,13 +149,13 @@ func (n *node) kill() {
 	}
 }
 
-// sdk is Azure's client for Go, with nothing of ours but the address and the CA.
-func (n *node) sdk() (*azsecrets.Client, error) {
+// sdk is Azure's client for Go, with nothing of ours but the address, the CA and what stands in front of the transport.
+func (n *node) sdk(wrap func(http.RoundTripper) http.RoundTripper) (*azsecrets.Client, error) {
 	pool, err := client.ReadCAFile(n.env["KEYWRIGHT_CA_FILE"])
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	transport := &http.Client{Timeout: 5 * time.Second, Transport: wrap(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}})}
 	options := azcore.ClientOptions{Transport: transport, Retry: policy.RetryOptions{MaxRetries: -1}}
 	credential, err := azidentity.NewClientSecretCredential(n.env["AZURE_TENANT_ID"], n.env["AZURE_CLIENT_ID"], n.env["AZURE_CLIENT_SECRET"],
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: withAuthority(options, n.env["AZURE_AUTHORITY_HOST"])})

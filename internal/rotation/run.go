@@ -166,6 +166,8 @@ type Run struct {
 
 	// Exposure is how long a leaked credential was accepted after it leaked.
 	Exposure *Exposure `json:"exposure,omitempty"`
+	// Incident is the leak that the run answers. People change it while the run is driven, and after.
+	Incident *Incident `json:"incident,omitempty"`
 
 	// Stuck is where the run came to a halt.
 	Stuck State `json:"stuckIn,omitempty"`

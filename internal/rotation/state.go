@@ -29,6 +29,19 @@ type policyState struct {
 	Children []vault.ObjectID `json:"children,omitempty"`
 	// Cause is why the next run is due.
 	Cause Cause `json:"cause,omitempty"`
+	// Exempt is why the default maximum age does not apply; Told is the version of which people heard that it is too old.
+	Exempt *Exemption      `json:"exempt,omitempty"`
+	Told   vault.VersionID `json:"told,omitempty"`
+	// Incidents are those that are open.
+	Incidents []incidentRef `json:"incidents,omitempty"`
+}
+
+// none reports whether people have set no policy: the document is then about the secret's age alone.
+func (d *policyDoc) none() bool { return d.Policy.Strategy == "" }
+
+// remembers reports whether there is something to be kept of a secret without a policy.
+func (d *policyDoc) remembers() bool {
+	return d.State.Exempt != nil || d.State.Told != "" || len(d.State.Incidents) > 0
 }
 
 func readPolicy(p *store.Policy) (*policyDoc, error) {
@@ -44,7 +57,7 @@ func readPolicy(p *store.Policy) (*policyDoc, error) {
 func (d *policyDoc) due(o vault.ObjectID, current *vault.Version) time.Time {
 	p := &d.Policy
 	d.State.Cause = ""
-	if p.Paused {
+	if p.Paused || d.none() {
 		return time.Time{}
 	}
 	var at time.Time

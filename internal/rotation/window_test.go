@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -27,7 +28,7 @@ func TestDatesAreMovedIntoWindows(t *testing.T) {
 		{name: "a run that is longer than the window", length: 9 * time.Hour, set: noon, expires: 10 * day, want: 5*day + 16*time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := &policyDoc{Policy: Policy{Schedule: windows}, State: policyState{Set: c.set, Length: Duration(c.length)}}
+			d := &policyDoc{Policy: Policy{Strategy: rotator.Dual, Schedule: windows}, State: policyState{Set: c.set, Length: Duration(c.length)}}
 			got := d.due("object", &vault.Version{Attributes: vault.Attributes{Created: noon, Expires: noon.Add(c.expires)}})
 			if in := got.Sub(noon); in != c.want || d.State.Cause != Expiring {
 				t.Errorf("due in %s because of %s, want %s", in, d.State.Cause, c.want)
