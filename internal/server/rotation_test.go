@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -217,6 +219,28 @@ func TestATargetThatHangsDoesNotHoldUpTheEnd(t *testing.T) {
 	}
 	if took := time.Since(began); took >= closeTimeout {
 		t.Errorf("the end took %s", took)
+	}
+}
+
+// TestEveryRotatorIsThere: an adapter that nobody registered is one that nobody can use.
+func TestEveryRotatorIsThere(t *testing.T) {
+	d := startDev(t, t.TempDir())
+	known := map[string]bool{}
+	for _, r := range d.core.rotation.Rotators() {
+		known[r.Name] = true
+	}
+	entries, err := os.ReadDir("../rotator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	helpers, found := []string{"contract", "endpoint", "rotatortest"}, 0
+	for _, e := range entries {
+		if e.IsDir() && !slices.Contains(helpers, e.Name()) {
+			found++
+		}
+	}
+	if found < 8 || len(known) != found {
+		t.Errorf("there are %d packages of rotators, and the server knows %v", found, known)
 	}
 }
 

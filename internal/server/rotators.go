@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/rotator/dualkey"
 	"github.com/keywright/keywright/internal/rotator/exec"
 	"github.com/keywright/keywright/internal/rotator/ldap"
 	"github.com/keywright/keywright/internal/rotator/mssql"
@@ -43,7 +44,7 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 		rabbitmq.New(),
 		ldap.New(),
 		nats.New(),
-		mssql.New(),
+		dualkey.New(),
 		hooks,
 		programs,
 	}, nil
