@@ -79,7 +79,7 @@ func (w *world) connect(ctx context.Context, endpoint string, c rotator.Credenti
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(w.CA())
 	client, err := mongo.Connect(options.Client().SetHosts([]string{endpoint}).SetDirect(true).SetTLSConfig(&tls.Config{RootCAs: pool}).SetMaxPoolSize(1).
-		SetAuth(options.Credential{Username: c.Account, Password: string(c.Value.Reveal()), PasswordSet: true}).SetServerMonitoringMode("poll"))
+		SetAuth(options.Credential{AuthSource: "admin", Username: c.Account, Password: string(c.Value.Reveal()), PasswordSet: true}).SetServerMonitoringMode("poll"))
 	if err != nil {
 		return nil, err
 	}
