@@ -40,7 +40,7 @@ var layers = [][]string{
 	// services
 	{"internal/secret", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
 	{"internal/tenancy", "internal/directory", "internal/feed"},
-	{"internal/rotation"},
+	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},
 	// the native API's messages, which its door and its client share; the build's version
 	{"client/api", "internal/version"},

@@ -40,7 +40,7 @@ func (a *app) vault(name string) (*client.Vault, error) {
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{Use: "secret", Short: "Store, read and manage secrets"}
 	name := a.vaultFlag(c)
-	c.AddCommand(a.secretSet(name), a.secretGet(name), a.secretList(name), a.secretVersions(name), a.secretWatch(name), a.secretUpdate(name), a.secretDelete(name),
+	c.AddCommand(a.secretSet(name), a.secretGet(name), a.secretList(name), a.secretVersions(name), a.secretWatch(name), a.secretTemplate(name), a.secretUpdate(name), a.secretDelete(name),
 		a.secretRecover(name), a.secretPurge(name), a.secretBackup(name), a.secretRestore(name), a.secretHoldings(name))
 	return c
 }
@@ -97,6 +97,7 @@ func instant(flag, text string) (*time.Time, error) {
 func (a *app) secretSet(vault *string) *cobra.Command {
 	var in valueFlags
 	var at attributes
+	var template string
 	c := &cobra.Command{
 		Use:   "set NAME",
 		Short: "Store a value as the newest version of a secret",
@@ -107,6 +108,9 @@ question. Only with --value does it stand on the command line, where other users
   keywright secret set keystore --vault demo --file - --content-type application/x-pkcs12 <store.p12`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("template") {
+				return a.setTemplate(c, *vault, args[0], template)
+			}
 			v, err := a.vault(*vault)
 			if err != nil {
 				return err
@@ -139,6 +143,8 @@ question. Only with --value does it stand on the command line, where other users
 	}
 	in.flags(c)
 	at.flags(c)
+	c.Flags().StringVar(&template, "template", "", "compose the value of other secrets of the vault; see \"secret template set\"")
+	c.MarkFlagsMutuallyExclusive("file", "value-from-stdin", "value", "template")
 	return c
 }
 

@@ -59,7 +59,8 @@ var alsoNeeds = map[string][]authz.Action{"arm SecretManageGet": {authz.VaultRea
 	"arm SitePut": {authz.SiteRead}, "arm SitePatch": {authz.SiteRead}, "arm IdentityPut": {authz.IdentityRead}, "arm IdentityPatch": {authz.IdentityRead},
 	"native RoleDelete": {authz.RoleDefinitionRead}, "native GrantCreate": {authz.RoleDefinitionRead}, "native AccessExplain": {authz.PrincipalRead},
 	"native VaultNetworkUpdate": {authz.VaultRead}, "native VaultPolicySet": {authz.VaultRead}, "native VaultPolicyRemove": {authz.VaultRead},
-	"arm VaultPut": {authz.VaultAccessPoliciesWrite}, "native RotationPolicySet": {authz.SecretGet}}
+	"arm VaultPut": {authz.VaultAccessPoliciesWrite}, "native RotationPolicySet": {authz.SecretGet},
+	"native SecretTemplateSet": {authz.SecretGet}}
 
 var parameters = regexp.MustCompile(`\{([^}]*)\}`)
 

@@ -30,6 +30,7 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 		Consumers: k.consumers,
 		Eventing:  k.eventing,
 		Rotation:  k.rotation,
+		Composed:  k.composed,
 		Beside:    besideNative(n, k.secrets),
 		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
@@ -76,6 +77,7 @@ type core struct {
 	consumers *consumer.Service
 	engine    *rotation.Engine
 	rotation  *rotation.Service
+	composed  *composition.Service
 	values    *webhook.Values
 
 	caches  []func(*store.Commit)
@@ -141,6 +143,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.metrics.watch(k)
 	k.startRotation()
+	k.startComposition()
 	k.background(k.feed.Run)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })

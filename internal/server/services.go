@@ -6,6 +6,7 @@ import (
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/tenancy"
@@ -35,6 +36,9 @@ func (k *core) openServices(c *Config, base string) (err error) {
 		return err
 	}
 	if err := k.openLedger(c); err != nil {
+		return err
+	}
+	if k.composed, err = composition.New(composition.Config{Guard: k.guard, Store: k.store, Secrets: k.secrets, Clock: c.Clock, Logger: c.Logger}); err != nil {
 		return err
 	}
 	return k.openRotation(c, base)

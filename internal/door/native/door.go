@@ -12,6 +12,7 @@ import (
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
@@ -46,6 +47,7 @@ type Config struct {
 	Consumers *consumer.Service
 	Eventing  *eventing.Service
 	Rotation  *rotation.Service
+	Composed  *composition.Service
 	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
@@ -76,7 +78,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Status == nil {
+		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -107,6 +109,7 @@ func (h *handler) routes() []door.Route {
 		h.changeRoutes(),
 		h.rotationRoutes(),
 		h.taskRoutes(),
+		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
 		h.auditRoutes(),
 		h.eventRoutes(),

@@ -188,7 +188,8 @@ var bodies = map[string]string{
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`, "RotationTaskSubmit": `{"value":"x"}`,
-	"VersionAck": `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
+	"SecretTemplateSet": `{"template":"{{x}}"}`,
+	"VersionAck":        `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
 	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
 }
 

@@ -1,0 +1,185 @@
+package composition_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/composition"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/guard/guardtest"
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+type world struct {
+	*guardtest.World
+	secrets *secret.Service
+	svc     *composition.Service
+	caller  *guard.Caller
+	log     bytes.Buffer
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{World: guardtest.New(t, guardtest.Options{Clock: clock.System{}})}
+	var err error
+	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
+	w.must(err)
+	w.Watch(w.secrets.Changed)
+	w.svc = w.service()
+	w.caller = w.Caller(authz.VaultAdministrator)
+	return w
+}
+
+func (w *world) must(err error) {
+	w.T.Helper()
+	if err != nil {
+		w.T.Fatal(err)
+	}
+}
+
+// service is what a process has: another one knows nothing but what is stored.
+func (w *world) service() *composition.Service {
+	s, err := composition.New(composition.Config{Guard: w.Guard, Store: w.Store, Secrets: w.secrets, Clock: w.Clock, Logger: slog.New(slog.NewTextHandler(&w.log, nil))})
+	w.must(err)
+	return s
+}
+
+func (w *world) set(name, value string) vault.VersionID {
+	w.T.Helper()
+	item, err := w.secrets.Set(w.Ctx, w.Call(w.caller), name, secret.Input{Value: []byte(value), Enabled: true})
+	w.must(err)
+	return item.Version.ID
+}
+
+func (w *world) read(name string) (string, vault.VersionID) {
+	w.T.Helper()
+	item, value, err := w.secrets.Get(w.Ctx, w.Call(w.caller), secret.Selector{Name: name}, nil)
+	w.must(err)
+	return string(value), item.Version.ID
+}
+
+func (w *world) compose(name, template string) error {
+	_, err := w.svc.Set(w.Ctx, w.Call(w.caller), name, template)
+	return err
+}
+
+// A composed secret follows its parts, through others that are composed too, and a process that comes later finds what it missed.
+func TestComposedSecretsFollowTheirParts(t *testing.T) {
+	w := newWorld(t)
+	w.set("user", "app")
+	w.set("db", `{"password":"o/ne"}`)
+	w.must(w.compose("url", "postgres://{{user}}:{{db.password|url}}@db.test"))
+	w.must(w.compose("env", "DATABASE={{url}}\n"))
+	if got, _ := w.read("env"); got != "DATABASE=postgres://app:o%2Fne@db.test\n" {
+		t.Fatalf("env is %q", got)
+	}
+	_, before := w.read("url")
+	w.must(w.service().Sweep(w.Ctx))
+	if _, v := w.read("url"); v != before {
+		t.Error("a value was made anew whose parts had not changed")
+	}
+	part := w.set("db", `{"password":"two"}`) // nobody follows: as after a crash
+	for range 2 {
+		w.must(w.service().Sweep(w.Ctx)) // one for each link of the chain, in whatever order
+	}
+	if got, _ := w.read("env"); got != "DATABASE=postgres://app:two@db.test\n" {
+		t.Errorf("env is %q", got)
+	}
+	c, err := w.svc.Get(w.Ctx, w.Call(w.caller), "url")
+	w.must(err)
+	if _, v := w.read("url"); len(c.Made) != 2 || c.Made[1].Version != v || c.Made[1].Parts["db"] != part {
+		t.Errorf("the values were made of %+v", c.Made)
+	}
+	uses, err := w.svc.Uses(w.Ctx, w.Vault.ID, "db", part)
+	w.must(err)
+	if len(uses) != 1 || uses[0].Name != "url" || uses[0].Replacing != "" {
+		t.Errorf("the part is used in %+v", uses)
+	}
+	w.must(w.svc.Delete(w.Ctx, w.Call(w.caller), "url"))
+	w.set("user", "other")
+	w.must(w.svc.Sweep(w.Ctx))
+	if got, _ := w.read("url"); !strings.Contains(got, "app") {
+		t.Errorf("a secret without a template follows: %q", got)
+	}
+}
+
+func TestFollowerHearsOfCommits(t *testing.T) {
+	w := newWorld(t)
+	w.Watch(w.svc.Changed)
+	w.svc.Start(w.Ctx)
+	t.Cleanup(w.svc.Stop)
+	w.set("user", "app")
+	w.must(w.compose("url", "x://{{user}}"))
+	w.set("user", "other")
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if got, _ := w.read("url"); got == "x://other" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the value does not follow")
+		}
+	}
+}
+
+func TestRingsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.set("a", "1")
+	w.must(w.compose("b", "{{a}}"))
+	w.must(w.compose("c", "{{b}}"))
+	for _, template := range []string{"{{c}}", "{{A}}"} {
+		err := w.compose("a", template)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "a <- ") {
+			t.Errorf("%s: %v", template, err)
+		}
+	}
+	if got, _ := w.read("a"); got != "1" {
+		t.Errorf("the refused template left %q", got)
+	}
+}
+
+// Whoever reads the composed secret reads its parts, so who composes it must be allowed to.
+func TestWhoSetsATemplateMustReadItsParts(t *testing.T) {
+	w := newWorld(t)
+	w.set("mine", "1")
+	w.set("theirs", "2")
+	half := w.Caller()
+	w.Grant(half, authz.SecretsOfficer, func(g *principal.Grant) { g.Scope = w.Vault.Scope() + "/secrets/mine" })
+	w.Grant(half, authz.SecretsOfficer, func(g *principal.Grant) { g.Scope = w.Vault.Scope() + "/secrets/out" })
+	if _, err := w.svc.Set(w.Ctx, w.Call(half), "out", "{{mine}}"); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.svc.Set(w.Ctx, w.Call(half), "out", "{{mine}}{{theirs}}"); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a part that the caller may not read: %v", err)
+	}
+}
+
+// A part that cannot be filled in any more leaves the last value, and says so.
+func TestProblemsAreShown(t *testing.T) {
+	w := newWorld(t)
+	w.set("db", `{"password":"CANARY"}`)
+	w.must(w.compose("url", "x:{{db.password}}"))
+	w.set("db", `{"passwort":"CANARY"}`)
+	if err := w.svc.Sweep(w.Ctx); err == nil {
+		t.Error("nothing was wrong")
+	}
+	c, err := w.svc.Get(w.Ctx, w.Call(w.caller), "url")
+	w.must(err)
+	if got, _ := w.read("url"); got != "x:CANARY" || !strings.Contains(c.Problem, "no member") || strings.Contains(c.Problem+w.log.String(), "CANARY") {
+		t.Errorf("the value is %q, the problem %q", got, c.Problem)
+	}
+	w.set("db", `{"password":"good"}`)
+	w.must(w.svc.Sweep(w.Ctx))
+	c, err = w.svc.Get(w.Ctx, w.Call(w.caller), "url")
+	w.must(err)
+	if got, _ := w.read("url"); got != "x:good" || c.Problem != "" {
+		t.Errorf("the value is %q, the problem %q", got, c.Problem)
+	}
+}
