@@ -208,6 +208,7 @@ func startMariaDB(t testing.TB) *system {
 	}
 	return &system{
 		rotator: mysql.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Alternating},
+		lease: 4 * time.Second, // the server counts a session's end in whole seconds, and a change needs one
 		admin: rotator.Credential{Account: "keeper", Value: []byte("keeper")}, logs: s.Log,
 		config: asJSON(t, map[string]any{"endpoints": []string{s.Address()}, "plaintext": true}),
 		create: func(_ testing.TB, accounts []string, value string) error {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
@@ -129,7 +130,10 @@ type Engine struct {
 	slots    slots
 	jumps    jumps
 	ages     sweep
+	queue    queue
 	wake     chan struct{}
+	freed    chan struct{}
+	moved    atomic.Bool
 
 	mu      sync.Mutex
 	cancel  context.CancelFunc // ends the loop and, after Stop's deadline, calls under way
@@ -165,7 +169,7 @@ func New(c Config) (*Engine, error) {
 	if l := c.Leasing; l.Renew >= l.TTL || l.Margin >= l.TTL-l.Renew {
 		return nil, errors.New("a lease has to be renewed earlier: what is left of it before a renewal must be longer than the margin of calls")
 	}
-	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
+	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
 	for _, r := range c.Rotators {
 		name := r.Describe().Name
 		if e.rotators[name] != nil {
@@ -229,15 +233,23 @@ func (e *Engine) Wake() {
 func (e *Engine) loop(loop, work context.Context) {
 	tick := time.NewTicker(e.Poll)
 	defer tick.Stop()
-	for {
-		if err := e.dispatch(loop, work); err != nil && loop.Err() == nil {
-			e.Logger.Error("the queue of rotations could not be read: it is tried again", "error", err)
+	for fresh := true; ; {
+		// For a place that became free there is somebody waiting, or else a look has to be taken: runs that moved may have made others due. One that could
+		// not be driven, since another worker has it, is left alone until the next tick.
+		if fresh || !e.fill(loop, work) && len(e.queue.waiting) == 0 && e.moved.Swap(false) {
+			if err := e.look(loop, work); err != nil && loop.Err() == nil {
+				e.Logger.Error("the queue of rotations could not be read: it is tried again", "error", err)
+			}
 		}
 		select {
 		case <-loop.Done():
 			return
 		case <-tick.C:
+			fresh = true
 		case <-e.wake:
+			fresh = true
+		case <-e.freed:
+			fresh = false
 		}
 	}
 }
@@ -257,70 +269,129 @@ func (e *Engine) schedule(ctx context.Context) {
 	}
 }
 
-// A look at the queue takes queueBatch due runs, and more while there is room and all of those are held back by the bounds of their targets: a
-// target that is slow must not keep others waiting.
+// A look at the queue takes queueBatch due runs, and a deep one up to maxQueueBatch: when all of the first are held back by the bounds of their targets,
+// for a target that is slow must not keep others waiting. A deep look costs what the queue is long, so it is taken at most every deepEach looks while
+// runs that an earlier one found still wait.
 const (
 	queueBatch    = 256
 	maxQueueBatch = 1 << 14
+	deepEach      = 10
 )
 
-// dispatch starts as many due runs as the caps allow, the urgent ones first.
-func (e *Engine) dispatch(loop, work context.Context) error {
-	seen := 0
+// queue are due runs for which there was no place, in their order. The loop alone uses it. What it holds may be over by now, or in other hands:
+// whoever drives a run reads it anew.
+type queue struct {
+	waiting []waiting
+	// looks counts those since the last deep one.
+	looks int
+}
+
+type waiting struct {
+	run  *Run
+	seat seat
+}
+
+// look reads which runs are due and starts as many as the caps allow, the urgent ones first.
+func (e *Engine) look(loop, work context.Context) error {
+	deep := len(e.queue.waiting) == 0 || e.queue.looks >= deepEach
+	e.queue.looks++
 	for batch := queueBatch; batch <= maxQueueBatch; batch *= 8 {
-		var due []*store.Run
-		err := e.Store.View(loop, func(tx store.Tx) (err error) {
-			due, err = tx.Runs(loop, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: batch})
-			return err
-		})
+		n, err := e.read(loop, batch)
 		if err != nil {
 			return err
 		}
-		started := false
-		for _, s := range due[min(seen, len(due)):] {
-			if loop.Err() != nil {
-				return nil
-			}
-			started = e.launch(loop, work, s) || started
-		}
-		seen = len(due)
-		if started || seen < batch || e.slots.full(e.Caps) {
+		if e.fill(loop, work) || n < batch || !deep || e.slots.full(e.Caps) {
 			return nil
 		}
+		e.queue.looks = 0
 	}
 	return nil
 }
 
-// launch starts a run in a goroutine of its own, if there is a place for it.
-func (e *Engine) launch(loop, work context.Context, s *store.Run) bool {
-	e.mu.Lock()
-	busy := e.flying[s.ID]
-	e.mu.Unlock()
-	if busy || s.Rank < urgentRank && e.slots.full(e.Caps) {
-		return false
-	}
-	r, err := ReadRun(s)
+// read puts the first due runs before those that wait already, and returns how many are due.
+func (e *Engine) read(ctx context.Context, most int) (int, error) {
+	var due []*store.Run
+	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
+		due, err = tx.Runs(ctx, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: most})
+		return err
+	})
 	if err != nil {
-		e.Logger.Error("a run cannot be read", "run", s.ID, "error", err)
-		return false
+		return 0, err
 	}
-	seat := seatOf(r)
-	if !e.slots.take(seat, e.Caps) {
-		return false
+	known := make(map[store.RunID]waiting, len(e.queue.waiting))
+	for _, w := range e.queue.waiting {
+		known[w.run.ID] = w
 	}
+	list := make([]waiting, 0, len(due)+len(known))
+	for _, s := range due {
+		w, ok := known[s.ID]
+		if !ok || w.run.Rank != s.Rank {
+			r, err := ReadRun(s)
+			if err != nil {
+				e.Logger.Error("a run cannot be read", "run", s.ID, "error", err)
+				continue
+			}
+			w = waiting{r, seatOf(r)}
+		}
+		delete(known, s.ID)
+		list = append(list, w)
+	}
+	if len(due) == most { // those behind them were not read
+		for _, w := range e.queue.waiting {
+			if _, behind := known[w.run.ID]; behind {
+				list = append(list, w)
+			}
+		}
+	}
+	e.queue.waiting = list
+	return len(due), nil
+}
+
+// fill starts those of the waiting runs for which there is a place. It returns true when there was one for any.
+func (e *Engine) fill(loop, work context.Context) (started bool) {
+	left := e.queue.waiting[:0]
+	for _, w := range e.queue.waiting {
+		switch {
+		case loop.Err() != nil, e.busy(w.run.ID):
+		case e.launch(loop, work, w):
+			started = true
+		default:
+			left = append(left, w)
+		}
+	}
+	clear(e.queue.waiting[len(left):])
+	e.queue.waiting = left
+	return started
+}
+
+func (e *Engine) busy(id store.RunID) bool {
 	e.mu.Lock()
-	e.flying[s.ID] = true
+	defer e.mu.Unlock()
+	return e.flying[id]
+}
+
+// launch starts a run in a goroutine of its own, if there is a place for it.
+func (e *Engine) launch(loop, work context.Context, w waiting) bool {
+	if !w.seat.urgent && e.slots.full(e.Caps) || !e.slots.take(w.seat, e.Caps) {
+		return false
+	}
+	id := w.run.ID
+	e.mu.Lock()
+	e.flying[id] = true
 	e.mu.Unlock()
 	e.running.Add(1)
 	go func() {
 		defer e.running.Done()
-		again := e.drive(loop, work, r)
-		e.slots.free(seat)
+		if e.drive(loop, work, w.run) {
+			e.moved.Store(true)
+		}
+		e.slots.free(w.seat)
 		e.mu.Lock()
-		delete(e.flying, s.ID)
+		delete(e.flying, id)
 		e.mu.Unlock()
-		if again {
-			e.Wake() // a slot is free, and more may be due
+		select {
+		case e.freed <- struct{}{}: // a place is free
+		default:
 		}
 	}()
 	return true

@@ -154,7 +154,7 @@ func TestRaces(t *testing.T) {
 	for range 3 {
 		w.start(w.newEngine(nil))
 	}
-	for range 10 {
+	for range races(t) {
 		run := w.rotate("db")
 		w.eventually("the end of the run", w.closed)
 		if r := w.run(run.ID); r.State != rotation.Done {
@@ -165,6 +165,9 @@ func TestRaces(t *testing.T) {
 	defer w.target.mu.Unlock()
 	if w.target.overlaps > 0 {
 		t.Errorf("%d calls met at one account", w.target.overlaps)
+	}
+	if len(w.target.set) != races(t) {
+		t.Errorf("%d attempts reached the target, want %d", len(w.target.set), races(t))
 	}
 	for id, values := range w.target.set {
 		if len(values) != 1 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/rotation"
+	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -19,6 +20,8 @@ type Rotation struct {
 	Programs []string
 	// MaxAge is how old secrets may become that neither expire nor have a limit of their own or of their vault; 0 limits nothing.
 	MaxAge time.Duration
+	// Adapters are further rotators, beside those that the program has. It is for tests, and empty in production.
+	Adapters []rotator.Rotator
 	// Failpoint is called at every point of a run, and may end the process. It is for tests of crashes, and nil in production.
 	Failpoint func(rotation.Point) error
 }
@@ -30,6 +33,7 @@ func (k *core) openRotation(c *Config, base string) error {
 		return err
 	}
 	r := c.Rotation
+	adapters = append(adapters, r.Adapters...)
 	// A process has an identity of its own among those who hold leases: the one before may have died with a call to a target under way.
 	k.engine, err = rotation.New(rotation.Config{Store: k.store, Guard: k.guard, Secrets: k.secrets, Rotators: adapters,
 		Evidence: throughParts{evidence{k.ledger}, k.composed}, Rings: &rings{ledger: k.ledger, groups: k.identity.GroupsOf, probe: network(c), clock: c.Clock, failed: make(map[vault.VersionID]int)},
