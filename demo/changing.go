@@ -63,7 +63,7 @@ func (s *stage) changing(k *keywright, database *pgtest.Server) (*changing, erro
 
 // tell lets a password change over and over, under an application that works on.
 func (c *changing) tell(ctx context.Context) (err error) {
-	chapter(0, "an application at work")
+	chapter(0, "An application that never rests, for the chapters to come")
 	if err := step("two roles of PostgreSQL with equal rights, and one that may change their passwords", func() (string, error) {
 		return "shop_a and shop_b act as shop_owner, which owns the tables", c.makeRoles(ctx)
 	}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +42,7 @@ type expiring struct {
 	dsn      string
 	names    naming
 	function *process.Process
+	said     told
 }
 
 func (e *expiring) tell(ctx context.Context) (err error) {
@@ -70,7 +72,11 @@ func (e *expiring) tell(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	hops(run)
+	hops(run, e.said.all()...)
+	if err := e.waited(ctx, run); err != nil {
+		return err
+	}
+	remark("with one password, new logins with the old one fail between the update and the promotion; two roles that take turns have no such gap")
 	if err := step("the application was healthy all the time", well.result); err != nil {
 		return err
 	}
@@ -111,15 +117,14 @@ func (e *expiring) startFunction(ctx context.Context, port int) (*api.Principal,
 
 // listenTo starts the function and prints what it says, with the time.
 func (e *expiring) listenTo(ctx context.Context, cmd *exec.Cmd) (err error) {
-	said := &told{by: "function"}
-	cmd.Stdout = said
+	cmd.Stdout = &e.said
 	if e.verbose {
 		cmd.Stderr = os.Stderr
 	}
 	if e.function, err = process.Start("the function", cmd); err != nil {
 		return err
 	}
-	if err := e.function.Await(ctx, 30*time.Second, said.ready); err != nil {
+	if err := e.function.Await(ctx, 30*time.Second, e.said.ready); err != nil {
 		return errors.Join(err, e.function.Stop(syscall.SIGTERM, 5*time.Second))
 	}
 	return nil
@@ -184,6 +189,18 @@ func (e *expiring) begun(ctx context.Context) (string, error) {
 	}
 }
 
+// waited makes sure that it was the expiry that began the run, and that what the function stored became current by its proof.
+func (e *expiring) waited(ctx context.Context, run *api.Rotation) error {
+	now, err := e.vault.Holders(ctx, secretName, "", 0)
+	if err != nil {
+		return err
+	}
+	if run.Cause != "expiry" || entered(run, "testing") == 0 || run.Pending == "" || now.Version != run.Pending {
+		return fmt.Errorf("the run began for %s, tested %d times and stored %s, and %s is current", run.Cause, entered(run, "testing"), short(run.Pending), short(now.Version))
+	}
+	return nil
+}
+
 // proved shows by logins which password is in force, and that the application finds it by itself.
 func (e *expiring) proved(ctx context.Context) (string, error) {
 	if conn, err := pgx.Connect(ctx, e.dsn); err == nil {
@@ -230,13 +247,12 @@ func (v *vigil) result() (string, error) {
 	return fmt.Sprintf("asked %d times", v.asked), v.failed
 }
 
-// told prints each line that a program says with its time, but for the first, which says that it is ready.
+// told remembers each line that a program says, with its time, but for the first, which says that it is ready.
 type told struct {
-	by string
-
-	mu   sync.Mutex
-	rest []byte
-	up   bool
+	mu    sync.Mutex
+	rest  []byte
+	up    bool
+	lines []line
 }
 
 // Write implements io.Writer.
@@ -245,15 +261,21 @@ func (t *told) Write(p []byte) (int, error) {
 	defer t.mu.Unlock()
 	t.rest = append(t.rest, p...)
 	for {
-		line, rest, whole := bytes.Cut(t.rest, []byte("\n"))
+		said, rest, whole := bytes.Cut(t.rest, []byte("\n"))
 		if !whole {
 			return len(p), nil
 		}
 		if t.up {
-			fmt.Printf("      %s  %s: %s\n", clockTime(time.Now()), t.by, line)
+			t.lines = append(t.lines, line{time.Now(), "function: " + string(said)})
 		}
 		t.up, t.rest = true, rest
 	}
+}
+
+func (t *told) all() []line {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.lines)
 }
 
 func (t *told) ready() bool {
