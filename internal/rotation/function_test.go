@@ -312,7 +312,7 @@ func followAfterCrash(t *testing.T, s rotator.Strategy, point rotation.Point) (d
 		must(t, dying.Drive(f.Ctx, run.ID))
 	}
 	f.start(f.engine)
-	f.eventually("the end of the run", f.closed)
+	f.eventually("the end of the run", f.state(rotation.Done))
 	if _, pass, v := f.read("db"); f.only().State != rotation.Done || pass != "second" || v != second {
 		t.Errorf("the run ended as %s, and readers get %q", f.only().State, pass)
 	}
