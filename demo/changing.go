@@ -55,18 +55,15 @@ type death struct {
 	evidence                  string
 }
 
-// changingPart is part two, on the server and the database of part one.
-func (s *stage) changingPart(ctx context.Context, k *keywright, database *pgtest.Server) error {
+// changing begins part two, on the server and the database of part one.
+func (s *stage) changing(k *keywright, database *pgtest.Server) (*changing, error) {
 	c := &changing{options: s.options, keywright: k, database: database, tally: &tally{}}
-	if err := c.operate(); err != nil {
-		return err
-	}
-	return c.tell(ctx)
+	return c, c.operate()
 }
 
 // tell lets a password change over and over, under an application that works on.
 func (c *changing) tell(ctx context.Context) (err error) {
-	title("Part two: a password that changes every few seconds, under an application at work")
+	chapter(0, "An application that never rests, for the chapters to come")
 	if err := step("two roles of PostgreSQL with equal rights, and one that may change their passwords", func() (string, error) {
 		return "shop_a and shop_b act as shop_owner, which owns the tables", c.makeRoles(ctx)
 	}); err != nil {
@@ -317,12 +314,17 @@ const invalidPassword = "28P01"
 // mustRefuse proves that the database does not take a credential any more.
 func (c *changing) mustRefuse(ctx context.Context, dead *credential) error {
 	err := c.signIn(ctx, dead)
-	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		return fmt.Errorf("the database still takes version %s of %s", short(dead.version), dead.User)
-	case errors.As(err, &refused) && refused.Code == invalidPassword:
+	case refused(err):
 		return nil
 	}
 	return fmt.Errorf("trying a dead credential: %w", err)
+}
+
+// refused reports whether PostgreSQL refused a password, and did not fail in another way.
+func refused(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == invalidPassword
 }

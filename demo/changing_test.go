@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,6 +139,26 @@ func TestOnlyAnswersAreFailures(t *testing.T) {
 		if unreachable(c.err) != c.away {
 			t.Errorf("%v counts as unreachable: %v", c.err, !c.away)
 		}
+	}
+}
+
+func TestMoves(t *testing.T) {
+	at := time.Now()
+	r := &api.Rotation{Kind: api.RotationRun}
+	for n, s := range [][3]string{{"", "queued", ""}, {"queued", "setting", "A"}, {"setting", "testing", "B"}, {"testing", "setting", "C"}, {"setting", "testing", "B"},
+		{"testing", "setting", "C"}, {"setting", "aborted", "D"}} {
+		r.Steps = append(r.Steps, api.RotationStep{At: at.Add(time.Duration(n) * time.Second), From: s[0], To: s[1], Reason: s[2]})
+	}
+	var got []string
+	for _, l := range moves(r) {
+		got = append(got, l.text)
+	}
+	want := []string{"rotation: queued", "  -> setting  (A)", "  -> testing  (B)", "  -> setting  (C)", "  -> aborted  (D), after 2 moves like those before"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if n := entered(r, "testing"); n != 2 {
+		t.Errorf("it tested %d times, want 2", n)
 	}
 }
 

@@ -4,8 +4,10 @@
 // goes into the vault as db-connection-string, and a Node.js application (Express, DefaultAzureCredential,
 // SecretClient, pg) starts with nothing but a managed identity, reads it and answers "healthy".
 //
-// Part two, in the same server and database. An application of two instances (shop.go), with pools of its own that never rest and steady new
-// logins, works while its password changes: many times in a row; with a candidate that somebody spoils at the database, and that returns by itself; with
+// Part two, in the same server and database. The secret of part one's application comes near its expiry; a function in Node.js that was written for Event
+// Grid (app-postgres/function.js) hears of it, stores a new version, which stays pending until its proof, and updates the database; the application stays
+// healthy. Then another application of two instances (shop.go), with pools of its own that never rest and steady new
+// logins, works while its password changes: 20 times in a row; with a candidate that somebody spoils at the database, and that returns by itself; with
 // the server killed between the change and its test; and with a consumer that never moves, which is named and waited for until an operator decides.
 // Every move is printed with its time. Nothing that the application does may fail, and an old credential may die only by evidence or by a person's
 // word, which the demo proves by a login. Keywright reaches the database by way of a gate (gate.go), so that what is to happen between two steps

@@ -96,7 +96,11 @@ func TestOnlyHealthyIsHealthy(t *testing.T) {
 // The applications are what users of the cloud would deploy: no address of this machine, nothing of Keywright.
 func TestApplicationsKnowOnlyTheCloud(t *testing.T) {
 	for _, name := range []string{"app-postgres", "app-mssql"} {
-		for _, file := range []string{"server.js", "package.json", "package-lock.json"} {
+		files := []string{"server.js", "package.json", "package-lock.json"}
+		if name == "app-postgres" {
+			files = append(files, "function.js")
+		}
+		for _, file := range files {
 			content, err := os.ReadFile(filepath.Join(name, file))
 			if err != nil {
 				t.Fatal(err)

@@ -68,7 +68,7 @@ func (s *stage) postgresPart(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	return s.postgresApp(ctx, k, server, names, sample, modules, filepath.Join(dir, "app"))
+	return s.postgresApp(ctx, k, server, dsn, names, sample, modules, filepath.Join(dir, "app"))
 }
 
 // startPostgres returns a server with a role app that owns a database app, and the role's connection string.
@@ -85,7 +85,7 @@ func startPostgres(ctx context.Context, o options) (*pgtest.Server, string, erro
 	return server, server.DSN("app", password, "app"), nil
 }
 
-func (s *stage) postgresApp(ctx context.Context, k *keywright, server *pgtest.Server, names naming, sample npm.Config, modules, dir string) (err error) {
+func (s *stage) postgresApp(ctx context.Context, k *keywright, server *pgtest.Server, dsn string, names naming, sample npm.Config, modules, dir string) (err error) {
 	var a *app
 	if err := step("the application starts, with a managed identity and no credential", func() (string, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -119,7 +119,16 @@ func (s *stage) postgresApp(ctx context.Context, k *keywright, server *pgtest.Se
 	if err := step("GET /healthz, which asks the database", func() (string, error) { return a.healthy(ctx) }); err != nil {
 		return err
 	}
-	if err := s.changingPart(ctx, k, server); err != nil {
+	title("Part two: passwords that change, and applications that do not notice")
+	c, err := s.changing(k, server)
+	if err != nil {
+		return err
+	}
+	e := &expiring{changing: c, stage: s, app: a, sample: sample, modules: modules, dsn: dsn, names: names}
+	if err := e.tell(ctx); err != nil {
+		return err
+	}
+	if err := c.tell(ctx); err != nil {
 		return err
 	}
 	return step("GET /healthz of the application of part one, which ran through it all", func() (string, error) { return a.healthy(ctx) })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,7 +19,7 @@ func (c *changing) summary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chapter(0, "what is left of it")
+	chapter(0, "What is left of it")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "    OLD CREDENTIAL\tDEAD AT\tAFTER\tBECAUSE\tIN")
 	for _, d := range c.deaths {
@@ -74,8 +75,22 @@ func short(version string) string {
 // clockTime is an instant of today.
 func clockTime(t time.Time) string { return t.Local().Format("15:04:05.000") }
 
-// hops prints each move of a run. Moves that it made before are counted.
-func hops(r *api.Rotation) {
+// line is something that was said at an instant.
+type line struct {
+	at   time.Time
+	text string
+}
+
+// hops prints each move of a run, and what else was said meanwhile, in the order of time. Moves that it made before are counted.
+func hops(r *api.Rotation, others ...line) {
+	lines := slices.Concat(moves(r), others)
+	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	for _, l := range lines {
+		fmt.Printf("      %s  %s\n", clockTime(l.at), l.text)
+	}
+}
+
+func moves(r *api.Rotation) (list []line) {
 	seen, again := make(map[[3]string]bool), 0
 	for _, s := range r.Steps {
 		move := [3]string{s.From, s.To, s.Reason}
@@ -84,16 +99,17 @@ func hops(r *api.Rotation) {
 			continue
 		}
 		seen[move] = true
+		text := fmt.Sprintf("  -> %s  (%s)", s.To, s.Reason)
+		if s.From == "" {
+			text = r.Kind + ": " + s.To
+		}
 		if again > 0 {
-			fmt.Printf("                      … and the same over again, %d moves in all\n", again)
+			text += fmt.Sprintf(", after %d moves like those before", again)
 			again = 0
 		}
-		if s.From == "" {
-			fmt.Printf("      %s  %s: %s\n", clockTime(s.At), r.Kind, s.To)
-			continue
-		}
-		fmt.Printf("      %s    -> %s  (%s)\n", clockTime(s.At), s.To, s.Reason)
+		list = append(list, line{s.At, text})
 	}
+	return list
 }
 
 // entered is how often a run entered a state.

@@ -16,9 +16,17 @@ async function main() {
     throw new Error('KEY_VAULT_URL is not set: give the address of the vault, such as https://NAME.vault.azure.net');
   }
   const secrets = new SecretClient(vaultUrl, new DefaultAzureCredential());
-  const { value: connectionString } = await secrets.getSecret('db-connection-string');
+  const connectionString = async () => new URL((await secrets.getSecret('db-connection-string')).value);
 
-  const pool = new Pool({ connectionString });
+  // Every new connection signs in with the password that the vault holds then: it may change while the application runs.
+  const first = await connectionString();
+  const pool = new Pool({
+    host: first.hostname,
+    port: first.port,
+    database: first.pathname.slice(1),
+    user: decodeURIComponent(first.username),
+    password: async () => decodeURIComponent((await connectionString()).password),
+  });
   pool.on('error', (err) => console.error('an idle database connection failed:', err.message));
 
   const app = express();
