@@ -44,10 +44,7 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 		rabbitmq.New(),
 		ldap.New(),
 		nats.New(),
-<<<<<<< HEAD
 		dualkey.New(),
-=======
->>>>>>> demo3
 		hooks,
 		programs,
 	}, nil
