@@ -32,6 +32,11 @@ func (v *Vault) Holders(ctx context.Context, name, version string, limit int) (*
 	return do[api.VersionHolderList](ctx, v.c, "GET", v.version(name, version)+"/holders", q, nil)
 }
 
+// Holdings lists every place to which any version of a secret was ever delivered, sealed backups and pushed copies included.
+func (v *Vault) Holdings(ctx context.Context, name string) iter.Seq2[*api.HeldVersion, error] {
+	return pages(ctx, v.c, v.secret(name)+"/holdings", nil, func(l *api.HeldPage) ([]api.HeldVersion, string) { return l.Items, l.Next })
+}
+
 // ClearHolder vouches that a consumer does not use a version any more.
 func (v *Vault) ClearHolder(ctx context.Context, name, version string, in api.ClearHolder) error {
 	return v.c.call(ctx, "POST", v.version(name, version)+"/clear", nil, in, nil)

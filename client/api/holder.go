@@ -84,7 +84,7 @@ type ClearHolder struct {
 	Reason    string `json:"reason"`
 }
 
-// HeldVersion is a version that was delivered to a principal.
+// HeldVersion is a version that was delivered to somebody.
 type HeldVersion struct {
 	// Vault is the vault's name; it is empty when the vault is purged.
 	Vault string `json:"vault,omitempty"`
@@ -95,7 +95,7 @@ type HeldVersion struct {
 	Holding
 }
 
-// HeldPage is a page of what a principal ever held.
+// HeldPage is a page of what was ever delivered.
 type HeldPage struct {
 	Items []HeldVersion `json:"items"`
 	Next  string        `json:"next,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/time/rate"
@@ -16,6 +17,7 @@ import (
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/cli"
 	"github.com/keywright/keywright/internal/keyring/harden"
+	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/server"
 )
@@ -25,6 +27,7 @@ func devCommand() *cobra.Command {
 	var level, durability string
 	var eventAllow []string
 	var perPrincipal, perVault float64
+	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Start a development server on this machine",
@@ -49,6 +52,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.EventAllow, err = networks(eventAllow); err != nil {
 				return err
 			}
+			c.Rotation.Pace, c.Rotation.Leasing = pace, rotation.LeasingFor(lease)
+			c.Rotation.Poll = min(rotation.DefaultPoll, pace.Look.Std()) // who looks more often has to look at the queue as often
 			c.Limits.PerCaller, c.Limits.PerVault = rate.Limit(perPrincipal), rate.Limit(perVault)
 			if c.TraceEndpoint == "" {
 				c.TraceEndpoint = traceEndpoint(os.Getenv)
@@ -72,6 +77,11 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Limits.MaxConnections, "max-connections", server.DefaultMaxConnections, "most open connections of a listener; those beyond wait")
 	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
 	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringSliceVar(&c.Rotation.Programs, "rotation-program", nil, "absolute paths of programs that rotation policies may run, with the rotator exec")
+	f.DurationVar(&lease, "rotation-lease", lease, "how long a worker that died keeps its rotations from being continued by another")
+	f.DurationVar((*time.Duration)(&pace.Look), "rotation-look", pace.Look.Std(), "how often a revocation looks whether consumers have moved")
+	f.DurationVar((*time.Duration)(&pace.Probe), "rotation-probe", pace.Probe.Std(), "least time between two logins of one rotation that may be refused: wrong logins lock accounts")
+	f.DurationVar((*time.Duration)(&pace.Settle), "rotation-settle", pace.Settle.Std(), "how long after a promotion a target may still lose what it acknowledged; nothing is revoked before")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")

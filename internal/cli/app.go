@@ -86,6 +86,10 @@ func exitCode(err error) int {
 	if errors.As(err, &u) {
 		return ExitUsage
 	}
+	var own exitError
+	if errors.As(err, &own) {
+		return own.code
+	}
 	switch client.KindOf(err) {
 	case client.Unauthenticated, client.Forbidden:
 		return ExitDenied
@@ -142,8 +146,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 not found, 5 conflict.`,
 	flags.StringVar(&a.ca, "ca-file", "", "PEM bundle that the server's certificate is checked by (default $KEYWRIGHT_CA_FILE)")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "tsv"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
-	root.AddCommand(a.versionCommand(), a.statusCommand(), a.loginCommand(), a.logoutCommand(), a.secretCommand(), a.vaultCommand(), a.principalCommand(),
-		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.manCommand(root))
+	root.AddCommand(a.versionCommand(), a.statusCommand(), a.loginCommand(), a.logoutCommand(), a.secretCommand(), a.rotationCommand(), a.taskCommand(), a.vaultCommand(), a.principalCommand(),
+		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.eventCommand(), a.manCommand(root))
 	root.AddCommand(a.Commands...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

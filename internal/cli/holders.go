@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"iter"
 	"strings"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 // addVersionCommands adds what is done with versions of secrets to the command that prints the program's own.
 func (a *app) addVersionCommands(c *cobra.Command) {
-	for _, sub := range []*cobra.Command{a.versionHolders(), a.versionClear(), a.versionAck()} {
+	for _, sub := range []*cobra.Command{a.versionHolders(), a.versionRevoke(), a.versionClear(), a.versionAck()} {
 		c.AddCommand(sub)
 	}
 }
@@ -116,19 +117,38 @@ func (a *app) principalHoldings() *cobra.Command {
 	c := &cobra.Command{Use: "holdings ID", Short: "List every version that was ever delivered to a principal", Args: cobra.ExactArgs(1),
 		Example: "  keywright principal holdings 8c5f0a5e-0000-4000-8000-000000000000",
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
-			all := []api.HeldVersion{}
-			for h, err := range cl.HeldBy(c.Context(), args[0]) {
-				if err != nil {
-					return err
-				}
-				if all = append(all, *h); len(all) == limit {
-					break
-				}
-			}
-			return a.show(all, rows([]string{"VAULT", "KIND", "NAME", "VERSION", "INSTANCE", "FIRST READ", "LAST READ", "VIA"}, all, func(h *api.HeldVersion) []string {
-				return []string{h.Vault, h.Kind, h.Name, first(h.Version, "all"), h.Instance, when(h.First), when(h.Last), strings.Join(h.Via, " ")}
-			}))
+			return a.showHeld(cl.HeldBy(c.Context(), args[0]), limit)
 		})}
 	c.Flags().IntVar(&limit, "limit", 0, "the most versions; 0 for all")
 	return c
+}
+
+func (a *app) secretHoldings(vault *string) *cobra.Command {
+	var limit int
+	c := &cobra.Command{Use: "holdings NAME", Short: "List every place to which any version of a secret was ever delivered", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeSecrets(vault),
+		RunE: func(c *cobra.Command, args []string) error {
+			v, err := a.vault(*vault)
+			if err != nil {
+				return err
+			}
+			return a.showHeld(v.Holdings(c.Context(), args[0]), limit)
+		}}
+	c.Flags().IntVar(&limit, "limit", 0, "the most places; 0 for all")
+	return c
+}
+
+func (a *app) showHeld(held iter.Seq2[*api.HeldVersion, error], limit int) error {
+	all := []api.HeldVersion{}
+	for h, err := range held {
+		if err != nil {
+			return err
+		}
+		if all = append(all, *h); len(all) == limit {
+			break
+		}
+	}
+	return a.show(all, rows([]string{"VAULT", "KIND", "NAME", "VERSION", "PRINCIPAL", "INSTANCE", "FIRST READ", "LAST READ", "VIA"}, all, func(h *api.HeldVersion) []string {
+		return []string{h.Vault, h.Kind, h.Name, first(h.Version, "all"), h.Principal, h.Instance, when(h.First), when(h.Last), strings.Join(h.Via, " ")}
+	}))
 }

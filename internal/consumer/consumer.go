@@ -260,6 +260,33 @@ func (s *Service) names(ctx context.Context, t vault.TenantID, list []ledger.Hol
 	return names, err
 }
 
+// Copies lists a page of every place to which any version of a secret was ever delivered: consumers, pushed and exported copies, sealed backups. Who may change a
+// secret may see it.
+func (s *Service) Copies(ctx context.Context, call *guard.Call, name string, after *store.HoldingKey, limit int) (list []Held, next *store.HoldingKey, err error) {
+	if err := vault.CheckObjectName(name); err != nil {
+		return nil, nil, err
+	}
+	need := guard.Need{Action: authz.SecretUpdate, Kind: vault.Secret, Name: name}
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		err := s.Store.View(ctx, func(tx store.Tx) error {
+			_, err := tx.Object(ctx, call.Vault.Vault.ID, vault.Secret, name)
+			return noSecret(err, name)
+		})
+		if err != nil {
+			return err
+		}
+		waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
+		defer cancel()
+		rows, more, err := s.Ledger.CopiesPage(waiting, thing(call, name), after, limit)
+		next = more
+		for _, h := range rows {
+			list = append(list, Held{Holding: h, VaultName: call.Vault.Vault.Name})
+		}
+		return err
+	})
+	return list, next, err
+}
+
 // Held is something that was delivered to a principal.
 type Held struct {
 	*ledger.Holding

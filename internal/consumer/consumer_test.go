@@ -74,7 +74,9 @@ func newWorld(t *testing.T) *world {
 	must(err)
 	w.Watch(w.secrets.Changed)
 	w.Service, err = New(Config{Guard: g, Store: w.Store, Ledger: w.ledger,
-		Policy: func(context.Context, ledger.Object) (ledger.Policy, time.Time, error) { return w.policy, time.Time{}, nil }})
+		Policy: func(context.Context, ledger.Object) (ledger.Policy, time.Time, error) {
+			return w.policy, time.Time{}, nil
+		}})
 	must(err)
 	return w
 }

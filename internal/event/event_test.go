@@ -450,6 +450,34 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
+func TestSubscriptionsGoWithTheirVault(t *testing.T) {
+	w := newWorld(t)
+	e := newEndpoint(t)
+	v := w.AddVault(w.Vault.Tenant, w.Vault.Subscription, "Short-Lived")
+	w.subscribe(e, "kept", nil)
+	w.subscribe(e, "gone", func(s *event.Spec) { s.Vault = v.ID })
+	w.Change(func(tx store.Tx) error { return tx.DeleteVault(w.Ctx, v.ID) })
+	if err := w.events.Sweep(w.Ctx); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := w.events.List(w.Ctx, w.Vault.Tenant); err != nil || len(list) != 1 || list[0].Name != "kept" {
+		t.Errorf("there are %v, %v", list, err)
+	}
+}
+
+// Who asks an active subscription's endpoint again must not make it miss events.
+func TestActiveSubscriptionsAreNotAskedAgain(t *testing.T) {
+	w := newWorld(t)
+	e := newEndpoint(t)
+	id := w.subscribe(e, "shop", nil)
+	e.handshake = func(rw http.ResponseWriter, _ *delivered) { rw.WriteHeader(500) }
+	if sub, err := w.events.Handshake(w.Ctx, id); err != nil || sub.State != event.Active {
+		t.Errorf("the subscription is %+v, %v", sub, err)
+	}
+	w.emit("db", 1)
+	e.next()
+}
+
 func TestDeadLettersAreKeptForAMonth(t *testing.T) {
 	w := newWorld(t)
 	e := newEndpoint(t)

@@ -26,17 +26,24 @@ const maxAnswerBytes = 64 << 10
 
 // Handshake asks the endpoint whether it wants the events of the subscription, which is stored already, and stores the outcome: an endpoint
 // proves that it belongs to who subscribes, so that nobody can aim our requests at others. An endpoint that refuses, or cannot be
-// reached, is a fault.Conflict with reason EndpointValidationFailed.
+// reached, is a fault.Conflict with reason EndpointValidationFailed. An active subscription is not asked again: it would miss events meanwhile.
 func (s *Service) Handshake(ctx context.Context, id string) (*Subscription, error) {
 	code, now := vault.NewGUID(), clock.Micro(s.Clock.Now())
 	digest := sha256.Sum256([]byte(code))
+	settled := false
 	// The endpoint may open the validation URL while it still has the request.
 	sub, err := s.change(ctx, id, func(sub *Subscription) error {
+		if settled = sub.State == Active; settled {
+			return nil
+		}
+		if sub.State == Deleting {
+			return fault.New(fault.Conflict, "the event subscription %q is being deleted", sub.Name)
+		}
 		sub.State, sub.Detail, sub.Since, sub.Code, sub.ValidateBefore = Creating, "", now, digest[:], now.Add(validationTime)
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || settled {
+		return sub, err
 	}
 	result, err := s.ask(ctx, sub, code)
 	if err != nil {

@@ -246,17 +246,32 @@ func (s *Service) Replay(ctx context.Context, tx store.Tx, id string, seq int64,
 // deadKept is how long dead letters are kept.
 const deadKept = 30 * 24 * time.Hour
 
-// Sweep removes dead letters that are too old, ends handshakes that nobody confirmed, and finishes removals. It is a background job.
+// Sweep removes dead letters that are too old and the subscriptions of purged vaults, ends handshakes that nobody confirmed, and finishes
+// removals. It is a background job.
 func (s *Service) Sweep(ctx context.Context) error {
 	var list []*Subscription
+	orphans := make(map[string]bool)
 	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
-		list, err = subscriptions(ctx, tx, "")
-		return err
+		clear(orphans)
+		if list, err = subscriptions(ctx, tx, ""); err != nil {
+			return err
+		}
+		for _, sub := range list {
+			if sub.Vault == "" {
+				continue
+			}
+			if _, err := tx.Vault(ctx, sub.Vault); fault.Is(err, fault.NotFound) {
+				orphans[sub.ID] = true
+			} else if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	now := s.Clock.Now()
 	for _, sub := range list {
 		switch {
-		case sub.State == Deleting:
+		case sub.State == Deleting, orphans[sub.ID]:
 			err = errors.Join(err, s.Remove(ctx, sub.ID))
 			continue
 		case (sub.State == Awaiting || sub.State == Creating) && now.After(sub.Since.Add(validationTime+answerTimeout)):

@@ -20,6 +20,16 @@ type membership struct {
 	visited []string
 }
 
+// GroupsOf returns every group that the principal is in, directly or through another group.
+func (s *Service) GroupsOf(ctx context.Context, t vault.TenantID, id principal.ID) (groups []principal.ID, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		m, err := transitiveGroups(ctx, tx, t, id)
+		groups = m.groups
+		return err
+	})
+	return groups, err
+}
+
 // transitiveGroups finds the groups that have id as a member, directly or through other groups. A disabled group gives nothing
 // and leads nowhere; a circle of groups is walked once.
 func transitiveGroups(ctx context.Context, tx store.Tx, t vault.TenantID, id principal.ID) (membership, error) {

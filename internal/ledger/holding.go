@@ -15,6 +15,8 @@ import (
 type Holding struct {
 	store.Holding
 	More
+	// heard is when the consumer last read any version of the object, as far as memory knows.
+	heard time.Time
 }
 
 // More is what a row tells beyond its columns.

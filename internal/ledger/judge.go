@@ -45,6 +45,8 @@ type Question struct {
 	Old, New vault.VersionID
 	// Since is when New was promoted, Whole since when the ledger misses nothing.
 	Since, Whole, Now time.Time
+	// Up is since when polls could be heard: who polls in vain while the server is away is not gone.
+	Up time.Time
 	// Holdings are the rows of the object: those of Old and New, and of what was delivered since the promotion.
 	Holdings []*Holding
 }
@@ -167,7 +169,7 @@ func (q *Question) consumer(old *Holding, all []*Holding, t *Target) (State, str
 	}
 	heard, poll := heard(all)
 	if !old.Weak && poll > 0 {
-		if after := heard.Add(missedPolls*poll + Coarse); q.Now.After(after) && q.Now.After(later(old.Seen, old.Login).Add(missedPolls*poll+granularity)) {
+		if after := later(heard, q.Up).Add(missedPolls*poll + Coarse); q.Now.After(after) && q.Now.After(later(old.Seen, old.Login).Add(missedPolls*poll+granularity)) {
 			return Gone, fmt.Sprintf("it declared to poll every %s and was last heard of at %s", poll, instant(heard))
 		}
 	}
@@ -228,7 +230,7 @@ func (q *Question) shownGone(old *Holding, t *Target) (time.Time, bool) {
 func heard(all []*Holding) (at time.Time, poll time.Duration) {
 	var said time.Time
 	for _, h := range all {
-		at = later(at, later(h.Last, later(h.Loaded, h.Used)))
+		at = later(later(at, h.heard), later(h.Last, later(h.Loaded, h.Used)))
 		if h.PollAt.After(said) {
 			said, poll = h.PollAt, h.Poll
 		}

@@ -65,6 +65,7 @@ func TestJudge(t *testing.T) {
 		policy Policy
 		now    int
 		whole  int
+		up     int
 		rows   []*Holding
 		state  State // of the first holder
 		safe   bool
@@ -96,6 +97,8 @@ func TestJudge(t *testing.T) {
 		{name: "three missed polls", now: 500, rows: []*Holding{row(v1, "a", 1, 300, polls(10, 2))}, state: Gone, safe: true, reason: "declared"},
 		{name: "two missed polls, and what the store may not know", now: 389, rows: []*Holding{row(v1, "a", 1, 300, polls(10, 2))}, state: Live},
 		{name: "a poll that was declared later counts", now: 500, rows: []*Holding{row(v1, "a", 1, 300, polls(10, 2)), row(v2, "a", 301, 301, polls(600, 301))}, state: Live},
+		{name: "three missed polls, but the server was away", now: 500, up: 411, rows: []*Holding{row(v1, "a", 1, 300, polls(10, 2))}, state: Silent},
+		{name: "three missed polls since the server is back", now: 500, up: 409, rows: []*Holding{row(v1, "a", 1, 300, polls(10, 2))}, state: Gone, safe: true},
 		{name: "what weak ones declare counts for nothing", now: 500, rows: []*Holding{row(v1, "@10.0.0.1", 1, 300, polls(10, 2))}, state: Silent},
 		{name: "cleared", now: 300, rows: []*Holding{row(v1, "a", 1, 100, cleared(200))}, state: Gone, safe: true, reason: "switched off"},
 		{name: "cleared, and back", now: 300, rows: []*Holding{row(v1, "a", 1, 250, cleared(200))}, state: Live},
@@ -121,7 +124,7 @@ func TestJudge(t *testing.T) {
 			if c.policy == (Policy{}) {
 				c.policy = known
 			}
-			q := Question{Policy: c.policy, Old: v1, New: v2, Since: at(100), Whole: at(c.whole), Now: at(c.now), Holdings: c.rows}
+			q := Question{Policy: c.policy, Old: v1, New: v2, Since: at(100), Whole: at(c.whole), Up: at(c.up), Now: at(c.now), Holdings: c.rows}
 			v := Judge(&q)
 			if v.Safe != c.safe {
 				t.Errorf("safe is %t: %s", v.Safe, v.Reason)

@@ -54,6 +54,8 @@ type Ledger struct {
 	// reader names the log among those whose position the store keeps.
 	reader string
 	whole  time.Time
+	// up is when this process began to hear.
+	up time.Time
 
 	lifecycle sync.Mutex
 	cancel    context.CancelFunc
@@ -97,7 +99,7 @@ func New(ctx context.Context, c Config) (*Ledger, error) {
 	if c.MaxConsumers <= 0 {
 		c.MaxConsumers = 1 << 16
 	}
-	l := &Ledger{Config: c, wake: make(chan struct{}, 1), moved: make(chan struct{}), level: c.Clock.Now(), storedAt: c.Clock.Now()}
+	l := &Ledger{Config: c, wake: make(chan struct{}, 1), moved: make(chan struct{}), level: c.Clock.Now(), storedAt: c.Clock.Now(), up: clock.Micro(c.Clock.Now())}
 	l.forget()
 	l.queued = make(map[store.HoldingKey]*change)
 	if err := l.resume(ctx); err != nil {
@@ -125,7 +127,7 @@ func (l *Ledger) Start(ctx context.Context) error {
 }
 
 // stopTimeout bounds what is left to do at the end.
-const stopTimeout = 5 * time.Second
+const stopTimeout = time.Second
 
 // Stop ends the projection, stores what is only in memory, and notes that the process ended in order. It blocks until all is done, and is safe to
 // call twice and before Start. The log must still be open, and take no more records of requests.

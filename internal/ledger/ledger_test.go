@@ -346,8 +346,8 @@ func TestCrashes(t *testing.T) {
 			w.open()
 			want := map[store.HoldingKey]*Holding{}
 			second := 1
-			for round := range 10 {
-				for range 60 {
+			for round := range 6 {
+				for range 50 {
 					mu.Lock()
 					v, instance, jump, what, stored := []vault.VersionID{v1, v2, v3}[rnd.IntN(3)], fmt.Sprint("i", rnd.IntN(5)), rnd.IntN(20), rnd.IntN(6), rnd.IntN(4) == 0
 					mu.Unlock()
@@ -570,6 +570,37 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// TestSilenceCountsWhileTheServerHears: a consumer that could not poll because the server was away is not gone, nor one that polls another version.
+func TestSilenceCountsWhileTheServerHears(t *testing.T) {
+	w := newWorld(t, audit.OS, nil)
+	state := func() State {
+		t.Helper()
+		v, err := w.Ask(w.ctx, thing, Question{Old: v2, New: v3, Since: at(10)})
+		w.must(err)
+		if len(v.Holders) != 1 {
+			t.Fatalf("%d holders", len(v.Holders))
+		}
+		return v.Holders[0].State
+	}
+	w.add(get(v2, "a", 1), ack(v2, "a", 2, Ack{Level: Used, Poll: 10 * time.Second}))
+	w.clock.Advance(500 * time.Second)
+	if got := state(); got != Gone {
+		t.Errorf("after many missed polls it is %s", got)
+	}
+	w.restart()
+	if got := state(); got == Gone {
+		t.Error("it is gone, although nobody could hear it")
+	}
+	w.clock.Advance(91 * time.Second)
+	if got := state(); got != Gone {
+		t.Errorf("after three missed polls since the start it is %s", got)
+	}
+	w.add(get(v1, "a", 590)) // by its id, which is smaller than that of the old version
+	if got := state(); got == Gone {
+		t.Error("it is gone, although it has just polled another version")
+	}
+}
+
 func TestSeen(t *testing.T) {
 	w := newWorld(t, audit.OS, nil)
 	ten, eleven, twelve := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.11"), netip.MustParseAddr("10.0.0.12")
@@ -695,4 +726,34 @@ func FuzzDetails(f *testing.F) {
 			t.Errorf("%q is read as %+v, which is %q", s, c, c.Detail())
 		}
 	})
+}
+
+func TestForget(t *testing.T) {
+	w := newWorld(t, audit.OS, nil)
+	object := &vault.Object{ID: vault.NewObjectID(t0), Vault: "v", Kind: vault.Secret, Name: "Db-Password", Current: v2}
+	w.must(w.store.Update(w.ctx, store.NewOp(t0), func(tx store.Tx) error {
+		for v, s := range map[vault.VersionID]vault.VersionState{v1: vault.Retired, v2: vault.Active, v3: vault.Retired} {
+			if err := tx.AddVersion(w.ctx, &vault.Version{ID: v, Object: object.ID, State: s}); err != nil {
+				return err
+			}
+		}
+		return tx.PutObject(w.ctx, object)
+	}))
+	const day = 24 * 3600
+	purged, gone := get(v1, "a", 1), get(v1, "a", 100*day)
+	purged.ObjectName, gone.ObjectName = "purged", "purged-lately"
+	backup := get("", "a", 1)
+	backup.Action = backupSecret
+	w.add(get(v1, "a", 1), get(v1, "b", 2), get(v2, "a", 1), get(v3, "a", 1), get(v3, "b", 100*day), purged, gone, backup)
+	w.row(v1, "a")
+	w.clock.Advance(410 * 24 * time.Hour)
+	n, err := w.Forget(w.ctx)
+	w.must(err)
+	// What the alarms of the retired versions left are rows of the same consumers.
+	if n != 3 || w.row(v1, "a") != nil || w.row(v2, "a") == nil || w.row(v3, "a") == nil || w.row("", "a") == nil {
+		t.Errorf("%d rows were forgotten, want the two of the retired version and the one of the purged secret", n)
+	}
+	if n, err = w.Forget(w.ctx); n != 0 || err != nil {
+		t.Errorf("again %d rows were forgotten, %v", n, err)
+	}
 }

@@ -50,6 +50,7 @@ func (l *Ledger) page(ctx context.Context, q store.HoldingQuery) (list []*Holdin
 			continue
 		}
 		for i := range g.held {
+			h.heard = later(h.heard, g.held[i].last)
 			if g.held[i].version == h.Version {
 				h.Last = later(h.Last, g.held[i].last)
 			}
@@ -80,7 +81,7 @@ func (l *Ledger) Ask(ctx context.Context, o Object, q Question) (Verdict, error)
 	if q.Holdings, err = l.around(ctx, o, q.Old, q.New); err != nil {
 		return Verdict{}, err
 	}
-	q.Whole, q.Now = l.whole, l.Clock.Now()
+	q.Whole, q.Up, q.Now = l.whole, l.up, l.Clock.Now()
 	v := Judge(&q)
 	sortHolders(v.Holders)
 	sortHolders(v.WaitingFor)
@@ -136,19 +137,27 @@ func (l *Ledger) Copies(ctx context.Context, o Object, v vault.VersionID) ([]*Ho
 	return delivered(list), err
 }
 
+// CopiesPage is Copies of all versions, a page at a time, in the order of versions and principals. It catches up first, but not for a later page.
+func (l *Ledger) CopiesPage(ctx context.Context, o Object, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
+	return l.heldPage(ctx, store.HoldingQuery{Vault: o.Vault, Kind: o.Kind, NameKey: vault.NameKey(o.Name), After: after, Limit: limit})
+}
+
 // HeldBy returns a page of everything that was ever delivered to a principal, in the order of vaults, kinds, names and versions. It catches up first, but
 // not for a later page.
 func (l *Ledger) HeldBy(ctx context.Context, t vault.TenantID, p principal.ID, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
-	if after == nil {
+	return l.heldPage(ctx, store.HoldingQuery{Tenant: t, Principal: p, After: after, Limit: limit})
+}
+
+func (l *Ledger) heldPage(ctx context.Context, q store.HoldingQuery) (list []*Holding, next *store.HoldingKey, err error) {
+	if q.After == nil {
 		if err := l.CatchUp(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
-	list, err = l.page(ctx, store.HoldingQuery{Tenant: t, Principal: p, After: after, Limit: limit})
-	if err != nil {
+	if list, err = l.page(ctx, q); err != nil {
 		return nil, nil, err
 	}
-	if limit > 0 && len(list) == limit {
+	if q.Limit > 0 && len(list) == q.Limit {
 		next = &list[len(list)-1].HoldingKey
 	}
 	return delivered(list), next, nil

@@ -163,8 +163,8 @@ func (c *calling) look(ctx context.Context, o *Observation) error {
 			f.Places[v] = p
 		}
 	}
-	if len(c.run.Policy.Slots) > 0 && f.Creates && f.Current != "" && f.Places[f.Current].Slot == "" {
-		if err := c.findSlot(ctx, f); err != nil {
+	if f.Creates && (c.run.Policy.Strategy == rotator.NKeys || len(c.run.Policy.Slots) > 0) {
+		if err := c.count(ctx, f); err != nil {
 			return err
 		}
 	}
@@ -186,19 +186,26 @@ func (c *calling) abilities(f *Facts) {
 	_, f.Terminates = c.rotator.(rotator.Terminator)
 }
 
-// findSlot finds the slot of the current value among those that the target shows.
-func (c *calling) findSlot(ctx context.Context, f *Facts) error {
+// count counts the keys that the target has, and finds the one of the current value where it shows values.
+func (c *calling) count(ctx context.Context, f *Facts) error {
 	t, err := c.target(ctx)
 	if err != nil {
 		return err
 	}
-	current, err := c.credential(ctx, f.Current)
-	if err != nil {
-		return err
+	var current rotator.Credential
+	if f.Current != "" && f.Unreadable == "" {
+		if current, err = c.credential(ctx, f.Current); err != nil {
+			return err
+		}
 	}
 	slots, err := c.rotator.(rotator.Creator).Slots(ctx, t, c.run.Policy.Accounts[0])
 	if err != nil {
 		return err
+	}
+	f.Keys = len(slots)
+	if p := f.Places[f.Current]; len(slots) == 1 && f.Current != "" && p.KeyID == "" && p.Slot == "" {
+		// The only key that there is is the current one: the preflight proves that it logs in.
+		f.Places[f.Current] = Place{Account: slots[0].Account, Slot: slots[0].Slot, KeyID: slots[0].KeyID}
 	}
 	for _, s := range slots {
 		if len(s.Value) > 0 && subtle.ConstantTimeCompare(s.Value, current.Value) == 1 {
@@ -399,6 +406,12 @@ func (c *calling) probe(ctx context.Context, e Effect, o *Observation) error {
 			var logins rotator.Logins
 			logins, err = c.rotator.Probe(ctx, t, cred)
 			o.Matrix[v] = c.verdict(cred.Account, logins)
+			if o.Matrix[v] == rotator.Accepted && logins[0].Identity != "" {
+				if o.Identities == nil {
+					o.Identities = make(map[string]string)
+				}
+				o.Identities[cred.Account] = logins[0].Identity
+			}
 			details = append(details, describeLogins(v, logins)...)
 		}
 		if err != nil {
@@ -521,11 +534,11 @@ func (c *calling) terminate(ctx context.Context, e Effect, o *Observation) error
 
 // spread takes the rollout one step further.
 func (c *calling) spread(ctx context.Context, o *Observation) error {
-	r, err := c.rollout()
+	r, probe, err := c.rollout()
 	if err != nil {
 		return err
 	}
-	seen, err := c.e.Rings.Observe(ctx, c.subject(), r)
+	seen, err := c.e.Rings.Observe(ctx, c.subject(), r, probe)
 	if err != nil {
 		return err
 	}
@@ -535,24 +548,19 @@ func (c *calling) spread(ctx context.Context, o *Observation) error {
 	return nil
 }
 
-// RolloutPolicy is the rollout of a policy.
-type RolloutPolicy struct {
-	Rings  []rollout.Ring      `json:"rings"`
-	Return rollout.ReturnRules `json:"return,omitzero"`
-}
-
-func (c *calling) rollout() (rollout.Rollout, error) {
+func (c *calling) rollout() (r rollout.Rollout, probe string, err error) {
 	if c.e.Rings == nil {
-		return rollout.Rollout{}, rotator.Fail(rotator.Misconfigured, nil, "this server has no rollouts")
-	}
-	if c.run.Spread != nil {
-		return *c.run.Spread, nil
+		return r, "", rotator.Fail(rotator.Misconfigured, nil, "this server has no rollouts")
 	}
 	var p RolloutPolicy
 	if err := json.Unmarshal(c.run.Policy.Rollout, &p); err != nil {
-		return rollout.Rollout{}, rotator.Fail(rotator.Misconfigured, err, "the rollout of the policy cannot be read")
+		return r, "", rotator.Fail(rotator.Misconfigured, err, "the rollout of the policy cannot be read")
 	}
-	return rollout.New(c.run.Pending, c.run.Base, p.Rings, p.Return)
+	if c.run.Spread != nil {
+		return *c.run.Spread, p.Probe, nil
+	}
+	r, err = rollout.New(c.run.Pending, c.run.Base, p.Rings, p.Return)
+	return r, p.Probe, err
 }
 
 func (d *driver) subject() Subject {

@@ -16,7 +16,7 @@ import (
 )
 
 // Candidate is the label of a pending version that consumers may try when the target refuses the current one.
-const Candidate vault.Label = "candidate"
+const Candidate = vault.Candidate
 
 // EventType names an event of a run.
 type EventType string
@@ -155,6 +155,9 @@ func (c *commit) apply(ctx context.Context, tx store.Tx) error {
 	if len(journal.Orders) > len(c.next.Orders) && c.written.Open() {
 		c.written.NextAt = c.op.At
 	}
+	if !c.written.Open() && slices.ContainsFunc(journal.Orders[len(c.next.Orders):], func(o Order) bool { return o.Kind == SubmitOrder }) {
+		return fmt.Errorf("a version was handed in while the run was about to end: it is looked at anew")
+	}
 	if err := c.check(ctx, tx); err != nil {
 		return err
 	}
@@ -262,6 +265,8 @@ func (c *commit) move(ctx context.Context, tx store.Tx, e Effect) error {
 		return c.revoke(ctx, tx, e)
 	case MoveAsk:
 		return c.ask(ctx, tx)
+	case MoveCall:
+		return m.Ask(ctx, tx, c.op)
 	case MoveAlert:
 		return c.emit(tx, c.alarm, RunAlert, e.Reason)
 	}
@@ -369,7 +374,7 @@ func (c *commit) succeeded(ctx context.Context, tx store.Tx, v vault.VersionID) 
 	if err != nil {
 		return err
 	}
-	n.DueAt = doc.due(n.Object, ver, c.op.At)
+	n.DueAt = doc.due(n.Object, ver)
 	if n.Doc, err = json.Marshal(doc); err != nil {
 		return err
 	}

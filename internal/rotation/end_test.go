@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/rotator"
-	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -251,5 +250,4 @@ func TestLockoutIsNotReached(t *testing.T) {
 	if r.State != Stuck {
 		t.Errorf("the run is %s", r.State)
 	}
-	_ = store.RotationRun
 }

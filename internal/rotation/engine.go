@@ -50,7 +50,10 @@ type Evidence interface {
 
 // Rings observes the rings of an open rollout.
 type Rings interface {
-	Observe(ctx context.Context, o Subject, r rollout.Rollout) (rollout.Observations, error)
+	// Observe says what is known since the latest ring was opened. probe is the URL of the health probe; "" for none.
+	Observe(ctx context.Context, o Subject, r rollout.Rollout, probe string) (rollout.Observations, error)
+	// CheckProbe reports whether the URL may be asked.
+	CheckProbe(probe string) error
 }
 
 // Leasing holds the times of leases.
@@ -63,11 +66,19 @@ type Leasing struct {
 // DefaultLeasing is the usual one: a successor starts at most 65 s after a crash.
 var DefaultLeasing = Leasing{TTL: time.Minute, Renew: 20 * time.Second, Slack: 5 * time.Second, Margin: 5 * time.Second}
 
+// LeasingFor is the usual one with another length of leases, its other times in proportion.
+func LeasingFor(ttl time.Duration) Leasing {
+	return Leasing{TTL: ttl, Renew: ttl / 3, Slack: ttl / 12, Margin: ttl / 12}
+}
+
 // Caps bound how many runs are at work at once in this process. For urgent runs there is one slot more at each bound.
 type Caps struct{ Target, Rotator, Global int }
 
 // DefaultCaps are the usual ones.
 var DefaultCaps = Caps{Target: 2, Rotator: 16, Global: 64}
+
+// DefaultPoll is how often the queue is looked at.
+const DefaultPoll = time.Second
 
 // Config makes an Engine. Store, Guard, Secrets, Evidence, Clock, Logger and Node are required.
 type Config struct {
@@ -87,7 +98,7 @@ type Config struct {
 	Pace    Pace
 	Leasing Leasing
 	Caps    Caps
-	// Poll is how often the queue is looked at; 0 means a second. Schedule is how often policies and tasks are; 0 means ten seconds.
+	// Poll is how often the queue is looked at; 0 means DefaultPoll. Schedule is how often policies and tasks are; 0 means ten seconds.
 	Poll, Schedule time.Duration
 	// Observe hears of every move of a run; it must be quick, and may be nil.
 	Observe func(Step)
@@ -140,7 +151,7 @@ func New(c Config) (*Engine, error) {
 		c.Caps = DefaultCaps
 	}
 	if c.Poll == 0 {
-		c.Poll = time.Second
+		c.Poll = DefaultPoll
 	}
 	if c.Schedule == 0 {
 		c.Schedule = 10 * time.Second
@@ -243,40 +254,56 @@ func (e *Engine) schedule(ctx context.Context) {
 	}
 }
 
-// queueBatch is how many due runs are looked at together. More are found at the next look: runs leave the queue as they go.
-const queueBatch = 1024
+// A look at the queue takes queueBatch due runs, and more while there is room and all of those are held back by the bounds of their targets: a
+// target that is slow must not keep others waiting.
+const (
+	queueBatch    = 256
+	maxQueueBatch = 1 << 14
+)
 
 // dispatch starts as many due runs as the caps allow, the urgent ones first.
 func (e *Engine) dispatch(loop, work context.Context) error {
-	var due []*store.Run
-	err := e.Store.View(loop, func(tx store.Tx) (err error) {
-		due, err = tx.Runs(loop, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: queueBatch})
-		return err
-	})
-	for _, s := range due {
-		if loop.Err() != nil {
+	seen := 0
+	for batch := queueBatch; batch <= maxQueueBatch; batch *= 8 {
+		var due []*store.Run
+		err := e.Store.View(loop, func(tx store.Tx) (err error) {
+			due, err = tx.Runs(loop, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: batch})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		started := false
+		for _, s := range due[min(seen, len(due)):] {
+			if loop.Err() != nil {
+				return nil
+			}
+			started = e.launch(loop, work, s) || started
+		}
+		seen = len(due)
+		if started || seen < batch || e.slots.full(e.Caps) {
 			return nil
 		}
-		e.launch(loop, work, s)
 	}
-	return err
+	return nil
 }
 
-func (e *Engine) launch(loop, work context.Context, s *store.Run) {
+// launch starts a run in a goroutine of its own, if there is a place for it.
+func (e *Engine) launch(loop, work context.Context, s *store.Run) bool {
 	e.mu.Lock()
 	busy := e.flying[s.ID]
 	e.mu.Unlock()
-	if busy {
-		return
+	if busy || s.Rank < urgentRank && e.slots.full(e.Caps) {
+		return false
 	}
 	r, err := ReadRun(s)
 	if err != nil {
 		e.Logger.Error("a run cannot be read", "run", s.ID, "error", err)
-		return
+		return false
 	}
 	seat := seatOf(r)
 	if !e.slots.take(seat, e.Caps) {
-		return
+		return false
 	}
 	e.mu.Lock()
 	e.flying[s.ID] = true
@@ -293,6 +320,7 @@ func (e *Engine) launch(loop, work context.Context, s *store.Run) {
 			e.Wake() // a slot is free, and more may be due
 		}
 	}()
+	return true
 }
 
 // Drive takes one run as far as it goes now, in the caller's goroutine. It is for tests and for tools that run without a queue.

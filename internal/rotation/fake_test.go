@@ -92,6 +92,8 @@ func (f *fake) hook(verb string, do func() error) error {
 func (f *fake) Preflight(_ context.Context, _ *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
 	ids := map[string]string{}
 	err := f.hook("preflight", func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		for _, a := range p.Accounts {
 			if _, ok := f.accounts[a]; !ok {
 				return rotator.Fail(rotator.Misconfigured, nil, "there is no account %q", a)
@@ -173,6 +175,10 @@ func (f *fake) Sessions(context.Context, *rotator.Target, string) ([]rotator.Ses
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.sessions, nil
+}
+
+func (f *fake) Terminate(context.Context, *rotator.Target, string) (int, error) {
+	return 0, f.hook("terminate", func() error { return nil })
 }
 
 // nobody is a ledger of an object that few read.

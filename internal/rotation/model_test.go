@@ -39,7 +39,10 @@ type model struct {
 	set                  map[store.RunID]map[vault.VersionID]bool
 	quiet                bool
 	orders               int
-	writes               int
+	// lost is the version that the target forgot after it had acknowledged it, until it is set again; losses counts how often that happened.
+	lost   vault.VersionID
+	losses int
+	writes int
 }
 
 type statement struct {
@@ -356,7 +359,13 @@ func (m *model) check(when string) {
 		}
 		return
 	}
+	if m.lost != "" && m.accepts(m.lost) {
+		m.lost = ""
+	}
 	for i, c := range m.consumers {
+		if c == m.lost {
+			continue
+		}
 		if !m.accepts(c) && !m.excused[i] {
 			m.t.Fatalf("%s: consumer %d holds %s, which the target refuses (current %s): %v", when, i, c, m.current, m.accepted)
 		}
@@ -402,6 +411,18 @@ func (m *model) order(k OrderKind) {
 	}
 }
 
+// forget is a target that loses what it acknowledged, as after a failover, while the version before is still accepted there.
+func (m *model) forget() {
+	r := m.revocation
+	if r == nil || m.rotation != nil || r.State != Awaiting || r.Cut || m.writes > 0 || len(m.late) > 0 || !m.accepts(m.current) ||
+		!strategies[m.policy.Strategy].overlap || m.policy.Strategy == rotator.NKeys || !m.accepts(r.Old[0]) {
+		return
+	}
+	delete(m.accepted[slotted(m.places[m.current])], m.current)
+	m.lost = m.current
+	m.losses++
+}
+
 // write is another writer, who changes the target first and the object then.
 func (m *model) write() {
 	v := m.version()
@@ -434,7 +455,7 @@ func TestNobodyIsCutOff(t *testing.T) {
 	for _, p := range modelled {
 		p.Rotator, p.Format = "model", Format{Kind: Raw}
 		t.Run(string(p.Strategy), func(t *testing.T) {
-			var promoted, revoked, aborted int
+			var promoted, revoked, aborted, losses int
 			rapid.Check(t, func(rt *rapid.T) {
 				m := newModel(rt, p)
 				var all []vault.VersionID
@@ -450,7 +471,11 @@ func TestNobodyIsCutOff(t *testing.T) {
 				promoted += m.next
 				revoked += len(m.retired)
 				aborted += m.orders
+				losses += m.losses
 			})
+			if p.Strategy == rotator.Alternating && losses == 0 {
+				t.Error("the target never lost anything")
+			}
 			if promoted == 0 || revoked == 0 || aborted == 0 {
 				t.Errorf("%d versions, %d revocations, %d orders: the test went nowhere", promoted, revoked, aborted)
 			}
@@ -477,6 +502,8 @@ func (m *model) rotate(turn int) {
 			m.fresh(rapid.IntRange(0, len(m.consumers)-1).Draw(m.t, "consumer"))
 		case 6:
 			m.order(ReplayOrder)
+		case 7:
+			m.forget()
 		default:
 			if r := m.run(); r != nil {
 				m.drive(r)

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -22,11 +23,16 @@ func (r *Run) Take(o Order) (Run, error) {
 	return c, nil
 }
 
+// gated reports whether the latest ring of a rollout asks for a person.
+func (r *Run) gated() bool {
+	return r.State == Rollout && r.Spread != nil && r.Spread.State == rollout.Open && r.Spread.Rings[r.Spread.Opened-1].Gate.Approval
+}
+
 func (r *Run) allows(o Order) error {
 	rotation := r.Kind == store.RotationRun
 	switch o.Kind {
 	case ApproveOrder:
-		if r.State != Approval && (r.State != Held || r.Forced != "" || r.Policy.overdue() == Hold) {
+		if r.State != Approval && !r.gated() && (r.State != Held || r.Forced != "" || r.Policy.overdue() == Hold) {
 			return refused(r, "waits for nobody's approval")
 		}
 	case AbortOrder:
@@ -56,13 +62,21 @@ func (r *Run) allows(o Order) error {
 			return refused(r, "is no rotation")
 		}
 	case SubmitOrder:
-		if r.State != Asked {
+		if r.State != Asked && !r.mayBeWritten() {
 			return refused(r, "does not ask for a value")
 		}
 	default:
 		return fault.New(fault.Invalid, "%q is not an order", clip(string(o.Kind)))
 	}
 	return nil
+}
+
+// mayBeWritten reports whether a function can hand in its version before it was asked.
+func (r *Run) mayBeWritten() bool {
+	if r.Policy.Function == nil || r.Written != "" || r.Pending != "" {
+		return false
+	}
+	return r.State == Queued || r.State == Preflight || r.State == Stuck
 }
 
 func refused(r *Run, what string, args ...any) error {
@@ -94,6 +108,10 @@ func (m *machine) obey() bool {
 func (m *machine) carryOut(o Order) {
 	switch o.Kind {
 	case ApproveOrder:
+		if m.State == Rollout {
+			m.enter(Rollout, Approved)
+			return
+		}
 		if m.Kind == store.RotationRun {
 			m.Began = m.now
 			m.begin(Approved)
@@ -130,6 +148,8 @@ func (m *machine) replay() {
 		from = Queued
 	case m.Undo != "" && m.Pending != "":
 		from = Undoing
+	case m.byFunction() && m.Pending != "":
+		from, m.Until = Testing, m.Policy.Function.within().after(m.now)
 	case from == Setting || from == Probing || from == Testing || from == Generated:
 		if m.Sent {
 			from = Probing
@@ -182,6 +202,10 @@ func (m *machine) adopted(v vault.VersionID, why Reason) {
 }
 
 func (m *machine) submitted(o Order) {
+	if m.byFunction() {
+		m.written(o.Version)
+		return
+	}
 	m.Pending, m.Sent = o.Version, false
 	m.Places = withPlace(m.Places, o.Version, m.Plan.Next)
 	m.Began = m.now

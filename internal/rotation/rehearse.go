@@ -18,12 +18,18 @@ type Rehearsal struct {
 	Refused string `json:"refused,omitempty"`
 	Reason  Reason `json:"reason,omitempty"`
 	Plan    Plan   `json:"plan"`
+	// Policy is the secret's, Current the version that the run would replace and Holding where that sits.
+	Policy  Policy          `json:"-"`
+	Current vault.VersionID `json:"current,omitempty"`
+	Holding Place           `json:"holding,omitzero"`
 	// System is what the target says it is, Warnings what the rotator found.
 	System   string   `json:"system,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 	// Length is how long the change itself is likely to take, by the last one or by what the preflight took; RevokedAfter how long after it the old
 	// credential goes at the earliest.
-	Length       Duration `json:"length"`
+	Length Duration `json:"length"`
+	// Measured is true when Length is that of the last run, and not an estimate.
+	Measured     bool     `json:"measured,omitempty"`
 	RevokedAfter Duration `json:"revokedAfter"`
 	// AtRisk are the consumers of the current version: they have to move before it can be revoked. Gap is true when logins fail until they do.
 	AtRisk []Holder `json:"atRisk,omitempty"`
@@ -62,7 +68,7 @@ func (e *Engine) rehearse(ctx context.Context, v *vault.Vault, p *store.Policy) 
 	d := &driver{e: e, run: run, vault: v, moves: e.Secrets.Rotation(v, p.NameKey, p.Object), sealed: make(map[vault.VersionID]*vault.Version)}
 	c := &calling{driver: d, rotator: e.rotators[doc.Policy.Rotator]}
 	defer c.zero()
-	h := &Rehearsal{Length: doc.State.Length, Gap: doc.Policy.AcceptGap, Approval: doc.Policy.Approval, RevokedAfter: doc.Policy.Grace + doc.Policy.ReplicationLag + e.Pace.Settle}
+	h := &Rehearsal{Policy: doc.Policy, Length: doc.State.Length, Measured: doc.State.Length > 0, Gap: doc.Policy.AcceptGap, Approval: doc.Policy.Approval, RevokedAfter: doc.Policy.Grace + doc.Policy.ReplicationLag + e.Pace.Settle}
 	began := e.Clock.Now()
 	err = c.rehearse(ctx, h)
 	if h.Length == 0 {
@@ -74,28 +80,28 @@ func (e *Engine) rehearse(ctx context.Context, v *vault.Vault, p *store.Policy) 
 func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 	var o Observation
 	if err := c.look(ctx, &o); err != nil {
-		return h.refuse(err)
+		return h.refuse(c, err)
 	}
 	plan, refusal := MakePlan(&c.run.Policy, o.Facts, false)
-	h.Plan = plan
+	h.Plan, h.Current, h.Holding = plan, o.Facts.Current, o.Facts.Places[o.Facts.Current]
 	if refusal != nil {
 		h.Refused, h.Reason = refusal.Message, refusal.Reason
 		return c.risk(ctx, h, o.Facts.Current)
 	}
 	c.run.Plan, c.run.Base, c.run.Places = plan, o.Facts.Current, o.Facts.Places
-	if !strategies[c.run.Policy.Strategy].byHand {
+	if !strategies[c.run.Policy.Strategy].byHand && !c.run.Policy.handsOff() {
 		preflight, cancel := context.WithTimeout(ctx, c.run.Pace.Call.Std())
 		defer cancel()
 		if c.rotator == nil {
-			return h.refuse(rotator.Fail(rotator.Misconfigured, nil, "this server has no rotator %q", c.run.Policy.Rotator))
+			return h.refuse(c, rotator.Fail(rotator.Misconfigured, nil, "this server has no rotator %q", c.run.Policy.Rotator))
 		}
 		if err := c.preflight(preflight, Effect{Version: c.run.Base, Place: plan.Next}, &o); err != nil {
-			return h.refuse(err)
+			return h.refuse(c, err)
 		}
 		h.System, h.Warnings = o.Report.System, o.Report.Warnings
 		if !plan.Create {
 			if err := c.generate(ctx, Effect{Place: plan.Next}, &o); err != nil {
-				return h.refuse(err)
+				return h.refuse(c, err)
 			}
 		}
 	}
@@ -104,8 +110,8 @@ func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 }
 
 // refuse notes why a run would not begin. Only failures of our own are errors of a rehearsal.
-func (h *Rehearsal) refuse(err error) error {
-	h.Refused = err.Error()
+func (h *Rehearsal) refuse(c *calling, err error) error {
+	h.Refused = scrub(err.Error(), c.values...)
 	switch classOf(err) {
 	case rotator.Denied:
 		h.Reason = Denied

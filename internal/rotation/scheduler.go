@@ -143,10 +143,31 @@ func (e *Engine) open(ctx context.Context, tx store.Tx, p *store.Policy, id stor
 	n.DueAt = time.Time{} // the end of the run sets the next
 	live, err := tx.Object(ctx, p.Vault, p.Kind, p.NameKey)
 	switch {
-	case isMissing(err), err == nil && (live.Deleted != nil || live.ID != p.Object):
-		return tx.PutPolicy(ctx, &n) // the due date comes back with the next change of the policy
+	case isMissing(err), err == nil && live.ID != p.Object:
+		return tx.PutPolicy(ctx, &n) // it was purged
 	case err != nil:
 		return err
+	case live.Deleted != nil:
+		n.DueAt = now.Add(retryAfter) // it may be recovered
+		return tx.PutPolicy(ctx, &n)
+	}
+	// What was due may not be any more: somebody wrote a newer version, or the secret was recovered. And no run begins outside of its windows.
+	var current *vault.Version
+	if live.Current != "" {
+		if current, err = tx.Version(ctx, live.ID, live.Current); err != nil {
+			return err
+		}
+	}
+	due := doc.due(p.Object, current)
+	if doc.State.Cause.windowed() && !due.After(now) {
+		due = clock.Micro(doc.Policy.windows(doc.State.Length).opens(now))
+	}
+	if due.IsZero() || due.After(now) {
+		n.DueAt = due
+		if n.Doc, err = json.Marshal(doc); err != nil {
+			return err
+		}
+		return tx.PutPolicy(ctx, &n)
 	}
 	settled, err := settledParents(ctx, tx, p.Vault, &doc.Policy)
 	if err != nil {
@@ -272,8 +293,8 @@ func (c *commit) later(ctx context.Context, tx store.Tx, p *store.Policy, doc *p
 		}
 	}
 	n := *p
-	if n.DueAt = doc.due(p.Object, current, c.op.At); !n.DueAt.IsZero() {
-		n.DueAt = later(n.DueAt, c.op.At.Add(retryAfter))
+	if n.DueAt = doc.due(p.Object, current); !n.DueAt.IsZero() || c.object == nil {
+		n.DueAt = later(n.DueAt, c.op.At.Add(retryAfter)) // a deleted secret may be recovered
 	}
 	var err error
 	if n.Doc, err = json.Marshal(doc); err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
-	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/schedule"
 	"github.com/keywright/keywright/internal/store"
@@ -34,7 +33,8 @@ type PolicyInfo struct {
 	Revision  int64     `json:"revision"`
 }
 
-func infoOf(p *store.Policy) (*PolicyInfo, error) {
+// ReadPolicy reads a stored policy.
+func ReadPolicy(p *store.Policy) (*PolicyInfo, error) {
 	d, err := readPolicy(p)
 	if err != nil {
 		return nil, err
@@ -46,14 +46,7 @@ func infoOf(p *store.Policy) (*PolicyInfo, error) {
 func (e *Engine) surroundings(p *Policy) Surroundings {
 	s := Surroundings{Schedule: func(text string) error { _, err := schedule.Parse(text); return err }}
 	if e.Rings != nil {
-		s.Rollout = func(doc []byte) error {
-			var r RolloutPolicy
-			if err := strict(doc, &r); err != nil {
-				return err
-			}
-			_, err := rollout.New("candidate", "base", r.Rings, r.Return)
-			return err
-		}
+		s.Rollout = func(doc []byte) error { return checkRollout(doc, e.Rings) }
 	}
 	r := e.rotators[p.Rotator]
 	if r == nil {
@@ -88,6 +81,9 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 		if err := acyclic(ctx, tx, v, o, p); err != nil {
 			return err
 		}
+		if err := registered(ctx, tx, v.Tenant, p.Function); err != nil {
+			return err
+		}
 		stored, err := tx.Policy(ctx, o.ID)
 		doc := &policyDoc{State: policyState{Set: op.At}}
 		switch {
@@ -112,6 +108,30 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 	})
 }
 
+// PutPolicy is SetPolicy, and returns the policy as it is in force.
+func (s *Service) PutPolicy(ctx context.Context, call *guard.Call, name string, p *Policy) (info *PolicyInfo, err error) {
+	if err := s.SetPolicy(ctx, call, name, p); err != nil {
+		return nil, err
+	}
+	err = s.e.Store.View(ctx, func(tx store.Tx) error {
+		_, stored, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
+		if err == nil {
+			info, err = ReadPolicy(stored)
+		}
+		return err
+	})
+	return info, err
+}
+
+// RefusePolicy answers for a policy that cannot be read: with its mistakes for who may set one, and with a refusal for everybody else.
+func (s *Service) RefusePolicy(ctx context.Context, call *guard.Call, name string, mistakes []Mistake) error {
+	need := guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name}
+	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
+		return err
+	}
+	return s.e.Guard.Refuse(ctx, call, need, Invalid(mistakes))
+}
+
 // putPolicy stores a policy with its next due date.
 func putPolicy(ctx context.Context, tx store.Tx, p *store.Policy, doc *policyDoc, o *vault.Object, now time.Time) error {
 	var current *vault.Version
@@ -121,7 +141,7 @@ func putPolicy(ctx context.Context, tx store.Tx, p *store.Policy, doc *policyDoc
 			return err
 		}
 	}
-	p.DueAt = doc.due(o.ID, current, now)
+	p.DueAt = doc.due(o.ID, current)
 	var err error
 	if p.Doc, err = json.Marshal(doc); err != nil {
 		return err
@@ -228,7 +248,7 @@ func (s *Service) Policy(ctx context.Context, call *guard.Call, name string) (in
 		return s.e.Store.View(ctx, func(tx store.Tx) error {
 			_, p, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
 			if err == nil {
-				info, err = infoOf(p)
+				info, err = ReadPolicy(p)
 			}
 			return err
 		})
@@ -278,7 +298,7 @@ func (s *Service) Policies(ctx context.Context, call *guard.Call, after vault.Ob
 			list, next = nil, ""
 			found, err := tx.Policies(ctx, store.PolicyQuery{Vault: call.Vault.Vault.ID, After: after, Limit: limit})
 			for _, p := range found {
-				info, err := infoOf(p)
+				info, err := ReadPolicy(p)
 				if err != nil {
 					return err
 				}
@@ -352,7 +372,7 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 		return nil, err
 	}
 	r := newRotation(id, now, start, doc.Policy, e.Pace)
-	r.Tenant, r.Vault, r.Object, r.NameKey = p.Tenant, p.Vault, p.Object, p.NameKey
+	r.Tenant, r.Vault, r.Object, r.NameKey, r.Need = p.Tenant, p.Vault, p.Object, p.NameKey, doc.State.Length
 	record, err := r.Record()
 	if err != nil {
 		return nil, err
@@ -386,11 +406,15 @@ var actions = map[OrderKind]authz.Action{ApproveOrder: authz.RotationApprove, Ab
 func (s *Service) Order(ctx context.Context, call *guard.Call, id store.RunID, o Order) (*Run, error) {
 	action, ok := actions[o.Kind]
 	if !ok || o.Kind == SubmitOrder {
+		need := guard.Need{Action: authz.RotationRepair, Kind: vault.Secret}
+		if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
+			return nil, err
+		}
 		return nil, fault.New(fault.Invalid, "%q is not an order that people give", clip(string(o.Kind)))
 	}
 	r, err := s.find(ctx, call, id)
 	if err != nil {
-		return nil, err
+		return nil, s.unknownRun(ctx, call, guard.Need{Action: action, Kind: vault.Secret}, err)
 	}
 	need := guard.Need{Action: action, Kind: vault.Secret, Name: r.NameKey, Reason: fmt.Sprintf("run %s: %s: %s", id, o.Kind, o.Note)}
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
@@ -419,7 +443,7 @@ func (r *Run) mayOrder(o *Order) error {
 		return fault.New(fault.Invalid, "the note has %d bytes: at most %d are allowed", len(o.Note), maxTextBytes)
 	case o.Kind == ForceOrder && o.Note == "":
 		return fault.New(fault.Invalid, "say why the version is revoked under its consumers: it is recorded")
-	case o.Kind == ApproveOrder && (o.By == r.Start.Actor || slices.ContainsFunc(r.Orders, func(b Order) bool { return b.By == o.By })):
+	case o.Kind == ApproveOrder && (o.By == r.Start.Actor || slices.ContainsFunc(r.Orders, func(b Order) bool { return b.By == o.By && b.Kind != ApproveOrder })):
 		return fault.New(fault.Forbidden, "a run is approved by somebody else than who asked for it").Because("OwnRequest")
 	}
 	return nil
@@ -451,7 +475,7 @@ func (s *Service) find(ctx context.Context, call *guard.Call, id store.RunID) (r
 	err = s.e.Store.View(ctx, func(tx store.Tx) error {
 		stored, err := tx.Run(ctx, id)
 		if isMissing(err) || err == nil && stored.Vault != call.Vault.Vault.ID {
-			return fault.New(fault.NotFound, "the run %q was not found in this vault", clip(string(id))).Because("RunNotFound")
+			return runNotFound(id)
 		}
 		if err == nil {
 			r, err = ReadRun(stored)
@@ -464,19 +488,20 @@ func (s *Service) find(ctx context.Context, call *guard.Call, id store.RunID) (r
 // GetRun returns one run.
 func (s *Service) GetRun(ctx context.Context, call *guard.Call, id store.RunID) (r *Run, err error) {
 	need := guard.Need{Action: authz.RotationRead, Kind: vault.Secret}
-	err = s.e.Guard.Read(ctx, call, &need, func() error {
-		if r, err = s.find(ctx, call, id); err == nil {
-			need.Name = r.NameKey
-		}
-		return err
-	})
-	return r, err
+	if r, err = s.find(ctx, call, id); err != nil {
+		return nil, s.unknownRun(ctx, call, need, err)
+	}
+	need.Name = r.NameKey
+	return r, s.e.Guard.Read(ctx, call, &need, func() error { return nil })
 }
 
 // Runs lists runs of the call's vault, newest first.
 func (s *Service) Runs(ctx context.Context, call *guard.Call, q store.RunQuery) (list []*Run, err error) {
+	return s.runs(ctx, call, guard.Need{Action: authz.RotationRead, Kind: vault.Secret}, q)
+}
+
+func (s *Service) runs(ctx context.Context, call *guard.Call, need guard.Need, q store.RunQuery) (list []*Run, err error) {
 	q.Tenant, q.Vault, q.DueBefore = "", call.Vault.Vault.ID, time.Time{}
-	need := guard.Need{Action: authz.RotationRead, Kind: vault.Secret}
 	err = s.e.Guard.Read(ctx, call, &need, func() error {
 		return s.e.Store.View(ctx, func(tx store.Tx) error {
 			list = nil

@@ -62,6 +62,13 @@ func (s *slots) take(at seat, caps Caps) bool {
 	return true
 }
 
+// full reports whether no run has a place but an urgent one.
+func (s *slots) full(caps Caps) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all >= caps.Global
+}
+
 func (s *slots) free(at seat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

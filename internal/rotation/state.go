@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
-	"github.com/keywright/keywright/internal/schedule"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -42,7 +41,7 @@ func readPolicy(p *store.Policy) (*policyDoc, error) {
 
 // due says when the next run is due, and notes why: the first of schedule, end of validity and maximum age. Zero is never. It counts from the last
 // success, or from when the version was made and the policy set: that a server starts or a policy is imported makes nothing due.
-func (d *policyDoc) due(o vault.ObjectID, current *vault.Version, now time.Time) time.Time {
+func (d *policyDoc) due(o vault.ObjectID, current *vault.Version) time.Time {
 	p := &d.Policy
 	d.State.Cause = ""
 	if p.Paused {
@@ -55,20 +54,17 @@ func (d *policyDoc) due(o vault.ObjectID, current *vault.Version, now time.Time)
 		}
 	}
 	last := later(d.State.Set, d.State.Succeeded)
-	if p.Schedule != "" {
-		if s, err := schedule.Parse(p.Schedule); err == nil {
-			if due, ok := s.Due(last, string(o), d.State.Length.Std()); ok {
-				first(due.At, Scheduled)
-			}
-		}
+	w := p.windows(d.State.Length)
+	if due, ok := w.Due(last, string(o), w.need); ok {
+		first(due.At, Scheduled)
 	}
 	if current != nil {
 		if exp := current.Attributes.Expires; !exp.IsZero() {
-			first(exp.Add(-p.BeforeExpiry.Std()), Expiring)
+			first(w.align(last, exp.Add(-p.BeforeExpiry.Std())), Expiring)
 		}
 		if p.MaxAge > 0 {
 			// So early that the run is over by then.
-			first(p.MaxAge.after(current.Attributes.Created).Add(-min(p.MaxAge.Std()/10, day)), TooOld)
+			first(w.align(last, p.MaxAge.after(current.Attributes.Created).Add(-min(p.MaxAge.Std()/10, day))), TooOld)
 		}
 	}
 	return clock.Micro(at)

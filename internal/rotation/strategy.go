@@ -174,6 +174,10 @@ func (tr traits) place(p *Policy, f *Facts, current Place, plan Plan) (Plan, *Re
 			return Plan{}, &Refusal{Reason: AwaitingRevocation, Wait: true,
 				Message: "the account has as many keys as the target keeps: one has to be revoked first"}
 		}
+		if plan.Create && f.Current != "" && current.KeyID == "" {
+			return Plan{}, &Refusal{Reason: PlanUnsafe,
+				Message: "it is not known which of the account's keys is the current one, so it could never be revoked: delete the others at the target"}
+		}
 		plan.Keep = f.Current
 	}
 	return plan, nil

@@ -180,7 +180,7 @@ func (s *Service) Tasks(ctx context.Context, call *guard.Call, open bool, after 
 func (s *Service) Acknowledge(ctx context.Context, call *guard.Call, id string) error {
 	t, err := s.task(ctx, call, id)
 	if err != nil {
-		return err
+		return s.unknownRun(ctx, call, guard.Need{Action: authz.RotationRun, Kind: vault.Secret}, err)
 	}
 	need := guard.Need{Action: authz.RotationRun, Kind: vault.Secret, Name: t.NameKey, Reason: "task " + id}
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
@@ -223,7 +223,7 @@ func (s *Service) task(ctx context.Context, call *guard.Call, id string) (t *Tas
 func (s *Service) Submit(ctx context.Context, call *guard.Call, task string, in secret.Input, attested bool) (*Run, error) {
 	t, err := s.task(ctx, call, task)
 	if err != nil {
-		return nil, err
+		return nil, s.unknownRun(ctx, call, guard.Need{Action: authz.SecretSet, Kind: vault.Secret}, err)
 	}
 	need := guard.Need{Action: authz.SecretSet, Kind: vault.Secret, Name: t.NameKey, Reason: "task " + task}
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {

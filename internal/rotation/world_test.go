@@ -62,7 +62,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: guardtest.New(t, guardtest.Options{Clock: clock.System{}}), target: newTarget("app_a", "app_b"), ledger: &nobody{}, log: &syncBuffer{}}
 	var err error
-	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
+	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock,
+		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
+			return w.engine.Pends(ctx, tx, call, o, ver)
+		}})
 	must(t, err)
 	w.Watch(w.secrets.Changed)
 	w.fake = &fake{target: w.target, strategies: []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Alternating}}
@@ -83,7 +86,13 @@ func (w *world) newEngine(fail func(rotation.Point) error) *rotation.Engine {
 func (w *world) database(name string, p rotation.Policy) {
 	w.T.Helper()
 	w.target.give("app_a", "first-password-of-"+name)
-	value := fmt.Sprintf(`{"host":"db.test","username":"app_a","password":"first-password-of-%s"}`, name)
+	w.put(name, "app_a", "first-password-of-"+name, p)
+}
+
+// put makes a secret with a credential and a policy.
+func (w *world) put(name, account, pass string, p rotation.Policy) {
+	w.T.Helper()
+	value := fmt.Sprintf(`{"host":"db.test","username":%q,"password":%q}`, account, pass)
 	_, err := w.secrets.Set(w.Ctx, w.Call(w.caller), name, secret.Input{Value: []byte(value), Enabled: true})
 	must(w.T, err)
 	must(w.T, w.service(w.engine).SetPolicy(w.Ctx, w.Call(w.caller), name, &p))
@@ -144,7 +153,7 @@ func (w *world) start(e *rotation.Engine) {
 // eventually waits for a condition.
 func (w *world) eventually(what string, ok func() bool) {
 	w.T.Helper()
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}

@@ -38,6 +38,7 @@ type Config struct {
 	// as those of a link-local network.
 	EventLoopback bool
 	EventAllow    []netip.Prefix
+	Rotation      Rotation
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

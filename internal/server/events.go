@@ -11,6 +11,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/secret"
 )
@@ -21,8 +22,11 @@ const validationPath = "/events/validate"
 // openEvents makes the service that delivers events and begins its work.
 func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (err error) {
 	k.events, err = event.New(event.Config{Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger, Links: links,
-		Network: event.Network{Loopback: c.EventLoopback, Allow: c.EventAllow}})
+		Network: network(c)})
 	if err != nil {
+		return err
+	}
+	if k.eventing, err = eventing.New(eventing.Config{Guard: k.guard, Store: k.store, Events: k.events}); err != nil {
 		return err
 	}
 	k.expiries = secret.NewExpiries(k.secrets)
@@ -30,6 +34,11 @@ func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (er
 	k.events.Start(ctx)
 	k.onClose(wrapStop(k.events.Stop))
 	return nil
+}
+
+// network says what the server may reach in the name of those who use it.
+func network(c *Config) event.Network {
+	return event.Network{Loopback: c.EventLoopback, Allow: c.EventAllow}
 }
 
 // tellExpiries emits the events of secrets that are about to expire or have expired.

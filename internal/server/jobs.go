@@ -20,8 +20,10 @@ func (k *core) jobs() []job {
 	return []job{
 		{"prune-journal", 10 * time.Minute, k.pruneJournal},
 		{"maintain-keys", time.Hour, k.maintainKeys},
+		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
 		{"tell-expiries", time.Minute, k.tellExpiries},
 		{"sweep-events", sweepInterval, k.events.Sweep},
+		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}
 }
 

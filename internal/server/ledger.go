@@ -35,7 +35,7 @@ func (k *core) openLedger(c *Config) (err error) {
 	if err := k.ledger.Start(ctx); err != nil {
 		return err
 	}
-	k.consumers, err = consumer.New(consumer.Config{Guard: k.guard, Store: k.store, Ledger: k.ledger})
+	k.consumers, err = consumer.New(consumer.Config{Guard: k.guard, Store: k.store, Ledger: k.ledger, Policy: k.consumerPolicy})
 	return err
 }
 
@@ -43,4 +43,13 @@ func (k *core) openLedger(c *Config) (err error) {
 func (k *core) ledgerLag() (records, seconds float64) {
 	n, behind := k.ledger.Lag()
 	return float64(n), behind.Seconds()
+}
+
+// forgetHoldings removes from the ledger what is over and old.
+func (k *core) forgetHoldings(ctx context.Context) error {
+	n, err := k.ledger.Forget(ctx)
+	if n > 0 {
+		k.log.InfoContext(ctx, "the ledger forgot who held what is no more", "rows", n)
+	}
+	return err
 }

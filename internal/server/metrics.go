@@ -29,6 +29,7 @@ type metrics struct {
 	issued, refused           *prometheus.CounterVec
 	jobs                      *prometheus.CounterVec
 	jobsDone                  *prometheus.GaugeVec
+	rotations                 *rotationMetrics
 }
 
 // counter counts by one label.
@@ -64,6 +65,7 @@ func newMetrics() *metrics {
 	build.WithLabelValues(version.String(), runtime.Version()).Set(1)
 	m.registry.MustRegister(m.requests, m.locked, m.denied, m.throttled, m.issued, m.refused, m.jobs, m.jobsDone, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.rotations = newRotationMetrics(m.registry)
 	return m
 }
 
@@ -121,6 +123,7 @@ func (m *metrics) watch(k *core) {
 		{"keywright_audit_sequencer_lag_commits", "By how many commits the audit log is behind the newest change.",
 			func() float64 { return float64(k.journal.lag()) }},
 		{"keywright_open_connections", "Open connections of all listeners.", func() float64 { return float64(k.connections.open.Load()) }},
+		{"keywright_change_streams", "Open streams of changes.", func() float64 { return float64(k.feed.Stats().Open) }},
 		{"keywright_request_body_bytes", "Bytes that the bodies of requests under way hold.", func() float64 { return float64(k.bodies.held.Load()) }},
 		{"keywright_ledger_lag_records", "Records of the audit log that the ledger has not taken in.", func() float64 { n, _ := k.ledgerLag(); return n }},
 		{"keywright_ledger_lag_seconds", "For how long the ledger has not been level with the audit log.", func() float64 { _, s := k.ledgerLag(); return s }},
@@ -135,6 +138,9 @@ func (m *metrics) watch(k *core) {
 		{"keywright_audit_records_total", "Records in the node's audit log.", func() float64 { return float64(log().Records) }},
 		{"keywright_connection_waits_total", "How often a listener had as many connections as it may, so that further ones wait.",
 			func() float64 { return float64(k.connections.waits.Load()) }},
+		{"keywright_change_events_total", "Changes that streams told their callers.", func() float64 { return float64(k.feed.Stats().Events) }},
+		{"keywright_change_resets_total", "How often a stream could not be resumed, so that its caller read everything anew.",
+			func() float64 { return float64(k.feed.Stats().Resets) }},
 		{"keywright_keyring_loads_total", "Keys that were read from the store and unwrapped.", func() float64 { return float64(k.keys.Stats().Loads) }},
 		{"keywright_secret_cache_hits_total", "Reads that found the sealed value in memory.", func() float64 { return float64(cache().Hits) }},
 		{"keywright_secret_cache_misses_total", "Reads that asked the store.", func() float64 { return float64(cache().Misses) }},

@@ -25,8 +25,13 @@ func besideNative(n *names, s *secret.Service) []native.Described {
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
-		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Consumers: k.consumers, Beside: besideNative(n, k.secrets),
-		Status: &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
+		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
+		Changes:   k.feed,
+		Consumers: k.consumers,
+		Eventing:  k.eventing,
+		Rotation:  k.rotation,
+		Beside:    besideNative(n, k.secrets),
+		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
 
 // status implements native.Status.

@@ -15,9 +15,12 @@ import (
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
@@ -35,11 +38,14 @@ type Config struct {
 	// Audiences are the API's resources, in every form in which clients may name it.
 	Audiences identity.Audiences
 	Secrets   *secret.Service
+	Changes   *feed.Feed
 	Tenancy   *tenancy.Service
 	Access    *access.Service
 	Directory *directory.Service
 	Auditing  *auditing.Service
 	Consumers *consumer.Service
+	Eventing  *eventing.Service
+	Rotation  *rotation.Service
 	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
@@ -69,8 +75,8 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Status == nil {
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -95,8 +101,16 @@ const root = "/api/v1"
 
 func (h *handler) routes() []door.Route {
 	var all []door.Route
-	for _, part := range [][]door.Route{h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.holderRoutes(), h.principalRoutes(), h.issuerRoutes(),
-		h.roleRoutes(), h.accessRoutes(), h.auditRoutes()} {
+	for _, part := range [][]door.Route{
+		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(),
+		h.holderRoutes(),
+		h.changeRoutes(),
+		h.rotationRoutes(),
+		h.taskRoutes(),
+		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
+		h.auditRoutes(),
+		h.eventRoutes(),
+	} {
 		all = append(all, part...)
 	}
 	return all

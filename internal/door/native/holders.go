@@ -7,6 +7,7 @@ import (
 
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/ledger"
@@ -25,6 +26,8 @@ func (h *handler) holderRoutes() []door.Route {
 			Success: http.StatusNoContent, Summary: "Acknowledges that the calling instance loaded or uses a version that it read.", Serve: h.ack},
 		{Method: "POST", Pattern: one + "/clear", Operation: ledger.ClearOperation, Action: authz.SecretUpdate.String(), MaxBody: maxSmallBody, Input: api.ClearHolder{},
 			Success: http.StatusNoContent, Summary: "Vouches that a consumer does not use a version any more.", Serve: h.clearHolder},
+		{Method: "GET", Pattern: root + "/vaults/{vault}/secrets/{name}/holdings", Operation: "SecretHoldings", Action: authz.SecretUpdate.String(), Query: pageParams,
+			Output: api.HeldPage{}, Summary: "Lists every place to which any version of a secret was ever delivered.", Serve: h.copies},
 		{Method: "GET", Pattern: root + "/principals/{principal}/holdings", Operation: "PrincipalHoldings", Action: authz.AuditRead.String(), Query: pageParams,
 			Output: api.HeldPage{}, Summary: "Lists every version that was ever delivered to a principal.", Serve: h.heldBy},
 	}
@@ -105,18 +108,37 @@ func (h *handler) clearHolder(r *door.Request) error {
 }
 
 func (h *handler) heldBy(r *door.Request) error {
-	text, limit, err := page(r)
+	after, limit, err := heldAfter(r)
 	if err != nil {
 		return err
 	}
-	var after *store.HoldingKey
-	if text != "" {
-		after = new(store.HoldingKey)
-		if err := json.Unmarshal([]byte(text), after); err != nil {
-			return fault.New(fault.Invalid, "the parameter \"after\" is not from a page of this listing: leave it out to begin anew")
-		}
-	}
 	list, more, err := h.Consumers.HeldBy(r.HTTP.Context(), &r.Call, principal.ID(r.Params.Get("principal")), after, limit)
+	return answerHeld(r, list, more, err)
+}
+
+func (h *handler) copies(r *door.Request) error {
+	after, limit, err := heldAfter(r)
+	if err != nil {
+		return err
+	}
+	list, more, err := h.Consumers.Copies(r.HTTP.Context(), &r.Call, r.Params.Get("name"), after, limit)
+	return answerHeld(r, list, more, err)
+}
+
+// heldAfter reads where a listing of holdings goes on: behind a row, whose key is the service's affair.
+func heldAfter(r *door.Request) (after *store.HoldingKey, limit int, err error) {
+	text, limit, err := page(r)
+	if err != nil || text == "" {
+		return nil, limit, err
+	}
+	after = new(store.HoldingKey)
+	if err := json.Unmarshal([]byte(text), after); err != nil {
+		return nil, 0, fault.New(fault.Invalid, "the parameter \"after\" is not from a page of this listing: leave it out to begin anew")
+	}
+	return after, limit, nil
+}
+
+func answerHeld(r *door.Request, list []consumer.Held, more *store.HoldingKey, err error) error {
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ func (*Rotator) Set(ctx context.Context, t *rotator.Target, c rotator.Change) er
 
 // Revoke takes exactly the value away from the account, or all of them when there is none to keep.
 func (*Rotator) Revoke(ctx context.Context, t *rotator.Target, c rotator.Change) error {
+	if c.Keep != nil && len(c.Keep.Value) == 0 {
+		return rotator.Fail(rotator.Refused, nil, "the password of %q to keep is empty: it would be one for anybody", c.Account)
+	}
 	cfg, err := parse(t.Config)
 	if err != nil {
 		return rotator.Fail(rotator.Misconfigured, err, "the policy's configuration of the target cannot be used")

@@ -272,6 +272,9 @@ func (d *directory) unknownScheme(t *testing.T) {
 	if err := r.Revoke(t.Context(), target, rotator.Change{Credential: c, Keep: &next}); rotator.ClassOf(err) != rotator.Misconfigured {
 		t.Errorf("got %v", err)
 	}
+	if err := r.Revoke(t.Context(), target, rotator.Change{Credential: c, Keep: &rotator.Credential{Account: c.Account}}); rotator.ClassOf(err) != rotator.Refused {
+		t.Errorf("an empty password to keep: %v", err)
+	}
 }
 
 // lockout: this server answers a locked account as it answers a wrong password; only the entry tells.

@@ -51,7 +51,8 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 		return nil, err
 	}
 	if c.Shape == activeDirectory {
-		report.Warnings = append(report.Warnings, "Active Directory may accept an old password over NTLM for 60 minutes, and domain controllers may lag: that an old one works proves nothing in that time")
+		report.Warnings = append(report.Warnings, "Active Directory may accept an old password over NTLM for 60 minutes, and domain controllers may lag: that an old one works proves nothing in that time",
+			"whether the administrator may reset the passwords is not visible before the first change")
 	}
 	if report.Snapshot, err = json.Marshal(accounts); err != nil {
 		return nil, rotator.Fail(rotator.NotApplied, err, "remembering the accounts")

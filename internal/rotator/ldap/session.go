@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -84,9 +85,9 @@ func (c *config) administer(ctx context.Context, address string, admin rotator.C
 	}
 }
 
-// administrator is the name by which it logs in: an account of the policy is named as the others are.
+// administrator is the name by which it logs in: a distinguished name, Active Directory's user@domain, or an account that is named as the policy's are.
 func (c *config) administrator(admin rotator.Credential) string {
-	if _, err := ldap.ParseDN(admin.Account); err == nil || c.Shape == activeDirectory {
+	if _, err := ldap.ParseDN(admin.Account); err == nil || c.Shape == activeDirectory && strings.Contains(admin.Account, "@") {
 		return admin.Account
 	}
 	return c.dn(admin.Account)

@@ -93,8 +93,8 @@ func open(t *rotator.Target, c rotator.Change) (*config, error) {
 	return config, nil
 }
 
-// administer logs in at every endpoint and locks the account there, always in the same order. The caller closes the sessions, after an
-// error too.
+// administer logs in at every endpoint and locks the account there: in the order of their names, so that two changes never wait for each
+// other. It returns the sessions in the order of the configuration. The caller closes them, after an error too.
 func administer(ctx context.Context, c *config, admin rotator.Credential, account string) (sessions []*session, err error) {
 	for _, e := range slices.Sorted(slices.Values(c.Endpoints)) {
 		s, err := login(ctx, c, e, admin)
@@ -106,6 +106,9 @@ func administer(ctx context.Context, c *config, admin rotator.Credential, accoun
 			return sessions, err
 		}
 	}
+	slices.SortFunc(sessions, func(a, b *session) int {
+		return slices.Index(c.Endpoints, a.endpoint) - slices.Index(c.Endpoints, b.endpoint)
+	})
 	return sessions, nil
 }
 

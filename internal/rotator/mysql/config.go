@@ -2,40 +2,28 @@ package mysql
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"net"
 	"slices"
-	"strconv"
-	"strings"
 
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/rotator/endpoint"
 )
 
 // config is the target's configuration.
 type config struct {
-	Endpoints       []string `json:"endpoints"`
-	Replicas        []string `json:"replicas"`
-	TLS             string   `json:"tls"`
-	CA              string   `json:"ca"`
-	ServerName      string   `json:"serverName"`
-	Plugin          string   `json:"plugin"`
-	AllowPrivileged bool     `json:"allowPrivileged"`
+	Endpoints       []string     `json:"endpoints"`
+	Replicas        []string     `json:"replicas"`
+	TLS             endpoint.TLS `json:"tls"`
+	Plaintext       bool         `json:"plaintext"`
+	Plugin          string       `json:"plugin"`
+	AllowPrivileged bool         `json:"allowPrivileged"`
 }
-
-// The words of config.TLS.
-const (
-	tlsVerify = "verify"
-	tlsOff    = "off"
-)
 
 var members = []rotator.Member{
 	{Name: "endpoints", Type: "array of host:port", Required: true, Help: "The servers where passwords are changed: one for each group of servers that replicate from it."},
 	{Name: "replicas", Type: "array of host:port", Help: "The servers that get the change by replication: they are probed and their sessions count."},
-	{Name: "tls", Type: "string", Help: "verify (the default) asks for TLS with a certificate that is valid for the server; off sends logins over the bare network."},
-	{Name: "ca", Type: "string", Help: "The certificates, in PEM, by which a server's certificate is verified, instead of the machine's own."},
-	{Name: "serverName", Type: "string", Help: "The name in the servers' certificates, when it is not the host of the endpoint."},
+	{Name: "tls", Type: "object {ca, serverName}", Help: "How certificates are verified: ca is PEM, instead of the machine's own; serverName is the name in them, when it is not the endpoint's host."},
+	{Name: "plaintext", Type: "boolean", Help: "Connects without TLS: for loopback and networks that are encrypted otherwise."},
 	{Name: "plugin", Type: "string", Help: "The authentication plugin for new passwords, mysql_native_password, ed25519 or caching_sha2_password; without it a row keeps its own."},
 	{Name: "allowPrivileged", Type: "boolean", Help: "Allows accounts with administrative rights, such as root."},
 }
@@ -45,37 +33,25 @@ func parse(raw json.RawMessage) (*config, error) {
 	if err := rotator.Decode(name, raw, &c); err != nil {
 		return nil, err
 	}
-	if wrong := c.mistakes(); len(wrong) > 0 {
-		return nil, fault.New(fault.Invalid, "the configuration of the %s target is wrong: %s", name, strings.Join(wrong, "; "))
+	if err := c.mistakes().Err(name); err != nil {
+		return nil, err
 	}
 	return &c, nil
 }
 
-func (c *config) mistakes() (wrong []string) {
-	if len(c.Endpoints) == 0 {
-		wrong = append(wrong, "endpoints is empty: name at least one server as host:port")
+func (c *config) mistakes() (wrong endpoint.Mistakes) {
+	wrong.Addresses("endpoints", c.Endpoints)
+	if len(c.Replicas) > 0 {
+		wrong.Addresses("replicas", c.Replicas)
 	}
-	seen := map[string]bool{}
-	for _, e := range c.all() {
-		if !isAddress(e) {
-			wrong = append(wrong, "the endpoint "+strconv.Quote(e)+" is not host:port")
+	for _, r := range c.Replicas {
+		if slices.Contains(c.Endpoints, r) {
+			wrong.Add("%q is an endpoint and a replica: choose one", r)
 		}
-		if seen[e] {
-			wrong = append(wrong, "the endpoint "+strconv.Quote(e)+" is there twice")
-		}
-		seen[e] = true
 	}
-	if !slices.Contains([]string{"", tlsVerify, tlsOff}, c.TLS) {
-		wrong = append(wrong, "tls is "+strconv.Quote(c.TLS)+": use verify or off")
-	}
-	if c.TLS == tlsOff && (c.CA != "" || c.ServerName != "") {
-		wrong = append(wrong, "ca and serverName have no use with tls off")
-	}
-	if c.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CA)) {
-		wrong = append(wrong, "ca has no certificate in PEM")
-	}
+	wrong.TLS(c.TLS, c.Plaintext)
 	if c.Plugin != "" && hashers[c.Plugin] == nil {
-		wrong = append(wrong, "plugin is "+strconv.Quote(c.Plugin)+": use mysql_native_password, ed25519 or caching_sha2_password")
+		wrong.Add("plugin is %q: use mysql_native_password, ed25519 or caching_sha2_password", c.Plugin)
 	}
 	return wrong
 }
@@ -84,24 +60,13 @@ func (c *config) mistakes() (wrong []string) {
 func (c *config) all() []string { return slices.Concat(c.Endpoints, c.Replicas) }
 
 // tlsFor returns nil for a bare connection.
-func (c *config) tlsFor(endpoint string) *tls.Config {
-	if c.TLS == tlsOff {
-		return nil
+func (c *config) tlsFor(address string) (*tls.Config, error) {
+	if c.Plaintext {
+		return nil, nil
 	}
-	host, _, _ := net.SplitHostPort(endpoint)
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if c.ServerName != "" {
-		t.ServerName = c.ServerName
+	settings, err := c.TLS.Config()
+	if err == nil && settings.ServerName == "" {
+		settings.ServerName = endpoint.Host(address)
 	}
-	if c.CA != "" {
-		t.RootCAs = x509.NewCertPool()
-		t.RootCAs.AppendCertsFromPEM([]byte(c.CA))
-	}
-	return t
-}
-
-func isAddress(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	n, errPort := strconv.ParseUint(port, 10, 16)
-	return err == nil && errPort == nil && host != "" && n > 0
+	return settings, err
 }

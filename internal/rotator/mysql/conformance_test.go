@@ -24,5 +24,8 @@ func TestMariaDB(t *testing.T) {
 }
 
 func TestMySQL(t *testing.T) {
-	rotatortest.Run(t, mysqlServer(t).subject())
+	w := mysqlServer(t)
+	s := w.subject()
+	s.LockOut = w.lockOutMySQL
+	rotatortest.Run(t, s)
 }

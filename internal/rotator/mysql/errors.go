@@ -65,7 +65,7 @@ func loginFailure(endpoint string, err error) error {
 		return rotator.Fail(rotator.Busy, cause(err), "%s lets nobody in at the moment: wait", endpoint)
 	}
 	if errors.As(err, &bad) || errors.Is(err, driver.ErrNoTLS) {
-		return rotator.Fail(rotator.Misconfigured, cause(err), "%s offers no TLS with a valid certificate: give it one, or set ca, serverName or tls", endpoint)
+		return rotator.Fail(rotator.Misconfigured, cause(err), "%s offers no TLS with a valid certificate: give it one, or set tls or plaintext", endpoint)
 	}
 	return rotator.Fail(rotator.NotApplied, cause(err), "logging in at %s failed: look whether it is up", endpoint)
 }

@@ -212,8 +212,8 @@ func (f *preflight) shadows(ctx context.Context, s *session) error {
 	for _, r := range anonymous {
 		f.warn("the anonymous account %v at %s shadows others that log in from its host: drop it", r, s.endpoint)
 	}
-	if f.config.TLS == tlsOff {
-		f.warn("logins at %s go over the bare network: set tls to verify", s.endpoint)
+	if f.config.Plaintext {
+		f.warn("logins at %s go over the bare network: take plaintext out of the configuration", s.endpoint)
 	}
 	return nil
 }

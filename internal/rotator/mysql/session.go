@@ -59,10 +59,14 @@ type session struct {
 func login(ctx context.Context, c *config, endpoint string, who rotator.Credential) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	defer cancel()
+	secure, err := c.tlsFor(endpoint)
+	if err != nil {
+		return nil, err
+	}
 	settings := driver.NewConfig()
+	settings.TLS = secure
 	settings.Net, settings.Addr = "tcp", endpoint
 	settings.User, settings.Passwd = who.Account, string(who.Value.Reveal())
-	settings.TLS = c.tlsFor(endpoint)
 	settings.Timeout = connectTime
 	settings.InterpolateParams = true
 	settings.Logger = &driver.NopLogger{}

@@ -238,7 +238,7 @@ func sameServer(t *testing.T, w *world) {
 
 func noTLS(t *testing.T, w *world) {
 	c := w.make(t, 1)[0]
-	target := w.with(t, map[string]any{"tls": "verify"})
+	target := w.with(t, map[string]any{"plaintext": false})
 	wantClass(t, mysql.New().Set(t.Context(), target, rotator.Change{Credential: fresh(c)}), rotator.Misconfigured, "TLS")
 	if logins, err := mysql.New().Probe(t.Context(), target, c); err != nil || logins.Verdict() != rotator.Unknown {
 		t.Errorf("a probe of a server without TLS: %+v, %v", logins, err)

@@ -359,6 +359,9 @@ func (b *broker) disabled(t *testing.T) {
 	if err := r.Set(t.Context(), target, rotator.Change{Credential: c, Keep: &c}); rotator.ClassOf(err) != rotator.Misconfigured {
 		t.Errorf("two passwords for one user: %v", err)
 	}
+	if err := r.Revoke(t.Context(), target, rotator.Change{Credential: c, Keep: &rotator.Credential{Account: c.Account}}); rotator.ClassOf(err) != rotator.Refused {
+		t.Errorf("an empty password to keep: %v", err)
+	}
 }
 
 // provisioning: an account that is there already is made to fit, and the administrator is never one for a lease.

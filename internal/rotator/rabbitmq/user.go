@@ -59,6 +59,9 @@ func (*Rotator) Set(ctx context.Context, t *rotator.Target, c rotator.Change) er
 
 // Revoke leaves the user the value to keep, or none: it stays, with its tags and permissions, and has a password that nobody knows.
 func (*Rotator) Revoke(ctx context.Context, t *rotator.Target, c rotator.Change) error {
+	if c.Keep != nil && len(c.Keep.Value) == 0 {
+		return rotator.Fail(rotator.Refused, nil, "the password of %q to keep is empty: it would be one for anybody", c.Account)
+	}
 	a, err := open(ctx, t)
 	if err != nil {
 		return err

@@ -81,6 +81,10 @@ func change(ctx context.Context, t *rotator.Target, c rotator.Change, g goal, ab
 			}
 		}
 	}
+	// Locked in the order of their names, so that two changes never wait for each other; changed in the order of the configuration.
+	slices.SortFunc(places, func(a, b place) int {
+		return slices.Index(config.Endpoints, a.endpoint) - slices.Index(config.Endpoints, b.endpoint)
+	})
 	applied := false
 	for _, p := range places {
 		if p.user == nil {

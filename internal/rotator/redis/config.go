@@ -2,41 +2,28 @@ package redis
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"net"
 	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/rotator/endpoint"
 )
 
 // config is the target's configuration.
 type config struct {
-	System       string   `json:"system"`
-	Endpoints    []string `json:"endpoints"`
-	TLS          string   `json:"tls"`
-	CA           string   `json:"ca"`
-	ServerName   string   `json:"serverName"`
-	Ephemeral    bool     `json:"ephemeral"`
-	AllowDefault bool     `json:"allowDefault"`
+	System       string       `json:"system"`
+	Endpoints    []string     `json:"endpoints"`
+	TLS          endpoint.TLS `json:"tls"`
+	Plaintext    bool         `json:"plaintext"`
+	Ephemeral    bool         `json:"ephemeral"`
+	AllowDefault bool         `json:"allowDefault"`
 }
-
-// The words of config.TLS.
-const (
-	tlsVerify = "verify"
-	tlsOff    = "off"
-)
 
 var members = []rotator.Member{
 	{Name: "system", Type: "string", Required: true, Help: "A name for this deployment, the same in every policy that reaches it, by whatever addresses: letters, digits, dots and dashes."},
 	{Name: "endpoints", Type: "array of host:port", Required: true, Help: "All nodes, replicas and sentinels on which the user exists: lists do not replicate."},
-	{Name: "tls", Type: "string", Help: "verify (the default) asks for TLS with a certificate that is valid for the server; off sends passwords in clear."},
-	{Name: "ca", Type: "string", Help: "The certificates, in PEM, by which a server's certificate is verified, instead of the machine's own."},
-	{Name: "serverName", Type: "string", Help: "The name in the servers' certificates, when it is not the host of the endpoint."},
+	{Name: "tls", Type: "object {ca, serverName}", Help: "How certificates are verified: ca is PEM, instead of the machine's own; serverName is the name in them, when it is not the endpoint's host."},
+	{Name: "plaintext", Type: "boolean", Help: "Connects without TLS: for loopback and networks that are encrypted otherwise."},
 	{Name: "ephemeral", Type: "boolean", Help: "Accepts servers that keep users nowhere: after a restart somebody else has to set the current password."},
 	{Name: "allowDefault", Type: "boolean", Help: "Allows the user default, as whom everybody begins."},
 }
@@ -48,61 +35,28 @@ func parse(raw json.RawMessage) (*config, error) {
 	if err := rotator.Decode(name, raw, &c); err != nil {
 		return nil, err
 	}
-	if wrong := c.mistakes(); len(wrong) > 0 {
-		return nil, fault.New(fault.Invalid, "the configuration of the %s target is wrong: %s", name, strings.Join(wrong, "; "))
+	if err := c.mistakes().Err(name); err != nil {
+		return nil, err
 	}
 	return &c, nil
 }
 
-func (c *config) mistakes() (wrong []string) {
+func (c *config) mistakes() (wrong endpoint.Mistakes) {
 	if !systemName.MatchString(c.System) {
-		wrong = append(wrong, "system is "+strconv.Quote(c.System)+": name the deployment with at most 63 letters, digits, dots and dashes")
+		wrong.Add("system is %q: name the deployment with at most 63 letters, digits, dots and dashes", c.System)
 	}
-	if len(c.Endpoints) == 0 {
-		wrong = append(wrong, "endpoints is empty: name every node, replica and sentinel as host:port")
-	}
-	for i, e := range c.Endpoints {
-		if !isAddress(e) {
-			wrong = append(wrong, "the endpoint "+strconv.Quote(e)+" is not host:port")
-		}
-		if slices.Contains(c.Endpoints[:i], e) {
-			wrong = append(wrong, "the endpoint "+strconv.Quote(e)+" is there twice")
-		}
-	}
-	if !slices.Contains([]string{"", tlsVerify, tlsOff}, c.TLS) {
-		wrong = append(wrong, "tls is "+strconv.Quote(c.TLS)+": use verify or off")
-	}
-	if c.TLS == tlsOff && (c.CA != "" || c.ServerName != "") {
-		wrong = append(wrong, "ca and serverName have no use with tls off")
-	}
-	if c.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CA)) {
-		wrong = append(wrong, "ca has no certificate in PEM")
-	}
+	wrong.Addresses("endpoints", c.Endpoints)
+	wrong.TLS(c.TLS, c.Plaintext)
 	return wrong
 }
 
-// tlsFor returns nil for a bare connection.
-func (c *config) tlsFor(endpoint string) *tls.Config {
-	if c.TLS == tlsOff {
-		return nil
+// secure returns nil for bare connections.
+func (c *config) secure() (*tls.Config, error) {
+	if c.Plaintext {
+		return nil, nil
 	}
-	host, _, _ := net.SplitHostPort(endpoint)
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if c.ServerName != "" {
-		t.ServerName = c.ServerName
-	}
-	if c.CA != "" {
-		t.RootCAs = x509.NewCertPool()
-		t.RootCAs.AppendCertsFromPEM([]byte(c.CA))
-	}
-	return t
+	return c.TLS.Config()
 }
 
 // identity names an account of the deployment.
 func (c *config) identity(account string) string { return name + ":" + c.System + "/" + account }
-
-func isAddress(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	n, errPort := strconv.ParseUint(port, 10, 16)
-	return err == nil && errPort == nil && host != "" && n > 0
-}

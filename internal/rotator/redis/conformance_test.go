@@ -132,7 +132,7 @@ func (w world) snapshot(t *testing.T, account string) string {
 
 func (w world) target(t *testing.T, addresses []string) *rotator.Target {
 	t.Helper()
-	config, err := json.Marshal(map[string]any{"system": "shop", "endpoints": addresses, "tls": "off"})
+	config, err := json.Marshal(map[string]any{"system": "shop", "endpoints": addresses, "plaintext": true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,8 +176,8 @@ func (w world) subject(t *testing.T) rotatortest.Subject {
 		Unequal: func(t *testing.T, accounts []string) {
 			w.everywhere(t, "ACL", "SETUSER", accounts[1], "+del")
 		},
-		Broken:     json.RawMessage(`{"endpoints":["no-port"],"tls":"sometimes","ca":"none"}`),
-		Complaints: []string{"system", "no-port", "sometimes", "PEM"},
+		Broken:     json.RawMessage(`{"endpoints":["no-port"],"tls":{"ca":"none"}}`),
+		Complaints: []string{"system", "no-port", "PEM"},
 		Exceptions: map[rotatortest.Promise]string{
 			rotatortest.DeadlineAtTarget: "a command of Redis has no deadline, and an idle connection is closed only by a setting for all",
 		},

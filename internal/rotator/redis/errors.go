@@ -51,7 +51,7 @@ func loginFailure(endpoint string, err error) error {
 	case w == "LOADING" || w == "BUSY" || full(err):
 		return rotator.Fail(rotator.Busy, cause(err), "%s lets nobody in at the moment: wait", endpoint)
 	case errors.As(err, &bad):
-		return rotator.Fail(rotator.Misconfigured, cause(err), "%s has no valid certificate: give it one, or set ca, serverName or tls", endpoint)
+		return rotator.Fail(rotator.Misconfigured, cause(err), "%s has no valid certificate: give it one, or set tls or plaintext", endpoint)
 	}
 	return rotator.Fail(rotator.NotApplied, cause(err), "logging in at %s failed: look whether it is up", endpoint)
 }

@@ -33,10 +33,13 @@ type node struct {
 }
 
 // login connects and authenticates. Its errors are the client's own: see loginFailure and verdictOf.
-func login(ctx context.Context, c *config, endpoint string, who rotator.Credential) (*node, error) {
-	secure := c.tlsFor(endpoint)
+func login(ctx context.Context, c *config, address string, who rotator.Credential) (*node, error) {
+	secure, err := c.secure()
+	if err != nil {
+		return nil, err
+	}
 	options := &client.Options{
-		Addr: endpoint, Username: who.Account, Password: string(who.Value.Reveal()),
+		Addr: address, Username: who.Account, Password: string(who.Value.Reveal()),
 		Protocol: 2, PoolSize: 1, MaxRetries: -1, DialerRetries: 1, DialTimeout: connectTime, ReadTimeout: callTime, WriteTimeout: callTime,
 		ContextTimeoutEnabled: true, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -49,7 +52,7 @@ func login(ctx context.Context, c *config, endpoint string, who rotator.Credenti
 			return conn, err
 		},
 	}
-	n := &node{endpoint: endpoint, client: client.NewClient(options)}
+	n := &node{endpoint: address, client: client.NewClient(options)}
 	n.conn = n.client.Conn()
 	// The first command opens the connection. Its own reply does not matter, for the user may not be allowed any, but AUTH's does.
 	if err := n.conn.Ping(ctx).Err(); err != nil && word(err) != "NOPERM" {

@@ -35,8 +35,8 @@ func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pl
 	if f.replicas > len(config.Endpoints)-1 {
 		f.warn("an endpoint has %d replicas, and only %d endpoints are named: lists do not replicate, so name every node", f.replicas, len(config.Endpoints))
 	}
-	if config.TLS == tlsOff {
-		f.warn("passwords travel in clear: set tls to verify")
+	if config.Plaintext {
+		f.warn("passwords travel in clear: take plaintext out of the configuration")
 	}
 	if err := f.current(ctx, t); err != nil {
 		return nil, err

@@ -243,7 +243,7 @@ func TestTraps(t *testing.T) {
 	})
 	t.Run("a server without TLS", func(t *testing.T) {
 		c := w.make(t, 1)[0]
-		if err := r.Set(t.Context(), w.with(t, map[string]any{"tls": "verify"}), rotator.Change{Credential: fresh(c)}); err == nil {
+		if err := r.Set(t.Context(), w.with(t, map[string]any{"plaintext": false}), rotator.Change{Credential: fresh(c)}); err == nil {
 			t.Error("a change without TLS succeeded")
 		}
 		w.accepts(t, c, true)

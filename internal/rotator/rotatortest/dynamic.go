@@ -94,6 +94,7 @@ func (s *suite) dynamic(t *testing.T) {
 				proxy.Heal()
 				c := lease(f)
 				f.must(provision(f, c), "Provision")
+				f.disconnected() // what a connection says at its end must not be counted
 				fault = proxy.Fail(kind, fault.request)
 				err := remove(f, c.Account)
 				hit := fault.WasHit()
