@@ -8,6 +8,8 @@ import (
 	"github.com/keywright/keywright/internal/rotator/dualkey"
 	"github.com/keywright/keywright/internal/rotator/exec"
 	"github.com/keywright/keywright/internal/rotator/ldap"
+	"github.com/keywright/keywright/internal/rotator/manual"
+	"github.com/keywright/keywright/internal/rotator/mongodb"
 	"github.com/keywright/keywright/internal/rotator/mssql"
 	"github.com/keywright/keywright/internal/rotator/mysql"
 	"github.com/keywright/keywright/internal/rotator/nats"
@@ -44,7 +46,9 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 		rabbitmq.New(),
 		ldap.New(),
 		nats.New(),
+		mongodb.New(),
 		dualkey.New(),
+		manual.New(),
 		hooks,
 		programs,
 	}, nil
