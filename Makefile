@@ -1,6 +1,6 @@
 # What can be made here. Bare make prints this list.
 #
-#   make demo      the story in one minute: a vault, an application, a database
+#   make demo      the story in two minutes: a vault, an application, a password that changes under it
 #   make test      every test with the race detector; installs what it needs where it may
 #   make check     the quick part of the tests, for before a commit
 #   make build     bin/keywright

@@ -50,7 +50,6 @@ require (
 	github.com/klauspost/compress v1.20.1 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
-	go.mongodb.org/mongo-driver/v2 v2.9.3 // indirect
 )
 
 require (

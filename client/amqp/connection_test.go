@@ -42,9 +42,17 @@ func publish(ctx context.Context, ch *amqp091.Channel) error {
 	return err
 }
 
-// TestRabbitMQChangesOver publishes and gets, and counts in the end whether every message came.
-func TestRabbitMQChangesOver(t *testing.T) {
-	s := changeover.StartRabbitMQ(t)
+// TestRabbitMQ starts a broker, which takes seconds, for all.
+func TestRabbitMQ(t *testing.T) {
+	target := changeover.StartRabbitMQ(t)
+	for name, test := range map[string]func(*testing.T, changeover.RabbitMQ){"changes over": changesOver, "a lease outlives the change": leaseOutlives,
+		"an error spoils no other's channel": errorSpoils, "a refusal is told": refusalIsTold} {
+		t.Run(name, func(t *testing.T) { test(t, target) })
+	}
+}
+
+// changesOver publishes and gets.
+func changesOver(t *testing.T, s changeover.RabbitMQ) {
 	changeover.Run(t, s, func(v *client.Value) func(context.Context) error {
 		b := open(t, s, v)
 		if err := b.Do(t.Context(), func(ch *amqp091.Channel) error {
@@ -66,9 +74,9 @@ func TestRabbitMQChangesOver(t *testing.T) {
 }
 
 // start gives a broker that is signed in with the first credential.
-func start(t *testing.T) (changeover.RabbitMQ, *keywrighttest.Server, *client.Value, *amqp.Broker) {
+func start(t *testing.T, target changeover.RabbitMQ) (*keywrighttest.Server, *client.Value, *amqp.Broker) {
 	t.Helper()
-	target, s := changeover.StartRabbitMQ(t), keywrighttest.Start(t)
+	s := keywrighttest.Start(t)
 	value, err := target.Widen(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -79,11 +87,11 @@ func start(t *testing.T) (changeover.RabbitMQ, *keywrighttest.Server, *client.Va
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Close)
-	return target, s, v, open(t, target, v)
+	return s, v, open(t, target, v)
 }
 
-func TestALeaseOutlivesTheChange(t *testing.T) {
-	target, s, _, b := start(t)
+func leaseOutlives(t *testing.T, target changeover.RabbitMQ) {
+	s, _, b := start(t, target)
 	old, err := b.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -126,8 +134,8 @@ func TestALeaseOutlivesTheChange(t *testing.T) {
 	}
 }
 
-func TestAnErrorSpoilsNoOthersChannel(t *testing.T) {
-	_, _, _, b := start(t)
+func errorSpoils(t *testing.T, target changeover.RabbitMQ) {
+	_, _, b := start(t, target)
 	for range 3 {
 		err := b.Do(t.Context(), func(ch *amqp091.Channel) error {
 			_, err := ch.QueueDeclarePassive("absent", false, false, false, false, nil)
@@ -149,8 +157,8 @@ func TestAnErrorSpoilsNoOthersChannel(t *testing.T) {
 	all.Wait()
 }
 
-func TestARefusalIsTold(t *testing.T) {
-	target, s, v, _ := start(t)
+func refusalIsTold(t *testing.T, target changeover.RabbitMQ) {
+	_, v, _ := start(t, target)
 	if err := target.Narrow(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +169,6 @@ func TestARefusalIsTold(t *testing.T) {
 	if c, perr := client.ParseCredential(v.Current()); perr != nil || strings.Contains(err.Error(), c.Password) {
 		t.Error("the error tells the password")
 	}
-	_ = s
 	if _, err := amqp.Open(t.Context(), amqp.Config{Value: v, URL: "http://x"}); err == nil {
 		t.Error("a URL of another protocol is taken")
 	}

@@ -155,6 +155,9 @@ func (c *commit) apply(ctx context.Context, tx store.Tx) error {
 	if len(journal.Orders) > len(c.next.Orders) && c.written.Open() {
 		c.written.NextAt = c.op.At
 	}
+	if !c.written.Open() && slices.ContainsFunc(journal.Orders[len(c.next.Orders):], func(o Order) bool { return o.Kind == SubmitOrder }) {
+		return fmt.Errorf("a version was handed in while the run was about to end: it is looked at anew")
+	}
 	if err := c.check(ctx, tx); err != nil {
 		return err
 	}
@@ -265,6 +268,8 @@ func (c *commit) move(ctx context.Context, tx store.Tx, e Effect) error {
 		return c.revoke(ctx, tx, e)
 	case MoveAsk:
 		return c.ask(ctx, tx)
+	case MoveCall:
+		return m.Ask(ctx, tx, c.op)
 	case MoveAlert:
 		return c.emit(tx, c.alarm, RunAlert, e.Reason)
 	}

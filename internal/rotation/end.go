@@ -325,7 +325,7 @@ func (m *machine) confirmed() {
 func (m *machine) lost() {
 	switch {
 	case !m.calm():
-	case m.Foreign || m.exhausted():
+	case m.Foreign || m.exhausted() || m.Policy.handsOff():
 		m.halt(CurrentLost)
 	default:
 		m.Tries++

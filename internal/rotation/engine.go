@@ -77,6 +77,9 @@ type Caps struct{ Target, Rotator, Global int }
 // DefaultCaps are the usual ones.
 var DefaultCaps = Caps{Target: 2, Rotator: 16, Global: 64}
 
+// DefaultPoll is how often the queue is looked at.
+const DefaultPoll = time.Second
+
 // Config makes an Engine. Store, Guard, Secrets, Evidence, Clock, Logger and Node are required.
 type Config struct {
 	Store   store.Store
@@ -95,7 +98,7 @@ type Config struct {
 	Pace    Pace
 	Leasing Leasing
 	Caps    Caps
-	// Poll is how often the queue is looked at; 0 means a second. Schedule is how often policies and tasks are; 0 means ten seconds.
+	// Poll is how often the queue is looked at; 0 means DefaultPoll. Schedule is how often policies and tasks are; 0 means ten seconds.
 	Poll, Schedule time.Duration
 	// MaxAge is how old secrets may become that neither expire nor have a maximum of their own nor a vault with a default: see MaxAgeTag. 0 limits nothing.
 	MaxAge time.Duration
@@ -151,7 +154,7 @@ func New(c Config) (*Engine, error) {
 		c.Caps = DefaultCaps
 	}
 	if c.Poll == 0 {
-		c.Poll = time.Second
+		c.Poll = DefaultPoll
 	}
 	if c.Schedule == 0 {
 		c.Schedule = 10 * time.Second

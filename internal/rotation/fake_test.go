@@ -177,6 +177,10 @@ func (f *fake) Sessions(context.Context, *rotator.Target, string) ([]rotator.Ses
 	return f.sessions, nil
 }
 
+func (f *fake) Terminate(context.Context, *rotator.Target, string) (int, error) {
+	return 0, f.hook("terminate", func() error { return nil })
+}
+
 // nobody is a ledger of an object that few read.
 type nobody struct {
 	mu      sync.Mutex

@@ -26,6 +26,8 @@ const (
 	Emergency   Cause = "emergency"
 	Dependency  Cause = "dependency"
 	FirstDeploy Cause = "first-deployment"
+	// ByFunction: a registered function stored a version without having been asked by a run.
+	ByFunction Cause = "function"
 )
 
 // Urgent reports whether a run of this cause goes before all others, over open revocations, and revokes at once.
@@ -104,6 +106,9 @@ type Run struct {
 	Base     vault.VersionID `json:"base,omitempty"`
 	Previous vault.VersionID `json:"previous,omitempty"`
 	Pending  vault.VersionID `json:"pending,omitempty"`
+	// Written is what a function stored before the run was planned, Until by when a function has to do its next step.
+	Written vault.VersionID `json:"written,omitempty"`
+	Until   time.Time       `json:"until,omitzero"`
 	// Before is what Base was until another write took its place.
 	Before vault.VersionID `json:"before,omitempty"`
 	// Current is what a revocation keeps, Old what it ends, the next one first; Promoted is when Current became so.

@@ -81,6 +81,9 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 		if err := acyclic(ctx, tx, v, o, p); err != nil {
 			return err
 		}
+		if err := registered(ctx, tx, v.Tenant, p.Function); err != nil {
+			return err
+		}
 		stored, err := tx.Policy(ctx, o.ID)
 		doc := &policyDoc{State: policyState{Set: op.At}}
 		switch {

@@ -1,11 +1,9 @@
 package rotation_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -87,95 +85,6 @@ func (w *world) retired(name string, v vault.VersionID) {
 		}
 		return err
 	}))
-}
-
-// reached are the failpoints at which TestCrashMatrix let a process die.
-var reached sync.Map
-
-// Wherever the process dies, another worker finishes the run: the same value, one current version that logs in, nothing old that still does.
-func TestCrashMatrix(t *testing.T) {
-	t.Run("points", crashMatrix)
-	for _, s := range []rotation.State{rotation.Queued, rotation.Preflight, rotation.Generating, rotation.Setting, rotation.Testing, rotation.Awaiting, rotation.Verifying,
-		rotation.Revoking, rotation.Confirming} {
-		for _, p := range []string{"before commit of ", "after commit of ", "before call of ", "after call of "} {
-			if _, ok := reached.Load(rotation.Point(p + string(s))); !ok {
-				t.Errorf("no process died %s%s", p, s)
-			}
-		}
-	}
-}
-
-func crashMatrix(t *testing.T) {
-	// Most of each case is waiting for a lease to end, so many run side by side.
-	const sideBySide = 24
-	var cases sync.WaitGroup
-	room := make(chan struct{}, sideBySide)
-	for _, s := range strategies {
-		for _, point := range points() {
-			cases.Add(1)
-			room <- struct{}{}
-			go func() {
-				defer func() { <-room; cases.Done() }()
-				t.Run(string(s)+"/"+strings.ReplaceAll(string(point), " ", "-"), func(t *testing.T) { crashAt(t, s, point) })
-			}()
-		}
-	}
-	cases.Wait()
-}
-
-func crashAt(t *testing.T, s rotator.Strategy, point rotation.Point) {
-	w := newWorld(t)
-	w.database("db", policyFor(s))
-	user, before, _ := w.read("db")
-	var died atomic.Bool
-	first := w.newEngine(func(p rotation.Point) error {
-		if p == point {
-			died.Store(true)
-		}
-		if died.Load() {
-			return errDied // a dead process does nothing more
-		}
-		return nil
-	})
-	run := w.rotate("db")
-	ctx, cancel := context.WithTimeout(w.Ctx, 10*time.Second)
-	defer cancel()
-	first.Start(ctx)
-	w.eventually("the crash, or the end", func() bool { return died.Load() || w.closed() })
-	first.Stop(ctx)
-	if !died.Load() {
-		return // this run does not come by: TestCrashMatrix says which have to be reached
-	}
-	reached.Store(point, true)
-	w.start(w.newEngine(nil))
-	w.eventually("the end of the run", w.closed)
-	if r := w.run(run.ID); r.State != rotation.Done {
-		t.Fatalf("the run ended as %s (%s, %+v)", r.State, r.Reason, r.LastError)
-	}
-	now, pass, _ := w.read("db")
-	if !w.target.accepts(now, pass) || w.target.accepts(user, before) {
-		t.Errorf("current accepted: %v, old accepted: %v", w.target.accepts(now, pass), w.target.accepts(user, before))
-	}
-	w.target.mu.Lock()
-	defer w.target.mu.Unlock()
-	for id, values := range w.target.set {
-		if len(values) > 1 {
-			t.Errorf("run %s set %d values", id, len(values))
-		}
-	}
-}
-
-func points() (list []rotation.Point) {
-	seen := map[rotation.Point]bool{}
-	for _, k := range []store.RunKind{store.RotationRun, store.RevocationRun} {
-		for _, p := range rotation.Points(k) {
-			if !seen[p] {
-				seen[p] = true
-				list = append(list, p)
-			}
-		}
-	}
-	return list
 }
 
 // Replies get lost before and after each verb's effect; the run ends all the same, with one value.

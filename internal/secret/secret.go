@@ -36,9 +36,10 @@ type Config struct {
 	MaxBackupBytes int64
 	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
 	CacheBytes int64
-	// Pends is asked, in the transaction of each write, whether the new version waits under the label pending instead of becoming current: so
-	// does what a rotation function writes, until it was proved at the target. It may write to the transaction. Nil never lets a version wait.
-	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) (bool, error)
+	// Pends is asked, in the transaction of each write, under which labels the new version waits instead of becoming current; for none it does. So
+	// waits what a rotation function writes, as pending, until it was proved at the target. It may write to the transaction, but not the object.
+	// Nil never lets a version wait.
+	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
 }
 
 // Service serves secrets.

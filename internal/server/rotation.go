@@ -17,13 +17,15 @@ type Rotation struct {
 	Poll    time.Duration
 	// MaxAge is how old secrets may become that neither expire nor have a limit of their own or of their vault; 0 limits nothing.
 	MaxAge time.Duration
+	// Programs are the absolute paths of what policies with the rotator exec may run; with none, they can run nothing.
+	Programs []string
 	// Failpoint is called at every point of a run, and may end the process. It is for tests of crashes, and nil in production.
 	Failpoint func(rotation.Point) error
 }
 
 // openRotation makes the engine of rotations, which openCore starts when all else is there.
-func (k *core) openRotation(c *Config) error {
-	adapters, err := rotators(c)
+func (k *core) openRotation(c *Config, base string) error {
+	adapters, err := k.rotators(c, base)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // openServices makes the services of the control plane.
-func (k *core) openServices(c *Config) (err error) {
+func (k *core) openServices(c *Config, base string) (err error) {
 	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (k *core) openServices(c *Config) (err error) {
 	if err := k.openLedger(c); err != nil {
 		return err
 	}
-	return k.openRotation(c)
+	return k.openRotation(c, base)
 }
 
 // streams is how many streams of changes may be open at once: half of the connections, so that reads always find one.

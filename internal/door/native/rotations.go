@@ -159,14 +159,18 @@ func (h *handler) startRotation(r *door.Request) error {
 		}
 	}
 	run, err := h.Rotation.Run(r.HTTP.Context(), &r.Call, r.Params.Get("name"), start)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
 
-func answerRun(r *door.Request, run *rotation.Run, err error) error {
+func (h *handler) answerRun(r *door.Request, run *rotation.Run, err error) error {
 	if err != nil {
 		return err
 	}
-	return r.JSON(http.StatusOK, wireRun(r, run))
+	names, err := h.Rotation.Names(r.HTTP.Context(), &r.Call, nil, run)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireRun(r, run, names))
 }
 
 func (h *handler) listRotations(r *door.Request) error {
@@ -182,9 +186,13 @@ func (h *handler) listRotations(r *door.Request) error {
 	if err != nil {
 		return err
 	}
+	names, err := h.Rotation.Names(r.HTTP.Context(), &r.Call, nil, list...)
+	if err != nil {
+		return err
+	}
 	out := api.RotationPage{Items: make([]api.Rotation, 0, len(list))}
 	for _, run := range list {
-		out.Items = append(out.Items, *wireRun(r, run))
+		out.Items = append(out.Items, *wireRun(r, run, names))
 	}
 	if len(list) == limit {
 		out.Next = next(string(list[limit-1].ID))
@@ -199,7 +207,7 @@ func (h *handler) getRotation(r *door.Request) error {
 	ctx, id := r.HTTP.Context(), store.RunID(r.Params.Get("run"))
 	if r.Query("revision") == "" {
 		run, err := h.Rotation.GetRun(ctx, &r.Call, id)
-		return answerRun(r, run, err)
+		return h.answerRun(r, run, err)
 	}
 	revision, err := strconv.ParseInt(r.Query("revision"), 10, 64)
 	wait, werr := strconv.Atoi(r.Query("wait"))
@@ -207,7 +215,7 @@ func (h *handler) getRotation(r *door.Request) error {
 		return fault.New(fault.Invalid, "the parameter \"revision\" is a number, and \"wait\" one from 1 to %d", maxRunWait)
 	}
 	run, err := h.Rotation.Follow(ctx, &r.Call, id, revision, time.Duration(wait)*time.Second)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
 
 func (h *handler) orderRotation(r *door.Request) error {
@@ -223,7 +231,7 @@ func (h *handler) orderRotation(r *door.Request) error {
 		}
 	}
 	run, err := h.Rotation.Order(r.HTTP.Context(), &r.Call, store.RunID(r.Params.Get("run")), o)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
 
 func (h *handler) revokeVersion(r *door.Request) error {
@@ -236,5 +244,5 @@ func (h *handler) revokeVersion(r *door.Request) error {
 		return err
 	}
 	run, err := h.Rotation.Revoke(r.HTTP.Context(), &r.Call, r.Params.Get("name"), version, in.Force, in.Reason)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
