@@ -15,10 +15,10 @@ type Rotation struct {
 	Leasing rotation.Leasing
 	Caps    rotation.Caps
 	Poll    time.Duration
-	// MaxAge is how old secrets may become that neither expire nor have a limit of their own or of their vault; 0 limits nothing.
-	MaxAge time.Duration
 	// Programs are the absolute paths of what policies with the rotator exec may run; with none, they can run nothing.
 	Programs []string
+	// MaxAge is how old secrets may become that neither expire nor have a limit of their own or of their vault; 0 limits nothing.
+	MaxAge time.Duration
 	// Failpoint is called at every point of a run, and may end the process. It is for tests of crashes, and nil in production.
 	Failpoint func(rotation.Point) error
 }
