@@ -82,6 +82,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.DurationVar((*time.Duration)(&pace.Look), "rotation-look", pace.Look.Std(), "how often a revocation looks whether consumers have moved")
 	f.DurationVar((*time.Duration)(&pace.Probe), "rotation-probe", pace.Probe.Std(), "least time between two logins of one rotation that may be refused: wrong logins lock accounts")
 	f.DurationVar((*time.Duration)(&pace.Settle), "rotation-settle", pace.Settle.Std(), "how long after a promotion a target may still lose what it acknowledged; nothing is revoked before")
+	f.DurationVar(&c.Rotation.MaxAge, "max-secret-age", 0, "how old secrets may become that neither expire nor have a limit of their own or of their vault, such as 8760h; 0 limits nothing")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")
