@@ -33,6 +33,8 @@ type Config struct {
 	UserAgent string
 	// Instance tells this process apart from others of its principal, such as the name of its pod. It is what acknowledgements count for: see Vault.Ack.
 	Instance string
+	// Region is where this process runs. It decides only which ring of a rollout it is in.
+	Region string
 }
 
 // DefaultRetries is how often one call is tried again.
@@ -46,6 +48,7 @@ type Client struct {
 	retries   int
 	userAgent string
 	instance  string
+	region    string
 }
 
 // New checks the configuration. It does not call the server.
@@ -67,7 +70,7 @@ func New(c Config) (*Client, error) {
 	if c.UserAgent == "" {
 		c.UserAgent = "keywright-go"
 	}
-	return &Client{base: base, tokens: c.Tokens, http: h, retries: c.Retries, userAgent: c.UserAgent, instance: c.Instance}, nil
+	return &Client{base: base, tokens: c.Tokens, http: h, retries: c.Retries, userAgent: c.UserAgent, instance: c.Instance, region: c.Region}, nil
 }
 
 // URL returns the server's address.
@@ -169,7 +172,10 @@ func (c *Client) once(ctx context.Context, method, target string, body []byte, h
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 	if c.instance != "" {
-		req.Header.Set("X-Keywright-Instance", c.instance)
+		req.Header.Set(instanceHeader, c.instance)
+	}
+	if c.region != "" {
+		req.Header.Set(regionHeader, c.region)
 	}
 	if c.tokens != nil {
 		token, err := c.tokens.Token(ctx)

@@ -22,7 +22,7 @@ func NewFromEnv() (*Client, error) {
 // ConfigFromEnv returns what NewFromEnv uses, for programs that change a part of it. getenv is os.Getenv but in tests.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	e := environment(getenv)
-	c := Config{URL: e("KEYWRIGHT_URL"), Instance: e("KEYWRIGHT_INSTANCE")}
+	c := Config{URL: e("KEYWRIGHT_URL"), Instance: e("KEYWRIGHT_INSTANCE"), Region: e("KEYWRIGHT_REGION")}
 	if c.URL == "" {
 		return c, errors.New("KEYWRIGHT_URL is not set: set it to the server's address, or load a development server's dev.env")
 	}

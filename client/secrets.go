@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/url"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/keywright/keywright/client/api"
@@ -155,3 +156,6 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	}
 	return &s, nil
 }
+
+// hasLabel reports whether the label pointed to this version when it was read.
+func hasLabel(s *Secret, label string) bool { return slices.Contains(s.Labels, label) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -26,6 +27,10 @@ const (
 // keywright is `keywright dev`, running.
 type keywright struct {
 	binary  string
+	options options
+	// files is the directory of its files, flags are those of this demo beside it.
+	files   string
+	flags   []string
 	process *process.Process
 	// env is the content of dev.env.
 	env map[string]string
@@ -42,27 +47,48 @@ func (s *stage) build(ctx context.Context) (string, error) {
 	return "from this source tree", process.Run(ctx, "go build", cmd, 5*time.Second)
 }
 
-// startKeywright runs dev mode with its files in dir/keywright and returns when it is ready.
-func startKeywright(ctx context.Context, o options, dir string, args ...string) (*keywright, error) {
-	files := filepath.Join(dir, "keywright-files")
-	cmd := exec.Command(o.binary, append([]string{"dev", "--dir", files}, args...)...)
+// startKeywright runs dev mode with its files in dir/keywright-files, on the address to listen at, and returns when it is ready.
+func startKeywright(ctx context.Context, o options, dir, listen string, flags ...string) (*keywright, error) {
+	k := &keywright{binary: o.binary, options: o, files: filepath.Join(dir, "keywright-files"), flags: flags}
+	return k, k.start(ctx, listen)
+}
+
+// again starts a server that has ended, with the same files and at the same address.
+func (k *keywright) again(ctx context.Context) error { return k.start(ctx, k.env["KEYWRIGHT_ADDR"]) }
+
+func (k *keywright) start(ctx context.Context, listen string) error {
+	cmd := exec.Command(k.binary, append([]string{"dev", "--dir", k.files, "--listen", listen}, k.flags...)...)
 	cmd.Env = ownEnvironment()
-	o.listen(cmd)
+	k.options.listen(cmd)
 	p, err := process.Start("keywright dev", cmd)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	k := &keywright{binary: o.binary, process: p}
+	k.process, k.env = p, nil
 	// The file is removed at the start and written, whole, when everything is ready.
-	dotenv := filepath.Join(files, "dev.env")
+	dotenv := filepath.Join(k.files, "dev.env")
 	err = p.Await(ctx, 30*time.Second, func() bool {
-		k.env, err = readEnv(dotenv)
-		return err == nil
+		// After a kill the file of the start before is there for a moment.
+		env, err := readEnv(dotenv)
+		if err == nil && env["KEYWRIGHT_ADDR"] != "" && answers(ctx, env["KEYWRIGHT_ADDR"]) {
+			k.env = env
+		}
+		return k.env != nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, k.stop())
+		return errors.Join(err, k.stop())
 	}
-	return k, nil
+	return nil
+}
+
+// answers reports whether somebody listens at an address.
+func answers(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp4", address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func (k *keywright) stop() error { return k.process.Stop(syscall.SIGTERM, 10*time.Second) }

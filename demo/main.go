@@ -18,13 +18,15 @@ func main() {
 	os.Exit(run())
 }
 
-// options come from the command line; those of the second part are set by the first.
+// options come from the command line; those of the last part are set by the first.
 type options struct {
 	// binary is a built keywright; empty builds one from this source tree.
 	binary string
 	// verbose shows what the programs print.
 	verbose bool
-	// publicName tells this process to be part two, inside its namespace, and where its files are.
+	// rotations is how many there are in a row in chapter 2.
+	rotations int
+	// publicName tells this process to be part three, inside its namespace, and where its files are.
 	publicName string
 }
 
@@ -32,7 +34,8 @@ func parse() options {
 	var o options
 	flag.StringVar(&o.binary, "keywright", "", "a built `file` to use instead of building one from this source tree")
 	flag.BoolVar(&o.verbose, "v", false, "show what the programs print, on stderr")
-	flag.StringVar(&o.publicName, "public-name", "", "internal: be part two, with files in this `directory`")
+	flag.IntVar(&o.rotations, "rotations", 20, "how many rotations chapter 2 makes in a row, at least 1")
+	flag.StringVar(&o.publicName, "public-name", "", "internal: be part three, with files in this `directory`")
 	flag.Parse()
 	return o
 }
@@ -44,7 +47,7 @@ func run() int {
 	err := tell(ctx, o)
 	switch {
 	case ctx.Err() != nil:
-		if o.publicName == "" { // part one says it for both
+		if o.publicName == "" { // part one says it for all
 			fmt.Fprintln(os.Stderr, "\ninterrupted: everything that ran has been stopped")
 		}
 		return 130 // as shells report an end by SIGINT
@@ -59,6 +62,9 @@ func run() int {
 func tell(ctx context.Context, o options) error {
 	if o.publicName != "" {
 		return publicNamePart(ctx, o)
+	}
+	if o.rotations < 1 {
+		return fmt.Errorf("%d rotations tell no story: give -rotations 1 or more", o.rotations)
 	}
 	return wholeStory(ctx, o)
 }
@@ -88,7 +94,7 @@ func wholeStory(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-// stage is what both parts share: where things are.
+// stage is what the parts share: where things are.
 type stage struct {
 	root string // of the source tree
 	dir  string // for this run, removed at its end

@@ -11,6 +11,14 @@ import (
 // title opens a part of the story.
 func title(text string) { fmt.Printf("\n%s\n", text) }
 
+// chapter opens a chapter of a part; one without a number ends it.
+func chapter(number int, text string) {
+	if number > 0 {
+		text = fmt.Sprintf("Chapter %d: %s", number, text)
+	}
+	fmt.Printf("\n  %s\n", text)
+}
+
 // step does one thing and prints one line about it. do returns what is worth knowing, in a few words, or why it failed.
 func step(what string, do func() (string, error)) error {
 	begin := time.Now()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/keywright/keywright/e2e/npm"
 	"github.com/keywright/keywright/e2e/pgtest"
@@ -38,7 +39,7 @@ func (s *stage) postgresPart(ctx context.Context) (err error) {
 	dir := filepath.Join(s.dir, "one")
 	var k *keywright
 	if err := step("keywright dev runs, with a vault named "+vaultName, func() (_ string, err error) {
-		k, err = startKeywright(ctx, s.options, dir, append([]string{"--listen", "127.0.0.1:0"}, names.flags...)...)
+		k, err = startKeywright(ctx, s.options, dir, "127.0.0.1:0", slices.Concat(names.flags, paceFlags)...)
 		if err != nil {
 			return "", err
 		}
@@ -67,7 +68,7 @@ func (s *stage) postgresPart(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	return s.postgresApp(ctx, k, names, sample, modules, filepath.Join(dir, "app"))
+	return s.postgresApp(ctx, k, server, names, sample, modules, filepath.Join(dir, "app"))
 }
 
 // startPostgres returns a server with a role app that owns a database app, and the role's connection string.
@@ -84,7 +85,7 @@ func startPostgres(ctx context.Context, o options) (*pgtest.Server, string, erro
 	return server, server.DSN("app", password, "app"), nil
 }
 
-func (s *stage) postgresApp(ctx context.Context, k *keywright, names naming, sample npm.Config, modules, dir string) (err error) {
+func (s *stage) postgresApp(ctx context.Context, k *keywright, server *pgtest.Server, names naming, sample npm.Config, modules, dir string) (err error) {
 	var a *app
 	if err := step("the application starts, with a managed identity and no credential", func() (string, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -115,5 +116,11 @@ func (s *stage) postgresApp(ctx context.Context, k *keywright, names naming, sam
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stop()) }()
-	return step("GET /healthz, which asks the database", func() (string, error) { return a.healthy(ctx) })
+	if err := step("GET /healthz, which asks the database", func() (string, error) { return a.healthy(ctx) }); err != nil {
+		return err
+	}
+	if err := s.changingPart(ctx, k, server); err != nil {
+		return err
+	}
+	return step("GET /healthz of the application of part one, which ran through it all", func() (string, error) { return a.healthy(ctx) })
 }

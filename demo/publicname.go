@@ -25,13 +25,13 @@ const (
 	publicVaultHost = vaultName + "." + publicSuffix
 	// databaseHost is a name as Azure SQL Database gives them.
 	databaseHost = vaultName + ".database.windows.net"
-	// appPort is free in part two's namespace, as every port is but those below.
+	// appPort is free in part three's namespace, as every port is but those below.
 	appPort = 3000
 )
 
-// enterPublicNamePart runs part two in a namespace of its own: this program again, with -public-name.
+// enterPublicNamePart runs part three in a namespace of its own: this program again, with -public-name.
 func (s *stage) enterPublicNamePart(ctx context.Context) error {
-	title("Part two: an application written for Azure, byte for byte, under the public name")
+	title("Part three: an application written for Azure, byte for byte, under the public name")
 	if err := netns.Available(true); err != nil {
 		remark("left out: %v", err)
 		return nil
@@ -44,7 +44,7 @@ func (s *stage) enterPublicNamePart(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	dir := filepath.Join(s.dir, "two")
+	dir := filepath.Join(s.dir, "three")
 	if err := os.MkdirAll(filepath.Join(dir, "app"), 0o755); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *stage) enterPublicNamePart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := process.Start("part two", cmd)
+	p, err := process.Start("part three", cmd)
 	if err != nil {
 		return err
 	}
@@ -63,12 +63,12 @@ func (s *stage) enterPublicNamePart(ctx context.Context) error {
 	case <-p.Done():
 	case <-ctx.Done():
 	}
-	// After an interrupt part two ends its own programs first.
+	// After an interrupt part three ends its own programs first.
 	if err := p.Stop(syscall.SIGTERM, 20*time.Second); err != nil {
 		return err
 	}
 	if !p.Succeeded() {
-		return errors.New("part two did not end well; see above")
+		return errors.New("part three did not end well; see above")
 	}
 	return nil
 }
@@ -96,13 +96,13 @@ func (s *stage) inNamespace(ctx context.Context, dir string) (*exec.Cmd, error) 
 	return cmd, nil
 }
 
-// publicNamePart is part two, in its namespace: every name and port here is its own.
+// publicNamePart is part three, in its namespace: every name and port here is its own.
 func publicNamePart(ctx context.Context, o options) (err error) {
 	dir := o.publicName
 	remark("in a network of its own, %s leads to this machine; nothing outside is altered", publicVaultHost)
 	var k *keywright
 	if err := step("keywright dev runs", func() (_ string, err error) {
-		k, err = startKeywright(ctx, o, dir, "--listen", "127.0.0.1:443", "--suffix", publicSuffix)
+		k, err = startKeywright(ctx, o, dir, "127.0.0.1:443", "--suffix", publicSuffix)
 		return "https://" + publicVaultHost, err
 	}); err != nil {
 		return err

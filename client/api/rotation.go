@@ -53,6 +53,8 @@ type RotationPolicy struct {
 	// DependsOn names the secrets that have to settle before this one changes.
 	DependsOn []SecretReference `json:"dependsOn,omitempty"`
 	Manual    *ManualPolicy     `json:"manual,omitempty"`
+	// Function is a program of your own that stores new values and changes the target; what it stores is pending until a login with it succeeds.
+	Function *RotationFunction `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's.
 	Rollout map[string]any `json:"rollout,omitempty"`
 	// Concurrency lowers how many runs may be at work on this target at once. Paused keeps the policy and starts no run by itself.
@@ -66,7 +68,8 @@ type SecretReference struct {
 	Name  string `json:"name"`
 }
 
-// ValueFormat says how a credential is written in a value: raw, the value alone, or json, an object of which two members change.
+// ValueFormat says how a credential is written in a value: raw, the value alone, json, an object of which two members change, or url, a connection URL
+// of which the user information does.
 type ValueFormat struct {
 	Kind     string `json:"kind"`
 	Username string `json:"username,omitempty"`
@@ -95,6 +98,12 @@ type ManualPolicy struct {
 	Remind       []string `json:"remind,omitempty"`
 	Escalate     string   `json:"escalate,omitempty"`
 	Instructions string   `json:"instructions,omitempty"`
+}
+
+// RotationFunction registers the principal as which a function writes. Within is how long it has for each of its steps; 15m when absent.
+type RotationFunction struct {
+	Principal string `json:"principal"`
+	Within    string `json:"within,omitempty"`
 }
 
 // RotationPolicyInfo is a policy as it is in force.
@@ -162,6 +171,7 @@ type Rotation struct {
 	// Cause is why it began, Actor who asked for it and Note what they said; LeakedVersion and Exposed belong to a leak. Parent is the run that it follows.
 	Cause         string     `json:"cause"`
 	Actor         string     `json:"actor,omitempty"`
+	ActorName     string     `json:"actorName,omitempty"`
 	Note          string     `json:"note,omitempty"`
 	LeakedVersion string     `json:"leakedVersion,omitempty"`
 	Exposed       *time.Time `json:"exposed,omitempty"`
@@ -201,6 +211,8 @@ type Rotation struct {
 
 	Steps  []RotationStep  `json:"steps"`
 	Orders []RotationOrder `json:"orders,omitempty"`
+	// Ordered is true while an order waits to be carried out.
+	Ordered bool `json:"ordered,omitempty"`
 }
 
 // RotationFailure is what went wrong last, without values.
@@ -214,6 +226,7 @@ type RotationFailure struct {
 // RotationHolder is a consumer that may still need an old version.
 type RotationHolder struct {
 	Principal string     `json:"principal,omitempty"`
+	Name      string     `json:"name,omitempty"`
 	Instance  string     `json:"instance,omitempty"`
 	Why       string     `json:"why,omitempty"`
 	Last      *time.Time `json:"last,omitempty"`
@@ -241,6 +254,7 @@ type RotationOrder struct {
 	Order   string    `json:"order"`
 	At      time.Time `json:"at"`
 	By      string    `json:"by"`
+	ByName  string    `json:"byName,omitempty"`
 	Note    string    `json:"note,omitempty"`
 	Version string    `json:"version,omitempty"`
 }
@@ -342,9 +356,12 @@ type SecretAge struct {
 	Version    string    `json:"version"`
 	Created    time.Time `json:"created"`
 	AgeSeconds int64     `json:"ageSeconds"`
-	// LimitSeconds is the most that the policy allows, absent when it sets none; Share is the age as a part of it.
-	LimitSeconds int64   `json:"limitSeconds,omitempty"`
-	Share        float64 `json:"share,omitempty"`
+	// LimitSeconds is how old it may become, absent when nothing says; Share is the age as a part of it. LimitBy is what decides: "policy", "expiry",
+	// "exemption", "vault" or "server"; absent when nothing does.
+	LimitSeconds int64         `json:"limitSeconds,omitempty"`
+	Share        float64       `json:"share,omitempty"`
+	LimitBy      string        `json:"limitBy,omitempty"`
+	Exemption    *AgeExemption `json:"exemption,omitempty"`
 	// Over is true when the version is older than allowed, or has expired.
 	Over bool `json:"over"`
 	// Policy is false for a secret that nothing rotates. Paused policies start nothing by themselves.
@@ -355,6 +372,14 @@ type SecretAge struct {
 	DueAt     *time.Time `json:"dueAt,omitempty"`
 	Cause     string     `json:"cause,omitempty"`
 	Succeeded *time.Time `json:"succeeded,omitempty"`
+}
+
+// AgeExemption is why a secret may become older than the default.
+type AgeExemption struct {
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+	Why   string    `json:"why"`
+	Until time.Time `json:"until"`
 }
 
 // SecretAgePage is a page of ages, in the order of names.

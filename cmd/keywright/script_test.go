@@ -28,7 +28,7 @@ const canary = "canary-7f3a"
 func TestScripts(t *testing.T) {
 	var log lockedBuffer
 	dir := filepath.Join(t.TempDir(), "kw")
-	s := keywrighttest.Start(t, keywrighttest.Dir(dir), keywrighttest.Logger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	s := keywrighttest.Start(t, keywrighttest.Dir(dir), keywrighttest.Logger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))), quickRotation)
 	t.Cleanup(func() {
 		s.Close()
 		if strings.Contains(log.String(), canary) {
@@ -36,8 +36,10 @@ func TestScripts(t *testing.T) {
 		}
 		noCanary(t, dir)
 	})
+	db := newDatabase(t)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Condition: db.condition,
+		Dir:       "testdata",
 		Setup: func(e *testscript.Env) error {
 			for name, value := range s.Env() {
 				e.Setenv(name, value)
@@ -47,7 +49,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CANARY", canary)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient())},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient()), "postgres": db.prepare, "accepts": accepts, "template": template, "eventually": eventually},
 	})
 }
 
@@ -141,4 +143,25 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// template puts the values of variables into a file: template FILE.
+func template(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: template FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
+// eventually runs a command until it prints something, for what the server does by itself: eventually COMMAND [ARGUMENT...].
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: eventually COMMAND [ARGUMENT...]")
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err := ts.Exec(args[0], args[1:]...); err == nil && strings.TrimSpace(ts.ReadFile("stdout")) != "" {
+			return
+		}
+	}
+	ts.Fatalf("it printed nothing")
 }

@@ -163,6 +163,17 @@ func (s *Server) initialise(ctx context.Context, config Config) error {
 		return err
 	}
 	_, err = file.WriteString(settings)
+	return errors.Join(err, file.Close(), s.admitLoopback())
+}
+
+// admitLoopback lets clients come from any address of loop-back, so that several on this machine can have addresses of their own. initdb admits
+// 127.0.0.1 alone.
+func (s *Server) admitLoopback() error {
+	file, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString("host all all 127.0.0.0/8 scram-sha-256\n")
 	return errors.Join(err, file.Close())
 }
 

@@ -18,6 +18,22 @@ func errLoginFailed(login string) *sqlError {
 	return &sqlError{18456, 1, 14, fmt.Sprintf("Login failed for user '%s'.", clip(login))}
 }
 
+func errLockedOut(login string) *sqlError {
+	return &sqlError{18486, 1, 14, fmt.Sprintf("Login failed for user '%s' because the account is currently locked out.", clip(login))}
+}
+
+func errDisabled(login string) *sqlError {
+	return &sqlError{18470, 1, 14, fmt.Sprintf("Login failed for user '%s'. Reason: The account is disabled.", clip(login))}
+}
+
+func errServerState() *sqlError {
+	return &sqlError{300, 1, 14, "VIEW SERVER STATE permission was denied on object 'server', database 'master'."}
+}
+
+func errHash() *sqlError {
+	return &sqlError{15021, 2, 16, "Invalid value given for parameter PASSWORD. Specify a valid parameter value."}
+}
+
 func errAlterLogin(login string) *sqlError {
 	return &sqlError{15151, 1, 16, fmt.Sprintf(
 		"Cannot alter the login '%s', because it does not exist or you do not have permission.", clip(login))}

@@ -36,6 +36,9 @@ func (s *session) execute(ctx context.Context, m message) *reply {
 		if !errors.As(err, &known) {
 			known = errSyntax(err.Error())
 		}
+		if m.kind == kindBatch {
+			s.open = nil // as with XACT_ABORT
+		}
 		s.server.log.Info("request refused", "login", clip(s.login), "number", known.number)
 		r.failure(known)
 		r.done(final, doneError, 0)
@@ -47,6 +50,12 @@ func (s *session) execute(ctx context.Context, m message) *reply {
 func (s *session) batch(ctx context.Context, r *reply, payload []byte) error {
 	text, err := parseBatch(payload)
 	if err != nil {
+		return err
+	}
+	if done, err := s.known(ctx, r, text, nil); done || err != nil {
+		if err == nil {
+			r.done(tokenDone, doneCount, 0)
+		}
 		return err
 	}
 	statements, err := parse(text)
@@ -94,6 +103,14 @@ func (s *session) rpc(ctx context.Context, r *reply, payload []byte) error {
 	if err != nil {
 		return err
 	}
+	if done, err := s.known(ctx, r, text, parameters); done || err != nil {
+		if err == nil {
+			r.done(tokenDoneInProc, doneMore|doneCount, 0)
+			r.returnStatus(0)
+			r.done(tokenDoneProc, 0, 0)
+		}
+		return err
+	}
 	statements, err := parse(text)
 	if err != nil {
 		return err
@@ -125,6 +142,23 @@ func (s *session) run(ctx context.Context, r *reply, statement any, parameters m
 		return 0, nil
 	case alterLogin:
 		return 0, s.alter(statement)
+	case beginTransaction:
+		if s.open != nil {
+			return 0, errSyntax("a transaction within a transaction")
+		}
+		s.open = &transaction{id: s.server.transactionID()}
+		return 0, nil
+	case commitTransaction:
+		if s.open == nil {
+			return 0, errNothingToCommit()
+		}
+		s.commit()
+		return 0, nil
+	case throw:
+		if statement.after.IsZero() || !time.Now().UTC().Before(statement.after) {
+			return 0, &sqlError{uint32(statement.number), 1, 16, statement.text}
+		}
+		return 0, nil
 	case selectStatement:
 		value, err := s.evaluate(statement, parameters)
 		if err != nil {
@@ -144,9 +178,18 @@ func (s *session) alter(change alterLogin) error {
 		s.open.changes = append(s.open.changes, change)
 		return nil
 	}
-	s.server.logins.set(change.login, change.password)
-	s.server.log.Info("password changed", "login", clip(change.login), "by", clip(s.login))
+	s.server.logins.apply(change)
+	s.server.log.Info("login changed", "login", clip(change.login), "by", clip(s.login))
 	return nil
+}
+
+// commit makes the changes of the open transaction, and ends it.
+func (s *session) commit() {
+	for _, change := range s.open.changes {
+		s.server.logins.apply(change)
+		s.server.log.Info("login changed", "login", clip(change.login), "by", clip(s.login))
+	}
+	s.open = nil
 }
 
 // evaluate returns an int64, or a string that fits into a column.
@@ -196,12 +239,8 @@ func (s *session) transact(r *reply, payload []byte) error {
 		if s.open == nil {
 			return errNothingToCommit()
 		}
-		for _, change := range s.open.changes {
-			s.server.logins.set(change.login, change.password)
-			s.server.log.Info("password changed", "login", clip(change.login), "by", clip(s.login))
-		}
 		r.transaction(envCommit, s.open.id)
-		s.open = nil
+		s.commit()
 	case transactionRollback:
 		if s.open == nil {
 			return errNothingToRollBack()

@@ -141,7 +141,7 @@ func FuzzStatement(f *testing.F) {
 		quote := func(s string) string { return "N'" + strings.ReplaceAll(s, "'", "''") + "'" }
 		statements, err := parse("alter login [" + strings.ReplaceAll(login, "]", "]]") + "] with password = " +
 			quote(password) + " old_password=" + quote(login) + "; SELECT 1")
-		want := []any{alterLogin{login, password, login, true}, selectStatement{value: int64(1)}}
+		want := []any{alterLogin{login: login, password: password, old: login, oldPassword: true}, selectStatement{value: int64(1)}}
 		if err != nil || !reflect.DeepEqual(statements, want) {
 			t.Errorf("got %+v, %v", statements, err)
 		}

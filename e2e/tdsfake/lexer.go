@@ -15,6 +15,7 @@ const (
 	wordQuoted           // [name]
 	wordText             // 'text' or N'text'
 	wordNumber           // 42
+	wordBinary           // 0x2A; its text is without 0x
 	wordSymbol           // one character
 	wordIllegal          // a quote without its partner
 )
@@ -62,6 +63,9 @@ func first(sql string) (word, int) {
 		return quoted(sql, 1, '\'', wordText)
 	case (r == 'N' || r == 'n') && strings.HasPrefix(sql[1:], "'"):
 		return quoted(sql, 2, '\'', wordText)
+	case strings.HasPrefix(sql, "0x"):
+		w, length := span(sql[2:], wordBinary, func(r rune) bool { return strings.ContainsRune("0123456789abcdefABCDEF", r) })
+		return w, length + 2
 	case r >= '0' && r <= '9':
 		return span(sql, wordNumber, func(r rune) bool { return r >= '0' && r <= '9' })
 	case r == '_' || r == '@' || r == '#' || unicode.IsLetter(r):

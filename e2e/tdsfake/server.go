@@ -4,9 +4,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
+	"time"
 )
 
 // How the fake calls itself, wherever the protocol has a place for it.
@@ -19,8 +22,12 @@ const (
 // Login is an account.
 type Login struct {
 	Password string
-	// Admin may change the password of every login. Others may change their own, with OLD_PASSWORD.
+	// Admin may change every login, see all sessions and end them. Others may change their own password, with OLD_PASSWORD.
 	Admin bool
+	// SID is the login's security identifier, which replicas share; nil for a random one.
+	SID []byte
+	// Roles are what it may do, in words of the test's own.
+	Roles []string
 }
 
 // Config of a server.
@@ -33,6 +40,8 @@ type Config struct {
 	Logins map[string]Login
 	// Log receives connections, logins and refusals, never a password or a statement; nil drops them.
 	Log *slog.Logger
+	// Trace receives the text of every statement, as a trace on a server would show that redacts nothing; nil drops them.
+	Trace io.Writer
 }
 
 // Server is the protocol fake. It knows these statements:
@@ -43,20 +52,28 @@ type Config struct {
 //	SELECT SUSER_SNAME(), SELECT ORIGINAL_LOGIN()
 //	SELECT COUNT(*) [AS name] FROM sys.dm_exec_sessions WHERE login_name = N'…' (or a parameter)
 //	ALTER LOGIN [name] WITH PASSWORD = N'…' [OLD_PASSWORD = N'…']
+//	ALTER LOGIN [name] WITH PASSWORD = 0x… HASHED
+//	ALTER LOGIN [name] ENABLE, DISABLE
+//	BEGIN TRANSACTION, COMMIT TRANSACTION
+//	[IF SYSUTCDATETIME() >= '…'] THROW number, '…', state
+//	KILL id
 //	WAITFOR DELAY 'hh:mm:ss', at most a minute
 //
-// in batches and through sp_executesql, and the transaction requests that drivers send.
+// in batches and through sp_executesql, the transaction requests that drivers send, and, word by word, the queries of catalog views in known.go.
 type Server struct {
 	listener net.Listener
 	tls      *tls.Config
 	ca       []byte
 	logins   *logins
 	log      *slog.Logger
+	trace    io.Writer
 
 	mu       sync.Mutex // guards the three below
 	sessions map[*session]struct{}
 	closed   bool
-	lastID   uint64 // of transactions
+	lastID   uint64 // of transactions and sessions
+	locks    map[string]*session
+	freed    chan struct{} // closed and replaced when a lock is freed
 
 	// serving counts the accepting goroutine and one for each connection; Close waits for it.
 	serving sync.WaitGroup
@@ -93,6 +110,9 @@ func Start(config Config) (*Server, error) {
 		tls:      serverTLS(leaf),
 		ca:       ca,
 		logins:   newLogins(config.Logins),
+		trace:    config.Trace,
+		locks:    map[string]*session{},
+		freed:    make(chan struct{}),
 		log:      config.Log.With("server", versionText),
 		sessions: make(map[*session]struct{}),
 	}
@@ -121,7 +141,28 @@ func (s *Server) Sessions(login string) int {
 }
 
 // SetPassword changes a login as if somebody else had done it. It returns false when there is no such login.
-func (s *Server) SetPassword(login, password string) bool { return s.logins.set(login, password) }
+func (s *Server) SetPassword(login, password string) bool {
+	return s.logins.edit(login, func(a *account) { a.hash = newHash(password) })
+}
+
+// Add makes a login, or replaces it.
+func (s *Server) Add(name string, login Login) { s.logins.add(name, login) }
+
+// Lock makes the server turn a login away whatever its password, until it is unlocked.
+func (s *Server) Lock(login string, locked bool) bool {
+	return s.logins.edit(login, func(a *account) { a.locked = locked })
+}
+
+// Grant changes what a login may do.
+func (s *Server) Grant(login string, roles ...string) bool {
+	return s.logins.edit(login, func(a *account) { a.roles = slices.Clone(roles) })
+}
+
+// Describe returns the SID, roles and whether the login is enabled.
+func (s *Server) Describe(login string) string {
+	a, known := s.logins.get(login)
+	return fmt.Sprintf("%v %x %v %v", known, a.sid, a.roles, !a.disabled)
+}
 
 // Close ends every connection and waits for them. Calling it again does nothing.
 func (s *Server) Close() error {
@@ -178,13 +219,21 @@ func (s *Server) remove(session *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session)
+	for resource, owner := range s.locks {
+		if owner == session {
+			delete(s.locks, resource)
+			close(s.freed)
+			s.freed = make(chan struct{})
+		}
+	}
 }
 
 // loggedIn names the session; before, it is that of no login.
-func (s *Server) loggedIn(session *session, login string) {
+func (s *Server) loggedIn(session *session, request login7) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	session.login = login
+	s.lastID++
+	session.login, session.app, session.id, session.since = request.user, request.app, int64(50+s.lastID), time.Now()
 }
 
 func (s *Server) transactionID() uint64 {

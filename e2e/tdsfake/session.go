@@ -20,6 +20,10 @@ type session struct {
 	conn net.Conn
 	// login is written under the server's lock, by the session's own goroutine.
 	login string
+	// id, app and since are written with it.
+	id    int64
+	app   string
+	since time.Time
 
 	// The rest belongs to the goroutine that serves the session.
 	stream     *tls.Conn
@@ -72,13 +76,13 @@ func (s *session) authenticate(strict bool) error {
 		s.packetSize = asked
 	}
 	var r reply
-	if !s.server.logins.check(request.user, request.password) {
+	if refused := s.server.logins.check(request.user, request.password); refused != nil {
 		s.server.log.Info("login refused", "login", clip(request.user))
-		r.failure(errLoginFailed(request.user))
+		r.failure(refused)
 		r.done(tokenDone, doneError, 0)
 		return errors.Join(errors.New("wrong login or password"), s.write(&r))
 	}
-	s.server.loggedIn(s, request.user)
+	s.server.loggedIn(s, request)
 	s.server.log.Info("login accepted", "login", clip(request.user), "application", clip(request.app))
 	version := uint32(0x74000004)
 	if strict {

@@ -1,6 +1,7 @@
 package tdsfake
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -24,9 +25,22 @@ type (
 		password    string
 		old         string
 		oldPassword bool // OLD_PASSWORD was given
+		hash        []byte
+		turn        string // ENABLE or DISABLE, in place of a password
 	}
 
 	waitFor struct{ delay time.Duration }
+
+	// beginTransaction, commitTransaction are BEGIN TRANSACTION and COMMIT TRANSACTION in text.
+	beginTransaction  struct{}
+	commitTransaction struct{}
+
+	// throw is THROW number, text, state; it happens only after the server's clock passed a time, when it stands after IF SYSUTCDATETIME() >= text.
+	throw struct {
+		after  time.Time
+		number int64
+		text   string
+	}
 )
 
 // selected is what a SELECT asks for.
@@ -112,11 +126,21 @@ func (p *parser) statement() any {
 		return p.selection()
 	case p.accept("ALTER"):
 		return p.alteration()
+	case p.accept("BEGIN"):
+		p.expect("TRANSACTION")
+		return beginTransaction{}
+	case p.accept("COMMIT"):
+		p.expect("TRANSACTION")
+		return commitTransaction{}
+	case p.accept("IF"):
+		return p.condition()
+	case p.accept("THROW"):
+		return p.thrown()
 	case p.accept("WAITFOR"):
 		p.expect("DELAY")
 		return waitFor{p.delay()}
 	}
-	p.fail("it begins with none of SET, SELECT, ALTER LOGIN, WAITFOR DELAY")
+	p.fail("it begins with none of SET, SELECT, ALTER LOGIN, WAITFOR DELAY, BEGIN and COMMIT TRANSACTION, IF, THROW")
 	return nil
 }
 
@@ -147,13 +171,54 @@ func (p *parser) selection() selectStatement {
 func (p *parser) alteration() alterLogin {
 	p.expect("LOGIN")
 	a := alterLogin{login: p.name()}
+	for _, turn := range []string{"ENABLE", "DISABLE"} {
+		if p.accept(turn) {
+			a.turn = turn
+			return a
+		}
+	}
 	p.expect("WITH", "PASSWORD", "=")
+	if p.peek().kind == wordBinary {
+		var err error
+		if a.hash, err = hex.DecodeString(p.next().text); err != nil || !validHash(a.hash) {
+			if p.err == nil {
+				p.err = errHash()
+			}
+		}
+		p.expect("HASHED")
+		return a
+	}
 	a.password = p.text()
 	if p.accept("OLD_PASSWORD") {
 		p.expect("=")
 		a.old, a.oldPassword = p.text(), true
 	}
 	return a
+}
+
+// condition reads SYSUTCDATETIME() >= 'time' THROW …
+func (p *parser) condition() any {
+	p.expect("SYSUTCDATETIME", "(", ")", ">", "=")
+	after, err := time.Parse("2006-01-02T15:04:05.999999", p.text())
+	if err != nil {
+		p.fail("expected a time")
+	}
+	p.expect("THROW")
+	t := p.thrown()
+	t.after = after
+	return t
+}
+
+func (p *parser) thrown() throw {
+	var t throw
+	number, ok := p.operand().(int64)
+	p.expect(",")
+	t.number, t.text = number, p.text()
+	p.expect(",")
+	if _, state := p.operand().(int64); !ok || !state {
+		p.fail("THROW takes a number, a text and a state")
+	}
+	return t
 }
 
 func (p *parser) operand() any {

@@ -103,6 +103,25 @@ func (r *reply) transaction(change byte, id uint64) {
 	r.b = append(r.b, body...)
 }
 
+// table sends a result set whose values are all texts of at most maxNVarchar units.
+func (r *reply) table(columns []string, rows [][]string) {
+	r.b = append(r.b, tokenColMetadata, byte(len(columns)), 0)
+	for _, name := range columns {
+		r.b = append(r.b, 0, 0, 0, 0, 0, 0, typeNVarchar)
+		r.b = binary.LittleEndian.AppendUint16(r.b, 2*maxNVarchar)
+		r.b = append(r.b, collation...)
+		r.b = appendText8(r.b, name)
+	}
+	for _, row := range rows {
+		r.b = append(r.b, tokenRow)
+		for _, value := range row {
+			text := appendUTF16(nil, value)
+			r.b = binary.LittleEndian.AppendUint16(r.b, uint16(len(text)))
+			r.b = append(r.b, text...)
+		}
+	}
+}
+
 // row sends a result set of one column and one row. value is an int64, or a string of at most maxNVarchar units.
 func (r *reply) row(column string, value any) {
 	r.b = append(r.b, tokenColMetadata, 1, 0, 0, 0, 0, 0, 0, 0)

@@ -39,7 +39,7 @@ var layers = [][]string{
 	{"internal/guard", "internal/event", "internal/ledger"},
 	// services
 	{"internal/secret", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
-	{"internal/tenancy", "internal/directory"},
+	{"internal/tenancy", "internal/directory", "internal/feed"},
 	{"internal/rotation"},
 	{"internal/rotation/rotationtest"},
 	// the native API's messages, which its door and its client share; the build's version

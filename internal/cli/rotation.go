@@ -223,11 +223,16 @@ func planTable(p *api.RotationPlan) table {
 }
 
 func holderText(h *api.RotationHolder) string {
-	text := first(h.Principal, "nobody known") + " " + h.Instance
+	text := holderName(h)
 	if h.Why != "" {
 		text += ": " + h.Why
 	}
 	return text
+}
+
+// holderName names a consumer.
+func holderName(h *api.RotationHolder) string {
+	return first(h.Name, h.Principal, "nobody known") + " " + h.Instance
 }
 
 // seconds writes a length of time as people read it.

@@ -135,7 +135,7 @@ func (a *app) rotationShow(vault *string) *cobra.Command {
 func runTable(r *api.Rotation) table {
 	t := table{{"WHAT", "VALUE"}}
 	add := func(what string, value ...string) {
-		if text := strings.TrimSpace(strings.Join(value, " ")); text != "" {
+		if text := strings.Join(strings.Fields(strings.Join(value, " ")), " "); text != "" {
 			t = append(t, []string{what, text})
 		}
 	}
@@ -146,7 +146,7 @@ func runTable(r *api.Rotation) table {
 	add("meaning", meanings[r.State])
 	add("stuck in", r.Stuck)
 	add("cause", r.Cause)
-	add("asked by", r.Actor)
+	add("asked by", first(r.ActorName, r.Actor))
 	add("note", r.Note)
 	add("leaked version", r.LeakedVersion, when(r.Exposed))
 	add("follows", r.Parent)
@@ -161,7 +161,7 @@ func runTable(r *api.Rotation) table {
 	add("deadline", when(r.Deadline))
 	add("forced", r.Forced)
 	add("next look", when(r.Next))
-	if e := r.LastError; e != nil {
+	if e := r.LastError; e != nil && r.State != api.RunDone {
 		add("last error", when(&e.At), e.State, e.Class+":", e.Message)
 	}
 	for _, v := range slices.Sorted(maps.Keys(r.Matrix)) {
@@ -174,7 +174,7 @@ func runTable(r *api.Rotation) table {
 		add("waits for", holderText(&r.Waiting[i]))
 	}
 	for _, o := range r.Orders {
-		add("order", when(&o.At), o.Order, o.Version, "by", o.By, o.Note)
+		add("order", when(&o.At), o.Order, o.Version, "by", first(o.ByName, o.By)+":", o.Note)
 	}
 	for _, s := range r.Steps {
 		at := s.At
@@ -244,7 +244,7 @@ func (a *app) rotationAdopt(vault *string) *cobra.Command {
 --attested vouches for it.` + runHelp}, api.AdoptOrder, "The version is being adopted.", nil)
 }
 
-// errStuck and errNotDone are how following a run can end.
+// errUnfinished is what following a run ends with when the server stops telling of it before its end.
 var errUnfinished = errors.New("the run has not ended")
 
 // ended judges a run that is not followed any more.

@@ -40,7 +40,7 @@ func (a *app) vault(name string) (*client.Vault, error) {
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{Use: "secret", Short: "Store, read and manage secrets"}
 	name := a.vaultFlag(c)
-	c.AddCommand(a.secretSet(name), a.secretGet(name), a.secretList(name), a.secretVersions(name), a.secretUpdate(name), a.secretDelete(name),
+	c.AddCommand(a.secretSet(name), a.secretGet(name), a.secretList(name), a.secretVersions(name), a.secretWatch(name), a.secretUpdate(name), a.secretDelete(name),
 		a.secretRecover(name), a.secretPurge(name), a.secretBackup(name), a.secretRestore(name), a.secretHoldings(name))
 	return c
 }

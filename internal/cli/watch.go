@@ -134,7 +134,7 @@ func (a *app) followOne(ctx context.Context, v *client.Vault, id string) (last *
 			if err := d.update(last); err != nil {
 				return nil, err
 			}
-			if last.State == api.RunStuck {
+			if last.State == api.RunStuck && !last.Ordered {
 				return last, nil
 			}
 		case now := <-tick.C:
@@ -230,7 +230,7 @@ func (d *drawing) consumers(r *api.Rotation) error {
 	}
 	var names []string
 	for i := range r.Waiting {
-		names = append(names, first(r.Waiting[i].Principal, "nobody known")+" "+r.Waiting[i].Instance)
+		names = append(names, holderName(&r.Waiting[i]))
 	}
 	now := strings.Join(sorted(names), ", ")
 	if now == d.waiting {

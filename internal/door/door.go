@@ -211,7 +211,11 @@ func (d *Door) log(r *Request, level slog.Level, what string, err error) {
 
 func (d *Door) observe(r *Request) {
 	if d.Observe != nil {
-		d.Observe(d.Name, r, r.status, d.Clock.Now().Sub(r.Call.Started))
+		took := r.opened
+		if took == 0 {
+			took = d.Clock.Now().Sub(r.Call.Started)
+		}
+		d.Observe(d.Name, r, r.status, took)
 	}
 }
 

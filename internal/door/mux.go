@@ -36,6 +36,8 @@ type Route struct {
 	Summary string
 	// Input and Output are zero values of the bodies' types, for documents; nil when there is none.
 	Input, Output any
+	// Media is the media type of the answer, for documents; application/json when empty. For EventStream, Output is what each event holds.
+	Media string
 	// Query lists the query parameters that the endpoint reads, for documents.
 	Query []Param
 	// Serve answers the request or returns an error, which the door's table turns into an answer.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -37,6 +38,8 @@ type Request struct {
 	body    []byte
 	status  int
 	written bool
+	// opened is how long it took until a stream began, and 0 for every other answer.
+	opened time.Duration
 	// broken says that the handler panicked: nobody knows how far its buffers were used.
 	broken bool
 	// headers holds header values that are made for this request alone. net/http copies them when the answer begins.

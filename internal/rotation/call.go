@@ -178,6 +178,9 @@ func (c *calling) abilities(f *Facts) {
 	}
 	d := c.rotator.Describe()
 	f.Rotator, f.Probes = &d, true
+	if blind, ok := c.rotator.(rotator.Blind); ok {
+		f.Probes = blind.Probes(c.run.Policy.Target)
+	}
 	_, f.Creates = c.rotator.(rotator.Creator)
 	_, f.Observes = c.rotator.(rotator.Observer)
 	_, f.Terminates = c.rotator.(rotator.Terminator)
@@ -279,7 +282,7 @@ func (c *calling) credential(ctx context.Context, v vault.VersionID) (rotator.Cr
 	if p.Account == "" && len(c.run.Policy.Accounts) > 0 {
 		p.Account = c.run.Policy.Accounts[0]
 	}
-	return rotator.Credential{Account: p.Account, Slot: p.Slot, KeyID: p.KeyID, Value: l.value}, nil
+	return rotator.Credential{Account: p.Account, Slot: p.Slot, KeyID: p.KeyID, Version: string(v), Value: l.value}, nil
 }
 
 func (c *calling) preflight(ctx context.Context, e Effect, o *Observation) error {
@@ -403,6 +406,12 @@ func (c *calling) probe(ctx context.Context, e Effect, o *Observation) error {
 			var logins rotator.Logins
 			logins, err = c.rotator.Probe(ctx, t, cred)
 			o.Matrix[v] = c.verdict(cred.Account, logins)
+			if o.Matrix[v] == rotator.Accepted && logins[0].Identity != "" {
+				if o.Identities == nil {
+					o.Identities = make(map[string]string)
+				}
+				o.Identities[cred.Account] = logins[0].Identity
+			}
 			details = append(details, describeLogins(v, logins)...)
 		}
 		if err != nil {

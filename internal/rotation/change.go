@@ -11,6 +11,11 @@ import (
 
 func (m *machine) look() {
 	if m.Began.IsZero() {
+		// The queue may have kept the run until there is too little left of the window in which it was due.
+		if at := m.Policy.windows(m.Need).opens(m.now); m.Start.Cause.windowed() && at.After(m.now) {
+			m.park(Queued, WindowClosed, at.Sub(m.now))
+			return
+		}
 		m.Began = m.now
 	}
 	m.reason = Began
@@ -45,6 +50,10 @@ func (m *machine) looked() {
 		m.enter(Asked, Waiting)
 		return
 	}
+	if m.byFunction() {
+		m.toFunction()
+		return
+	}
 	m.enter(Preflight, Began)
 }
 
@@ -71,6 +80,10 @@ func (m *machine) preflown() {
 }
 
 func (m *machine) begin(why Reason) {
+	if m.byFunction() {
+		m.enter(Asked, why)
+		return
+	}
 	if m.Plan.Create {
 		m.enter(Listing, why)
 		return
@@ -201,10 +214,18 @@ func (m *machine) test() {
 	if m.Since.Equal(m.now) {
 		m.ProbedAt = time.Time{} // the first login with a value that was acknowledged is right, unless the target lost it
 	}
+	if m.byFunction() {
+		m.watch()
+		return
+	}
 	m.login(true, m.Pending)
 }
 
 func (m *machine) tested() {
+	if m.byFunction() {
+		m.watched()
+		return
+	}
 	m.learn()
 	switch {
 	case m.accepts(m.Pending):
@@ -379,10 +400,14 @@ func (m *machine) discarded() {
 	m.enter(Finding, OrphanFound)
 }
 
-// A person changes the target.
+// A person, or a function, changes the target.
 
 func (m *machine) ask() {
 	m.Tries = 0
+	if m.byFunction() {
+		m.callFunction()
+		return
+	}
 	m.effects = append(m.effects, Effect{Kind: MoveAsk})
 	m.NextAt = time.Time{}
 }

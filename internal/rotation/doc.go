@@ -8,7 +8,7 @@
 //
 //	queued -> preflight -> [approval] -> generating -> generated -> setting -> testing -> [rollout] -> done
 //	                           \-> listing -> creating -> testing      the target makes the value
-//	                           \-> asked -> testing                    a person changes the target
+//	                           \-> asked -> testing                    a person, or a registered function, changes the target
 //
 // A revocation ends what it replaced, whenever that is safe. It is a run of its own, so that its failure neither undoes the rotation nor
 // forgets what is to be removed:

@@ -78,6 +78,9 @@ type Caps struct{ Target, Rotator, Global int }
 // DefaultCaps are the usual ones.
 var DefaultCaps = Caps{Target: 2, Rotator: 16, Global: 64}
 
+// DefaultPoll is how often the queue is looked at.
+const DefaultPoll = time.Second
+
 // Config makes an Engine. Store, Guard, Secrets, Evidence, Clock, Logger and Node are required.
 type Config struct {
 	Store   store.Store
@@ -96,8 +99,10 @@ type Config struct {
 	Pace    Pace
 	Leasing Leasing
 	Caps    Caps
-	// Poll is how often the queue is looked at; 0 means a second. Schedule is how often policies and tasks are; 0 means ten seconds.
+	// Poll is how often the queue is looked at; 0 means DefaultPoll. Schedule is how often policies and tasks are; 0 means ten seconds.
 	Poll, Schedule time.Duration
+	// MaxAge is how old secrets may become that neither expire nor have a maximum of their own nor a vault with a default: see MaxAgeTag. 0 limits nothing.
+	MaxAge time.Duration
 	// Observe hears of every move of a run; it must be quick, and may be nil.
 	Observe func(Step)
 	// Failpoint is called at every Point and may end the process; when it returns an error the worker drops everything, as if it had died. It is
@@ -125,6 +130,7 @@ type Engine struct {
 	slots    slots
 	jumps    jumps
 	queue    queue
+	ages     sweep
 	wake     chan struct{}
 	freed    chan struct{}
 	moved    atomic.Bool
@@ -152,7 +158,7 @@ func New(c Config) (*Engine, error) {
 		c.Caps = DefaultCaps
 	}
 	if c.Poll == 0 {
-		c.Poll = time.Second
+		c.Poll = DefaultPoll
 	}
 	if c.Schedule == 0 {
 		c.Schedule = 10 * time.Second

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -58,6 +59,40 @@ func (s *Service) RunsOf(ctx context.Context, call *guard.Call, name string, q s
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
 	return s.runs(ctx, call, need, q)
+}
+
+// Names are the display names of the principals that runs tell of and that still exist: who may see a run may know who stands in it.
+func (s *Service) Names(ctx context.Context, call *guard.Call, holders []Holder, runs ...*Run) (map[string]string, error) {
+	names := make(map[string]string)
+	want := func(id string) {
+		if id != "" {
+			names[id] = ""
+		}
+	}
+	for _, h := range holders {
+		want(h.Principal)
+	}
+	for _, r := range runs {
+		want(r.Start.Actor)
+		for _, h := range r.Waiting {
+			want(h.Principal)
+		}
+		for _, o := range r.Orders {
+			want(o.By)
+		}
+	}
+	err := s.e.Store.View(ctx, func(tx store.Tx) error {
+		for id := range names {
+			p, err := tx.Principal(ctx, call.Vault.Vault.Tenant, principal.ID(id))
+			if err == nil {
+				names[id] = p.Name
+			} else if !isMissing(err) {
+				return err
+			}
+		}
+		return nil
+	})
+	return names, err
 }
 
 // GetTask returns one task.

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -284,6 +285,15 @@ func (m *machine) learn() {
 			m.Wrong[account]++
 		case rotator.Accepted:
 			delete(m.Wrong, account)
+		}
+	}
+	for account, id := range m.obs.Identities {
+		if m.Identities[account] == "" {
+			m.Identities = maps.Clone(m.Identities)
+			if m.Identities == nil {
+				m.Identities = make(map[string]string)
+			}
+			m.Identities[account] = id
 		}
 	}
 	if m.obs.Err != nil {

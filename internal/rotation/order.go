@@ -62,13 +62,21 @@ func (r *Run) allows(o Order) error {
 			return refused(r, "is no rotation")
 		}
 	case SubmitOrder:
-		if r.State != Asked {
+		if r.State != Asked && !r.mayBeWritten() {
 			return refused(r, "does not ask for a value")
 		}
 	default:
 		return fault.New(fault.Invalid, "%q is not an order", clip(string(o.Kind)))
 	}
 	return nil
+}
+
+// mayBeWritten reports whether a function can hand in its version before it was asked.
+func (r *Run) mayBeWritten() bool {
+	if r.Policy.Function == nil || r.Written != "" || r.Pending != "" {
+		return false
+	}
+	return r.State == Queued || r.State == Preflight || r.State == Stuck
 }
 
 func refused(r *Run, what string, args ...any) error {
@@ -140,6 +148,8 @@ func (m *machine) replay() {
 		from = Queued
 	case m.Undo != "" && m.Pending != "":
 		from = Undoing
+	case m.byFunction() && m.Pending != "":
+		from, m.Until = Testing, m.Policy.Function.within().after(m.now)
 	case from == Setting || from == Probing || from == Testing || from == Generated:
 		if m.Sent {
 			from = Probing
@@ -192,6 +202,10 @@ func (m *machine) adopted(v vault.VersionID, why Reason) {
 }
 
 func (m *machine) submitted(o Order) {
+	if m.byFunction() {
+		m.written(o.Version)
+		return
+	}
 	m.Pending, m.Sent = o.Version, false
 	m.Places = withPlace(m.Places, o.Version, m.Plan.Next)
 	m.Began = m.now

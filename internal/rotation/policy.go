@@ -66,6 +66,8 @@ type Policy struct {
 	// DependsOn names the secrets that have to settle before this one changes: it follows them.
 	DependsOn []Reference `json:"dependsOn,omitempty"`
 	Manual    *Manual     `json:"manual,omitempty"`
+	// Function is a program of the users' own that makes the new value and changes the target; nil when the engine does.
+	Function *Function `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's, in the words of the rollout engine.
 	Rollout json.RawMessage `json:"rollout,omitempty"`
 	// Concurrency lowers how many runs may be at work on this target at once; 0 means the server's limit.
@@ -82,7 +84,7 @@ type Reference struct {
 
 // Format says how a credential is written in a version's value.
 type Format struct {
-	// Kind is Raw, the value alone, or JSON, an object of which two members change and the others stay.
+	// Kind is Raw, the value alone, JSON, an object of which two members change and the others stay, or URL, of which the user information does.
 	Kind FormatKind `json:"kind"`
 	// Username and Password name the members of a JSON value; by default "username" and "password".
 	Username string `json:"username,omitempty"`
@@ -96,6 +98,7 @@ type FormatKind string
 const (
 	Raw  FormatKind = "raw"
 	JSON FormatKind = "json"
+	URL  FormatKind = "url"
 )
 
 // Overdue says what happens to a revocation at its deadline.

@@ -89,7 +89,7 @@ func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 		return c.risk(ctx, h, o.Facts.Current)
 	}
 	c.run.Plan, c.run.Base, c.run.Places = plan, o.Facts.Current, o.Facts.Places
-	if !strategies[c.run.Policy.Strategy].byHand {
+	if !strategies[c.run.Policy.Strategy].byHand && !c.run.Policy.handsOff() {
 		preflight, cancel := context.WithTimeout(ctx, c.run.Pace.Call.Std())
 		defer cancel()
 		if c.rotator == nil {

@@ -31,7 +31,7 @@ const (
 	Finding    State = "finding"
 	Taking     State = "taking"
 	Discarding State = "discarding"
-	// Asked waits for a person who changes the target.
+	// Asked waits for a person, or a registered function, who changes the target.
 	Asked State = "asked"
 	// Undoing finds out what the target accepts, Restoring puts it back, Restored proves it.
 	Undoing   State = "undoing"
@@ -89,6 +89,7 @@ const (
 	Retrying           Reason = "Retrying"
 	Waiting            Reason = "Waiting"
 	AccountHeld        Reason = "AccountHeld"
+	WindowClosed       Reason = "WindowClosed"
 	AwaitingRevocation Reason = "AwaitingRevocation"
 	PlanUnsafe         Reason = "PlanUnsafe"
 	Denied             Reason = "Denied"
@@ -120,6 +121,8 @@ const (
 	Merged             Reason = "Merged"
 	Attested           Reason = "Attested"
 	Submitted          Reason = "Submitted"
+	FunctionSilent     Reason = "FunctionSilent"
+	FunctionLate       Reason = "FunctionLate"
 	objectDeleted      Reason = "ObjectDeleted"
 )
 
@@ -165,6 +168,8 @@ const (
 	MoveRevocation EffectKind = "open-revocation"
 	// MoveAsk opens a task for a person.
 	MoveAsk EffectKind = "ask"
+	// MoveCall tells the registered function that the secret wants a new version.
+	MoveCall EffectKind = "call-function"
 	// MoveAlert tells people.
 	MoveAlert EffectKind = "alert"
 )
@@ -213,9 +218,11 @@ type Observation struct {
 	// Class is Err's class.
 	Class rotator.Class
 
-	Facts      *Facts
-	Report     *Found
-	Matrix     map[vault.VersionID]rotator.Verdict
+	Facts  *Facts
+	Report *Found
+	Matrix map[vault.VersionID]rotator.Verdict
+	// Identities are those of the accounts as which a probe logged in.
+	Identities map[string]string
 	Version    vault.VersionID
 	Place      Place
 	Slots      []Seen
@@ -296,7 +303,7 @@ func makeSteps() []step {
 		{Finding, rot, CallSlots, (*machine).list, nil, (*machine).found},
 		{Taking, rot, CallTake, (*machine).take, nil, (*machine).created},
 		{Discarding, rot, CallDiscard, (*machine).discard, nil, (*machine).discarded},
-		{Asked, rot, "", (*machine).ask, (*machine).wait, nil},
+		{Asked, rot, "", (*machine).ask, (*machine).stillAsked, nil},
 		{Undoing, rot, CallProbe, (*machine).undo, nil, (*machine).undoSeen},
 		{Restoring, rot, CallSet, (*machine).restore, (*machine).doubtRestore, (*machine).restoredBy},
 		{Restored, rot, CallProbe, (*machine).proveRestored, nil, (*machine).restoredSeen},

@@ -28,8 +28,10 @@ func (m *machine) undoAs(end State, why Reason) {
 }
 
 func (m *machine) undone(why Reason) {
-	if m.Pending != "" {
-		m.move(MoveDropPending, m.Pending)
+	for _, v := range []vault.VersionID{m.Pending, m.Written} {
+		if v != "" {
+			m.move(MoveDropPending, v)
+		}
 	}
 	m.finish(m.Undo, why)
 }
@@ -44,6 +46,10 @@ func (m *machine) undoSeen() {
 	switch {
 	case m.accepts(m.Base) && m.rejects(m.Pending):
 		m.settled()
+	case m.byFunction() && m.Undo == Aborted && m.accepts(m.Pending) && !m.overlap():
+		// The function came late, and nothing else is accepted: to give its version up would leave everybody without one.
+		m.Undo = ""
+		m.works(PendingWorks)
 	case m.accepts(m.Base) && m.overlap() && m.Before != "" && !m.accepts(m.Pending):
 		m.unsure() // to refuse what may not be there could end what consumers still hold
 	case m.accepts(m.Base) && m.overlap(), m.Base == "" && m.overlap():
@@ -78,6 +84,10 @@ func (m *machine) settled() {
 }
 
 func (m *machine) back(by string) {
+	if by == bySet && m.Policy.handsOff() {
+		m.stick(Drift, "the target does not accept the current version, and nobody but the function may change it: set it there, then replay, or adopt what it accepts")
+		return
+	}
 	if m.calm() {
 		m.Back = by
 		m.enter(Restoring, TargetPutBack)

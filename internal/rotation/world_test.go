@@ -62,7 +62,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: guardtest.New(t, guardtest.Options{Clock: clock.System{}}), target: newTarget("app_a", "app_b"), ledger: &nobody{}, log: &syncBuffer{}}
 	var err error
-	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
+	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock,
+		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
+			return w.engine.Pends(ctx, tx, call, o, ver)
+		}})
 	must(t, err)
 	w.Watch(w.secrets.Changed)
 	w.fake = &fake{target: w.target, strategies: []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Alternating}}

@@ -39,6 +39,12 @@ type Terminator interface {
 	Terminate(ctx context.Context, t *Target, account string) (int, error)
 }
 
+// Blind is implemented by a rotator some of whose targets cannot be asked whether they accept a credential.
+type Blind interface {
+	// Probes reports whether Probe can prove anything at a target of this configuration, which Check has let through.
+	Probes(config json.RawMessage) bool
+}
+
 // Creator is implemented by a rotator whose target makes the values by itself, such as an account key that is regenerated. The engine calls
 // it in the place of Set, and keeps what it returned before anything else happens.
 type Creator interface {
@@ -77,7 +83,9 @@ type Credential struct {
 	Account, Slot string
 	// KeyID is the target's own id of the value, where it gives one.
 	KeyID string
-	Value redact.Bytes
+	// Version is the vault's id of the version whose value this is; empty where there is none yet. Targets that keep a journal get it.
+	Version string
+	Value   redact.Bytes
 }
 
 // IsZero reports whether there is no credential.

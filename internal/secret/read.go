@@ -57,7 +57,7 @@ func (s *Service) record(ctx context.Context, call *guard.Call, sel *Selector) (
 }
 
 func (s *Service) load(ctx context.Context, call *guard.Call, key cacheKey, sel *Selector, t ticket) (rec *record, err error) {
-	v := call.Vault.Vault
+	v, hidden := call.Vault.Vault, false
 	err = s.Store.View(ctx, func(tx store.Tx) error {
 		o, err := live(ctx, tx, v.ID, sel.Name)
 		if err != nil {
@@ -67,14 +67,18 @@ func (s *Service) load(ctx context.Context, call *guard.Call, key cacheKey, sel 
 		if err != nil {
 			return err
 		}
-		ver, err := version(ctx, tx, o, id)
+		find := version
+		if hidden = sel.Label == vault.Candidate || sel.Candidate && id == o.LabelOf(vault.Candidate); hidden {
+			find = candidate
+		}
+		ver, err := find(ctx, tx, o, id)
 		if err != nil {
 			return err
 		}
 		rec, err = newRecord(v, o, ver)
 		return err
 	})
-	if err == nil {
+	if err == nil && !hidden { // the cache does not ask by which name a version was found
 		s.cache.put(key, rec, t)
 	}
 	return rec, err

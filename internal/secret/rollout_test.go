@@ -78,3 +78,31 @@ func TestAWriteEndsARollout(t *testing.T) {
 	r.fails(r.offer(second, canary.Principal), fault.Conflict, secret.Superseded)
 	r.as(canary, "by hand")
 }
+
+// A candidate is had by its label alone, and never from a cache by its id.
+func TestACandidateIsForWhoAsksForIt(t *testing.T) {
+	r := newRotation(t)
+	second := r.pend("two")
+	label := secret.Selector{Name: "db", Label: vault.Candidate}
+	_, _, err := r.get(label)
+	r.fails(err, fault.NotFound, "SecretNotFound")
+	mark := func(id vault.VersionID) {
+		r.Change(func(tx store.Tx) error {
+			o, err := tx.Object(r.Ctx, r.Vault.ID, vault.Secret, "db")
+			if err != nil {
+				return err
+			}
+			return tx.PutObject(r.Ctx, o.With(vault.Candidate, id))
+		})
+	}
+	mark(second)
+	for range 2 {
+		r.reads(label, "two")
+		_, _, err = r.get(secret.Selector{Name: "db", Version: second})
+		r.fails(err, fault.NotFound, "SecretNotFound")
+		r.reads(named("db"), "one")
+	}
+	mark("")
+	_, _, err = r.get(label)
+	r.fails(err, fault.NotFound, "SecretNotFound")
+}

@@ -151,6 +151,21 @@ func (r *Rotation) Return(ctx context.Context, tx store.Tx, bad, to vault.Versio
 	return emitReturned(tx, r.vault, c, ver, op)
 }
 
+// Ask emits the event that the secret is near its expiry, whenever that is: it is what rotation functions wait for.
+func (r *Rotation) Ask(ctx context.Context, tx store.Tx, op store.Op) error {
+	o, err := r.Find(ctx, tx)
+	if err != nil {
+		return err
+	}
+	ver := &vault.Version{}
+	if o.Current != "" {
+		if ver, err = tx.Version(ctx, o.ID, o.Current); err != nil {
+			return err
+		}
+	}
+	return emitAs(tx, string(op.ID), op.At, NearExpiry, r.vault, o, ver)
+}
+
 // Abandon gives up a pending version: it stays hidden, and disabled.
 func (r *Rotation) Abandon(ctx context.Context, tx store.Tx, id vault.VersionID, op store.Op) error {
 	o, err := r.Find(ctx, tx)

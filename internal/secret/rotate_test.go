@@ -124,8 +124,11 @@ func TestRotationNeverTouchesAnotherSecretOfTheName(t *testing.T) {
 func TestWritesThatPend(t *testing.T) {
 	pends := true
 	w := newWorld(t, guardtest.Options{}, func(c *secret.Config) {
-		c.Pends = func(_ context.Context, _ store.Tx, _ *guard.Call, o *vault.Object, _ *vault.Version) (bool, error) {
-			return pends && o.Current != "", nil
+		c.Pends = func(_ context.Context, _ store.Tx, _ *guard.Call, o *vault.Object, _ *vault.Version) ([]vault.Label, error) {
+			if !pends || o.Current == "" {
+				return nil, nil
+			}
+			return []vault.Label{vault.Pending}, nil
 		}
 	})
 	first := w.set("db", "one")

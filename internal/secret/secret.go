@@ -36,9 +36,10 @@ type Config struct {
 	MaxBackupBytes int64
 	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
 	CacheBytes int64
-	// Pends is asked, in the transaction of each write, whether the new version waits under the label pending instead of becoming current: so
-	// does what a rotation function writes, until it was proved at the target. It may write to the transaction. Nil never lets a version wait.
-	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) (bool, error)
+	// Pends is asked, in the transaction of each write, under which labels the new version waits instead of becoming current; for none it does. So
+	// waits what a rotation function writes, as pending, until it was proved at the target. It may write to the transaction, but not the object.
+	// Nil never lets a version wait.
+	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
 }
 
 // Service serves secrets.
@@ -96,6 +97,8 @@ type Selector struct {
 	Name    string
 	Version vault.VersionID
 	Label   vault.Label
+	// Candidate says that the reader knows what a candidate is: it may then read that one by its id.
+	Candidate bool
 }
 
 // Input is a new version.
@@ -177,6 +180,19 @@ func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.Version
 	}
 	v, err := tx.Version(ctx, o.ID, id)
 	if fault.Is(err, fault.NotFound) || err == nil && o.Hides(v) {
+		return nil, versionNotFound(o.Name, id)
+	}
+	return v, err
+}
+
+// candidate finds the version under the label candidate, for who asks for it by that name, or by its id and says that it knows what it gets. It is
+// pending, and everybody else is told that it does not exist.
+func candidate(ctx context.Context, tx store.Tx, o *vault.Object, id vault.VersionID) (*vault.Version, error) {
+	if id == "" {
+		return nil, fault.New(fault.NotFound, "the secret %q has no candidate now", o.Name).Because("SecretNotFound")
+	}
+	v, err := tx.Version(ctx, o.ID, id)
+	if err == nil && v.State == vault.Abandoned {
 		return nil, versionNotFound(o.Name, id)
 	}
 	return v, err

@@ -133,11 +133,14 @@ func (s *Service) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vau
 		return Item{}, err
 	}
 	if s.Pends != nil {
-		switch pends, err := s.Pends(ctx, tx, call, o, ver); {
-		case err != nil:
+		labels, err := s.Pends(ctx, tx, call, o, ver)
+		if err != nil {
 			return Item{}, err
-		case pends:
-			o = o.With(vault.Pending, ver.ID)
+		}
+		for _, l := range labels {
+			o = o.With(l, ver.ID)
+		}
+		if len(labels) > 0 {
 			return Item{Object: o, Version: ver}, tx.PutObject(ctx, o)
 		}
 	}

@@ -78,7 +78,7 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		d.names.federated = c.ChallengeTenant == challengeByName
 	}
 	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
-	if d.core, err = openCore(ctx, &c.Config, d.issuer, d.names.eventLinks(addr.String())); err != nil {
+	if d.core, err = openCore(ctx, &c.Config, d.issuer, "https://"+addr.String(), d.names.eventLinks(addr.String())); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -270,7 +270,7 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 			return err
 		}
 	}
-	handler = d.core.tracer.handler(d.core.withValidation(&d.names, handler))
+	handler = d.core.tracer.handler(d.core.withValidation(&d.names, d.core.withValues(&d.names, handler)))
 	d.serve(l, handler, ca.tlsConfig())
 	d.keepAddresses(ctx, handler, ca.tlsConfig())
 	d.core.background(d.core.identity.Run)

@@ -41,7 +41,7 @@ func (x *target) bodies() map[string]string {
 		"arm SecretManageSet": `{"properties":{"value":"x"}}`, "arm ResourceGroupPut": `{"location":"local"}`, "arm VaultAccessPolicyChange": `{"properties":{"accessPolicies":[]}}`,
 		"native VaultCreate":     `{"subscription":"` + string(x.estate.Subscription) + `","resourceGroup":"` + devGroup + `"}`,
 		"native PrincipalCreate": `{"kind":"ServicePrincipal","name":"made"}`, "native CredentialAdd": `{"kind":"secret","name":"made"}`,
-		"native RolePut":       `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
+		"native RolePut":            `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
 		"native RotationTaskSubmit": `{"value":"x"}`, "native RotationStart": `{"cause":"on-demand"}`, "native RotationOrder": `{"order":"abort"}`,
 		"native VersionAck": `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
 		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
@@ -51,7 +51,8 @@ func (x *target) bodies() map[string]string {
 
 // queries are the parameters without which a route judges nothing.
 var queries = map[string]string{"native AccessExplain": "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/",
-	"native AccessWhoCan": "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/"}
+	"native SecretChanges": "wait=0",
+	"native AccessWhoCan":  "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/"}
 
 // alsoNeeds are the actions that an operation needs besides its own: it shows what is there before it changes it.
 var alsoNeeds = map[string][]authz.Action{"arm SecretManageGet": {authz.VaultRead}, "arm SecretManageList": {authz.VaultRead}, "arm SecretManageSet": {authz.VaultRead},

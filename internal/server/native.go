@@ -26,6 +26,7 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
+		Changes:   k.feed,
 		Consumers: k.consumers,
 		Eventing:  k.eventing,
 		Rotation:  k.rotation,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -216,5 +217,19 @@ func TestATargetThatHangsDoesNotHoldUpTheEnd(t *testing.T) {
 	}
 	if took := time.Since(began); took >= closeTimeout {
 		t.Errorf("the end took %s", took)
+	}
+}
+
+// TestValuesAreFetchedAtOneAddressAlone: the one-time tokens of webhooks are for that address, and a vault's paths stay the vault's.
+func TestValuesAreFetchedAtOneAddressAlone(t *testing.T) {
+	d := startDev(t, t.TempDir())
+	if answer, text := d.native(t).do("POST", valuesPath, "", "Authorization", "Bearer unknown"); answer.StatusCode != http.StatusNotFound || !strings.Contains(text, "no value for this token") {
+		t.Errorf("an unknown token is answered %s %s", answer.Status, text)
+	}
+	passed := false
+	h := d.core.withValues(&d.names, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true }))
+	r := httptest.NewRequest("POST", "https://"+devVault+"."+d.names.suffix+valuesPath, nil)
+	if h.ServeHTTP(httptest.NewRecorder(), r); !passed {
+		t.Error("a path of a vault was taken from its door")
 	}
 }

@@ -21,11 +21,13 @@ import (
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/rotation"
+	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -54,6 +56,7 @@ type core struct {
 	guard      *guard.Guard
 	identity   *identity.Service
 	secrets    *secret.Service
+	feed       *feed.Feed
 	journal    *journalRows
 	metrics    *metrics
 	tracer     *tracer
@@ -73,13 +76,14 @@ type core struct {
 	consumers *consumer.Service
 	engine    *rotation.Engine
 	rotation  *rotation.Service
+	values    *webhook.Values
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
 }
 
-// openCore opens what is in a directory, in the order of the layers, and hooks the caches to the store's commits.
-func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, links event.Links) (_ *core, err error) {
+// openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
+func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
 	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
 	defer func() {
 		if err != nil {
@@ -120,19 +124,24 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
-		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes,
+		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
+			return k.engine.Pends(ctx, tx, call, o, ver)
+		}}); err != nil {
 		return nil, err
 	}
-	if err := k.openServices(c); err != nil {
+	if err := k.openServices(c, base); err != nil {
 		return nil, err
 	}
-	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed}
+	// The feed is the last to hear: what it tells is asked of the others.
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	if err := k.openEvents(ctx, c, links); err != nil {
 		return nil, err
 	}
 	k.metrics.watch(k)
 	k.startRotation()
+	k.background(k.feed.Run)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -251,6 +260,7 @@ func (s *Server) Close() error {
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
+			s.core.feed.End()
 			s.drain(ctx)
 			done <- s.core.close(ctx)
 		}()

@@ -7,11 +7,12 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/tenancy"
 )
 
 // openServices makes the services of the control plane.
-func (k *core) openServices(c *Config) (err error) {
+func (k *core) openServices(c *Config, base string) (err error) {
 	if k.access, err = access.New(access.Config{Guard: k.guard, Store: k.store, Clock: c.Clock}); err != nil {
 		return err
 	}
@@ -24,6 +25,10 @@ func (k *core) openServices(c *Config) (err error) {
 	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Duties: k.access, Clock: c.Clock}); err != nil {
 		return err
 	}
+	if k.feed, err = feed.New(feed.Config{Guard: k.guard, Store: k.store, Secrets: k.secrets, Clock: c.Clock,
+		MaxStreams: streams(c.Limits.MaxConnections)}); err != nil {
+		return err
+	}
 	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
 		Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
 	if err != nil {
@@ -32,5 +37,8 @@ func (k *core) openServices(c *Config) (err error) {
 	if err := k.openLedger(c); err != nil {
 		return err
 	}
-	return k.openRotation(c)
+	return k.openRotation(c, base)
 }
+
+// streams is how many streams of changes may be open at once: half of the connections, so that reads always find one.
+func streams(connections int) int { return max(1, connections/2) }

@@ -27,6 +27,8 @@ const (
 	Current  Label = "current"
 	Previous Label = "previous"
 	Pending  Label = "pending"
+	// Candidate points to a pending version that readers may ask for by this label alone, and try when the target refuses the current one.
+	Candidate Label = "candidate"
 )
 
 // Object is a name with versions.

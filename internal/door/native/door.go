@@ -17,6 +17,7 @@ import (
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/rotation"
@@ -37,6 +38,7 @@ type Config struct {
 	// Audiences are the API's resources, in every form in which clients may name it.
 	Audiences identity.Audiences
 	Secrets   *secret.Service
+	Changes   *feed.Feed
 	Tenancy   *tenancy.Service
 	Access    *access.Service
 	Directory *directory.Service
@@ -73,7 +75,7 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
 		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
@@ -102,6 +104,7 @@ func (h *handler) routes() []door.Route {
 	for _, part := range [][]door.Route{
 		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(),
 		h.holderRoutes(),
+		h.changeRoutes(),
 		h.rotationRoutes(),
 		h.taskRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -153,7 +154,7 @@ func describeRoute(r *door.Route, s *schemas) *operation {
 func (o *operation) success(r *door.Route, s *schemas) {
 	switch {
 	case r.Output != nil:
-		o.Responses["200"] = &response{Description: "Done.", Content: map[string]content{jsonType: {s.of(reflect.TypeOf(r.Output))}}}
+		o.Responses["200"] = &response{Description: "Done.", Content: map[string]content{cmp.Or(r.Media, jsonType): {s.of(reflect.TypeOf(r.Output))}}}
 	case r.Method == http.MethodGet:
 		o.Responses["200"] = &response{Description: "The document."}
 	default:

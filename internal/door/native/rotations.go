@@ -131,7 +131,10 @@ func (h *handler) listAges(r *door.Request) error {
 	for _, a := range list {
 		w := api.SecretAge{Name: a.Name, Version: string(a.Version), Created: a.Created, AgeSeconds: int64(a.Age / time.Second), LimitSeconds: int64(a.Limit / time.Second),
 			Over: a.Over(now), Policy: a.Policy, Paused: a.Paused, Strategy: a.Strategy, Expires: optional(a.Expires), DueAt: optional(a.DueAt), Cause: string(a.Cause),
-			Succeeded: optional(a.Succeeded)}
+			Succeeded: optional(a.Succeeded), LimitBy: string(a.LimitBy)}
+		if x := a.Exempt; x != nil {
+			w.Exemption = &api.AgeExemption{By: x.By, At: x.At, Why: x.Why, Until: x.Until}
+		}
 		if a.Limit > 0 {
 			w.Share = a.Age.Seconds() / a.Limit.Seconds()
 		}
@@ -156,14 +159,18 @@ func (h *handler) startRotation(r *door.Request) error {
 		}
 	}
 	run, err := h.Rotation.Run(r.HTTP.Context(), &r.Call, r.Params.Get("name"), start)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
 
-func answerRun(r *door.Request, run *rotation.Run, err error) error {
+func (h *handler) answerRun(r *door.Request, run *rotation.Run, err error) error {
 	if err != nil {
 		return err
 	}
-	return r.JSON(http.StatusOK, wireRun(r, run))
+	names, err := h.Rotation.Names(r.HTTP.Context(), &r.Call, nil, run)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireRun(r, run, names))
 }
 
 func (h *handler) listRotations(r *door.Request) error {
@@ -179,9 +186,13 @@ func (h *handler) listRotations(r *door.Request) error {
 	if err != nil {
 		return err
 	}
+	names, err := h.Rotation.Names(r.HTTP.Context(), &r.Call, nil, list...)
+	if err != nil {
+		return err
+	}
 	out := api.RotationPage{Items: make([]api.Rotation, 0, len(list))}
 	for _, run := range list {
-		out.Items = append(out.Items, *wireRun(r, run))
+		out.Items = append(out.Items, *wireRun(r, run, names))
 	}
 	if len(list) == limit {
 		out.Next = next(string(list[limit-1].ID))
@@ -189,22 +200,22 @@ func (h *handler) listRotations(r *door.Request) error {
 	return r.JSON(http.StatusOK, out)
 }
 
-// maxWait bounds how long an answer waits for a run to go on, in seconds: less than proxies put up with.
-const maxWait = 30
+// maxRunWait bounds how long an answer waits for a run to go on, in seconds: less than proxies put up with.
+const maxRunWait = 30
 
 func (h *handler) getRotation(r *door.Request) error {
 	ctx, id := r.HTTP.Context(), store.RunID(r.Params.Get("run"))
 	if r.Query("revision") == "" {
 		run, err := h.Rotation.GetRun(ctx, &r.Call, id)
-		return answerRun(r, run, err)
+		return h.answerRun(r, run, err)
 	}
 	revision, err := strconv.ParseInt(r.Query("revision"), 10, 64)
 	wait, werr := strconv.Atoi(r.Query("wait"))
-	if err != nil || werr != nil || wait < 1 || wait > maxWait {
-		return fault.New(fault.Invalid, "the parameter \"revision\" is a number, and \"wait\" one from 1 to %d", maxWait)
+	if err != nil || werr != nil || wait < 1 || wait > maxRunWait {
+		return fault.New(fault.Invalid, "the parameter \"revision\" is a number, and \"wait\" one from 1 to %d", maxRunWait)
 	}
 	run, err := h.Rotation.Follow(ctx, &r.Call, id, revision, time.Duration(wait)*time.Second)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
 
 func (h *handler) orderRotation(r *door.Request) error {
@@ -220,7 +231,7 @@ func (h *handler) orderRotation(r *door.Request) error {
 		}
 	}
 	run, err := h.Rotation.Order(r.HTTP.Context(), &r.Call, store.RunID(r.Params.Get("run")), o)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }
 
 func (h *handler) revokeVersion(r *door.Request) error {
@@ -233,5 +244,5 @@ func (h *handler) revokeVersion(r *door.Request) error {
 		return err
 	}
 	run, err := h.Rotation.Revoke(r.HTTP.Context(), &r.Call, r.Params.Get("name"), version, in.Force, in.Reason)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }

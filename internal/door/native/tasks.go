@@ -77,5 +77,5 @@ func (h *handler) submitTask(r *door.Request) error {
 	}
 	defer clear(value)
 	run, err := h.Rotation.Submit(r.HTTP.Context(), &r.Call, r.Params.Get("task"), secret.Input{Value: value}, in.Attested)
-	return answerRun(r, run, err)
+	return h.answerRun(r, run, err)
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// wireRun is a run as the API shows it.
-func wireRun(r *door.Request, run *rotation.Run) *api.Rotation {
+// wireRun is a run as the API shows it. names are those of the principals in it.
+func wireRun(r *door.Request, run *rotation.Run, names map[string]string) *api.Rotation {
 	out := &api.Rotation{ID: string(run.ID), Kind: string(run.Kind), Vault: r.Call.Vault.Vault.Name, Name: run.NameKey, State: string(run.State), Reason: string(run.Reason),
-		Open: run.Open(), Urgent: run.Start.Cause.Urgent(), Revision: run.Revision, Cause: string(run.Start.Cause), Actor: run.Start.Actor, Note: run.Start.Note,
+		Open: run.Open(), Urgent: run.Start.Cause.Urgent(), Revision: run.Revision, Cause: string(run.Start.Cause), Actor: run.Start.Actor, ActorName: names[run.Start.Actor], Note: run.Start.Note,
 		LeakedVersion: string(run.Start.Version), Exposed: optional(run.Start.Exposed), Parent: string(run.Start.Parent), Strategy: string(run.Policy.Strategy),
 		Rotator: run.Policy.Rotator, Account: run.Plan.Next.Account, Slot: run.Plan.Next.Slot, System: run.System, Warnings: run.Warnings, Base: string(run.Base),
 		Pending: string(run.Pending), Current: string(run.Current), Old: texts(run.Old), Since: run.Since, Next: optional(run.NextAt), Ended: optional(run.Ended),
-		Tries: run.Tries, Stuck: string(run.Stuck), Promoted: optional(run.Promoted), Waiting: wireWaiting(run.Waiting), Forced: string(run.Forced),
-		Steps: make([]api.RotationStep, 0, len(run.History))}
+		Tries: run.Tries, Stuck: string(run.Stuck), Promoted: optional(run.Promoted), Waiting: wireWaiting(run.Waiting, names), Forced: string(run.Forced),
+		Ordered: run.Obeyed < len(run.Orders) && run.Open(), Steps: make([]api.RotationStep, 0, len(run.History))}
 	if len(run.History) > 0 {
 		out.Created = run.History[0].At
 	}
@@ -42,7 +42,7 @@ func wireRun(r *door.Request, run *rotation.Run) *api.Rotation {
 		out.Steps = append(out.Steps, api.RotationStep{At: m.At, From: string(m.From), To: string(m.To), Reason: string(m.Reason)})
 	}
 	for _, o := range run.Orders {
-		out.Orders = append(out.Orders, api.RotationOrder{Order: string(o.Kind), At: o.At, By: o.By, Note: o.Note, Version: string(o.Version)})
+		out.Orders = append(out.Orders, api.RotationOrder{Order: string(o.Kind), At: o.At, By: o.By, ByName: names[o.By], Note: o.Note, Version: string(o.Version)})
 	}
 	return out
 }
@@ -55,10 +55,10 @@ func texts(list []vault.VersionID) []string {
 	return out
 }
 
-func wireWaiting(list []rotation.Holder) []api.RotationHolder {
+func wireWaiting(list []rotation.Holder, names map[string]string) []api.RotationHolder {
 	var out []api.RotationHolder
 	for _, w := range list {
-		out = append(out, api.RotationHolder{Principal: w.Principal, Instance: w.Instance, Why: w.Why, Last: optional(w.Last)})
+		out = append(out, api.RotationHolder{Principal: w.Principal, Name: names[w.Principal], Instance: w.Instance, Why: w.Why, Last: optional(w.Last)})
 	}
 	return out
 }
@@ -68,11 +68,15 @@ func (h *handler) planRotation(r *door.Request) error {
 	if err != nil {
 		return err
 	}
+	names, err := h.Rotation.Names(r.HTTP.Context(), &r.Call, p.AtRisk)
+	if err != nil {
+		return err
+	}
 	out := api.RotationPlan{Vault: r.Call.Vault.Vault.Name, Name: r.Params.Get("name"), Ready: p.Safe, Problem: p.Refused, Reason: string(p.Reason),
 		Strategy: string(p.Policy.Strategy), Rotator: p.Policy.Rotator, Current: string(p.Current), Holding: p.Holding.Account, Account: p.Plan.Next.Account,
 		Slot: p.Plan.Next.Slot, System: p.System, Warnings: p.Warnings, LengthSeconds: p.Length.Std().Seconds(), LengthMeasured: p.Measured, Gap: p.Gap,
 		Approval: p.Approval, Revoke: texts(p.Plan.Revoke), EarliestSeconds: p.RevokedAfter.Std().Seconds(), DeadlineSeconds: p.Policy.Deadline.Std().Seconds(),
-		AtRisk: wireWaiting(p.AtRisk)}
+		AtRisk: wireWaiting(p.AtRisk, names)}
 	if p.Policy.Deadline > 0 {
 		out.Overdue = string(p.Policy.Overdue.Then)
 	}

@@ -120,6 +120,14 @@ func (t *tx) Commits(ctx context.Context, after store.Position, n int) ([]*store
 	return list, err
 }
 
+// Head implements store.Journal.
+func (t *tx) Head(ctx context.Context) (store.Position, error) {
+	var p store.Position
+	_, err := t.one(ctx, `SELECT max(value, coalesce((SELECT max(position) FROM journal), 0)) FROM meta WHERE name = 'position'`, nil,
+		func(r row) { p = store.Position(r.integer(0)) })
+	return p, err
+}
+
 func unmarshalList(column string, dst any) error {
 	if column == "" {
 		return nil

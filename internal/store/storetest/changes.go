@@ -30,7 +30,7 @@ var mutations = slices.Concat(coreMutations, rotationMutations, subscriptionMuta
 var readers = strings.Fields(`Tenant Tenants Subscription Subscriptions ResourceGroup ResourceGroups Vault VaultByName Vaults
 	Object Objects Version Versions CurrentVersions CountVersions Tombstones Principal PrincipalByAppID PrincipalByUPN PrincipalByResource
 	Principals Members GroupsOf TrustedIssuer TrustedIssuers Grant GrantsAt GrantsUnder GrantsOf Role Roles WrappedKey WrappedKeys
-	SigningKeys Setting SignIn Commits Cursor
+	SigningKeys Setting SignIn Commits Head Cursor
 	Policy Policies Run OpenRun Runs Task Tasks CheckLease
 	EventSubscription EventSubscriptionByName EventSubscriptions Delivery Deliveries DueDeliveries NextDelivery CountDeliveries Expiring`)
 

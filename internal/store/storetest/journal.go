@@ -14,6 +14,7 @@ var journalCases = []testCase{
 	{name: "Journal/CursorsOnlyAdvance", run: cursors},
 	{name: "Journal/Prunes", run: prunes},
 	{name: "Journal/PositionsAreNeverReused", run: positions, reopens: true},
+	{name: "Journal/HeadOutlivesItsEntry", run: head, reopens: true},
 	{name: "Journal/AuditTwiceIsAProgrammingError", run: auditTwice},
 }
 
@@ -186,4 +187,27 @@ func auditTwice(e *env) {
 		tx.Audit(nil)
 		return nil
 	})
+}
+
+func head(e *env) {
+	at := func() store.Position {
+		return read(e, func(tx store.Tx) (store.Position, error) { return tx.Head(e.ctx) })
+	}
+	if p := at(); p != 0 {
+		e.Errorf("an empty journal ends at %d", p)
+	}
+	enter(e, 3)
+	if p := at(); p != 3 {
+		e.Errorf("a journal of three entries ends at %d", p)
+	}
+	if n := prune(e, 3, noon.Add(24*time.Hour), 0); n != 3 {
+		e.Errorf("pruned %d entries, want 3", n)
+	}
+	if p := at(); p != 3 || len(commits(e, 0, 0)) != 0 {
+		e.Errorf("pruned, the journal ends at %d", p)
+	}
+	e.reopen()
+	if p := at(); p != 3 {
+		e.Errorf("pruned and reopened, the journal ends at %d", p)
+	}
 }
