@@ -43,7 +43,6 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 		rabbitmq.New(),
 		ldap.New(),
 		nats.New(),
-		mssql.New(),
 		hooks,
 		programs,
 	}, nil
