@@ -120,12 +120,12 @@ func newLoad(t *testing.T, s *system, strategy rotator.Strategy, c counts) *load
 	return l
 }
 
-// lengthen makes the grace as long as the applications need for twice the logins that are asked for between promotion and revocation.
+// lengthen makes the grace as long as the applications need for four times the logins that are asked for between promotion and revocation.
 func (l *load) lengthen() error {
 	before := l.logins.Load()
 	time.Sleep(time.Second)
 	perSecond := max(l.logins.Load()-before, 1)
-	l.policy.Grace = max(l.policy.Grace, rotation.Duration(2*loginsBetween*time.Second/time.Duration(perSecond)))
+	l.policy.Grace = max(l.policy.Grace, rotation.Duration(4*loginsBetween*time.Second/time.Duration(perSecond)))
 	text, err := json.Marshal(l.policy)
 	if err == nil {
 		_, err = l.node.vault.SetRotationPolicy(l.t.Context(), l.name, text)

@@ -71,6 +71,7 @@ func TestDoubtIsProbed(t *testing.T) {
 			w.start(first)
 			if errors.Is(doubt, errDied) {
 				w.eventually("the crash", died.Load)
+				first.Stop(w.Ctx) // a dead process does not come back for its lease
 				w.start(w.newEngine(nil))
 			}
 			w.eventually("the end of all runs", w.closed)
