@@ -210,7 +210,12 @@ func (v *Value) candidate(ctx context.Context, refused string) (*Secret, error) 
 		return v.vault.GetVersion(ctx, v.config.Name, Selector{Label: CandidateLabel})
 	})
 	if KindOf(err) == NotFound {
-		return nil, nil
+		// It may have become the current version since that was read.
+		s, err := v.refetch(ctx)
+		if err != nil || s.Version == refused {
+			return nil, err
+		}
+		return s, nil
 	}
 	if err != nil {
 		return nil, err

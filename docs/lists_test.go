@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -161,6 +162,55 @@ func TestDevModeListsEveryFlag(t *testing.T) {
 		}
 	}
 	same(t, path, code, documented)
+}
+
+// TestRotationListsPoliciesAndStates compares the page with the members of a policy, the states of runs and the reasons for which they get stuck.
+func TestRotationListsPoliciesAndStates(t *testing.T) {
+	const path = "docs/operations/rotation.md"
+	p := readPage(t, path)
+	var members, constants []string
+	sources(t, "internal/rotation", func(file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.TypeSpec:
+				if s, ok := n.Type.(*ast.StructType); ok && n.Name.Name == "Policy" {
+					members = append(members, jsonMembers(s)...)
+				}
+			case *ast.ValueSpec:
+				if kind, ok := n.Type.(*ast.Ident); ok && kind.Name == "State" && len(n.Values) == 1 {
+					texts(n.Values[0], func(s string) { constants = append(constants, s) })
+				}
+			}
+			return true
+		})
+	})
+	if len(members) < 20 || len(constants) < 20 {
+		t.Fatalf("%d members and %d states were found in the code: the test looks in the wrong place", len(members), len(constants))
+	}
+	var documented []string
+	commands := regexp.MustCompile(`^(rotation|version|task) |^[A-Z]|^(get|list|delete|show|watch|abort|replay|adopt|acknowledge|submit|done)$`)
+	for name := range p.firstCells() {
+		if !commands.MatchString(name) || name == "done" {
+			documented = append(documented, name)
+		}
+	}
+	same(t, path, append(members, constants...), documented)
+}
+
+// jsonMembers are the names of a struct's fields in JSON.
+func jsonMembers(s *ast.StructType) (names []string) {
+	for _, f := range s.Fields.List {
+		if f.Tag == nil {
+			continue
+		}
+		tag, err := strconv.Unquote(f.Tag.Value)
+		if err != nil {
+			continue
+		}
+		name, _, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
 }
 
 // The codes that clients and people search for: those of tokens, and the inner codes of refusals.

@@ -141,7 +141,7 @@ func (p *page) tools() (names []string) {
 		}
 		for _, line := range b.text {
 			word, _, _ := strings.Cut(strings.TrimPrefix(line, "$ "), " ")
-			if slices.Contains([]string{"az", "node", "python3"}, word) && !slices.Contains(names, word) {
+			if slices.Contains([]string{"az", "node", "python3", "psql"}, word) && !slices.Contains(names, word) {
 				names = append(names, word)
 			}
 		}

@@ -68,7 +68,8 @@ type SecretReference struct {
 	Name  string `json:"name"`
 }
 
-// ValueFormat says how a credential is written in a value: raw, the value alone, or json, an object of which two members change.
+// ValueFormat says how a credential is written in a value: raw, the value alone, json, an object of which two members change, or url, a connection URL
+// of which the user information does.
 type ValueFormat struct {
 	Kind     string `json:"kind"`
 	Username string `json:"username,omitempty"`
@@ -355,9 +356,12 @@ type SecretAge struct {
 	Version    string    `json:"version"`
 	Created    time.Time `json:"created"`
 	AgeSeconds int64     `json:"ageSeconds"`
-	// LimitSeconds is the most that the policy allows, absent when it sets none; Share is the age as a part of it.
-	LimitSeconds int64   `json:"limitSeconds,omitempty"`
-	Share        float64 `json:"share,omitempty"`
+	// LimitSeconds is how old it may become, absent when nothing says; Share is the age as a part of it. LimitBy is what decides: "policy", "expiry",
+	// "exemption", "vault" or "server"; absent when nothing does.
+	LimitSeconds int64         `json:"limitSeconds,omitempty"`
+	Share        float64       `json:"share,omitempty"`
+	LimitBy      string        `json:"limitBy,omitempty"`
+	Exemption    *AgeExemption `json:"exemption,omitempty"`
 	// Over is true when the version is older than allowed, or has expired.
 	Over bool `json:"over"`
 	// Policy is false for a secret that nothing rotates. Paused policies start nothing by themselves.
@@ -368,6 +372,14 @@ type SecretAge struct {
 	DueAt     *time.Time `json:"dueAt,omitempty"`
 	Cause     string     `json:"cause,omitempty"`
 	Succeeded *time.Time `json:"succeeded,omitempty"`
+}
+
+// AgeExemption is why a secret may become older than the default.
+type AgeExemption struct {
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+	Why   string    `json:"why"`
+	Until time.Time `json:"until"`
 }
 
 // SecretAgePage is a page of ages, in the order of names.

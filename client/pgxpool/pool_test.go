@@ -41,6 +41,20 @@ func TestPostgreSQLChangesOver(t *testing.T) {
 	})
 }
 
+func TestOldConnectionsLeave(t *testing.T) {
+	s := changeover.StartPostgres(t)
+	changeover.Leaves(t, s, func(v *client.Value) func(context.Context) error {
+		c := config(t, s)
+		c.MaxConnLifetime = time.Hour
+		pool, err := pgxpool.New(t.Context(), c, pgxpool.Config{Value: v, MaxAge: 100 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		return pool.Ping
+	})
+}
+
 // counting is a tracer and the hooks of a configuration that had them before.
 type counting struct{ queries, connects, before, prepared int }
 

@@ -66,6 +66,15 @@ func TestPostgreSQLChangesOver(t *testing.T) {
 	})
 }
 
+func TestOldConnectionsLeave(t *testing.T) {
+	s := changeover.StartPostgres(t)
+	changeover.Leaves(t, s, func(v *client.Value) func(context.Context) error {
+		db := open(t, sqlpool.Config{Value: v, Driver: postgres(s), MaxAge: 100 * time.Millisecond})
+		db.SetConnMaxLifetime(0)
+		return query(db)
+	})
+}
+
 func TestMariaDBChangesOver(t *testing.T) {
 	s := changeover.StartMariaDB(t)
 	changeover.Run(t, s, func(v *client.Value) func(context.Context) error {

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CANARY", canary)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient()), "postgres": db.prepare, "accepts": accepts, "template": template},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient()), "postgres": db.prepare, "accepts": accepts, "template": template, "eventually": eventually},
 	})
 }
 
@@ -151,4 +151,17 @@ func template(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: template FILE")
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
+// eventually runs a command until it prints something, for what the server does by itself: eventually COMMAND [ARGUMENT...].
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: eventually COMMAND [ARGUMENT...]")
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err := ts.Exec(args[0], args[1:]...); err == nil && strings.TrimSpace(ts.ReadFile("stdout")) != "" {
+			return
+		}
+	}
+	ts.Fatalf("it printed nothing")
 }

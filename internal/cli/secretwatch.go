@@ -16,7 +16,7 @@ const pollNever = 100 * 365 * 24 * time.Hour
 
 func (a *app) secretWatch(vault *string) *cobra.Command {
 	var count int
-	c := &cobra.Command{Use: "watch [NAME...]", Short: "Print changes of secrets as they happen, without their values",
+	c := &cobra.Command{Use: "watch [NAME...]", Args: cobra.ArbitraryArgs, Short: "Print changes of secrets as they happen, without their values",
 		Long: `Print changes of secrets as they happen, without their values: of those named, or of all in the vault that you may list or read. Each line has the
 name, the version that you would read now, and when it changed; "deleted" stands for a version that is not there any more. It goes on until it is
 interrupted, and connects again by itself. With --output json each line is a JSON object.`,

@@ -16,9 +16,13 @@ type Age struct {
 	Version vault.VersionID
 	Created time.Time
 	Age     time.Duration
-	// Limit is the policy's maximum; 0 when there is none. Policy is false for a secret that nothing rotates.
-	Limit  time.Duration
-	Policy bool
+	// Limit is how old it may become, 0 when nothing says, and LimitBy what says so; OverAt is when it is too old. Exempt is why the default does not
+	// apply. Policy is false for a secret that nothing rotates.
+	Limit   time.Duration
+	LimitBy LimitSource
+	OverAt  time.Time
+	Exempt  *Exemption
+	Policy  bool
 	// Strategy is the policy's, Paused whether it starts nothing by itself.
 	Strategy string
 	Paused   bool
@@ -47,7 +51,7 @@ func (s *Service) Ages(ctx context.Context, call *guard.Call, after string, limi
 				if o.Current == "" {
 					continue
 				}
-				a, err := s.age(ctx, tx, o)
+				a, err := s.age(ctx, tx, call.Vault.Vault, o)
 				if err != nil {
 					return err
 				}
@@ -62,23 +66,29 @@ func (s *Service) Ages(ctx context.Context, call *guard.Call, after string, limi
 	return list, next, err
 }
 
-func (s *Service) age(ctx context.Context, tx store.Tx, o *vault.Object) (*Age, error) {
+func (s *Service) age(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object) (*Age, error) {
+	now := s.e.Clock.Now()
 	ver, err := tx.Version(ctx, o.ID, o.Current)
 	if err != nil {
 		return nil, err
 	}
-	a := &Age{Name: o.Name, Version: ver.ID, Created: ver.Attributes.Created, Age: s.e.Clock.Now().Sub(ver.Attributes.Created), Expires: ver.Attributes.Expires}
+	a := &Age{Name: o.Name, Version: ver.ID, Created: ver.Attributes.Created, Age: now.Sub(ver.Attributes.Created), Expires: ver.Attributes.Expires}
+	doc := &policyDoc{}
 	stored, err := tx.Policy(ctx, o.ID)
-	if isMissing(err) {
-		return a, nil
+	if err == nil {
+		doc, err = readPolicy(stored)
 	}
-	if err != nil {
+	if err != nil && !isMissing(err) {
 		return nil, err
 	}
-	p, err := ReadPolicy(stored)
-	if err == nil {
-		a.Policy, a.Limit, a.Strategy, a.Paused = true, p.Policy.MaxAge.Std(), string(p.Policy.Strategy), p.Policy.Paused
-		a.DueAt, a.Cause, a.Succeeded = p.DueAt, p.Cause, p.Succeeded
+	a.Limit, a.LimitBy = s.e.limit(v, ver, doc, now)
+	if a.Limit > 0 {
+		a.OverAt = a.Created.Add(a.Limit)
 	}
-	return a, err
+	a.Exempt = doc.State.Exempt
+	if !doc.none() {
+		a.Policy, a.Strategy, a.Paused = true, string(doc.Policy.Strategy), doc.Policy.Paused
+		a.DueAt, a.Cause, a.Succeeded = stored.DueAt, doc.State.Cause, doc.State.Succeeded
+	}
+	return a, nil
 }

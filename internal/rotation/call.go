@@ -406,11 +406,11 @@ func (c *calling) probe(ctx context.Context, e Effect, o *Observation) error {
 			var logins rotator.Logins
 			logins, err = c.rotator.Probe(ctx, t, cred)
 			o.Matrix[v] = c.verdict(cred.Account, logins)
-			if id := logins[0].Identity; o.Matrix[v] == rotator.Accepted && id != "" {
+			if o.Matrix[v] == rotator.Accepted && logins[0].Identity != "" {
 				if o.Identities == nil {
 					o.Identities = make(map[string]string)
 				}
-				o.Identities[cred.Account] = id
+				o.Identities[cred.Account] = logins[0].Identity
 			}
 			details = append(details, describeLogins(v, logins)...)
 		}

@@ -11,6 +11,11 @@ import (
 
 func (m *machine) look() {
 	if m.Began.IsZero() {
+		// The queue may have kept the run until there is too little left of the window in which it was due.
+		if at := m.Policy.windows(m.Need).opens(m.now); m.Start.Cause.windowed() && at.After(m.now) {
+			m.park(Queued, WindowClosed, at.Sub(m.now))
+			return
+		}
 		m.Began = m.now
 	}
 	m.reason = Began

@@ -151,15 +151,15 @@ func (c *checker) format() {
 		if u, p := f.members(); u == p {
 			c.add("format", "name two different members", "user name and password are both %q", clip(u))
 		}
-	case Raw:
+	case Raw, URL:
 		if f.Username != "" || f.Password != "" {
-			c.add("format", "leave the members out, or use the kind json", "a raw value has no members")
+			c.add("format", "leave the members out, or use the kind json", "a value of the kind %s has no members", f.Kind)
 		}
-		if c.p.Strategy == rotator.Alternating {
-			c.add("format", "use the kind json", "the user name changes with each turn, and a raw value does not tell it to the consumers")
+		if f.Kind == Raw && c.p.Strategy == rotator.Alternating {
+			c.add("format", "use the kind json or url", "the user name changes with each turn, and a raw value does not tell it to the consumers")
 		}
 	default:
-		c.add("format", "use raw or json", "%q is not a kind of value", clip(string(f.Kind)))
+		c.add("format", "use raw, json or url", "%q is not a kind of value", clip(string(f.Kind)))
 	}
 }
 

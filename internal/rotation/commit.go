@@ -16,7 +16,7 @@ import (
 )
 
 // Candidate is the label of a pending version that consumers may try when the target refuses the current one.
-const Candidate vault.Label = "candidate"
+const Candidate = vault.Candidate
 
 // EventType names an event of a run.
 type EventType string
@@ -151,7 +151,7 @@ func (c *commit) apply(ctx context.Context, tx store.Tx) error {
 		return err
 	}
 	// Orders are added by people while the run is driven. They are kept, and heeded at the next look.
-	c.written.Revision, c.written.Orders = journal.Revision, journal.Orders
+	c.written.Revision, c.written.Orders, c.written.Incident = journal.Revision, journal.Orders, journal.Incident
 	if len(journal.Orders) > len(c.next.Orders) && c.written.Open() {
 		c.written.NextAt = c.op.At
 	}
@@ -258,6 +258,9 @@ func (c *commit) move(ctx context.Context, tx store.Tx, e Effect) error {
 	case MoveRetiring:
 		return m.Retire(ctx, tx, e.Version, vault.Retiring, c.op)
 	case MoveRetired:
+		if err := c.contained(ctx, tx, e.Version); err != nil {
+			return err
+		}
 		return m.Retire(ctx, tx, e.Version, vault.Retired, c.op)
 	case MoveDisable:
 		return disable(ctx, tx, c.next.Object, e.Version, c.op)
@@ -374,7 +377,7 @@ func (c *commit) succeeded(ctx context.Context, tx store.Tx, v vault.VersionID) 
 	if err != nil {
 		return err
 	}
-	n.DueAt = doc.due(n.Object, ver, c.op.At)
+	n.DueAt = doc.due(n.Object, ver)
 	if n.Doc, err = json.Marshal(doc); err != nil {
 		return err
 	}

@@ -27,6 +27,9 @@ func (f Format) parse(value []byte) (login, error) {
 		}
 		return login{value: bytes.Clone(value)}, nil
 	}
+	if f.Kind == URL {
+		return parseURL(value)
+	}
 	user, password := f.members()
 	var members map[string]json.RawMessage
 	if json.Unmarshal(value, &members) != nil { // its error may quote the value
@@ -53,6 +56,9 @@ func errNoCredential(why string) error {
 func (f Format) compose(like []byte, account string, value redact.Bytes) ([]byte, error) {
 	if f.Kind == Raw {
 		return bytes.Clone(value), nil
+	}
+	if f.Kind == URL {
+		return composeURL(like, account, value)
 	}
 	user, password := f.members()
 	members := make(map[string]json.RawMessage)

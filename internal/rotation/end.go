@@ -337,11 +337,12 @@ func (m *machine) lost() {
 // gone ends a version, and the run with the last one.
 func (m *machine) gone(why Reason) {
 	m.move(MoveRetired, m.old())
+	// What leaked is not always the last to go.
+	if m.Start.Cause == Leaked && m.Exposure == nil && (m.old() == m.Start.Version || len(m.Old) == 1) {
+		m.Exposure = &Exposure{From: m.Start.Exposed, Until: m.now}
+	}
 	m.Old, m.Tries, m.Cut = m.Old[1:], 0, false
 	if len(m.Old) == 0 {
-		if m.Start.Cause == Leaked {
-			m.Exposure = &Exposure{From: m.Start.Exposed, Until: m.now}
-		}
 		m.finish(Done, why)
 		return
 	}

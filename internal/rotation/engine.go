@@ -100,6 +100,8 @@ type Config struct {
 	Caps    Caps
 	// Poll is how often the queue is looked at; 0 means DefaultPoll. Schedule is how often policies and tasks are; 0 means ten seconds.
 	Poll, Schedule time.Duration
+	// MaxAge is how old secrets may become that neither expire nor have a maximum of their own nor a vault with a default: see MaxAgeTag. 0 limits nothing.
+	MaxAge time.Duration
 	// Observe hears of every move of a run; it must be quick, and may be nil.
 	Observe func(Step)
 	// Failpoint is called at every Point and may end the process; when it returns an error the worker drops everything, as if it had died. It is
@@ -126,6 +128,7 @@ type Engine struct {
 	rotators map[string]rotator.Rotator
 	slots    slots
 	jumps    jumps
+	ages     sweep
 	wake     chan struct{}
 
 	mu      sync.Mutex

@@ -84,7 +84,7 @@ type Reference struct {
 
 // Format says how a credential is written in a version's value.
 type Format struct {
-	// Kind is Raw, the value alone, or JSON, an object of which two members change and the others stay.
+	// Kind is Raw, the value alone, JSON, an object of which two members change and the others stay, or URL, of which the user information does.
 	Kind FormatKind `json:"kind"`
 	// Username and Password name the members of a JSON value; by default "username" and "password".
 	Username string `json:"username,omitempty"`
@@ -98,6 +98,7 @@ type FormatKind string
 const (
 	Raw  FormatKind = "raw"
 	JSON FormatKind = "json"
+	URL  FormatKind = "url"
 )
 
 // Overdue says what happens to a revocation at its deadline.

@@ -130,10 +130,6 @@ func revocationOf(ctx context.Context, tx store.Tx, n Run) (*Run, error) {
 	return r, err
 }
 
-func noSecret(name string) error {
-	return fault.New(fault.NotFound, "a secret with the name %q was not found in this vault", clip(name)).Because("SecretNotFound")
-}
-
 // ableOf is what a rotator can do, of what was found out for a plan.
 func ableOf(f *Facts) Able {
 	a := Able{Creates: f.Creates, Observes: f.Observes, Terminates: f.Terminates, Probes: f.Probes}

@@ -82,22 +82,24 @@ var DefaultPace = Pace{Base: Duration(2 * time.Second), Cap: Duration(15 * time.
 
 // Run is the durable document of a rotation or a revocation. Only the holder of its leases changes it, but for Orders, which people add to.
 type Run struct {
-	ID       store.RunID               `json:"-"`
-	Kind     store.RunKind             `json:"-"`
-	Tenant   vault.TenantID            `json:"-"`
-	Vault    vault.ID                  `json:"-"`
-	Object   vault.ObjectID            `json:"-"`
-	NameKey  string                    `json:"-"`
-	State    State                     `json:"-"`
-	Rank     int                       `json:"-"`
-	NextAt   time.Time                 `json:"-"`
-	Revision int64                     `json:"-"`
-	Start    Start                     `json:"start"`
-	Policy   Policy                    `json:"policy"`
-	Pace     Pace                      `json:"pace"`
-	Plan     Plan                      `json:"plan,omitzero"`
-	Able     Able                      `json:"able,omitzero"`
-	Places   map[vault.VersionID]Place `json:"places,omitempty"`
+	ID       store.RunID    `json:"-"`
+	Kind     store.RunKind  `json:"-"`
+	Tenant   vault.TenantID `json:"-"`
+	Vault    vault.ID       `json:"-"`
+	Object   vault.ObjectID `json:"-"`
+	NameKey  string         `json:"-"`
+	State    State          `json:"-"`
+	Rank     int            `json:"-"`
+	NextAt   time.Time      `json:"-"`
+	Revision int64          `json:"-"`
+	Start    Start          `json:"start"`
+	Policy   Policy         `json:"policy"`
+	Pace     Pace           `json:"pace"`
+	Plan     Plan           `json:"plan,omitzero"`
+	Able     Able           `json:"able,omitzero"`
+	// Need is how much of its window a run that keeps to one has to find left: as long as the last one took.
+	Need   Duration                  `json:"need,omitempty"`
+	Places map[vault.VersionID]Place `json:"places,omitempty"`
 
 	// Base is the version that was current at the beginning, and to which the target returns when the run fails. Previous is the one before
 	// it. Pending is the run's own.
@@ -164,6 +166,8 @@ type Run struct {
 
 	// Exposure is how long a leaked credential was accepted after it leaked.
 	Exposure *Exposure `json:"exposure,omitempty"`
+	// Incident is the leak that the run answers. People change it while the run is driven, and after.
+	Incident *Incident `json:"incident,omitempty"`
 
 	// Stuck is where the run came to a halt.
 	Stuck State `json:"stuckIn,omitempty"`

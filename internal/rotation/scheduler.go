@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -17,10 +16,6 @@ import (
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
-
-// maxJump is how far the clock of the wall may move away from the one that only counts before nothing is started any more: a wrong date would make
-// everything due at once.
-const maxJump = 5 * time.Minute
 
 // scheduleBatch is how many due policies, and tasks, are taken up together.
 const scheduleBatch = 256
@@ -31,47 +26,11 @@ const retryAfter = time.Hour
 // parentWait is how long a policy rests whose parents have not settled.
 const parentWait = time.Minute
 
-// jumps notices that the wall clock was set. Its zero value is ready.
-type jumps struct {
-	mu   sync.Mutex
-	last time.Time
-	off  time.Duration
-}
-
-// see takes an instant with its monotonic reading, and returns how far the wall clock was moved since the first.
-func (j *jumps) see(now time.Time) time.Duration {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.last.IsZero() {
-		j.off += now.Round(0).Sub(j.last.Round(0)) - now.Sub(j.last)
-	}
-	j.last = now
-	return j.off
-}
-
-// trust takes the clock as it is now for the right one.
-func (j *jumps) trust() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.off = 0
-}
-
-// Paused reports by how much the clock was moved when that is why nothing is scheduled; 0 when it is not.
-func (e *Engine) Paused() time.Duration {
-	if off := e.jumps.see(e.Clock.Now()); off.Abs() > maxJump {
-		return off
-	}
-	return 0
-}
-
-// Resume takes the clock for right, as a person has made sure.
-func (e *Engine) Resume() { e.jumps.trust() }
-
 // Tick starts what is due and reminds of tasks. The engine calls it by itself; calls may overlap, in one process or in several.
 func (e *Engine) Tick(ctx context.Context) error {
 	if off := e.Paused(); off != 0 {
 		e.Logger.Error("the clock was moved: no rotation is scheduled until it is right again, or somebody resumes", "by", off)
-		return nil
+		return e.tellPause(ctx, off)
 	}
 	now := clock.Micro(e.Clock.Now())
 	var policies []*store.Policy
@@ -92,6 +51,10 @@ func (e *Engine) Tick(ctx context.Context) error {
 	}
 	if len(policies) > 0 {
 		e.Wake()
+	}
+	if e.ages.due(now) {
+		_, err := e.TellAges(ctx)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -143,10 +106,31 @@ func (e *Engine) open(ctx context.Context, tx store.Tx, p *store.Policy, id stor
 	n.DueAt = time.Time{} // the end of the run sets the next
 	live, err := tx.Object(ctx, p.Vault, p.Kind, p.NameKey)
 	switch {
-	case isMissing(err), err == nil && (live.Deleted != nil || live.ID != p.Object):
-		return tx.PutPolicy(ctx, &n) // the due date comes back with the next change of the policy
+	case isMissing(err), err == nil && live.ID != p.Object:
+		return tx.PutPolicy(ctx, &n) // it was purged
 	case err != nil:
 		return err
+	case live.Deleted != nil:
+		n.DueAt = now.Add(retryAfter) // it may be recovered
+		return tx.PutPolicy(ctx, &n)
+	}
+	// What was due may not be any more: somebody wrote a newer version, or the secret was recovered. And no run begins outside of its windows.
+	var current *vault.Version
+	if live.Current != "" {
+		if current, err = tx.Version(ctx, live.ID, live.Current); err != nil {
+			return err
+		}
+	}
+	due := doc.due(p.Object, current)
+	if doc.State.Cause.windowed() && !due.After(now) {
+		due = clock.Micro(doc.Policy.windows(doc.State.Length).opens(now))
+	}
+	if due.IsZero() || due.After(now) {
+		n.DueAt = due
+		if n.Doc, err = json.Marshal(doc); err != nil {
+			return err
+		}
+		return tx.PutPolicy(ctx, &n)
 	}
 	settled, err := settledParents(ctx, tx, p.Vault, &doc.Policy)
 	if err != nil {
@@ -216,6 +200,9 @@ func adoptChild(ctx context.Context, tx store.Tx, v *vault.Vault, child vault.Ob
 		if err != nil {
 			return err
 		}
+		if doc.none() {
+			continue
+		}
 		doc.State.Children = slices.DeleteFunc(doc.State.Children, func(o vault.ObjectID) bool { return o == child })
 		if keep {
 			doc.State.Children = append(doc.State.Children, child)
@@ -272,8 +259,8 @@ func (c *commit) later(ctx context.Context, tx store.Tx, p *store.Policy, doc *p
 		}
 	}
 	n := *p
-	if n.DueAt = doc.due(p.Object, current, c.op.At); !n.DueAt.IsZero() {
-		n.DueAt = later(n.DueAt, c.op.At.Add(retryAfter))
+	if n.DueAt = doc.due(p.Object, current); !n.DueAt.IsZero() || c.object == nil {
+		n.DueAt = later(n.DueAt, c.op.At.Add(retryAfter)) // a deleted secret may be recovered
 	}
 	var err error
 	if n.Doc, err = json.Marshal(doc); err != nil {

@@ -225,3 +225,44 @@ func TestEmergency(t *testing.T) {
 		t.Error("the current value does not log in")
 	}
 }
+
+// What is due outside of its windows waits for one, without a run in the queue.
+func TestScheduleKeepsToItsWindows(t *testing.T) {
+	w := newWorld(t)
+	p := policyFor(rotator.Alternating)
+	p.Schedule = "every 30d window 02:00+1h"
+	w.database("db", p)
+	next := time.Now().AddDate(0, 0, 40).UTC().Truncate(24 * time.Hour)
+	must(t, w.newEngineAt(next.Add(12*time.Hour)).Tick(w.Ctx))
+	if due, want := w.policy("db").DueAt, next.Add(26*time.Hour); !due.Equal(want) || len(w.runs(store.RunQuery{})) > 0 {
+		t.Fatalf("due at %s, want %s; %d runs", due, want, len(w.runs(store.RunQuery{})))
+	}
+	must(t, w.newEngineAt(next.Add(26*time.Hour+time.Minute)).Tick(w.Ctx))
+	if runs := w.runs(store.RunQuery{}); len(runs) != 1 || runs[0].Start.Cause != rotation.Scheduled {
+		t.Errorf("%d runs in the window, want one", len(runs))
+	}
+}
+
+// A secret that is deleted under its run, and recovered, is rotated again when it is due.
+func TestRecoveredSecretIsScheduled(t *testing.T) {
+	w := newWorld(t)
+	p := policyFor(rotator.Alternating)
+	p.MaxAge = d(30 * 24 * time.Hour)
+	w.database("db", p)
+	due := w.policy("db").DueAt
+	run := w.rotate("db")
+	_, err := w.secrets.Delete(w.Ctx, w.Call(w.caller), "db")
+	must(t, err)
+	w.start(w.engine)
+	w.eventually("the end of the run", w.closed)
+	if r := w.run(run.ID); r.State != rotation.Aborted {
+		t.Fatalf("the run of a deleted secret ended as %s", r.State)
+	}
+	must(t, w.newEngineAt(time.Now().Add(2*time.Hour)).Tick(w.Ctx))
+	_, err = w.secrets.Recover(w.Ctx, w.Call(w.caller), "db")
+	must(t, err)
+	must(t, w.newEngineAt(time.Now().Add(4*time.Hour)).Tick(w.Ctx))
+	if got := w.policy("db").DueAt; !got.Equal(due) || len(w.runs(store.RunQuery{})) != 1 {
+		t.Errorf("due at %s, want %s; %d runs", got, due, len(w.runs(store.RunQuery{})))
+	}
+}

@@ -95,6 +95,9 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 			if doc, err = readPolicy(stored); err != nil {
 				return err
 			}
+			if doc.State.Set.IsZero() {
+				doc.State.Set = op.At
+			}
 		}
 		if err := adoptChild(ctx, tx, v, o.ID, doc.Policy.DependsOn, false); err != nil {
 			return err
@@ -141,7 +144,7 @@ func putPolicy(ctx context.Context, tx store.Tx, p *store.Policy, doc *policyDoc
 			return err
 		}
 	}
-	p.DueAt = doc.due(o.ID, current, now)
+	p.DueAt = doc.due(o.ID, current)
 	var err error
 	if p.Doc, err = json.Marshal(doc); err != nil {
 		return err
@@ -274,7 +277,9 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 		if err := adoptChild(ctx, tx, call.Vault.Vault, o.ID, doc.Policy.DependsOn, false); err != nil {
 			return err
 		}
-		return tx.DeletePolicy(ctx, o.ID)
+		n := *p
+		doc.Policy, doc.State = Policy{}, policyState{Exempt: doc.State.Exempt, Told: doc.State.Told, Incidents: doc.State.Incidents}
+		return keep(ctx, tx, &n, doc)
 	})
 }
 
@@ -284,7 +289,11 @@ func policyOf(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault
 		return nil, nil, err
 	}
 	p, err := tx.Policy(ctx, o.ID)
-	if isMissing(err) {
+	var doc *policyDoc
+	if err == nil {
+		doc, err = readPolicy(p)
+	}
+	if isMissing(err) || err == nil && doc.none() {
 		return nil, nil, fault.New(fault.NotFound, "the secret %q has no rotation policy: set one", o.Name).Because("RotationPolicyNotFound")
 	}
 	return o, p, err
@@ -302,7 +311,9 @@ func (s *Service) Policies(ctx context.Context, call *guard.Call, after vault.Ob
 				if err != nil {
 					return err
 				}
-				list = append(list, info)
+				if info.Policy.Strategy != "" { // else it is about the secret's age alone
+					list = append(list, info)
+				}
 			}
 			if limit > 0 && len(found) == limit {
 				next = found[limit-1].Object
@@ -334,7 +345,7 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 		}
 		open, err := tx.OpenRun(ctx, p.Object, store.RotationRun)
 		if err == nil && start.Cause.Urgent() {
-			r, err = hurry(ctx, tx, open, start, op.At)
+			r, err = hurry(ctx, tx, p, open, start, op.At)
 			return err
 		}
 		if err != nil && !isMissing(err) {
@@ -372,7 +383,12 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 		return nil, err
 	}
 	r := newRotation(id, now, start, doc.Policy, e.Pace)
-	r.Tenant, r.Vault, r.Object, r.NameKey = p.Tenant, p.Vault, p.Object, p.NameKey
+	r.Tenant, r.Vault, r.Object, r.NameKey, r.Need = p.Tenant, p.Vault, p.Object, p.NameKey, doc.State.Length
+	if r.Incident = incidentOf(start, now); r.Incident != nil {
+		if err := report(ctx, tx, p, &r); err != nil {
+			return nil, err
+		}
+	}
 	record, err := r.Record()
 	if err != nil {
 		return nil, err
@@ -381,7 +397,7 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 }
 
 // hurry makes an open run urgent.
-func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now time.Time) (*Run, error) {
+func hurry(ctx context.Context, tx store.Tx, p *store.Policy, open *store.Run, start Start, now time.Time) (*Run, error) {
 	r, err := ReadRun(open)
 	if err != nil {
 		return nil, err
@@ -391,6 +407,14 @@ func hurry(ctx context.Context, tx store.Tx, open *store.Run, start Start, now t
 		return nil, err
 	}
 	n.Rank = urgentRank
+	if n.Incident == nil {
+		n.Incident = incidentOf(start, now)
+	}
+	if start.Cause == Leaked {
+		if err := report(ctx, tx, p, &n); err != nil {
+			return nil, err
+		}
+	}
 	record, err := n.Record()
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
-	"github.com/keywright/keywright/internal/schedule"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -30,6 +29,19 @@ type policyState struct {
 	Children []vault.ObjectID `json:"children,omitempty"`
 	// Cause is why the next run is due.
 	Cause Cause `json:"cause,omitempty"`
+	// Exempt is why the default maximum age does not apply; Told is the version of which people heard that it is too old.
+	Exempt *Exemption      `json:"exempt,omitempty"`
+	Told   vault.VersionID `json:"told,omitempty"`
+	// Incidents are those that are open.
+	Incidents []incidentRef `json:"incidents,omitempty"`
+}
+
+// none reports whether people have set no policy: the document is then about the secret's age alone.
+func (d *policyDoc) none() bool { return d.Policy.Strategy == "" }
+
+// remembers reports whether there is something to be kept of a secret without a policy.
+func (d *policyDoc) remembers() bool {
+	return d.State.Exempt != nil || d.State.Told != "" || len(d.State.Incidents) > 0
 }
 
 func readPolicy(p *store.Policy) (*policyDoc, error) {
@@ -42,10 +54,10 @@ func readPolicy(p *store.Policy) (*policyDoc, error) {
 
 // due says when the next run is due, and notes why: the first of schedule, end of validity and maximum age. Zero is never. It counts from the last
 // success, or from when the version was made and the policy set: that a server starts or a policy is imported makes nothing due.
-func (d *policyDoc) due(o vault.ObjectID, current *vault.Version, now time.Time) time.Time {
+func (d *policyDoc) due(o vault.ObjectID, current *vault.Version) time.Time {
 	p := &d.Policy
 	d.State.Cause = ""
-	if p.Paused {
+	if p.Paused || d.none() {
 		return time.Time{}
 	}
 	var at time.Time
@@ -55,20 +67,17 @@ func (d *policyDoc) due(o vault.ObjectID, current *vault.Version, now time.Time)
 		}
 	}
 	last := later(d.State.Set, d.State.Succeeded)
-	if p.Schedule != "" {
-		if s, err := schedule.Parse(p.Schedule); err == nil {
-			if due, ok := s.Due(last, string(o), d.State.Length.Std()); ok {
-				first(due.At, Scheduled)
-			}
-		}
+	w := p.windows(d.State.Length)
+	if due, ok := w.Due(last, string(o), w.need); ok {
+		first(due.At, Scheduled)
 	}
 	if current != nil {
 		if exp := current.Attributes.Expires; !exp.IsZero() {
-			first(exp.Add(-p.BeforeExpiry.Std()), Expiring)
+			first(w.align(last, exp.Add(-p.BeforeExpiry.Std())), Expiring)
 		}
 		if p.MaxAge > 0 {
 			// So early that the run is over by then.
-			first(p.MaxAge.after(current.Attributes.Created).Add(-min(p.MaxAge.Std()/10, day)), TooOld)
+			first(w.align(last, p.MaxAge.after(current.Attributes.Created).Add(-min(p.MaxAge.Std()/10, day))), TooOld)
 		}
 	}
 	return clock.Micro(at)

@@ -89,6 +89,7 @@ const (
 	Retrying           Reason = "Retrying"
 	Waiting            Reason = "Waiting"
 	AccountHeld        Reason = "AccountHeld"
+	WindowClosed       Reason = "WindowClosed"
 	AwaitingRevocation Reason = "AwaitingRevocation"
 	PlanUnsafe         Reason = "PlanUnsafe"
 	Denied             Reason = "Denied"

@@ -3,6 +3,7 @@ package schedule
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -206,6 +207,22 @@ func jitter(id string, most time.Duration) time.Duration {
 // MayStart reports whether a run that takes need may start now: no run starts with less of its window left.
 func (s *Schedule) MayStart(now time.Time, need time.Duration) bool {
 	return s.Window.IsZero() || s.Window.from(now, need, s.zone()).Equal(now)
+}
+
+// Latest returns the last time up to t, and after since, at which a run that takes need may start; ok is false when there is none.
+func (s *Schedule) Latest(since, t time.Time, need time.Duration) (at time.Time, ok bool) {
+	if s.Window.IsZero() {
+		return t, t.After(since)
+	}
+	for _, w := range slices.Backward(s.Window.around(t, s.zone())) {
+		if at = w.latest(need); at.After(t) {
+			at = t
+		}
+		if !at.Before(w.open) {
+			return at, at.After(since)
+		}
+	}
+	return time.Time{}, false
 }
 
 // Opens returns the first time not before now at which a run that takes need may start; ok is false when the window is too short for it.

@@ -68,7 +68,7 @@ func (s *Service) load(ctx context.Context, call *guard.Call, key cacheKey, sel 
 			return err
 		}
 		find := version
-		if hidden = sel.Label == vault.Candidate; hidden {
+		if hidden = sel.Label == vault.Candidate || sel.Candidate && id == o.LabelOf(vault.Candidate); hidden {
 			find = candidate
 		}
 		ver, err := find(ctx, tx, o, id)

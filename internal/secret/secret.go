@@ -97,6 +97,8 @@ type Selector struct {
 	Name    string
 	Version vault.VersionID
 	Label   vault.Label
+	// Candidate says that the reader knows what a candidate is: it may then read that one by its id.
+	Candidate bool
 }
 
 // Input is a new version.
@@ -183,7 +185,8 @@ func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.Version
 	return v, err
 }
 
-// candidate finds the version under the label candidate. It is pending, and everybody who asks for it by any other name is told that it does not exist.
+// candidate finds the version under the label candidate, for who asks for it by that name, or by its id and says that it knows what it gets. It is
+// pending, and everybody else is told that it does not exist.
 func candidate(ctx context.Context, tx store.Tx, o *vault.Object, id vault.VersionID) (*vault.Version, error) {
 	if id == "" {
 		return nil, fault.New(fault.NotFound, "the secret %q has no candidate now", o.Name).Because("SecretNotFound")

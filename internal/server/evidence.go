@@ -53,10 +53,10 @@ func (e evidence) Seen(ctx context.Context, o rotation.Subject, v vault.VersionI
 // clientAddress reads what a target tells of where a client is: an address, or one with a port. It is invalid for anything else, such as a host name.
 func clientAddress(text string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(text); err == nil {
-		return ap.Addr()
+		return ap.Addr().Unmap()
 	}
 	a, _ := netip.ParseAddr(text)
-	return a
+	return a.Unmap() // a target that listens on IPv6 shows its IPv4 clients so, and the doors show them as they are
 }
 
 // consumersOf is what a rotation policy tells about the consumers of its secret.

@@ -15,6 +15,10 @@ type Rotation struct {
 	Leasing rotation.Leasing
 	Caps    rotation.Caps
 	Poll    time.Duration
+	// Programs are the absolute paths of what policies with the rotator exec may run; with none, they can run nothing.
+	Programs []string
+	// MaxAge is how old secrets may become that neither expire nor have a limit of their own or of their vault; 0 limits nothing.
+	MaxAge time.Duration
 	// Failpoint is called at every point of a run, and may end the process. It is for tests of crashes, and nil in production.
 	Failpoint func(rotation.Point) error
 }
@@ -30,7 +34,7 @@ func (k *core) openRotation(c *Config, base string) error {
 	k.engine, err = rotation.New(rotation.Config{Store: k.store, Guard: k.guard, Secrets: k.secrets, Rotators: adapters,
 		Evidence: throughParts{evidence{k.ledger}, k.composed}, Rings: &rings{ledger: k.ledger, groups: k.identity.GroupsOf, probe: network(c), clock: c.Clock, failed: make(map[vault.VersionID]int)},
 		Clock: c.Clock, Logger: c.Logger, Node: k.audit.node + "/" + vault.NewGUID(), Pace: r.Pace, Leasing: r.Leasing, Caps: r.Caps,
-		Poll: r.Poll, Observe: k.metrics.rotations.observe, Failpoint: r.Failpoint})
+		Poll: r.Poll, MaxAge: r.MaxAge, Observe: k.metrics.rotations.observe, Failpoint: r.Failpoint})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -216,5 +219,41 @@ func TestATargetThatHangsDoesNotHoldUpTheEnd(t *testing.T) {
 	}
 	if took := time.Since(began); took >= closeTimeout {
 		t.Errorf("the end took %s", took)
+	}
+}
+
+// TestEveryRotatorIsThere: an adapter that nobody registered is one that nobody can use.
+func TestEveryRotatorIsThere(t *testing.T) {
+	d := startDev(t, t.TempDir())
+	known := map[string]bool{}
+	for _, r := range d.core.rotation.Rotators() {
+		known[r.Name] = true
+	}
+	entries, err := os.ReadDir("../rotator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	helpers, found := []string{"contract", "endpoint", "rotatortest"}, 0
+	for _, e := range entries {
+		if e.IsDir() && !slices.Contains(helpers, e.Name()) {
+			found++
+		}
+	}
+	if found < 8 || len(known) != found {
+		t.Errorf("there are %d packages of rotators, and the server knows %v", found, known)
+	}
+}
+
+// TestValuesAreFetchedAtOneAddressAlone: the one-time tokens of webhooks are for that address, and a vault's paths stay the vault's.
+func TestValuesAreFetchedAtOneAddressAlone(t *testing.T) {
+	d := startDev(t, t.TempDir())
+	if answer, text := d.native(t).do("POST", valuesPath, "", "Authorization", "Bearer unknown"); answer.StatusCode != http.StatusNotFound || !strings.Contains(text, "no value for this token") {
+		t.Errorf("an unknown token is answered %s %s", answer.Status, text)
+	}
+	passed := false
+	h := d.core.withValues(&d.names, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true }))
+	r := httptest.NewRequest("POST", "https://"+devVault+"."+d.names.suffix+valuesPath, nil)
+	if h.ServeHTTP(httptest.NewRecorder(), r); !passed {
+		t.Error("a path of a vault was taken from its door")
 	}
 }

@@ -151,6 +151,13 @@ func (k *core) measurePolicies(ctx context.Context, now time.Time, open map[vaul
 			n = len(page)
 			for _, p := range page {
 				q.After = p.Object
+				info, err := rotation.ReadPolicy(p)
+				if err != nil {
+					return err
+				}
+				if info.Policy.Strategy == "" {
+					continue // what is kept of a secret without a policy
+				}
 				policies++
 				if !p.DueAt.IsZero() && now.Sub(p.DueAt) > overdueAfter && !open[p.Object] {
 					overdue++

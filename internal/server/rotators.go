@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/rotator/dualkey"
+	"github.com/keywright/keywright/internal/rotator/exec"
 	"github.com/keywright/keywright/internal/rotator/ldap"
 	"github.com/keywright/keywright/internal/rotator/mssql"
 	"github.com/keywright/keywright/internal/rotator/mysql"
@@ -26,6 +28,10 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 	if err != nil {
 		return nil, err
 	}
+	programs, err := exec.New(exec.Config{Programs: c.Rotation.Programs, Log: c.Logger})
+	if err != nil {
+		return nil, err
+	}
 	caches, err := redis.New(redis.Config{Clock: c.Clock})
 	if err != nil {
 		return nil, err
@@ -33,12 +39,14 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 	return []rotator.Rotator{
 		postgres.New(),
 		mysql.New(),
+		mssql.New(),
 		caches,
 		rabbitmq.New(),
 		ldap.New(),
 		nats.New(),
-		mssql.New(),
+		dualkey.New(),
 		hooks,
+		programs,
 	}, nil
 }
 

@@ -110,12 +110,14 @@ func (h *handler) getSecret(r *door.Request) error {
 	if err != nil {
 		return err
 	}
+	sel.Candidate = r.AcceptsCandidate()
 	item, value, err := h.Secrets.Get(r.HTTP.Context(), &r.Call, sel, r.Value)
 	r.Value = value
 	if err != nil {
 		return err
 	}
 	r.Rollout(item.Object, item.Version.ID)
+	r.Candidate(item.Object, item.Version.ID)
 	h.bundle(r, &item, value)
 	return nil
 }

@@ -131,7 +131,10 @@ func (h *handler) listAges(r *door.Request) error {
 	for _, a := range list {
 		w := api.SecretAge{Name: a.Name, Version: string(a.Version), Created: a.Created, AgeSeconds: int64(a.Age / time.Second), LimitSeconds: int64(a.Limit / time.Second),
 			Over: a.Over(now), Policy: a.Policy, Paused: a.Paused, Strategy: a.Strategy, Expires: optional(a.Expires), DueAt: optional(a.DueAt), Cause: string(a.Cause),
-			Succeeded: optional(a.Succeeded)}
+			Succeeded: optional(a.Succeeded), LimitBy: string(a.LimitBy)}
+		if x := a.Exempt; x != nil {
+			w.Exemption = &api.AgeExemption{By: x.By, At: x.At, Why: x.Why, Until: x.Until}
+		}
 		if a.Limit > 0 {
 			w.Share = a.Age.Seconds() / a.Limit.Seconds()
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ func TestNATS(t *testing.T) {
 	s := &server{Server: natstest.Run(t, natstest.Config{})}
 	t.Run("only the one is disconnected", s.disconnects)
 	t.Run("a configuration that is refused", s.refused)
+	t.Run("a check that does not end", s.slowCheck)
 	t.Run("a PID file of something else", s.otherProcess)
 	t.Run("the rest of the file", s.restOfFile)
 	t.Run("many users at once", s.together)
@@ -289,6 +291,30 @@ func (s *server) refused(t *testing.T) {
 	err = nats.New().Set(t.Context(), s.target(t, s.Address(), s.Monitoring(), nil), rotator.Change{Credential: next})
 	if rotator.ClassOf(err) != rotator.Misconfigured {
 		t.Errorf("got %v", err)
+	}
+	if after, err := os.ReadFile(s.UsersFile()); err != nil || string(after) != string(before) {
+		t.Errorf("the file is not as it was (%v)", err)
+	}
+}
+
+// slowCheck: a check that does not come to its end says nothing about the configuration, and the file is as it was.
+func (s *server) slowCheck(t *testing.T) {
+	two := s.make(t, 2)
+	before, err := os.ReadFile(s.UsersFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := filepath.Join(t.TempDir(), "slow")
+	if err := os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	target := s.target(t, s.Address(), s.Monitoring(), map[string]any{"servers": []any{map[string]any{"endpoint": s.Address(), "monitoring": s.Monitoring(),
+		"usersFile": s.UsersFile(), "pidFile": s.PIDFile(), "configFile": s.ConfigFile(), "program": slow}}})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	next := rotator.Credential{Account: two[1].Account, Value: rotatortest.Value(rotator.DefaultValue)}
+	if err := nats.New().Set(ctx, target, rotator.Change{Credential: next}); rotator.ClassOf(err) != rotator.NotApplied {
+		t.Errorf("got %v, of class %s", err, rotator.ClassOf(err))
 	}
 	if after, err := os.ReadFile(s.UsersFile()); err != nil || string(after) != string(before) {
 		t.Errorf("the file is not as it was (%v)", err)

@@ -29,7 +29,11 @@ func (s *server) valid(ctx context.Context) error {
 	if s.Program == "" {
 		return nil
 	}
-	if err := exec.CommandContext(ctx, s.Program, "-t", "-c", s.ConfigFile).Run(); err != nil {
+	err := exec.CommandContext(ctx, s.Program, "-t", "-c", s.ConfigFile).Run()
+	switch {
+	case err != nil && ctx.Err() != nil: // the program was ended before it had an opinion
+		return rotator.Fail(rotator.NotApplied, ctx.Err(), "the check of the server's configuration took too long")
+	case err != nil:
 		return rotator.Fail(rotator.Misconfigured, err, "the server would refuse its configuration: run %s -t -c %s", s.Program, s.ConfigFile)
 	}
 	return nil

@@ -1,0 +1,10 @@
+// Package rotation_test proves rotations against real systems: PostgreSQL, MariaDB, Redis, RabbitMQ, OpenLDAP and NATS.
+//
+//   - TestCrashes: a process dies before and after every journal entry and every call, and another one continues.
+//   - TestKill: the whole server is killed with SIGKILL in the midst of a rotation, for every rotator and strategy, and started again.
+//   - TestLoad: rotations under an application that logs in and works all the time, and a server that is killed in every third of them.
+//   - TestHerd: ten thousand rotations are due at once.
+//   - TestRaces: workers race for the same runs.
+//
+// Each runs a sample by default; the environment asks for the full counts, and scripts/soak sets it.
+package rotation_test
