@@ -150,9 +150,9 @@ func (o *output) line(words string) string {
 }
 
 // send is one request to the native API that must succeed; out takes the answer.
-func (c *caller) send(method, path, body string, out any) {
+func (c *caller) send(method, path, body string, out any, headers ...string) {
 	c.t.Helper()
-	answer, text := c.do(method, "/api/v1"+path, body)
+	answer, text := c.do(method, "/api/v1"+path, body, headers...)
 	if answer.StatusCode >= 300 {
 		c.t.Fatalf("%s %s: %s %s", method, path, answer.Status, text)
 	}
@@ -323,4 +323,40 @@ func functionRotates(t *testing.T, f functionTarget) {
 		t.Errorf("of %d logins %d had a version that did not work yet, and %d the last one", app.logins, app.early, app.refused[versions[2]])
 	}
 	t.Logf("%d logins, refused by version %v, versions %v", app.logins, app.refused, versions)
+}
+
+// TestComposedValuesHoldTheirParts rotates a password that stands in a connection string: the string is made anew by itself, and the old password stays
+// until who read the old string has proved that it moved.
+func TestComposedValuesHoldTheirParts(t *testing.T) {
+	pg := startDatabase(t)
+	d := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir(), Rotation: quickRotation()}})
+	azure, api := d.azure(t), d.native(t)
+	azure.put("pg-admin", `{"username":"keeper","password":"keeper"}`)
+	azure.put("db", `{"username":"app_a","password":"first"}`)
+	api.send("PUT", "/vaults/demo/secrets/url/template", `{"template":"postgres://{{db.username}}:{{db.password|url}}@db.test/app"}`, nil)
+	api.send("PUT", "/vaults/demo/secrets/db/rotation-policy", pg.policy(`,"grace":"50ms"`), nil)
+	read := func() (value, version string) {
+		answer, text := azure.do("GET", "/secrets/url?api-version=7.6", "", "X-Keywright-Instance", "pod-1")
+		var got struct{ Value, ID string }
+		if answer.StatusCode != 200 || json.Unmarshal([]byte(text), &got) != nil {
+			t.Fatal(text)
+		}
+		return got.Value, got.ID[strings.LastIndexByte(got.ID, '/')+1:]
+	}
+	if value, _ := read(); value != "postgres://app_a:first@db.test/app" {
+		t.Fatalf("the string is %q", value)
+	}
+	api.send("POST", "/vaults/demo/secrets/db/rotations", `{"cause":"on-demand"}`, nil)
+	var version string
+	eventually(t, "the new string", func() bool {
+		value, v := read()
+		version = v
+		return strings.HasPrefix(value, "postgres://app_b:")
+	})
+	time.Sleep(300 * time.Millisecond) // several looks, and grace is over
+	if !pg.accepts(t, "app_a", "first") {
+		t.Fatal("the old password was revoked under a consumer of the connection string")
+	}
+	api.send("POST", "/vaults/demo/secrets/url/versions/"+version+"/acks", `{"level":"used"}`, nil, "X-Keywright-Instance", "pod-1")
+	eventually(t, "the revocation", func() bool { return !pg.accepts(t, "app_a", "first") })
 }
