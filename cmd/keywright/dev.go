@@ -77,6 +77,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Limits.MaxConnections, "max-connections", server.DefaultMaxConnections, "most open connections of a listener; those beyond wait")
 	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
 	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.BoolVar(&c.Rotation.Files, "rotation-files", false, "let rotation policies name files and programs of this machine, as the rotator nats needs it")
 	f.StringSliceVar(&c.Rotation.Programs, "rotation-program", nil, "absolute paths of programs that rotation policies may run, with the rotator exec")
 	f.DurationVar(&lease, "rotation-lease", lease, "how long a worker that died keeps its rotations from being continued by another")
 	f.DurationVar((*time.Duration)(&pace.Look), "rotation-look", pace.Look.Std(), "how often a revocation looks whether consumers have moved")

@@ -16,6 +16,9 @@ type Rotation struct {
 	Leasing rotation.Leasing
 	Caps    rotation.Caps
 	Poll    time.Duration
+	// Files lets policies name files and programs of this machine, as the rotator for NATS needs it: whoever may write a policy of a secret can then change
+	// and run what the server may. Without it that rotator is not there.
+	Files bool
 	// Programs are the absolute paths of what policies with the rotator exec may run; with none, they can run nothing.
 	Programs []string
 	// MaxAge is how old secrets may become that neither expire nor have a limit of their own or of their vault; 0 limits nothing.

@@ -38,20 +38,23 @@ func (k *core) rotators(c *Config, base string) ([]rotator.Rotator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []rotator.Rotator{
+	list := []rotator.Rotator{
 		postgres.New(),
 		mysql.New(),
 		mssql.New(),
 		caches,
 		rabbitmq.New(),
 		ldap.New(),
-		nats.New(),
 		mongodb.New(),
 		dualkey.New(),
 		manual.New(),
 		hooks,
 		programs,
-	}, nil
+	}
+	if c.Rotation.Files {
+		list = append(list, nats.New())
+	}
+	return list, nil
 }
 
 // withValues puts the values of webhooks before the doors, at every host but the vaults'.
