@@ -37,7 +37,8 @@ func New(ctx context.Context, pool *pgxpool.Config, c Config) (*pgxpool.Pool, er
 		return nil, errors.New("the pool needs a value")
 	}
 	own := pool.Copy()
-	h := &hooks{Config: c, before: pool.BeforeConnect, prepare: pool.PrepareConn, acquire: pool.BeforeAcquire} //nolint:staticcheck // the older hook is kept too
+	//lint:ignore SA1019 who set the older hook expects it to be called
+	h := &hooks{Config: c, before: pool.BeforeConnect, prepare: pool.PrepareConn, acquire: pool.BeforeAcquire}
 	own.BeforeConnect, own.PrepareConn = h.beforeConnect, h.prepareConn
 	return pgxpool.NewWithConfig(ctx, own)
 }

@@ -93,7 +93,7 @@ func TestHandshakesThatFail(t *testing.T) {
 		"status 404": {event.EventGrid, func(rw http.ResponseWriter, _ *delivered) { rw.WriteHeader(404) }},
 		"status 204": {event.EventGrid, func(rw http.ResponseWriter, _ *delivered) { rw.WriteHeader(204) }},
 		"status 302": {event.EventGrid, func(rw http.ResponseWriter, _ *delivered) {
-			http.Redirect(rw, &http.Request{URL: &url.URL{}}, "/else", 302)
+			http.Redirect(rw, &http.Request{URL: &url.URL{}}, "/else", http.StatusFound)
 		}},
 		"another validation": {event.EventGrid, func(rw http.ResponseWriter, _ *delivered) { fmt.Fprint(rw, `{"validationResponse":"x"}`) }},
 		"another origin":     {event.CloudEvents, func(rw http.ResponseWriter, _ *delivered) { rw.Header().Set("WebHook-Allowed-Origin", "x") }},

@@ -258,7 +258,7 @@ func TestWhatCannotBeResumedIsReset(t *testing.T) {
 
 func TestNobodyIsToldWhatIsNotForHim(t *testing.T) {
 	w := newWorld(t, guardtest.Options{})
-	v := w.set("mine", "1")
+	w.set("mine", "1")
 	w.set("other", "1")
 	is := func(err error, kind fault.Kind) {
 		t.Helper()
@@ -286,7 +286,7 @@ func TestNobodyIsToldWhatIsNotForHim(t *testing.T) {
 	}
 	w.set("other", "2")
 	w.set("third", "2")
-	v = w.set("mine", "2")
+	v := w.set("mine", "2")
 	w.tells(s, "mine "+string(v))
 	w.next(s, feed.Idle)
 	if list := w.Audit.Take(); len(list) != 0 {

@@ -258,14 +258,13 @@ type process struct {
 	declares, acks bool
 	ends           int // when it dies
 
-	holds    vault.VersionID // what it would sign in with next
-	readAt   int
-	conn     vault.VersionID // what its connection was opened with
-	connAt   int
-	ackDue   bool
-	started  int
-	alive    bool
-	declared bool
+	holds   vault.VersionID // what it would sign in with next
+	readAt  int
+	conn    vault.VersionID // what its connection was opened with
+	connAt  int
+	ackDue  bool
+	started int
+	alive   bool
 }
 
 // TestSafeIsTrue lets processes live and asks the judge every second: when it says that the old version may go, no process that is alive would sign in with

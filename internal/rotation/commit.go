@@ -87,19 +87,17 @@ func (d *driver) tell(c *commit) {
 
 // commit is one journal entry in the making. Ids are drawn before the transaction.
 type commit struct {
-	d           *driver
-	next        Run
-	effects     []Effect
-	reason      Reason
-	op          store.Op
-	revocation  store.RunID
-	task        string
-	event       string
-	alarm       string
-	written     Run
-	object      *vault.Object
-	policy      *store.Policy
-	policyState policyDoc
+	d          *driver
+	next       Run
+	effects    []Effect
+	reason     Reason
+	op         store.Op
+	revocation store.RunID
+	task       string
+	event      string
+	alarm      string
+	written    Run
+	object     *vault.Object
 }
 
 func (c *commit) audited() bool {

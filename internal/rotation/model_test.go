@@ -117,7 +117,6 @@ func (m *model) drive(r **Run) {
 			return
 		}
 		if moved := m.movedUnder(*r, &next); moved != "" {
-			m.places[moved] = m.places[moved]
 			obs = Observation{Moved: moved, Facts: &Facts{Places: maps.Clone(m.places)}, Roll: obs.Roll}
 			continue
 		}

@@ -208,9 +208,6 @@ func other(pair []string, this string) string {
 	return pair[0]
 }
 
-// at returns where a version sits.
-func at(places map[vault.VersionID]Place, v vault.VersionID) Place { return places[v] }
-
 func withPlace(places map[vault.VersionID]Place, v vault.VersionID, p Place) map[vault.VersionID]Place {
 	c := maps.Clone(places)
 	if c == nil {

@@ -51,8 +51,6 @@ func both(fits ...func(*Subject, *rotation.Policy) bool) func(*Subject, *rotatio
 	}
 }
 
-func always(*Subject, *rotation.Policy) bool { return true }
-
 // once interferes with the first change of a kind.
 func once(verb string, with error) func(string, rotator.Change) error {
 	var done atomic.Bool
