@@ -123,6 +123,10 @@ func (m *machine) set() {
 func (m *machine) doubtSet() { m.enter(Probing, Interrupted) }
 
 func (m *machine) wasSet() {
+	if m.obs.Err == nil && !m.Able.Probes {
+		m.works(SetAcknowledged) // nobody can look: the target's word is the only proof
+		return
+	}
 	if m.obs.Err == nil {
 		// Tries go on counting: a target that acknowledges and does nothing must not be asked for ever.
 		m.enter(Testing, SetAcknowledged)

@@ -217,6 +217,10 @@ func (m *machine) finish(as State, why Reason) {
 
 // login plans a probe, unless it has to wait: wrong logins count towards a lockout.
 func (m *machine) login(all bool, versions ...vault.VersionID) {
+	if !m.Able.Probes {
+		m.stick(CannotLook, "nobody can look what the target accepts: find it out there, then adopt that version or replay")
+		return
+	}
 	if due := m.Pace.Probe.after(m.ProbedAt); !m.ProbedAt.IsZero() && m.now.Before(due) {
 		m.reason, m.NextAt = Waiting, due
 		return
