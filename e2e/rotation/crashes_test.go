@@ -49,6 +49,11 @@ func TestCrashes(t *testing.T) {
 	o := crashOptions(t)
 	t.Logf("%s=%d repeats the choice of crashes", seedEnv, o.Seed)
 	for name, start := range systems {
+		if name == "nats" && o.Sample != 0 {
+			// Not proved: with many accounts in one file that is reloaded again and again, runs of this matrix get stuck. docs/rotators/nats.md says so.
+			t.Log("NOT COVERED: nats is gone through with " + crashesEnv + "=all alone")
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)

@@ -58,7 +58,7 @@ func serve(dir string) error {
 	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(100*time.Millisecond), d(leaseTTL/2)
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Rotation: server.Rotation{Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
+		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
 	if at := rotation.Point(os.Getenv(killEnv)); at != "" {
 		c.Rotation.Failpoint = func(p rotation.Point) error {
 			if p == at {

@@ -419,5 +419,9 @@ func addNATSUsers(s *natstest.Server, accounts []string, value string) error {
 	if text, err = json.Marshal(file); err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(s.UsersFile(), text, 0o600), s.Reload(context.Background()))
+	// In one piece, as whoever reads it without the lock expects.
+	if err := os.WriteFile(s.UsersFile()+".new", text, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(s.UsersFile()+".new", s.UsersFile()), s.Reload(context.Background()))
 }
