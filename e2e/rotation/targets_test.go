@@ -387,22 +387,44 @@ func startNATS(t testing.TB) *system {
 			"pidFile": s.PIDFile(), "configFile": s.ConfigFile(), "program": s.Program}}}),
 		create: func(t testing.TB, accounts []string, value string) error { return addNATSUsers(s, accounts, value) },
 		dial: func(_ context.Context, c rotator.Credential) (session, bool, error) {
-			conn, err := natsclient.Connect("nats://"+s.Address(), natsclient.UserInfo(c.Account, string(c.Value.Reveal())), natsclient.NoReconnect())
+			connect := func() (*natsclient.Conn, error) {
+				return natsclient.Connect("nats://"+s.Address(), natsclient.UserInfo(c.Account, string(c.Value.Reveal())), natsclient.NoReconnect())
+			}
+			conn, err := connect()
+			if !errors.Is(err, natsclient.ErrAuthorization) {
+				return natsSession{conn}, false, err
+			}
+			// A reload refuses whoever is about to log in, whatever the password: only what is refused without one is refused.
+			lock, lockErr := lockNATSUsers(s)
+			if lockErr != nil {
+				return nil, false, lockErr
+			}
+			defer lock.Close()
+			conn, err = connect()
 			return natsSession{conn}, errors.Is(err, natsclient.ErrAuthorization), err
 		},
 	}
 }
 
-// addNATSUsers changes the file of users as another program would, by the rotator's lock.
-func addNATSUsers(s *natstest.Server, accounts []string, value string) error {
+// lockNATSUsers takes the rotator's lock of the file of users, as another program would. Closing it gives it back.
+func lockNATSUsers(s *natstest.Server) (*os.File, error) {
 	lock, err := os.OpenFile(s.UsersFile()+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// addNATSUsers changes the file of users under that lock.
+func addNATSUsers(s *natstest.Server, accounts []string, value string) error {
+	lock, err := lockNATSUsers(s)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return err
-	}
 	var file struct {
 		Users []map[string]any `json:"users"`
 	}

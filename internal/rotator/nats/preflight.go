@@ -31,11 +31,11 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 			return nil, err
 		}
 	}
-	for _, s := range c.Servers {
+	for i := range c.Servers {
 		if p.Current == nil {
-			err = greets(ctx, s.Endpoint)
+			err = greets(ctx, c.Servers[i].Endpoint)
 		} else {
-			err = c.works(ctx, s.Endpoint, *p.Current, report)
+			err = c.works(ctx, &c.Servers[i], *p.Current, report)
 		}
 		if err != nil {
 			return nil, err
@@ -158,8 +158,8 @@ func greets(ctx context.Context, address string) error {
 }
 
 // works proves that the present credential logs in at one server.
-func (c *config) works(ctx context.Context, address string, current rotator.Credential, report *rotator.Report) error {
-	one := c.login(ctx, address, current)
+func (c *config) works(ctx context.Context, s *server, current rotator.Credential, report *rotator.Report) error {
+	one, address := c.login(ctx, s, current), s.Endpoint
 	switch {
 	case one.Verdict == rotator.Rejected:
 		return rotator.Fail(rotator.Misconfigured, nil, "the present password of %q is refused at %s: find out which value it has, or begin without one", current.Account, address)
