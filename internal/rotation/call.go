@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
@@ -247,7 +248,7 @@ func (c *calling) administrator(ctx context.Context, ref Reference) (rotator.Cre
 	if err != nil {
 		return rotator.Credential{}, rotator.Fail(rotator.NotApplied, err, "the administrator's secret %q could not be read", ref.Name)
 	}
-	call := c.e.call(v, "rotation.admin", string(c.run.ID), c.e.Clock.Now())
+	call := c.e.call(v, "rotation.admin", string(c.run.ID), c.e.now())
 	need := guard.Need{Action: authz.SecretGet, Kind: vault.Secret, Name: o.Name, Version: o.Current, Reason: "run " + string(c.run.ID) + " of " + c.run.NameKey}
 	if err := c.e.Guard.Record(ctx, call, &need); err != nil {
 		return rotator.Credential{}, rotator.Fail(rotator.NotApplied, err, "the reading of the administrator's secret could not be recorded")
@@ -339,7 +340,7 @@ func (c *calling) seal(ctx context.Context, cred rotator.Credential, o *Observat
 		return err
 	}
 	defer clear(value)
-	op := store.NewOp(c.e.Clock.Now())
+	op := store.NewOp(c.e.now())
 	in.Value = value
 	if c.run.Policy.Validity > 0 {
 		in.Expires = c.run.Policy.Validity.after(op.At)
@@ -543,7 +544,7 @@ func (c *calling) spread(ctx context.Context, o *Observation) error {
 		return err
 	}
 	seen.Approved = seen.Approved || slices.ContainsFunc(c.run.Orders, func(o Order) bool { return o.Kind == ApproveOrder && o.At.After(r.Changed) })
-	next, decision, _ := rollout.Next(r, seen, c.e.Clock.Now())
+	next, decision, _ := rollout.Next(r, seen, c.e.now())
 	o.Rollout = &Spread{Rollout: next, Done: decision == rollout.Finish, Return: decision == rollout.Return}
 	return nil
 }
@@ -569,6 +570,9 @@ func (d *driver) subject() Subject {
 
 // witness asks the target who is logged in with the old credential, tells the ledger, and asks that for its verdict.
 func (c *calling) witness(ctx context.Context, e Effect, o *Observation) error {
+	if off := c.e.Paused(); off != 0 {
+		return rotator.Fail(rotator.NotApplied, nil, "the clock of this server was moved by %s: who still needs the old version cannot be told until it is right again, or somebody resumes", off.Round(time.Second))
+	}
 	w := &Witness{}
 	m := &machine{Run: c.run}
 	if observer, ok := c.rotator.(rotator.Observer); ok && m.tells() {
@@ -576,7 +580,7 @@ func (c *calling) witness(ctx context.Context, e Effect, o *Observation) error {
 		if err != nil {
 			return err
 		}
-		at := c.e.Clock.Now()
+		at := c.e.now()
 		sessions, err := observer.Sessions(ctx, t, c.run.Places[e.Version].Account)
 		if err != nil {
 			return err

@@ -45,7 +45,7 @@ func (d *driver) commit(ctx context.Context, next Run, effects []Effect, reason 
 	if err := d.fail(beforeCommit(next.State)); err != nil {
 		return err
 	}
-	c := &commit{d: d, next: next, effects: effects, reason: reason, op: store.NewOp(d.e.Clock.Now())}
+	c := &commit{d: d, next: next, effects: effects, reason: reason, op: store.NewOp(d.e.now())}
 	c.revocation = store.RunID(vault.NewVersionID(c.op.At))
 	c.task = string(vault.NewVersionID(c.op.At))
 	c.event = string(vault.NewVersionID(c.op.At))

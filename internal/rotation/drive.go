@@ -78,7 +78,7 @@ func (d *driver) load(ctx context.Context, id store.RunID) error {
 
 // due reports whether the run wants to be looked at now.
 func (d *driver) due() bool {
-	return d.run.Open() && !d.run.NextAt.IsZero() && !d.run.NextAt.After(d.e.Clock.Now())
+	return d.run.Open() && !d.run.NextAt.IsZero() && !d.run.NextAt.After(d.e.now())
 }
 
 func (d *driver) steps(loop, ctx context.Context) (moved bool, err error) {
@@ -105,7 +105,7 @@ func (d *driver) steps(loop, ctx context.Context) (moved bool, err error) {
 // step asks what follows from the observation and writes it to the journal. It returns the call to be made, and leaves in obs what was learnt
 // instead when the journal could not be written as planned.
 func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
-	obs.Roll = roll()
+	obs.Roll, obs.Trusted = roll(), d.e.jumps.since()
 	if d.run.engaged() && !obs.Held {
 		if ok, err := d.leases.reserve(ctx, &d.run); err != nil {
 			return nil, err
@@ -113,14 +113,14 @@ func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
 			*obs = Observation{Held: true, Roll: obs.Roll}
 		}
 	}
-	next, effects, reason := Next(d.run, *obs, d.e.Clock.Now())
+	next, effects, reason := Next(d.run, *obs, d.e.now())
 	if next.engaged() && !obs.Held {
 		ok, err := d.leases.reserve(ctx, &next)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			next, effects, reason = Next(d.run, Observation{Held: true, Roll: obs.Roll}, d.e.Clock.Now())
+			next, effects, reason = Next(d.run, Observation{Held: true, Roll: obs.Roll}, d.e.now())
 		}
 	}
 	if err := d.leases.fresh(ctx); err != nil {

@@ -10,16 +10,19 @@ import (
 
 // The states of a revocation. See Next.
 
-// earliest is when the old version may go: after the grace, counted from the promotion or, when evidence was lost since, from then; and after
-// the target can no longer lose what it acknowledged.
+// earliest is when the old version may go: after the grace, counted from the promotion or, when evidence was lost or the clock was moved since, from then; and
+// after the target can no longer lose what it acknowledged.
 func (m *machine) earliest() time.Time {
-	start := later(m.Promoted, m.WholeSince)
-	durable := (m.Policy.ReplicationLag + m.Pace.Settle).after(m.Promoted)
+	start := later(m.waited(), m.WholeSince)
+	durable := (m.Policy.ReplicationLag + m.Pace.Settle).after(m.waited())
 	if !m.overlap() {
 		return durable // it went when the new value was set
 	}
 	return later(m.Policy.Grace.after(start), durable)
 }
+
+// waited is since when consumers are waited for.
+func (m *machine) waited() time.Time { return later(m.Promoted, m.Trusted) }
 
 func (m *machine) await() {
 	if m.Forced != "" {
@@ -76,7 +79,7 @@ func (m *machine) judge(w *Witness) {
 		m.notYet(ConsumersLeft)
 	case tells && w.Sessions > 0:
 		m.notYet(SessionsLeft)
-	case tells && (m.QuietSince.IsZero() || m.now.Before(m.Policy.Observation.after(m.QuietSince))):
+	case tells && (m.QuietSince.IsZero() || m.now.Before(m.Policy.Observation.after(later(m.QuietSince, m.Trusted)))):
 		m.notYet(ObservationWindow)
 	default:
 		m.enter(Verifying, SafeToRevoke)
@@ -123,7 +126,7 @@ func (m *machine) deadline() (time.Time, bool) {
 	if m.Policy.Deadline == 0 {
 		return time.Time{}, false
 	}
-	return m.Policy.Deadline.after(m.Promoted), true
+	return m.Policy.Deadline.after(m.waited()), true
 }
 
 // warn tells people at half and at nine tenths of the deadline.
@@ -131,7 +134,7 @@ func (m *machine) warn() {
 	if m.Policy.Deadline == 0 {
 		return
 	}
-	passed := int(m.now.Sub(m.Promoted) * 100 / m.Policy.Deadline.Std())
+	passed := int(m.now.Sub(m.waited()) * 100 / m.Policy.Deadline.Std())
 	for _, share := range []int{50, 90} {
 		if passed >= share && m.Alerted < share {
 			m.Alerted = share
@@ -161,8 +164,8 @@ func (m *machine) overdue() {
 		m.park(Held, DeadlineDisables, m.Policy.Grace.Std())
 		return
 	}
-	if then == DisableThenDelete && m.now.Before(m.Policy.Grace.after(m.Disabled)) {
-		m.park(Held, DeadlineDisables, min(m.Pace.Look.Std(), m.Policy.Grace.after(m.Disabled).Sub(m.now)))
+	if then == DisableThenDelete && m.now.Before(m.Policy.Grace.after(later(m.Disabled, m.Trusted))) {
+		m.park(Held, DeadlineDisables, min(m.Pace.Look.Std(), m.Policy.Grace.after(later(m.Disabled, m.Trusted)).Sub(m.now)))
 		return
 	}
 	m.Forced = DeadlineForces

@@ -312,7 +312,7 @@ func (e *Engine) look(loop, work context.Context) error {
 func (e *Engine) read(ctx context.Context, most int) (int, error) {
 	var due []*store.Run
 	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-		due, err = tx.Runs(ctx, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: most})
+		due, err = tx.Runs(ctx, store.RunQuery{Open: true, DueBefore: clock.Micro(e.now()), Limit: most})
 		return err
 	})
 	if err != nil {

@@ -196,7 +196,7 @@ func (s *Service) incident(ctx context.Context, call *guard.Call, id store.RunID
 	if wrong != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, wrong)
 	}
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now())
 	err = s.e.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		return editIncident(ctx, tx, id, func(i *Incident) error { return edit(ctx, tx, r, i, op.At) })
 	})

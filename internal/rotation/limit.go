@@ -69,7 +69,7 @@ func (e *Engine) defaultAge(v *vault.Vault) (time.Duration, LimitSource) {
 
 // Exempt records that a secret may become older than the default of its vault or server until a date, and why. It stands instead of an earlier exemption.
 func (s *Service) Exempt(ctx context.Context, call *guard.Call, name, why string, until time.Time) error {
-	now := s.e.Clock.Now()
+	now := s.e.now()
 	var wrong error
 	switch {
 	case why == "" || len(why) > maxTextBytes:
@@ -94,7 +94,7 @@ func (s *Service) exempt(ctx context.Context, call *guard.Call, need guard.Need,
 	if wrong != nil {
 		return s.e.Guard.Refuse(ctx, call, need, wrong)
 	}
-	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.Clock.Now()), func(tx store.Tx) error {
+	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.now()), func(tx store.Tx) error {
 		o, err := live(ctx, tx, call.Vault.Vault.ID, need.Name)
 		if err != nil {
 			return err

@@ -117,7 +117,7 @@ func (e *Engine) agedByDefault(ctx context.Context) (list []aged, err error) {
 			if limit == 0 {
 				continue
 			}
-			old, err := e.olderThan(ctx, v, e.Clock.Now().Add(-limit))
+			old, err := e.olderThan(ctx, v, e.now().Add(-limit))
 			if err != nil {
 				return nil, err
 			}
@@ -155,7 +155,7 @@ func (e *Engine) olderThan(ctx context.Context, v *vault.Vault, then time.Time) 
 
 // tellAge emits the event of one secret, if it is too old and nobody was told.
 func (e *Engine) tellAge(ctx context.Context, a aged) (told bool, err error) {
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now())
 	id := string(vault.NewVersionID(op.At))
 	look := func(tx store.Tx, emits bool) error {
 		told = false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
@@ -33,6 +34,8 @@ type jumps struct {
 	mu   sync.Mutex
 	last time.Time
 	off  time.Duration
+	// trusted is when a person took a moved clock for right.
+	trusted time.Time
 	// told is true once people know of the pause.
 	told bool
 }
@@ -52,10 +55,17 @@ func (j *jumps) see(now time.Time) time.Duration {
 }
 
 // trust takes the clock as it is now for the right one.
-func (j *jumps) trust() {
+func (j *jumps) trust(now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.off, j.told = 0, false
+	j.off, j.told, j.trusted = 0, false, now.Round(0)
+}
+
+// since is when a person last took a moved clock for right.
+func (j *jumps) since() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.trusted
 }
 
 // untold takes the turn to tell people of a pause, if nobody has.
@@ -82,8 +92,54 @@ func (e *Engine) Paused() time.Duration {
 	return 0
 }
 
-// Resume takes the clock for right, as a person has made sure.
-func (e *Engine) Resume() { e.jumps.trust() }
+// now is the time by which runs are driven. While the clock is moved it is the one from before, counted on: a run in the midst of its change comes to the end
+// of that, no deadline passes, no grace ends, and nothing has to be put right when the clock comes back.
+func (e *Engine) now() time.Time {
+	now := e.Clock.Now()
+	if off := e.jumps.see(now); off.Abs() > maxJump {
+		return now.Round(0).Add(-off)
+	}
+	return now
+}
+
+// Resume takes the clock for right, as a person has made sure, and looks at every open run by it.
+func (e *Engine) Resume(ctx context.Context) error {
+	now := e.Clock.Now()
+	if err := e.rouse(ctx, now); err != nil {
+		return err
+	}
+	e.jumps.trust(now)
+	e.Wake()
+	return nil
+}
+
+// rouse makes all runs due that are not waiting for a person: what they wait for may be far away by the clock of now.
+func (e *Engine) rouse(ctx context.Context, now time.Time) error {
+	const never = 100 * 365 * day
+	for {
+		op, n := store.NewOp(now), 0
+		err := e.Store.Update(ctx, op, func(tx store.Tx) error {
+			n = 0
+			// The latest come last: whatever is due already stays as it is.
+			open, err := tx.Runs(ctx, store.RunQuery{Open: true, DueBefore: clock.Micro(op.At.Add(never))})
+			for _, r := range open {
+				if !r.NextAt.After(op.At) || n == agesBatch {
+					continue
+				}
+				n++
+				r := *r
+				r.NextAt = clock.Micro(op.At)
+				if err := tx.PutRun(ctx, &r); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		if err != nil || n < agesBatch {
+			return err
+		}
+	}
+}
 
 // tellPause emits the event of a pause, once for each vault in which something is scheduled.
 func (e *Engine) tellPause(ctx context.Context, off time.Duration) error {
@@ -107,7 +163,7 @@ func (e *Engine) emitPause(ctx context.Context, off time.Duration) error {
 		return err
 	}
 	for batch := range slices.Chunk(vaults, agesBatch) {
-		op := store.NewOp(e.Clock.Now())
+		op := store.NewOp(e.now())
 		ids := make([]string, len(batch))
 		for i := range ids {
 			ids[i] = string(vault.NewVersionID(op.At))
@@ -173,7 +229,6 @@ func (s *Service) Resume(ctx context.Context, call *guard.Call, reason string) e
 			return fault.New(fault.Conflict, "nothing is paused on this node: its clock is as it was")
 		}
 		need.Reason = fmt.Sprintf("the schedules resume with a clock that was moved by %s: %s", by.Round(time.Second), reason)
-		s.e.Resume()
-		return nil
+		return s.e.Resume(ctx)
 	})
 }

@@ -62,17 +62,17 @@ func (e *Engine) rehearse(ctx context.Context, v *vault.Vault, p *store.Policy) 
 	if err != nil {
 		return nil, err
 	}
-	now := e.Clock.Now()
+	now := e.now()
 	run := newRotation(store.RunID("rehearsal-"+string(vault.NewVersionID(now))), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
 	run.Tenant, run.Vault, run.Object, run.NameKey = p.Tenant, p.Vault, p.Object, p.NameKey
 	d := &driver{e: e, run: run, vault: v, moves: e.Secrets.Rotation(v, p.NameKey, p.Object), sealed: make(map[vault.VersionID]*vault.Version)}
 	c := &calling{driver: d, rotator: e.rotators[doc.Policy.Rotator]}
 	defer c.zero()
 	h := &Rehearsal{Policy: doc.Policy, Length: doc.State.Length, Measured: doc.State.Length > 0, Gap: doc.Policy.AcceptGap, Approval: doc.Policy.Approval, RevokedAfter: doc.Policy.Grace + doc.Policy.ReplicationLag + e.Pace.Settle}
-	began := e.Clock.Now()
+	began := e.now()
 	err = c.rehearse(ctx, h)
 	if h.Length == 0 {
-		h.Length = Duration(3 * e.Clock.Now().Sub(began)) // setting and testing reach the target about as often again
+		h.Length = Duration(3 * e.now().Sub(began)) // setting and testing reach the target about as often again
 	}
 	return h, err
 }
@@ -128,7 +128,7 @@ func (c *calling) risk(ctx context.Context, h *Rehearsal, current vault.VersionI
 	if current == "" {
 		return nil
 	}
-	v, err := c.e.Evidence.Verdict(ctx, c.subject(), current, "", c.e.Clock.Now().Add(-time.Second), &c.run.Policy)
+	v, err := c.e.Evidence.Verdict(ctx, c.subject(), current, "", c.e.now().Add(-time.Second), &c.run.Policy)
 	h.AtRisk = v.Waiting
 	return err
 }

@@ -28,7 +28,7 @@ func (s *Service) Revoke(ctx context.Context, call *guard.Call, name string, v v
 	if err != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now())
 	order.At = op.At
 	id := store.RunID(vault.NewVersionID(op.At))
 	var r *Run
@@ -88,7 +88,7 @@ func (e *Engine) planRevocation(ctx context.Context, v *vault.Vault, name string
 	if err != nil {
 		return nil, err
 	}
-	now := e.Clock.Now()
+	now := e.now()
 	r := newRotation(store.RunID(vault.NewVersionID(now)), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
 	r.Tenant, r.Vault, r.Object, r.NameKey, r.Base = v.Tenant, v.ID, o.ID, vault.NameKey(o.Name), o.Current
 	d := &driver{e: e, run: r, vault: v, moves: e.Secrets.Rotation(v, r.NameKey, r.Object)}

@@ -32,7 +32,7 @@ func (e *Engine) Tick(ctx context.Context) error {
 		e.Logger.Error("the clock was moved: no rotation is scheduled until it is right again, or somebody resumes", "by", off)
 		return e.tellPause(ctx, off)
 	}
-	now := clock.Micro(e.Clock.Now())
+	now := clock.Micro(e.now())
 	var policies []*store.Policy
 	var tasks []*store.Task
 	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
@@ -81,7 +81,7 @@ func (e *Engine) start(ctx context.Context, o vault.ObjectID, now time.Time) err
 	if err != nil {
 		return err
 	}
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now())
 	id := store.RunID(vault.NewVersionID(op.At))
 	need := guard.Need{Action: authz.RotationRun, Kind: vault.Secret, Name: name, Reason: fmt.Sprintf("run %s: scheduled", id)}
 	err = e.Guard.Commit(ctx, e.call(v, "rotation.schedule", string(id), op.At), need, op, func(tx store.Tx) error {
@@ -289,7 +289,7 @@ func (c *commit) follow(ctx context.Context, tx store.Tx, child vault.ObjectID) 
 
 // remind tells people of a task that is open.
 func (e *Engine) remind(ctx context.Context, stored *store.Task, now time.Time) error {
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now())
 	id := string(vault.NewVersionID(op.At))
 	return e.Store.Update(ctx, op, func(tx store.Tx) error {
 		s, err := tx.Task(ctx, stored.ID)

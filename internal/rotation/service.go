@@ -72,7 +72,7 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 	if err := Invalid(p.Check(s.e.surroundings(p))); err != nil {
 		return s.e.Guard.Refuse(ctx, call, need, err)
 	}
-	v, op := call.Vault.Vault, store.NewOp(s.e.Clock.Now())
+	v, op := call.Vault.Vault, store.NewOp(s.e.now())
 	return s.e.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, err := live(ctx, tx, v.ID, name)
 		if err != nil {
@@ -265,7 +265,7 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
 		return err
 	}
-	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.Clock.Now()), func(tx store.Tx) error {
+	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.now()), func(tx store.Tx) error {
 		o, p, err := policyOf(ctx, tx, call.Vault.Vault.ID, name)
 		if err != nil {
 			return err
@@ -334,7 +334,7 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
 	start.Actor, start.Parent = string(call.Caller.Principal), ""
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now())
 	id := store.RunID(vault.NewVersionID(op.At))
 	need.Reason = fmt.Sprintf("run %s: %s", id, start.Cause)
 	var r *Run
@@ -448,7 +448,7 @@ func (s *Service) Order(ctx context.Context, call *guard.Call, id store.RunID, o
 	if err := r.mayOrder(&o); err != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now())
 	o.At = op.At
 	var n Run
 	err = s.e.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
