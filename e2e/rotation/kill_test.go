@@ -49,8 +49,9 @@ func killOnce(t *testing.T, n *node, s *system, strategy rotator.Strategy, at ro
 	}
 	name := "db-" + string(strategy)
 	n.protect(name, p, first)
-	n.kill()
-	n.start(at)
+	if err := n.killAt(at); err != nil {
+		t.Fatal(err)
+	}
 	if err := retry(t.Context(), func() error {
 		_, err := n.vault.Rotate(t.Context(), name, api.StartRotation{Cause: "on-demand"})
 		return err

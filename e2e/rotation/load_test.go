@@ -63,7 +63,7 @@ func number(t *testing.T, name string, sample int64) int64 {
 
 // TestLoad changes credentials under applications that read them with Azure's SDK, as often as it caches, and log in all the time.
 func TestLoad(t *testing.T) {
-	c := counts{rotations: number(t, rotationsEnv, 6), operations: number(t, operationsEnv, 5000), logins: number(t, loginsEnv, 500), ttl: 500 * time.Millisecond}
+	c := counts{rotations: number(t, rotationsEnv, 3), operations: number(t, operationsEnv, 5000), logins: number(t, loginsEnv, 500), ttl: 500 * time.Millisecond}
 	if text := os.Getenv(ttlEnv); text != "" {
 		var err error
 		if c.ttl, err = time.ParseDuration(text); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,9 +34,12 @@ import (
 const (
 	serveEnv  = "KEYWRIGHT_ROTATION_SERVE"
 	listenEnv = "KEYWRIGHT_ROTATION_LISTEN"
-	// killEnv is the point at which it kills itself.
+	// killEnv is the file that names the point at which it kills itself; it may come and go while the server runs.
 	killEnv = "KEYWRIGHT_ROTATION_KILL_AT"
 )
+
+// atOnce is how many tests run side by side: they wait for leases and for servers most of the time, and not for the processor.
+const atOnce = "4"
 
 // leaseTTL is how long the leases of these servers live. Half of it is a call's: MariaDB needs more than a second for a change.
 const leaseTTL = 4 * time.Second
@@ -48,7 +52,19 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	flag.Parse()
+	if !chosen("test.parallel") {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
+}
+
+// chosen reports whether the command line has the flag.
+func chosen(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
 }
 
 // serve is a development server with short waits. It ends by a signal alone.
@@ -59,14 +75,12 @@ func serve(dir string) error {
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
-	if at := rotation.Point(os.Getenv(killEnv)); at != "" {
-		c.Rotation.Failpoint = func(p rotation.Point) error {
-			if p == at {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			}
-			return nil
+	c.Rotation.Failpoint = func(p rotation.Point) error {
+		if at, err := os.ReadFile(os.Getenv(killEnv)); err == nil && rotation.Point(at) == p {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
 		}
+		return nil
 	}
 	if _, err := server.StartDev(context.Background(), c); err != nil {
 		return err
@@ -114,9 +128,29 @@ func (n *node) start(killAt rotation.Point) {
 	}
 }
 
+// killAt makes the server that runs, and those that are started later, kill itself at a point; "" takes that back.
+func (n *node) killAt(p rotation.Point) error {
+	if p == "" {
+		if err := os.Remove(n.killFile()); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		return nil
+	}
+	// In one piece: the server may look at any time.
+	if err := os.WriteFile(n.killFile()+".new", []byte(p), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(n.killFile()+".new", n.killFile())
+}
+
+func (n *node) killFile() string { return n.dir + ".kill-at" }
+
 func (n *node) launch(killAt rotation.Point) error {
 	self, err := os.Executable()
 	if err != nil {
+		return err
+	}
+	if err := n.killAt(killAt); err != nil {
 		return err
 	}
 	ready := filepath.Join(n.dir, "dev.env")
@@ -124,7 +158,7 @@ func (n *node) launch(killAt rotation.Point) error {
 		return err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+string(killAt))
+	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+n.killFile())
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if n.process, err = process.Start("keywright", cmd); err != nil {
 		return err

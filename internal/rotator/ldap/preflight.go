@@ -97,7 +97,7 @@ func (s *session) system() string {
 func (s *session) inspect(account string, p rotator.Plan) (*found, string, error) {
 	dn := s.config.dn(account)
 	id, err := s.identity(dn)
-	if err != nil && code(err) == 255 {
+	if errors.Is(err, errHidden) {
 		return nil, "", rotator.Fail(rotator.Denied, err, "the administrator may not read what identifies %q at %s: let it read the entry", account, s.address)
 	}
 	if err != nil {
