@@ -6,17 +6,34 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotation/rotationtest"
 	"github.com/keywright/keywright/internal/rotator"
 )
 
-// The environment asks for more than the sample: how many crashes for each rotator and strategy, or "all", with which seed.
+// The environment asks for more than the sample: how many crashes for each rotator and strategy, or "all", with which seed. leaseEnv lengthens the leases, half of
+// which a call may take: on a machine that is busy with something else a login can take longer than half a second.
 const (
 	crashesEnv = "KEYWRIGHT_ROTATION_CRASHES"
 	seedEnv    = "KEYWRIGHT_ROTATION_SEED"
+	leaseEnv   = "KEYWRIGHT_ROTATION_LEASE"
 )
+
+// leaseFor is how long the leases of a system's cases are.
+func (s *system) leaseFor(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv(leaseEnv)
+	if text == "" {
+		return s.lease
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(d, s.lease)
+}
 
 // crashOptions is a sample of a few, or what the environment says.
 func crashOptions(t *testing.T) rotationtest.Options {
@@ -57,7 +74,7 @@ func TestCrashes(t *testing.T) {
 			var reached []rotation.Point
 			for _, strategy := range s.strategies {
 				t.Run(string(strategy), func(t *testing.T) {
-					points := rotationtest.Run(t, rotationtest.Subject{Name: name + "/" + string(strategy), Rotator: s.rotator, Admin: s.admin, TTL: s.lease, SideBySide: 16,
+					points := rotationtest.Run(t, rotationtest.Subject{Name: name + "/" + string(strategy), Rotator: s.rotator, Admin: s.admin, TTL: s.leaseFor(t), SideBySide: 16,
 						Make: func(t testing.TB) (rotation.Policy, rotator.Credential) { return s.accounts(t, strategy) }, Login: s.login}, o)
 					t.Logf("%d crashes", len(points))
 					reached = append(reached, points...)

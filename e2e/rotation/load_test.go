@@ -192,8 +192,12 @@ func (l *load) run() {
 	if err != nil {
 		l.t.Error(err)
 	}
-	l.t.Logf("%d rotations (%d with a kill -9), %d operations, %d new logins, at least %d of them between set and revocation; %d rejected, %d after a retry; other errors %d; recovery at most %v; %v in all",
-		l.want.rotations, l.kills, l.operations.Load(), l.logins.Load(), l.fewest, l.rejected.Load(), l.rejectedAgain.Load(), l.otherErrors.Load(), l.longest.Round(time.Millisecond), time.Since(began).Round(time.Second))
+	between := ""
+	if l.overlap {
+		between = fmt.Sprintf(" (at least %d between each set and its revocation)", l.fewest)
+	}
+	l.t.Logf("%d rotations (%d with a kill -9), %d operations, %d new logins%s; %d rejected, %d after a retry; other errors %d; recovery at most %v; %v in all",
+		l.want.rotations, l.kills, l.operations.Load(), l.logins.Load(), between, l.rejected.Load(), l.rejectedAgain.Load(), l.otherErrors.Load(), l.longest.Round(time.Millisecond), time.Since(began).Round(time.Second))
 	l.judge()
 }
 
