@@ -31,6 +31,7 @@ var layers = [][]string{
 	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout"},
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest"},
+	{"internal/rotator/contract/contracttest"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual"},

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -156,58 +155,17 @@ func (w *world) with(f func(*contracttest.Site)) {
 	}
 }
 
-var serial atomic.Int64
-
 func TestConformance(t *testing.T) {
 	w := newWorld(t)
-	rotatortest.Run(t, rotatortest.Subject{
-		Rotator:    w.rotator,
-		Strategies: []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Alternating},
-		Target:     func(*testing.T, []string) *rotator.Target { return w.target() },
-		Make: func(_ *testing.T, n int) (made []rotator.Credential) {
-			w.with(func(s *contracttest.Site) {
-				for range n {
-					name := rotatortest.HostileName + strconv.FormatInt(serial.Add(1), 10)
-					s.Make(name, "the first value")
-					made = append(made, rotator.Credential{Account: name, Value: redact.Bytes("the first value")})
-				}
-			})
-			return made
-		},
-		Login: func(_ context.Context, _ string, c rotator.Credential) (ok bool, err error) {
-			w.with(func(s *contracttest.Site) { ok, err = s.Accepts(c.Account, string(c.Value.Reveal())) })
-			return ok, err
-		},
-		Snapshot: func(_ *testing.T, name string) (text string) {
-			w.with(func(s *contracttest.Site) { text = s.Describe(name) })
-			return text
-		},
-		Log:    func(*testing.T) string { return w.log.String() },
-		Absent: "nobody",
-		Powerless: func(*testing.T) rotator.Credential {
-			return rotator.Credential{Account: "guest", Value: redact.Bytes("guest's own code")}
-		},
-		RefusedValue: func(*testing.T) redact.Bytes {
-			w.with(func(s *contracttest.Site) { s.Breached[contracttest.Digest("known to everybody")] = true })
-			return redact.Bytes("known to everybody")
-		},
-		LockOut: func(_ *testing.T, name string) func() {
-			w.with(func(s *contracttest.Site) { s.Accounts[name].Locked = true })
-			return func() { w.with(func(s *contracttest.Site) { s.Accounts[name].Locked = false }) }
-		},
-		Shadow: func(_ *testing.T, c rotator.Credential) func() {
-			w.with(func(s *contracttest.Site) {
-				s.Make("somebody else", "another")
-				s.Accounts[c.Account].Becomes = "somebody else"
-			})
-			return func() { w.with(func(s *contracttest.Site) { s.Accounts[c.Account].Becomes = "" }) }
-		},
-		Unequal: func(_ *testing.T, accounts []string) {
-			w.with(func(s *contracttest.Site) { s.Accounts[accounts[1]].Doors = []string{"vault"} })
-		},
-		Broken:     json.RawMessage(`{"program":"rotate","arguments":["a\u0000b"]}`),
-		Complaints: []string{"absolute", "zero byte"},
-	})
+	s := contracttest.With(w.with).Subject(w.rotator)
+	s.Target = func(*testing.T, []string) *rotator.Target { return w.target() }
+	s.Log = func(*testing.T) string { return w.log.String() }
+	s.Powerless = func(*testing.T) rotator.Credential {
+		return rotator.Credential{Account: "guest", Value: redact.Bytes("guest's own code")}
+	}
+	s.Broken = json.RawMessage(`{"program":"rotate","arguments":["a\u0000b"]}`)
+	s.Complaints = []string{"absolute", "zero byte"}
+	rotatortest.Run(t, s)
 }
 
 // Nothing but what the policy says, and a fixed environment, reaches the program beside standard input.
