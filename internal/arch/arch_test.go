@@ -19,7 +19,7 @@ const module = "github.com/keywright/keywright/"
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
 	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
-	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport"},
+	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport", "e2e/transcript"},
 	{"e2e/daemon"},
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mongofake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel

@@ -1,7 +1,6 @@
 package exec_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,11 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotator"
@@ -108,25 +107,7 @@ type world struct {
 	rotator   *exec.Rotator
 	program   string
 	directory string
-	log       *journal
-}
-
-// journal is a log that may be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
+	log       *transcript.Buffer
 }
 
 func newWorld(t *testing.T, programs ...string) *world {
@@ -135,7 +116,7 @@ func newWorld(t *testing.T, programs ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, program: self, directory: t.TempDir(), log: &journal{}}
+	w := &world{t: t, program: self, directory: t.TempDir(), log: &transcript.Buffer{}}
 	w.rotator, err = exec.New(exec.Config{Programs: append(programs, self), Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	if err != nil {
 		t.Fatal(err)
