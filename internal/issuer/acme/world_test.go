@@ -46,7 +46,7 @@ const (
 
 func TestMain(m *testing.M) {
 	// Pebble waits some seconds before it looks, unless it is told not to, and uses old authorizations again by chance.
-	for name, value := range map[string]string{"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "15", "PEBBLE_AUTHZREUSE": "0"} {
+	for name, value := range map[string]string{"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5", "PEBBLE_AUTHZREUSE": "0"} {
 		if err := os.Setenv(name, value); err != nil {
 			panic(err)
 		}
@@ -96,7 +96,7 @@ func newWorld(t *testing.T, bind bool) *world {
 	authority := ca.New(quiet, store, "", "ecdsa", 1, 1, map[string]ca.Profile{"default": {Description: "ninety days", ValidityPeriod: 90 * 24 * 3600},
 		"short": {Description: "six days", ValidityPeriod: 6 * 24 * 3600}})
 	validation := va.New(quiet, port(t, web.Listener.Addr()), port(t, listener.Addr()), false, w.names.address, store)
-	front := wfe.New(quiet, store, validation, authority, []string{"pebble.test"}, false, bind, 1, 1)
+	front := wfe.New(quiet, store, validation, authority, []string{"pebble.test"}, false, bind, 0, 0)
 	server := httptest.NewTLSServer(front.Handler())
 	t.Cleanup(server.Close)
 	w.url = server.URL + wfe.DirectoryPath
