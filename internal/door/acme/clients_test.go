@@ -99,10 +99,14 @@ func TestACMEz(t *testing.T) {
 		if err := a.SetExternalAccountBinding(t.Context(), c.Client, client.EAB{KeyID: "customer", MACKey: base64.RawURLEncoding.EncodeToString(w.rules.mac.Reveal())}); err != nil {
 			t.Fatal(err)
 		}
+		bound := a.ExternalAccountBinding
 		a, err := c.NewAccount(t.Context(), a)
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A binding that somebody else has made is good for nobody.
+		_, err = c.NewAccount(t.Context(), client.Account{PrivateKey: newKey(t), TermsOfServiceAgreed: true, ExternalAccountBinding: bound})
+		expect(t, "malformed", err)
 		key := newKey(t)
 		chains, err := c.ObtainCertificateForSANs(t.Context(), a, key, names)
 		if err != nil {
