@@ -193,9 +193,11 @@ func TestBER(t *testing.T) {
 			t.Errorf("%s became %x, %v", in, der, err)
 		}
 	}
-	deep := bytes.Repeat([]byte{0x30, 0x80}, 100_000)
-	if _, err := toDER(deep); err == nil {
-		t.Error("100 000 levels were read")
+	for levels, fine := range map[int]bool{maxBERDepth: true, maxBERDepth + 2: false, 100_000: false} {
+		deep := append(bytes.Repeat([]byte{0x30, 0x80}, levels), bytes.Repeat([]byte{0, 0}, levels)...)
+		if _, err := toDER(deep); (err == nil) != fine {
+			t.Errorf("%d levels: %v", levels, err)
+		}
 	}
 }
 
