@@ -28,13 +28,14 @@ var layers = [][]string{
 	{"internal/vault"},
 	{"internal/principal"},
 	// ports and pure engines
-	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout"},
+	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout", "internal/certfile", "internal/issuer"},
 	// conformance suites, then adapters of ports
-	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest"},
+	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
 	{"internal/rotator/contract/contracttest"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
-		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual"},
+		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
+		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
@@ -48,7 +49,7 @@ var layers = [][]string{
 	{"client/api", "internal/version"},
 	// front doors
 	{"internal/door"},
-	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native"},
+	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native", "internal/door/acme"},
 	// programs
 	{"internal/server"},
 	{"client"},
