@@ -97,9 +97,9 @@ func importRSA(key *rsa.PrivateKey) (*Key, error) {
 		return nil, err
 	}
 	for _, prime := range key.Primes {
-		// Besides the rounds of Miller and Rabin this runs Baillie and PSW's test, of which no counterexample is known; so numbers that
-		// were made to pass the former do not pass.
-		if !prime.ProbablyPrime(20) {
+		// Besides these rounds of Miller and Rabin with random bases (a composite passes each with a chance of 1/4 at most) this runs
+		// Baillie and PSW's test, of which no counterexample is known.
+		if !prime.ProbablyPrime(8) {
 			return nil, fault.New(fault.Invalid, "p or q of the RSA key is not a prime number")
 		}
 	}
@@ -152,7 +152,7 @@ func (j *JWK) ecCurve() (Curve, error) {
 // scalar brings a number to the width of the curve.
 func scalar(c Curve, name string, n []byte) ([]byte, error) {
 	if len(n) == 0 {
-		return nil, fault.New(fault.Invalid, "the EC key lacks %s", name)
+		return nil, fault.New(fault.Invalid, "the EC key lacks %s; an import needs crv, x, y and d", name)
 	}
 	short := shortest(n)
 	if len(short) > c.size() {
