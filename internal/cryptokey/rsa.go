@@ -20,7 +20,6 @@ type rsaKey struct {
 
 func (k *rsaKey) Spec() Spec               { return k.spec }
 func (k *rsaKey) Public() crypto.PublicKey { return &k.key.PublicKey }
-func (k *rsaKey) signer() crypto.Signer    { return k.key }
 
 func (k *rsaKey) Sign(alg Algorithm, value []byte) ([]byte, error) {
 	r := ruleOf[alg]

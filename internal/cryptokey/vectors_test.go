@@ -53,7 +53,7 @@ func hashOf(alg cryptokey.Algorithm, message []byte) []byte {
 	return hash.Sum(nil)
 }
 
-func readVectors(t *testing.T) []vectorGroup {
+func readVectors(t testing.TB) []vectorGroup {
 	t.Helper()
 	data, err := os.ReadFile("testdata/wycheproof.json")
 	if err != nil {
@@ -177,7 +177,7 @@ func (g *vectorGroup) seeded(t *testing.T) *cryptokey.Key {
 	return k
 }
 
-func (g *vectorGroup) private(t *testing.T) *cryptokey.Key {
+func (g *vectorGroup) private(t testing.TB) *cryptokey.Key {
 	t.Helper()
 	if g.imported == nil { // once: it tests the primes, which takes its time
 		k, err := cryptokey.ParsePKCS8(g.Key.PKCS8)
