@@ -125,9 +125,10 @@ func newRSA(key *rsa.PrivateKey) (*Key, error) {
 	if tooClose(p, q) {
 		return nil, fault.New(fault.Invalid, "p and q of the RSA key are so close to each other that it can be factored")
 	}
-	// FIPS 186-5, section A.1.1: a short d is found by continued fractions (Wiener).
-	if key.D.BitLen() <= bits/2 || key.D.Cmp(key.N) >= 0 {
-		return nil, fault.New(fault.Invalid, "d of the RSA key is not between 2 to the power of %d and n", bits/2)
+	// Together with the check of e·d below, d is also long enough: e has 31 bits at most, so d misses few of the bits of n, and cannot be
+	// found by continued fractions (Wiener).
+	if key.D.Cmp(key.N) >= 0 {
+		return nil, fault.New(fault.Invalid, "d of the RSA key is not below n")
 	}
 	// The rest (e·d, dp, dq, qi) crypto/rsa checks in constant time while it precomputes.
 	key.Precompute()

@@ -102,6 +102,7 @@ func TestImportsOfRSA(t *testing.T) {
 		"d is off by two":     {"d": plus("d", 2)},
 		"d is zero":           {"d": []byte{0}},
 		"d is n":              {"d": k["n"]},
+		"d plus φ(n)":         {"d": new(big.Int).Add(k["d"], p1q1)},
 		"d is far too long":   {"d": new(big.Int).Lsh(k["d"], 512)},
 		"dp is off":           {"dp": plus("dp", 1)},
 		"dq is off":           {"dq": plus("dq", 1)},

@@ -2,6 +2,8 @@ package cryptokey_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -170,6 +172,62 @@ func TestInputsAreExact(t *testing.T) {
 		refused(t, name, err)
 		if errors.Is(err, cryptokey.ErrDecrypt) {
 			t.Errorf("%s: a wrong length says no more than that the value is wrong", name)
+		}
+	}
+}
+
+// Leaving the iv out is all that a caller has to do, so the message must say it.
+func TestGCMSaysThatItMakesTheIV(t *testing.T) {
+	_, err := key(t, octSpec(256)).Encrypt("A256GCM", cryptokey.Input{Value: random(5), IV: random(12)})
+	if err == nil || !strings.Contains(err.Error(), "leave the iv out") {
+		t.Errorf("%v", err)
+	}
+}
+
+// RFC 5649, section 3: what unwraps to another magic, to a length that is not of this wrap, or to a padding that is not zeros, is refused.
+func TestPaddingOfKeyWrap(t *testing.T) {
+	secret := random(16)
+	k := octKey(t, secret)
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(initial uint64, padded []byte) ([]byte, error) {
+		value := binary.BigEndian.AppendUint64(nil, initial)
+		value = append(value, padded...)
+		if len(value) == 16 {
+			block.Encrypt(value, value)
+		} else {
+			cryptokey.WrapSemiblocks(block, value)
+		}
+		return k.UnwrapKey(cryptokey.CKMAESKeyWrapPad, cryptokey.Input{Value: value})
+	}
+	const magic = 0xA65959A6 << 32
+	for _, size := range []int{8, 16, 24, 256} {
+		for n := range 8 { // n bytes of padding
+			padded := append(bytes.Repeat([]byte{7}, size-n), make([]byte, n)...)
+			got, err := open(magic|uint64(size-n), padded)
+			if err != nil || !bytes.Equal(got, padded[:size-n]) {
+				t.Errorf("%d bytes with %d of padding: %v", size, n, err)
+			}
+			for i := range n {
+				padded[size-1-i] = 0x80
+				if _, err := open(magic|uint64(size-n), padded); err != cryptokey.ErrDecrypt {
+					t.Errorf("%d bytes, %d of padding, the last but %d is not zero: %v", size, n, i, err)
+				}
+				padded[size-1-i] = 0
+			}
+		}
+		zeros := make([]byte, size)
+		for _, length := range []uint64{0, uint64(size - 8), uint64(size + 1), uint64(size + 8), 1 << 31, 1<<32 - 1, 1<<32 - 8, 1<<32 - uint64(size), uint64(size) | 1<<31, uint64(size) | 1<<24} {
+			if _, err := open(magic|length, zeros); err != cryptokey.ErrDecrypt {
+				t.Errorf("%d bytes that say that they are %d: %v", size, length, err)
+			}
+		}
+		for bit := 32; bit < 64; bit++ {
+			if _, err := open(magic^1<<bit|uint64(size), zeros); err != cryptokey.ErrDecrypt {
+				t.Errorf("bit %d of the magic is wrong: %v", bit, err)
+			}
 		}
 	}
 }

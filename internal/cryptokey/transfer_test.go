@@ -80,12 +80,21 @@ func TestWhatATransferRefuses(t *testing.T) {
 	if _, err := oct.Receive(cryptokey.EC, cryptokey.RSAAESKeyWrap256, wrapped); err != cryptokey.ErrDecrypt {
 		t.Errorf("received by an oct key: %v", err)
 	}
-	// An AES key of another length than promised, although RSA-OAEP carries it well.
-	short, err := target.Encrypt(cryptokey.RSAOAEP256, cryptokey.Input{Value: random(16)})
+	// An AES key of another length than promised, although RSA-OAEP carries it and it opens what follows.
+	brief := random(16)
+	short, err := target.Encrypt(cryptokey.RSAOAEP256, cryptokey.Input{Value: brief})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := target.Receive(cryptokey.EC, cryptokey.RSAAESKeyWrap256, slices.Concat(short.Value, wrapped[256:])); err != cryptokey.ErrDecrypt {
+	material, err := ec.PKCS8()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shortInner, err := octKey(t, brief).WrapKey(cryptokey.CKMAESKeyWrapPad, cryptokey.Input{Value: material})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Receive(cryptokey.EC, cryptokey.RSAAESKeyWrap256, slices.Concat(short.Value, shortInner.Value)); err != cryptokey.ErrDecrypt {
 		t.Errorf("an AES key of 16 bytes: %v", err)
 	}
 	// Well wrapped, but no key inside.
