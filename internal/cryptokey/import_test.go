@@ -126,7 +126,11 @@ func TestImportsOfRSA(t *testing.T) {
 		_, err := parse(t, rsaJWK(k, changes)).PrivateKey()
 		refused(t, name, err)
 	}
-	_, err := parse(t, rsaJWK(composite(t, k), nil)).PrivateKey()
+	_, err := parse(t, rsaJWK(k, map[string]any{"d": new(big.Int).Add(k["d"], p1q1)})).PrivateKey()
+	if err == nil || !strings.Contains(err.Error(), "below n") {
+		t.Errorf("d plus φ(n): the message is %v", err)
+	}
+	_, err = parse(t, rsaJWK(composite(t, k), nil)).PrivateKey()
 	refused(t, "p is composite", err)
 	if err != nil && !strings.Contains(err.Error(), "prime") {
 		t.Errorf("a composite p is refused for another reason: %v", err)
