@@ -27,8 +27,6 @@ type Config struct {
 	Sessions int
 }
 
-const defaultSessions = 8
-
 // Info is what a token says of itself, for showing who protects a key.
 type Info struct {
 	Label, Manufacturer, Model, Serial, Firmware string

@@ -13,6 +13,8 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 )
 
+const defaultSessions = 8
+
 // Token is an open token. It is safe for concurrent use.
 type Token struct {
 	module   *p11.Ctx
