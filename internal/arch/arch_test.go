@@ -28,7 +28,8 @@ var layers = [][]string{
 	{"internal/vault"},
 	{"internal/principal"},
 	// ports and pure engines
-	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout", "internal/certfile", "internal/issuer"},
+	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout",
+		"internal/certfile", "internal/issuer"},
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
 	{"internal/rotator/contract/contracttest"},
@@ -36,6 +37,7 @@ var layers = [][]string{
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
+	{"internal/token/pkcs11"},
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
