@@ -129,6 +129,8 @@ const (
 	TrustedIssuerRead
 	TrustedIssuerWrite
 	TrustedIssuerDelete
+	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
+	SchedulesResume
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -287,6 +289,7 @@ var table = [...]row{
 	TrustedIssuerRead:    control("Keywright/trustedIssuers/read", NoDuty),
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
+	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

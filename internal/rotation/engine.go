@@ -95,6 +95,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Node names this process among those that share the store; no two processes may ever have the same.
 	Node string
+	// Machine names the clock that this process reads, through restarts; "" means Node.
+	Machine string
 	// Pace, Leasing and Caps have usual values where they are zero.
 	Pace    Pace
 	Leasing Leasing
@@ -128,7 +130,7 @@ type Engine struct {
 	Config
 	rotators map[string]rotator.Rotator
 	slots    slots
-	jumps    jumps
+	wall     wall
 	ages     sweep
 	queue    queue
 	wake     chan struct{}
@@ -162,6 +164,9 @@ func New(c Config) (*Engine, error) {
 	}
 	if c.Schedule == 0 {
 		c.Schedule = 10 * time.Second
+	}
+	if c.Machine == "" {
+		c.Machine = c.Node
 	}
 	if c.Observe == nil {
 		c.Observe = func(Step) {}
