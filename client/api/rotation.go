@@ -213,6 +213,8 @@ type Rotation struct {
 	Orders []RotationOrder `json:"orders,omitempty"`
 	// Ordered is true while an order waits to be carried out.
 	Ordered bool `json:"ordered,omitempty"`
+	// Incident is the leak that the run answers.
+	Incident *Incident `json:"incident,omitempty"`
 }
 
 // RotationFailure is what went wrong last, without values.
@@ -271,6 +273,8 @@ type OrderRotation struct {
 type RotationPage struct {
 	Items []Rotation `json:"items"`
 	Next  string     `json:"next,omitempty"`
+	// Paused is why nothing is started by schedule now; absent when it is.
+	Paused *SchedulePause `json:"paused,omitempty"`
 }
 
 // RotationPlan is what a run would do now, found out without a change at the target.

@@ -79,12 +79,12 @@ func (s *Service) Exempt(ctx context.Context, call *guard.Call, name, why string
 	}
 	x := &Exemption{By: string(call.Caller.Principal), At: clock.Micro(now), Why: why, Until: clock.Micro(until)}
 	return s.exempt(ctx, call, guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name,
-		Reason: "exempted from the maximum age until " + until.UTC().Format(time.RFC3339) + ": " + why}, x, wrong)
+		Detail: "exempted from the maximum age until " + until.UTC().Format(time.RFC3339) + ": " + why}, x, wrong)
 }
 
 // EndExemption takes the exemption of a secret back.
 func (s *Service) EndExemption(ctx context.Context, call *guard.Call, name string) error {
-	return s.exempt(ctx, call, guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name, Reason: "the exemption from the maximum age ends"}, nil, nil)
+	return s.exempt(ctx, call, guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name, Detail: "the exemption from the maximum age ends"}, nil, nil)
 }
 
 func (s *Service) exempt(ctx context.Context, call *guard.Call, need guard.Need, x *Exemption, wrong error) error {

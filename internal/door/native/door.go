@@ -108,6 +108,7 @@ func (h *handler) routes() []door.Route {
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),
+		h.incidentRoutes(),
 		h.taskRoutes(),
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),

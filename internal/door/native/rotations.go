@@ -197,6 +197,9 @@ func (h *handler) listRotations(r *door.Request) error {
 	if len(list) == limit {
 		out.Next = next(string(list[limit-1].ID))
 	}
+	if out.Paused, err = h.schedulePause(r); err != nil {
+		return err
+	}
 	return r.JSON(http.StatusOK, out)
 }
 
