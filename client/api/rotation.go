@@ -53,6 +53,8 @@ type RotationPolicy struct {
 	// DependsOn names the secrets that have to settle before this one changes.
 	DependsOn []SecretReference `json:"dependsOn,omitempty"`
 	Manual    *ManualPolicy     `json:"manual,omitempty"`
+	// Lease bounds the leases of a dynamic credential.
+	Lease *LeaseRules `json:"lease,omitempty"`
 	// Function is a program of your own that stores new values and changes the target; what it stores is pending until a login with it succeeds.
 	Function *RotationFunction `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's.

@@ -143,6 +143,9 @@ const (
 	RotationApprove
 	// VersionRevoke ends a version under the consumers that still hold it.
 	VersionRevoke
+	// LeaseIssue leases accounts by a dynamic policy, and renews and returns one's own; LeaseRevoke ends those of others.
+	LeaseIssue
+	LeaseRevoke
 )
 
 // permission is the access-policy side of a row.
@@ -298,6 +301,8 @@ var table = [...]row{
 	RotationRepair:      rotation("repair/action", "~/secrets/setSecret/action", secret("set"), CanChange),
 	RotationApprove:     rotation("approve/action", "", secret(), CanApprove),
 	VersionRevoke:       rotation("revoke/action", "~/secrets/delete", secret("delete"), CanChange),
+	LeaseIssue:          rotation("leases/issue/action", "~/secrets/getSecret/action", secret("get"), CanUse),
+	LeaseRevoke:         rotation("leases/revoke/action", "~/secrets/delete", secret("delete"), CanChange),
 }
 
 // vaults is what a leading "~" in the tables of this package stands for.

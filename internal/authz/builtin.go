@@ -114,7 +114,7 @@ var definitions = []definition{
 		actions: []string{"Keywright/principals/*", "Keywright/groups/*", "Keywright/trustedIssuers/*", "Keywright/tenant/read"}},
 	{id: KeywrightRotationOperator, name: "Keywright Rotation Operator", description: "Runs and repairs rotations, without being able to read or set a value.",
 		dataActions: []string{"Keywright/vaults/rotations/read", "Keywright/vaults/rotations/policies/read", "Keywright/vaults/rotations/run/action",
-			"Keywright/vaults/rotations/repair/action", "~/secrets/readMetadata/action"}},
+			"Keywright/vaults/rotations/repair/action", "Keywright/vaults/rotations/leases/revoke/action", "~/secrets/readMetadata/action"}},
 	{id: KeywrightScheduleOperator, name: "Keywright Schedule Operator", description: "Lets the rotations of the tenant start by schedule again after the clock was moved.",
 		actions: []string{"Keywright/rotations/resume/action"}},
 }

@@ -135,6 +135,7 @@ type Engine struct {
 	queue    queue
 	wake     chan struct{}
 	freed    chan struct{}
+	returned chan struct{}
 	moved    atomic.Bool
 
 	mu      sync.Mutex
@@ -174,7 +175,7 @@ func New(c Config) (*Engine, error) {
 	if l := c.Leasing; l.Renew >= l.TTL || l.Margin >= l.TTL-l.Renew {
 		return nil, errors.New("a lease has to be renewed earlier: what is left of it before a renewal must be longer than the margin of calls")
 	}
-	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
+	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), returned: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
 	for _, r := range c.Rotators {
 		name := r.Describe().Name
 		if e.rotators[name] != nil {
@@ -195,7 +196,7 @@ func (e *Engine) Start(ctx context.Context) {
 	ctx, e.abandon = context.WithCancel(ctx)
 	var loop context.Context
 	loop, e.cancel = context.WithCancel(ctx)
-	e.running.Add(2)
+	e.running.Add(3)
 	go func() {
 		defer e.running.Done()
 		e.loop(loop, ctx)
@@ -203,6 +204,10 @@ func (e *Engine) Start(ctx context.Context) {
 	go func() {
 		defer e.running.Done()
 		e.schedule(loop)
+	}()
+	go func() {
+		defer e.running.Done()
+		e.lend(loop, ctx)
 	}()
 }
 

@@ -46,6 +46,8 @@ func (x *Exemption) holds(now time.Time) bool { return x != nil && now.Before(x.
 // limit is how old a version may become, 0 when nothing says, and what says so. d is nil for a secret of which the engine keeps nothing.
 func (e *Engine) limit(v *vault.Vault, ver *vault.Version, d *policyDoc, now time.Time) (time.Duration, LimitSource) {
 	switch {
+	case d != nil && strategies[d.Policy.Strategy].leased:
+		return 0, LimitByPolicy // the secret is the form of its leases, and holds no credential
 	case d != nil && d.Policy.MaxAge > 0:
 		return d.Policy.MaxAge.Std(), LimitByPolicy
 	case !ver.Attributes.Expires.IsZero():

@@ -47,6 +47,7 @@ func (e *Engine) surroundings(p *Policy) Surroundings {
 	d := r.Describe()
 	s.Rotator = &d
 	_, s.Creates = r.(rotator.Creator)
+	_, s.Provisions = r.(rotator.Provisioner)
 	s.Config = func() error { return r.Check(p.Target) }
 	return s
 }

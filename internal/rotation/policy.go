@@ -66,6 +66,8 @@ type Policy struct {
 	// DependsOn names the secrets that have to settle before this one changes: it follows them.
 	DependsOn []Reference `json:"dependsOn,omitempty"`
 	Manual    *Manual     `json:"manual,omitempty"`
+	// Lease bounds the leases of a dynamic credential, and is nil for all others.
+	Lease *LeaseRules `json:"lease,omitempty"`
 	// Function is a program of the users' own that makes the new value and changes the target; nil when the engine does.
 	Function *Function `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's, in the words of the rollout engine.

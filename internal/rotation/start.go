@@ -70,6 +70,9 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 	if err != nil {
 		return nil, err
 	}
+	if strategies[doc.Policy.Strategy].leased {
+		return nil, notRotated(p.NameKey)
+	}
 	r := newRotation(id, now, start, doc.Policy, e.Pace)
 	r.Tenant, r.Vault, r.Object, r.NameKey, r.Need = p.Tenant, p.Vault, p.Object, p.NameKey, doc.State.Length
 	if r.Incident = incidentOf(start, now); r.Incident != nil {
@@ -82,6 +85,10 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 		return nil, err
 	}
 	return &r, tx.PutRun(ctx, record)
+}
+
+func notRotated(name string) error {
+	return fault.New(fault.Conflict, "the credentials of %q are leased one by one and never rotated: lease one, or revoke leases", clip(name)).Because("Leased")
 }
 
 // hurry makes an open run urgent.

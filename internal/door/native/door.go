@@ -109,6 +109,7 @@ func (h *handler) routes() []door.Route {
 		h.changeRoutes(),
 		h.rotationRoutes(),
 		h.incidentRoutes(),
+		h.leaseRoutes(),
 		h.taskRoutes(),
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
