@@ -119,13 +119,13 @@ func (s *Service) PutPolicy(ctx context.Context, call *guard.Call, name string, 
 	return info, err
 }
 
-// RefusePolicy answers for a policy that cannot be read: with its mistakes for who may set one, and with a refusal for everybody else.
-func (s *Service) RefusePolicy(ctx context.Context, call *guard.Call, name string, mistakes []Mistake) error {
+// RefusePolicy answers for a policy that cannot be read: with all of its mistakes for who may set one, and with a refusal for everybody else.
+func (s *Service) RefusePolicy(ctx context.Context, call *guard.Call, name string, document []byte) error {
 	need := guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name}
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
 		return err
 	}
-	return s.e.Guard.Refuse(ctx, call, need, Invalid(mistakes))
+	return s.e.Guard.Refuse(ctx, call, need, Invalid(CheckDocument(document, s.e.surroundings)))
 }
 
 // putPolicy stores a policy with its next due date.
@@ -216,7 +216,7 @@ func policyOf(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault
 		doc, err = readPolicy(p)
 	}
 	if isMissing(err) || err == nil && doc.none() {
-		return nil, nil, fault.New(fault.NotFound, "the secret %q has no rotation policy: set one", o.Name).Because("RotationPolicyNotFound")
+		return nil, nil, fault.New(fault.NotFound, "the secret %q has no rotation policy: set one, or check the name", o.Name).Because("RotationPolicyNotFound")
 	}
 	return o, p, err
 }

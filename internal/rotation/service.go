@@ -20,7 +20,7 @@ func NewService(e *Engine) *Service { return &Service{e} }
 func live(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault.Object, error) {
 	o, err := tx.Object(ctx, v, vault.Secret, name)
 	if isMissing(err) || err == nil && o.Deleted != nil {
-		return nil, fault.New(fault.NotFound, "a secret with the name %q was not found in this vault", clip(name)).Because("SecretNotFound")
+		return nil, fault.New(fault.NotFound, "a secret with the name %q was not found in this vault: check the name, or list the vault's secrets, and check which vault is meant", clip(name)).Because("SecretNotFound")
 	}
 	return o, err
 }
