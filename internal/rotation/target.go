@@ -22,6 +22,41 @@ func (c *calling) target(ctx context.Context) (*rotator.Target, error) {
 	return t, err
 }
 
+// targetOf is the target for a call about an account. Where no administrator is named, the account changes itself: it logs in with the credential that it
+// accepted when it was asked last, or else with the one that should be in force, and never with the version that is about to be set or to go.
+func (c *calling) targetOf(ctx context.Context, account string, but vault.VersionID) (*rotator.Target, error) {
+	t, err := c.target(ctx)
+	if err != nil || c.run.Policy.Admin != nil || c.rotator == nil || !c.rotator.Describe().SelfService {
+		return t, err
+	}
+	own := c.ownCredential(account, but)
+	if own == "" {
+		return t, nil
+	}
+	cred, err := c.credential(ctx, own)
+	t.Admin = rotator.Credential{Account: cred.Account, Value: cred.Value}
+	return t, err
+}
+
+func (c *calling) ownCredential(account string, but vault.VersionID) (best vault.VersionID) {
+	r := &c.run
+	for _, v := range append([]vault.VersionID{r.Base, r.Current, r.Previous, r.Pending}, r.Old...) {
+		if v == "" || v == but || r.Places[v].Account != account {
+			continue
+		}
+		switch r.Matrix[v] {
+		case rotator.Accepted.String():
+			return v
+		case rotator.Rejected.String():
+			continue
+		}
+		if best == "" {
+			best = v
+		}
+	}
+	return best
+}
+
 func (c *calling) administrator(ctx context.Context, ref Reference) (rotator.Credential, error) {
 	var v *vault.Vault
 	var o *vault.Object

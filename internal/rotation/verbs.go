@@ -7,7 +7,7 @@ import (
 )
 
 func (c *calling) preflight(ctx context.Context, e Effect, o *Observation) error {
-	t, err := c.target(ctx)
+	t, err := c.targetOf(ctx, e.Place.Account, "")
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (c *calling) preflight(ctx context.Context, e Effect, o *Observation) error
 
 // change sets or revokes a credential.
 func (c *calling) change(ctx context.Context, e Effect) error {
-	t, err := c.target(ctx)
+	t, err := c.targetOf(ctx, c.run.Places[e.Version].Account, e.Version)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (c *calling) change(ctx context.Context, e Effect) error {
 }
 
 func (c *calling) discard(ctx context.Context, e Effect) error {
-	t, err := c.target(ctx)
+	t, err := c.targetOf(ctx, e.Place.Account, "")
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (c *calling) terminate(ctx context.Context, e Effect, o *Observation) error
 	if !ok {
 		return nil
 	}
-	t, err := c.target(ctx)
+	t, err := c.targetOf(ctx, e.Place.Account, "")
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (c *calling) witness(ctx context.Context, e Effect, o *Observation) error {
 	w := &Witness{}
 	m := &machine{Run: c.run}
 	if observer, ok := c.rotator.(rotator.Observer); ok && m.tells() {
-		t, err := c.target(ctx)
+		t, err := c.targetOf(ctx, c.run.Places[e.Version].Account, "")
 		if err != nil {
 			return err
 		}
