@@ -144,9 +144,15 @@ func (s *Service) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vau
 			return Item{Object: o, Version: ver}, tx.PutObject(ctx, o)
 		}
 	}
+	known := o.Revision > 0
 	o = o.Promote(ver.ID)
 	if err := tx.PutObject(ctx, o); err != nil {
 		return Item{}, err
+	}
+	if known && s.Dated != nil && !ver.Attributes.Expires.IsZero() {
+		if err := s.Dated(ctx, tx, o, ver); err != nil {
+			return Item{}, err
+		}
 	}
 	o.Revision++ // as it is stored
 	return Item{Object: o, Version: ver}, emit(tx, NewVersion, call.Vault.Vault, o, ver)
@@ -226,6 +232,11 @@ func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.N
 		}
 		if err := tx.PutVersion(ctx, ver); err != nil {
 			return err
+		}
+		if s.Dated != nil && o.Current == ver.ID {
+			if err := s.Dated(ctx, tx, o, ver); err != nil {
+				return err
+			}
 		}
 		item = Item{Object: o, Version: ver}
 		return nil
