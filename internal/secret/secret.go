@@ -111,6 +111,10 @@ type Input struct {
 	Tags               map[string]string
 	Enabled            bool
 	NotBefore, Expires time.Time
+	// Beside, when not nil, writes what belongs to the version in the transaction that stores it, and Detail is what the audit record then tells beyond the names. It may
+	// run more than once.
+	Beside func(tx store.Tx, stored Item) error
+	Detail string
 }
 
 // Change is what to change of a version: a nil member stays as it is.

@@ -64,7 +64,7 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	if ver.Value, err = s.Keys.Seal(ctx, place(v, o, ver.ID), in.Value); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	need.Version = ver.ID
+	need.Version, need.Detail = ver.ID, in.Detail
 	var item Item
 	defer s.cache.withdraw(op.ID)
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
@@ -87,6 +87,9 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 			if rec, err = newRecord(v, item.Object, item.Version); err == nil {
 				s.cache.announce(op.ID, key, rec)
 			}
+		}
+		if err == nil && in.Beside != nil {
+			err = in.Beside(tx, item)
 		}
 		return err
 	})
