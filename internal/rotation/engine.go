@@ -95,6 +95,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Node names this process among those that share the store; no two processes may ever have the same.
 	Node string
+	// Machine names the clock that this process reads, through restarts; "" means Node.
+	Machine string
 	// Pace, Leasing and Caps have usual values where they are zero.
 	Pace    Pace
 	Leasing Leasing
@@ -128,11 +130,12 @@ type Engine struct {
 	Config
 	rotators map[string]rotator.Rotator
 	slots    slots
-	jumps    jumps
+	wall     wall
 	ages     sweep
 	queue    queue
 	wake     chan struct{}
 	freed    chan struct{}
+	returned chan struct{}
 	moved    atomic.Bool
 
 	mu      sync.Mutex
@@ -163,13 +166,16 @@ func New(c Config) (*Engine, error) {
 	if c.Schedule == 0 {
 		c.Schedule = 10 * time.Second
 	}
+	if c.Machine == "" {
+		c.Machine = c.Node
+	}
 	if c.Observe == nil {
 		c.Observe = func(Step) {}
 	}
 	if l := c.Leasing; l.Renew >= l.TTL || l.Margin >= l.TTL-l.Renew {
 		return nil, errors.New("a lease has to be renewed earlier: what is left of it before a renewal must be longer than the margin of calls")
 	}
-	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
+	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), returned: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
 	for _, r := range c.Rotators {
 		name := r.Describe().Name
 		if e.rotators[name] != nil {
@@ -190,7 +196,7 @@ func (e *Engine) Start(ctx context.Context) {
 	ctx, e.abandon = context.WithCancel(ctx)
 	var loop context.Context
 	loop, e.cancel = context.WithCancel(ctx)
-	e.running.Add(2)
+	e.running.Add(3)
 	go func() {
 		defer e.running.Done()
 		e.loop(loop, ctx)
@@ -198,6 +204,10 @@ func (e *Engine) Start(ctx context.Context) {
 	go func() {
 		defer e.running.Done()
 		e.schedule(loop)
+	}()
+	go func() {
+		defer e.running.Done()
+		e.lend(loop, ctx)
 	}()
 }
 

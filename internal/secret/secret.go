@@ -40,6 +40,9 @@ type Config struct {
 	// waits what a rotation function writes, as pending, until it was proved at the target. It may write to the transaction, but not the object.
 	// Nil never lets a version wait.
 	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
+	// Dated is told, in the transaction of the change, of a current version whose end of validity may be another than before. It may write to the transaction, but
+	// not the object. Nil tells nobody.
+	Dated func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error
 }
 
 // Service serves secrets.
@@ -108,6 +111,10 @@ type Input struct {
 	Tags               map[string]string
 	Enabled            bool
 	NotBefore, Expires time.Time
+	// Beside, when not nil, writes what belongs to the version in the transaction that stores it, and Detail is what the audit record then tells beyond the names. It may
+	// run more than once.
+	Beside func(tx store.Tx, stored Item) error
+	Detail string
 }
 
 // Change is what to change of a version: a nil member stays as it is.

@@ -64,7 +64,7 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 	if ver.Value, err = s.Keys.Seal(ctx, place(v, o, ver.ID), in.Value); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	need.Version = ver.ID
+	need.Version, need.Detail = ver.ID, in.Detail
 	var item Item
 	defer s.cache.withdraw(op.ID)
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
@@ -87,6 +87,9 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 			if rec, err = newRecord(v, item.Object, item.Version); err == nil {
 				s.cache.announce(op.ID, key, rec)
 			}
+		}
+		if err == nil && in.Beside != nil {
+			err = in.Beside(tx, item)
 		}
 		return err
 	})
@@ -144,9 +147,15 @@ func (s *Service) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vau
 			return Item{Object: o, Version: ver}, tx.PutObject(ctx, o)
 		}
 	}
+	known := o.Revision > 0
 	o = o.Promote(ver.ID)
 	if err := tx.PutObject(ctx, o); err != nil {
 		return Item{}, err
+	}
+	if known && s.Dated != nil && !ver.Attributes.Expires.IsZero() {
+		if err := s.Dated(ctx, tx, o, ver); err != nil {
+			return Item{}, err
+		}
 	}
 	o.Revision++ // as it is stored
 	return Item{Object: o, Version: ver}, emit(tx, NewVersion, call.Vault.Vault, o, ver)
@@ -226,6 +235,11 @@ func (s *Service) updateOnce(ctx context.Context, call *guard.Call, need guard.N
 		}
 		if err := tx.PutVersion(ctx, ver); err != nil {
 			return err
+		}
+		if s.Dated != nil && o.Current == ver.ID {
+			if err := s.Dated(ctx, tx, o, ver); err != nil {
+				return err
+			}
 		}
 		item = Item{Object: o, Version: ver}
 		return nil

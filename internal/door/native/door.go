@@ -108,6 +108,8 @@ func (h *handler) routes() []door.Route {
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),
+		h.incidentRoutes(),
+		h.leaseRoutes(),
 		h.taskRoutes(),
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
