@@ -97,16 +97,15 @@ func selector(r *door.Request) (secret.Selector, error) {
 	return sel, err
 }
 
-// oneValue is the value of a request, as text or as bytes. The caller clears it.
-func oneValue(text *api.Text, binary *api.Binary) ([]byte, error) {
+// givenValue returns the value of a request, which says it in one of two ways. The caller clears it.
+func givenValue(text *api.Text, binary *api.Binary) ([]byte, error) {
 	switch {
 	case (text == nil) == (binary == nil):
 		return nil, fault.New(fault.Invalid, "the request needs exactly one of \"value\" and \"valueBase64\"")
 	case text != nil:
 		return []byte(*text), nil
-	default:
-		return *binary, nil
 	}
+	return *binary, nil
 }
 
 func (h *handler) setSecret(r *door.Request) error {
@@ -114,7 +113,7 @@ func (h *handler) setSecret(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	value, err := oneValue(in.Value, in.ValueBase64)
+	value, err := givenValue(in.Value, in.ValueBase64)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (h *handler) submitTask(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	value, err := oneValue(in.Value, in.ValueBase64)
+	value, err := givenValue(in.Value, in.ValueBase64)
 	if err != nil {
 		return err
 	}
