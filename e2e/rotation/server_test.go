@@ -23,6 +23,7 @@ import (
 
 	"github.com/keywright/keywright/client"
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/e2e/netns"
 	"github.com/keywright/keywright/e2e/process"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator"
@@ -35,12 +36,19 @@ const (
 	listenEnv = "KEYWRIGHT_ROTATION_LISTEN"
 	// killEnv is the point at which it kills itself.
 	killEnv = "KEYWRIGHT_ROTATION_KILL_AT"
+	// lookEnv is how often a revocation looks whether the old version may go.
+	lookEnv = "KEYWRIGHT_ROTATION_LOOK"
 )
 
 // leaseTTL is how long the leases of these servers live. Half of it is a call's: MariaDB needs more than a second for a change.
 const leaseTTL = 4 * time.Second
 
 func TestMain(m *testing.M) {
+	netns.Init()
+	if os.Getenv(appEnv) != "" {
+		fmt.Fprintln(os.Stderr, applicationMain())
+		os.Exit(1)
+	}
 	if dir := os.Getenv(serveEnv); dir != "" {
 		if err := serve(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -55,7 +63,11 @@ func TestMain(m *testing.M) {
 func serve(dir string) error {
 	d := func(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 	pace := rotation.DefaultPace
-	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(100*time.Millisecond), d(leaseTTL/2)
+	look, err := time.ParseDuration(os.Getenv(lookEnv))
+	if err != nil {
+		return err
+	}
+	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(look), d(leaseTTL/2)
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
@@ -76,7 +88,9 @@ func serve(dir string) error {
 
 // node is a server in a process of its own.
 type node struct {
-	t       testing.TB
+	t testing.TB
+	// look is how often a revocation looks.
+	look    time.Duration
 	dir     string
 	port    int
 	log     *written
@@ -87,23 +101,30 @@ type node struct {
 
 func startNode(t testing.TB) *node {
 	t.Helper()
+	n := &node{t: t, look: 100 * time.Millisecond}
+	n.init()
+	return n
+}
+
+// init starts it for the first time.
+func (n *node) init() {
+	n.t.Helper()
 	port, err := process.FreePort()
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	n := &node{t: t, dir: filepath.Join(t.TempDir(), "keywright"), port: port, log: &written{}}
-	t.Cleanup(func() { n.kill() })
+	n.dir, n.port, n.log = filepath.Join(n.t.TempDir(), "keywright"), port, &written{}
+	n.t.Cleanup(func() { n.kill() })
 	n.start("")
 	config, err := client.ConfigFromEnv(func(name string) string { return n.env[name] })
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	c, err := client.New(config)
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	n.vault = c.Vault(n.env["KEYWRIGHT_VAULT_NAME"])
-	return n
 }
 
 // start returns when the server answers.
@@ -124,7 +145,7 @@ func (n *node) launch(killAt rotation.Point) error {
 		return err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+string(killAt))
+	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+string(killAt), lookEnv+"="+n.look.String())
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if n.process, err = process.Start("keywright", cmd); err != nil {
 		return err

@@ -56,6 +56,8 @@ type system struct {
 	dial func(ctx context.Context, c rotator.Credential) (s session, refused bool, err error)
 	// logs are all that the target wrote; nil where it keeps none.
 	logs func() (string, error)
+	// port is where it listens, where a test has to know.
+	port int
 	// lease is how long leases have to be for a call to come to its end; 0 means a second.
 	lease time.Duration
 }
@@ -166,7 +168,7 @@ func startPostgres(t testing.TB) *system {
 		t.Fatal(err)
 	}
 	return &system{
-		rotator: postgres.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Alternating},
+		port: s.Port, rotator: postgres.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Alternating},
 		admin: rotator.Credential{Account: "keeper", Value: []byte("keeper")}, logs: log.all,
 		config: asJSON(t, map[string]any{"endpoints": []string{address(s.Port)}, "database": "app", "ownerRole": "app_owner", "tls": map[string]string{"mode": "disable"}}),
 		create: func(_ testing.TB, accounts []string, value string) error {

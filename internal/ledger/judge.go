@@ -156,7 +156,10 @@ func (q *Question) stale(t *Target) bool { return q.Now.Sub(t.Sampled) > SampleG
 // consumer judges one consumer by its row of the old version and by all of its rows.
 func (q *Question) consumer(old *Holding, all []*Holding, t *Target) (State, string) {
 	if t != nil && t.Open > 0 && !old.Seen.IsZero() && !old.Seen.Before(t.Sampled) {
-		return Live, "the target shows a session of it"
+		if old.Login.IsZero() {
+			return Live, "the target shows a session of it"
+		}
+		return Live, "the target shows a session of it that signed in at " + instant(old.Login)
 	}
 	if vouched := old.Cleared; !vouched.IsZero() && vouched.After(old.Last) && !old.Seen.After(vouched) {
 		return Gone, fmt.Sprintf("cleared at %s by %s: %s", instant(vouched), old.By, old.Why)
