@@ -49,6 +49,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, applicationMain())
 		os.Exit(1)
 	}
+	if dir := os.Getenv(besideEnv); dir != "" {
+		if err := besideMain(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(serveEnv); dir != "" {
 		if err := serve(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -150,7 +150,7 @@ func startPostgres(t testing.TB) *system {
 	}
 	t.Cleanup(func() { _ = s.Stop() })
 	if err := s.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'",
-		"GRANT pg_signal_backend, app_owner TO keeper"); err != nil {
+		"GRANT pg_signal_backend, pg_read_all_stats, app_owner TO keeper"); err != nil {
 		t.Fatal(err)
 	}
 	as := func(f func(*pgx.Conn) error) error {

@@ -36,6 +36,7 @@ func (m *machine) await() {
 		}
 		return
 	}
+	m.reason = m.Reason // which stays until the look is over
 	m.call(Effect{Kind: CallWitness, Version: m.old()})
 }
 
