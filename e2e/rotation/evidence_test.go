@@ -108,7 +108,7 @@ func startEvidence(t *testing.T) *evidence {
 		absent(t, "the applications need names of their own: %v", err)
 	}
 	pg := startPostgres(t)
-	e := &evidence{t: t, node: &node{t: t, look: 250 * time.Millisecond}, first: map[string]string{}, runs: map[string]string{}}
+	e := &evidence{t: t, node: &node{t: t, look: 250 * time.Millisecond, lease: leaseTTL}, first: map[string]string{}, runs: map[string]string{}}
 	e.node.init()
 	e.node.set("administrator", pg.admin)
 	d := func(t time.Duration) rotation.Duration { return rotation.Duration(t) }

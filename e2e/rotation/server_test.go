@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,11 +38,12 @@ const (
 	listenEnv = "KEYWRIGHT_ROTATION_LISTEN"
 	// killEnv is the point at which it kills itself.
 	killEnv = "KEYWRIGHT_ROTATION_KILL_AT"
-	// lookEnv is how often a revocation looks whether the old version may go.
-	lookEnv = "KEYWRIGHT_ROTATION_LOOK"
+	// lookEnv is how often a revocation looks whether the old version may go, ttlOfLeases how long leases live.
+	lookEnv     = "KEYWRIGHT_ROTATION_LOOK"
+	ttlOfLeases = "KEYWRIGHT_ROTATION_LEASE"
 )
 
-// leaseTTL is how long the leases of these servers live. Half of it is a call's: MariaDB needs more than a second for a change.
+// leaseTTL is how long the leases of these servers live, unless a test knows better. Half of it is a call's: MariaDB needs more than a second for a change.
 const leaseTTL = 4 * time.Second
 
 func TestMain(m *testing.M) {
@@ -63,6 +66,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	flag.Parse()
+	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.parallel") }) {
+		// Most of the time of these tests is waiting: for leases of the dead to run out, for graces, for brokers to start.
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -74,10 +84,14 @@ func serve(dir string) error {
 	if err != nil {
 		return err
 	}
-	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(look), d(leaseTTL/2)
+	lease, err := time.ParseDuration(os.Getenv(ttlOfLeases))
+	if err != nil {
+		return err
+	}
+	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(look), d(lease/2)
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
+		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(lease), Poll: 50 * time.Millisecond}}}
 	if at := rotation.Point(os.Getenv(killEnv)); at != "" {
 		c.Rotation.Failpoint = func(p rotation.Point) error {
 			if p == at {
@@ -96,8 +110,9 @@ func serve(dir string) error {
 // node is a server in a process of its own.
 type node struct {
 	t testing.TB
-	// look is how often a revocation looks.
+	// look is how often a revocation looks, lease how long leases live.
 	look    time.Duration
+	lease   time.Duration
 	dir     string
 	port    int
 	log     *written
@@ -108,7 +123,7 @@ type node struct {
 
 func startNode(t testing.TB) *node {
 	t.Helper()
-	n := &node{t: t, look: 100 * time.Millisecond}
+	n := &node{t: t, look: 100 * time.Millisecond, lease: leaseTTL}
 	n.init()
 	return n
 }
@@ -152,7 +167,7 @@ func (n *node) launch(killAt rotation.Point) error {
 		return err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+string(killAt), lookEnv+"="+n.look.String())
+	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+string(killAt), lookEnv+"="+n.look.String(), ttlOfLeases+"="+n.lease.String())
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if n.process, err = process.Start("keywright", cmd); err != nil {
 		return err
