@@ -159,7 +159,7 @@ func TestHerd(t *testing.T) {
 	reading.Go(func() { busy = open(t, v, time.Hour, done) })
 	urgent, left := emergency(t, v, c, runs)
 	for anyOpen(t, v) {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 	}
 	took := time.Since(began)
 	close(done)
