@@ -360,13 +360,23 @@ func (e *Engine) read(ctx context.Context, most int) (int, error) {
 // fill starts those of the waiting runs for which there is a place. It returns true when there was one for any.
 func (e *Engine) fill(loop, work context.Context) (started bool) {
 	left := e.queue.waiting[:0]
+	// Thousands may wait for a few places, and each place that becomes free asks anew: whom a full target or rotator keeps is passed over without a further look.
+	full := make(map[string]bool)
+	over := loop.Err() != nil
 	for _, w := range e.queue.waiting {
 		switch {
-		case loop.Err() != nil, e.busy(w.run.ID):
-		case e.launch(loop, work, w):
-			started = true
-		default:
+		case over:
+		case !w.seat.urgent && (full[w.seat.rotator] || full[w.seat.target]):
 			left = append(left, w)
+		case e.busy(w.run.ID):
+		default:
+			ok, where := e.launch(loop, work, w)
+			if started = started || ok; !ok {
+				left = append(left, w)
+			}
+			if where != "" {
+				full[where] = true
+			}
 		}
 	}
 	clear(e.queue.waiting[len(left):])
@@ -380,10 +390,10 @@ func (e *Engine) busy(id store.RunID) bool {
 	return e.flying[id]
 }
 
-// launch starts a run in a goroutine of its own, if there is a place for it.
-func (e *Engine) launch(loop, work context.Context, w waiting) bool {
-	if !w.seat.urgent && e.slots.full(e.Caps) || !e.slots.take(w.seat, e.Caps) {
-		return false
+// launch starts a run in a goroutine of its own, if there is a place for it, or tells which of its bounds is reached, as slots.take does.
+func (e *Engine) launch(loop, work context.Context, w waiting) (ok bool, full string) {
+	if ok, full = e.slots.take(w.seat, e.Caps); !ok {
+		return false, full
 	}
 	id := w.run.ID
 	e.mu.Lock()
@@ -404,7 +414,7 @@ func (e *Engine) launch(loop, work context.Context, w waiting) bool {
 		default:
 		}
 	}()
-	return true
+	return true, ""
 }
 
 // Drive takes one run as far as it goes now, in the caller's goroutine. It is for tests and for tools that run without a queue.

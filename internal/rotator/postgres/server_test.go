@@ -39,7 +39,7 @@ var (
 		return s, s.Exec(context.Background(),
 			"CREATE DATABASE app", "CREATE DATABASE other",
 			"CREATE ROLE "+quoted(owner)+" NOLOGIN", "GRANT ALL ON SCHEMA public TO PUBLIC",
-			"CREATE ROLE "+quoted(keeper)+" LOGIN CREATEROLE PASSWORD 'keeper'", "GRANT "+quoted(owner)+", pg_signal_backend TO "+quoted(keeper),
+			"CREATE ROLE "+quoted(keeper)+" LOGIN CREATEROLE PASSWORD 'keeper'", "GRANT "+quoted(owner)+", pg_signal_backend, pg_read_all_stats TO "+quoted(keeper),
 			"CREATE ROLE powerless LOGIN PASSWORD 'powerless'")
 	})
 )
