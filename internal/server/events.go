@@ -13,7 +13,6 @@ import (
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/secret"
 )
 
 // validationPath is where an endpoint confirms its handshake by hand. It asks for no credential but the code in its query.
@@ -29,7 +28,7 @@ func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (er
 	if k.eventing, err = eventing.New(eventing.Config{Guard: k.guard, Store: k.store, Events: k.events}); err != nil {
 		return err
 	}
-	k.expiries = secret.NewExpiries(k.secrets)
+	k.expiries = k.secrets.Expiries()
 	k.onClose(wrapStop(k.store.Watch(k.events.Changed)))
 	k.events.Start(ctx)
 	k.onClose(wrapStop(k.events.Stop))

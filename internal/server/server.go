@@ -27,6 +27,7 @@ import (
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
@@ -72,7 +73,7 @@ type core struct {
 	auditing  *auditing.Service
 	events    *event.Service
 	eventing  *eventing.Service
-	expiries  *secret.Expiries
+	expiries  *object.Expiries
 	ledger    *ledger.Ledger
 	consumers *consumer.Service
 	engine    *rotation.Engine

@@ -70,6 +70,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	subscriptionSchema,
 	rolloutSchema,
 	holdingsSchema,
+	keySchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.
