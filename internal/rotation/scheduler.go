@@ -36,7 +36,7 @@ func (e *Engine) Tick(ctx context.Context) error {
 	var policies []*store.Policy
 	var tasks []*store.Task
 	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-		if policies, err = tx.Policies(ctx, store.PolicyQuery{DueBefore: now, Limit: scheduleBatch}); err != nil {
+		if policies, err = tx.Policies(ctx, store.PolicyQuery{Kind: vault.Secret, DueBefore: now, Limit: scheduleBatch}); err != nil {
 			return err
 		}
 		tasks, err = tx.Tasks(ctx, store.TaskQuery{Open: true, DueBefore: now, Limit: scheduleBatch})

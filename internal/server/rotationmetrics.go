@@ -143,7 +143,7 @@ func (k *core) measureRuns(ctx context.Context, now time.Time) (map[vault.Object
 // measurePolicies compares every policy with what it asks for.
 func (k *core) measurePolicies(ctx context.Context, now time.Time, open map[vault.ObjectID]bool) error {
 	policies, overdue, overAge, oldest := 0, 0, 0, 0.0
-	q := store.PolicyQuery{Limit: measureBatch}
+	q := store.PolicyQuery{Kind: vault.Secret, Limit: measureBatch}
 	for {
 		n := 0
 		err := k.store.View(ctx, func(tx store.Tx) error {
