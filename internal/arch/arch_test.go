@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"internal/vault"},
 	{"internal/principal"},
 	// ports and pure engines
-	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout"},
+	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout"},
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
