@@ -110,7 +110,7 @@ func (l Lifecycle) move(ctx context.Context, call *guard.Call, name string, acti
 		if err = tx.PutObject(ctx, o); err != nil {
 			return err
 		}
-		if item, err = withCurrent(ctx, tx, o); err != nil || o.Deleted != nil {
+		if item, err = withCurrent(ctx, tx, o); err != nil {
 			return err
 		}
 		return s.settled(ctx, tx, v, item)

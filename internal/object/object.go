@@ -47,8 +47,8 @@ type Config struct {
 	// Pends is asked, in the transaction of each write, under which labels the new version waits instead of becoming current; for none it does. It
 	// may write to the transaction, but not the object. Nil never lets a version wait.
 	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
-	// Settled is called in each transaction that leaves the object live with this current version, after the change: a new one, another expiry, an
-	// object that is back. Nil for kinds on which nothing hangs.
+	// Settled is called in each transaction that changes which version is current, its attributes, or whether the object is deleted, after the change.
+	// Nil for kinds on which nothing hangs.
 	Settled func(ctx context.Context, tx store.Tx, v *vault.Vault, it Item) error
 	// Ahead is how long before its expiry a version is told of, at most MaxNearExpiry; 0, or a nil Ahead, leaves it to the tags and the default.
 	Ahead func(ctx context.Context, tx store.Tx, it Item) (time.Duration, error)
@@ -161,7 +161,7 @@ func (s *Objects) candidate(ctx context.Context, tx store.Tx, o *vault.Object, i
 	return v, err
 }
 
-// settled tells the service of a kind that the object has this current version now.
+// settled tells the service of a kind how the object is now, with its current version.
 func (s *Objects) settled(ctx context.Context, tx store.Tx, v *vault.Vault, it Item) error {
 	if s.Settled == nil {
 		return nil
