@@ -33,6 +33,7 @@ var layers = [][]string{
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual"},
+	{"internal/token/pkcs11"},
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
