@@ -42,8 +42,10 @@ var layers = [][]string{
 	// low services
 	{"internal/audit"},
 	{"internal/guard", "internal/event", "internal/ledger"},
+	// the life that objects of every kind have
+	{"internal/object"},
 	// services
-	{"internal/secret", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
 	{"internal/tenancy", "internal/directory", "internal/feed"},
 	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},

@@ -49,6 +49,8 @@ const (
 	KeyRotate
 	KeyRotationPolicyRead
 	KeyRotationPolicyWrite
+	// KeyRandom is drawing random bytes, which tell nothing of any key.
+	KeyRandom
 
 	CertificateGet
 	CertificateList
@@ -172,11 +174,15 @@ func public(name string, p permission) row {
 
 func control(name string, duty Duty) row { return row{name: name, duty: duty} }
 
-// rotation is a data action of our own, which the named Azure action grants as well, so that Azure's roles know what to do with it.
-func rotation(name, also string, p permission, duty Duty) row {
-	r := data("Keywright/vaults/rotations/"+name, p, duty)
+// own is a data action of our own, which the named Azure action grants as well, so that Azure's roles know what to do with it.
+func own(name, also string, p permission, duty Duty) row {
+	r := data("Keywright/vaults/"+name, p, duty)
 	r.also = also
 	return r
+}
+
+func rotation(name, also string, p permission, duty Duty) row {
+	return own("rotations/"+name, also, p, duty)
 }
 
 // table holds every action. Names and meanings: "Azure permissions for Security" (Microsoft.KeyVault); which policy word
@@ -217,6 +223,8 @@ var table = [...]row{
 	KeyRotate:              data("~/keys/rotate/action", key("rotate"), CanChange),
 	KeyRotationPolicyRead:  data("~/keyrotationpolicies/read", key("getrotationpolicy"), NoDuty),
 	KeyRotationPolicyWrite: data("~/keyrotationpolicies/write", key("setrotationpolicy"), CanChange),
+
+	KeyRandom: own("keys/random/action", "~/keys/read", key("get"), NoDuty),
 
 	CertificateGet:     data("~/certificates/read", certificate("get"), NoDuty),
 	CertificateList:    data("~/certificates/read", certificate("list"), NoDuty),

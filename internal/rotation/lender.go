@@ -56,14 +56,16 @@ func (e *Engine) seat(ctx context.Context, l *Loan) (seat, error) {
 	defer cancel()
 	look := time.NewTicker(loanWait)
 	defer look.Stop()
-	for !e.slots.take(at, e.Caps) {
+	for {
+		if ok, _ := e.slots.take(at, e.Caps); ok {
+			return at, nil
+		}
 		select {
 		case <-ctx.Done():
 			return at, fault.New(fault.Unavailable, "too many changes are under way at the target of %q: try again", l.NameKey).Because("TargetBusy")
 		case <-look.C:
 		}
 	}
-	return at, nil
 }
 
 // loanWait is how often somebody who waits for a place looks: shorter than any target takes.
@@ -190,7 +192,7 @@ func (e *Engine) startLoans(ctx context.Context, waiting []*Loan, wg *sync.WaitG
 		if !e.fly(l.ID) {
 			continue
 		}
-		if !e.slots.take(at, e.Caps) {
+		if ok, _ := e.slots.take(at, e.Caps); !ok {
 			e.land(l.ID)
 			left = append(left, l)
 			continue

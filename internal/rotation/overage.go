@@ -77,7 +77,7 @@ func (e *Engine) TellAges(ctx context.Context) (told int, err error) {
 
 // agedByPolicy finds the secrets with a maximum of their own.
 func (e *Engine) agedByPolicy(ctx context.Context) (list []aged, err error) {
-	q := store.PolicyQuery{Limit: agesBatch}
+	q := store.PolicyQuery{Kind: vault.Secret, Limit: agesBatch}
 	for {
 		var page []*store.Policy
 		err := e.Store.View(ctx, func(tx store.Tx) (err error) {

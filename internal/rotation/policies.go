@@ -227,7 +227,7 @@ func (s *Service) Policies(ctx context.Context, call *guard.Call, after vault.Ob
 	err = s.e.Guard.Read(ctx, call, &need, func() error {
 		return s.e.Store.View(ctx, func(tx store.Tx) error {
 			list, next = nil, ""
-			found, err := tx.Policies(ctx, store.PolicyQuery{Vault: call.Vault.Vault.ID, After: after, Limit: limit})
+			found, err := tx.Policies(ctx, store.PolicyQuery{Vault: call.Vault.Vault.ID, Kind: vault.Secret, After: after, Limit: limit})
 			for _, p := range found {
 				info, err := ReadPolicy(p)
 				if err != nil {

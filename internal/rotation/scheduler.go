@@ -46,7 +46,7 @@ func (e *Engine) tick(ctx context.Context, t vault.TenantID, now time.Time) erro
 	var policies []*store.Policy
 	var tasks []*store.Task
 	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-		if policies, err = tx.Policies(ctx, store.PolicyQuery{Tenant: t, DueBefore: now, Limit: scheduleBatch}); err != nil {
+		if policies, err = tx.Policies(ctx, store.PolicyQuery{Tenant: t, Kind: vault.Secret, DueBefore: now, Limit: scheduleBatch}); err != nil {
 			return err
 		}
 		tasks, err = tx.Tasks(ctx, store.TaskQuery{Tenant: t, Open: true, DueBefore: now, Limit: scheduleBatch})

@@ -131,7 +131,7 @@ func (m *metrics) watch(k *core) {
 			func() float64 { return boolean(k.engine.ClockMoved() != 0) }},
 		{"keywright_keyring_locked", "1 while the keyring is locked.", func() float64 { return boolean(k.keys.Locked()) }},
 		{"keywright_keyring_cached_keys", "Unwrapped keys in memory.", func() float64 { return float64(k.keys.Stats().Cached) }},
-		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Secrets) }},
+		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Objects) }},
 		{"keywright_secret_cache_bytes", "Memory that the cache of sealed values takes, about.", func() float64 { return float64(cache().Bytes) }},
 	} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: s.name, Help: s.help}, s.read))

@@ -175,7 +175,7 @@ func (k *core) measureLeases(ctx context.Context) error {
 // measurePolicies compares every policy with what it asks for.
 func (k *core) measurePolicies(ctx context.Context, now time.Time, open map[vault.ObjectID]bool) error {
 	policies, overdue, overAge, oldest := 0, 0, 0, 0.0
-	q := store.PolicyQuery{Limit: measureBatch}
+	q := store.PolicyQuery{Kind: vault.Secret, Limit: measureBatch}
 	for {
 		n := 0
 		err := k.store.View(ctx, func(tx store.Tx) error {

@@ -36,6 +36,7 @@ var outerReasons = map[fault.Reason]bool{
 var innerReasons = map[fault.Reason]bool{
 	"ForbiddenByRbac": true, "ForbiddenByPolicy": true, "AccessDenied": true, "ForbiddenByFirewall": true, "ForbiddenByConnection": true,
 	"SecretDisabled": true, "KeyDisabled": true, "CertificateDisabled": true,
+	"KeyNotYetValid": true, "KeyExpired": true, "KeyOperationForbidden": true,
 	"ObjectIsDeletedButRecoverable": true, "ObjectIsBeingDeleted": true, "ObjectIsBeingRecovered": true, "ObjectAlreadyExists": true,
 }
 

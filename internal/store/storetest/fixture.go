@@ -123,7 +123,7 @@ func envelope() vault.Envelope {
 }
 
 func newVersion(o *vault.Object, at time.Time) *vault.Version {
-	return &vault.Version{ID: vault.NewVersionID(at), Object: o.ID, ContentType: "text/plain", Tags: map[string]string{"color": "blue"},
+	return &vault.Version{ID: vault.NewVersionID(at), Object: o.ID, ContentType: "text/plain", Tags: map[string]string{"color": "blue"}, Doc: []byte(`{"n":"1"}`),
 		State: vault.Retiring, Value: envelope(),
 		Attributes: vault.Attributes{Enabled: true, NotBefore: at, Expires: at.Add(time.Hour), Created: at, Updated: at.Add(time.Minute)}}
 }

@@ -25,7 +25,7 @@ func versionsRoundTrip(e *env) {
 	f.seed(e)
 	same(e, "the version", read(e, version(e, f.first)), f.first)
 	f.first.Attributes = vault.Attributes{Updated: noon.Add(time.Hour)}
-	f.first.ContentType, f.first.Tags, f.first.State = "", nil, vault.Retired
+	f.first.ContentType, f.first.Tags, f.first.State, f.first.Doc = "", nil, vault.Retired, nil
 	f.first.Value = vault.Envelope{Key: "k2", WrappedKey: []byte{1}, Ciphertext: []byte{2}}
 	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, f.first) })
 	same(e, "the replaced version", read(e, version(e, f.first)), f.first)

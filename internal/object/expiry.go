@@ -1,4 +1,4 @@
-package secret
+package object
 
 import (
 	"context"
@@ -13,13 +13,13 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// DefaultNearExpiry is how long before its expiry Key Vault tells of a secret.
+// DefaultNearExpiry is how long before its expiry Key Vault tells of an object.
 const DefaultNearExpiry = 30 * 24 * time.Hour
 
 // MaxNearExpiry bounds what can be asked for in its place.
 const MaxNearExpiry = 365 * 24 * time.Hour
 
-// NearExpiryTag names the tag by which a vault, or a version of a secret, asks to be told of so many days before the expiry. That of the
+// NearExpiryTag names the tag by which a vault, or a version of an object, asks to be told of so many days before the expiry. That of the
 // version goes first. Every client of both protocols can set tags.
 const NearExpiryTag = "near-expiry-days"
 
@@ -29,19 +29,19 @@ const expiriesAtOnce = 100
 // farInterval is how often versions are looked at that expire later than the usual time ahead, for the few that want to be told earlier.
 const farInterval = time.Hour
 
-// Expiries finds current versions of secrets that are about to expire, or have expired, and emits their events: each once for an expiry,
+// Expiries finds current versions of one kind of objects that are about to expire, or have expired, and emits their events: each once for an expiry,
 // whatever crashes. It belongs to one background job, which calls Tell again and again.
 type Expiries struct {
-	service *Service
+	objects *Objects
 	far     time.Time
 }
 
-// NewExpiries returns what tells of expiries.
-func NewExpiries(s *Service) *Expiries { return &Expiries{service: s} }
+// Expiries returns what tells of expiries.
+func (l Lifecycle) Expiries() *Expiries { return &Expiries{objects: l.objects} }
 
 // Tell emits what is due and returns how many events that were.
 func (x *Expiries) Tell(ctx context.Context) (near, expired int, err error) {
-	now := x.service.Clock.Now()
+	now := x.objects.Clock.Now()
 	expired, err = x.stage(ctx, store.ExpiryQuery{Stage: store.Expired, Before: now}, now)
 	if err != nil {
 		return 0, expired, err
@@ -61,7 +61,7 @@ func (x *Expiries) Tell(ctx context.Context) (near, expired int, err error) {
 func (x *Expiries) skip(ctx context.Context, now time.Time) error {
 	for {
 		skipped := 0
-		err := x.service.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) (err error) {
+		err := x.objects.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) (err error) {
 			skipped, err = tx.SkipExpiries(ctx, now, expiriesAtOnce)
 			return err
 		})
@@ -73,12 +73,12 @@ func (x *Expiries) skip(ctx context.Context, now time.Time) error {
 
 // stage goes through the versions that a query selects, page by page.
 func (x *Expiries) stage(ctx context.Context, q store.ExpiryQuery, now time.Time) (told int, err error) {
-	q.Kind, q.Limit = vault.Secret, expiriesAtOnce
+	q.Kind, q.Limit = x.objects.Kind.Kind, expiriesAtOnce
 	for {
 		// Most pages have nothing to tell, and a look does not hold up writers.
 		var page []store.ObjectVersion
 		due := 0
-		err := x.service.Store.View(ctx, func(tx store.Tx) (err error) {
+		err := x.objects.Store.View(ctx, func(tx store.Tx) (err error) {
 			page, due, err = x.tell(ctx, tx, q, now, false)
 			return err
 		})
@@ -86,7 +86,7 @@ func (x *Expiries) stage(ctx context.Context, q store.ExpiryQuery, now time.Time
 			return told, err
 		}
 		if due > 0 {
-			if err := x.service.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) (err error) {
+			if err := x.objects.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) (err error) {
 				_, due, err = x.tell(ctx, tx, q, now, true)
 				return err
 			}); err != nil {
@@ -120,51 +120,70 @@ func (x *Expiries) tell(ctx context.Context, tx store.Tx, q store.ExpiryQuery, n
 			vaults[v.ID] = v
 		}
 		// A deleted vault tells nothing. When it is recovered, it does.
-		if v.Deleted != nil || q.Stage == store.NearExpiry && ov.Version.Attributes.Expires.Sub(now) > nearExpiry(v, ov.Version) {
+		if v.Deleted != nil {
 			continue
+		}
+		if q.Stage == store.NearExpiry {
+			switch ahead, err := x.objects.ahead(ctx, tx, v, Item(ov)); {
+			case err != nil:
+				return nil, 0, err
+			case ov.Version.Attributes.Expires.Sub(now) > ahead:
+				continue
+			}
 		}
 		due++
 		if !emits {
 			continue
 		}
-		if err := tellOne(ctx, tx, q.Stage, v, ov, now); err != nil {
+		if err := x.objects.tell(ctx, tx, q.Stage, v, Item(ov), now); err != nil {
 			return nil, 0, err
 		}
 	}
 	return page, due, nil
 }
 
-func tellOne(ctx context.Context, tx store.Tx, stage store.ExpiryStage, v *vault.Vault, ov store.ObjectVersion, now time.Time) error {
-	t := NearExpiry
+func (s *Objects) tell(ctx context.Context, tx store.Tx, stage store.ExpiryStage, v *vault.Vault, it Item, now time.Time) error {
+	e := NearExpiry
 	if stage == store.Expired {
-		t = Expired
+		e = Expired
 		// Who was down while it came near is not told so any more.
-		if err := tx.TellExpiry(ctx, ov.Object.ID, ov.Version.ID, store.NearExpiry); err != nil {
+		if err := tx.TellExpiry(ctx, it.Object.ID, it.Version.ID, store.NearExpiry); err != nil {
 			return err
 		}
 	}
-	if err := tx.TellExpiry(ctx, ov.Object.ID, ov.Version.ID, stage); err != nil {
+	if err := tx.TellExpiry(ctx, it.Object.ID, it.Version.ID, stage); err != nil {
 		return err
 	}
-	return emitAs(tx, expiryID(t, ov.Version), now, t, v, ov.Object, ov.Version)
+	return s.Emit(tx, expiryID(s.Kind.EventType(e), it.Version), now, e, v, it)
 }
 
 // expiryID names the event of one expiry of a version, the same whenever it is made.
-func expiryID(t EventType, ver *vault.Version) string {
-	b := append([]byte(t), 0)
+func expiryID(eventType string, ver *vault.Version) string {
+	b := append([]byte(eventType), 0)
 	b = append(b, ver.ID...)
 	b = binary.BigEndian.AppendUint64(b, uint64(ver.Attributes.Expires.UnixMicro()))
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:16])
 }
 
-// nearExpiry is how long before its expiry a version is told of.
-func nearExpiry(v *vault.Vault, ver *vault.Version) time.Duration {
-	for _, tags := range []map[string]string{ver.Tags, v.Tags} {
-		days, err := strconv.Atoi(tags[NearExpiryTag])
-		if d := time.Duration(days) * 24 * time.Hour; err == nil && days > 0 && days <= int(MaxNearExpiry/(24*time.Hour)) {
-			return d
+// ahead is how long before its expiry a version is told of: as its own tag says, else as its service knows, else as the vault's tag says.
+func (s *Objects) ahead(ctx context.Context, tx store.Tx, v *vault.Vault, it Item) (time.Duration, error) {
+	if d, ok := tagged(it.Version.Tags); ok {
+		return d, nil
+	}
+	if s.Ahead != nil {
+		if d, err := s.Ahead(ctx, tx, it); err != nil || d > 0 {
+			return d, err
 		}
 	}
-	return DefaultNearExpiry
+	if d, ok := tagged(v.Tags); ok {
+		return d, nil
+	}
+	return DefaultNearExpiry, nil
+}
+
+func tagged(tags map[string]string) (time.Duration, bool) {
+	days, err := strconv.Atoi(tags[NearExpiryTag])
+	d := time.Duration(days) * 24 * time.Hour
+	return d, err == nil && days > 0 && days <= int(MaxNearExpiry/(24*time.Hour))
 }

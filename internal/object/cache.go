@@ -1,4 +1,4 @@
-package secret
+package object
 
 import (
 	"hash/maphash"
@@ -30,29 +30,31 @@ type cache struct {
 // announcement is the record that one operation makes current.
 type announcement struct {
 	key    cacheKey
-	record *record
+	record *Record
 }
 
 type shard struct {
 	mu sync.RWMutex
 	// generation counts what was dropped, so that a record read before a drop is not put behind it.
 	generation uint64
-	secrets    map[cacheKey]*versions
+	objects    map[cacheKey]*versions
 	bytes, max int64
+	// kept is what a record takes beside itself: see Kind.
+	kept int64
 	// hits and misses count lookups.
 	hits, misses atomic.Uint64
 }
 
-// versions holds the cached versions of one secret: the current one, and others that were asked for by id.
+// versions holds the cached versions of one object: the current one, and others that were asked for by id.
 type versions struct {
 	// id is the object's. It outlives a drop, as a hint for the next write: who uses it proves it in the transaction.
 	id      vault.ObjectID
-	current *record
-	others  map[vault.VersionID]*record
+	current *Record
+	others  map[vault.VersionID]*Record
 }
 
 // find returns the record of a version, by its id or as the current one, or nil.
-func (v *versions) find(id vault.VersionID, label vault.Label) *record {
+func (v *versions) find(id vault.VersionID, label vault.Label) *Record {
 	switch {
 	case id == "" && label != "" && label != vault.Current:
 		return nil
@@ -63,20 +65,20 @@ func (v *versions) find(id vault.VersionID, label vault.Label) *record {
 }
 
 // keep adds a record and returns the one whose place it takes, or nil.
-func (v *versions) keep(r *record) (old *record) {
+func (v *versions) keep(r *Record) (old *Record) {
 	if r.Version.ID == r.Object.Current {
 		old, v.current = v.current, r
 		return old
 	}
 	if v.others == nil {
-		v.others = make(map[vault.VersionID]*record, 1)
+		v.others = make(map[vault.VersionID]*Record, 1)
 	}
 	old, v.others[r.Version.ID] = v.others[r.Version.ID], r
 	return old
 }
 
 // all visits every record.
-func (v *versions) all(yield func(*record) bool) {
+func (v *versions) all(yield func(*Record) bool) {
 	if v.current != nil && !yield(v.current) {
 		return
 	}
@@ -90,11 +92,11 @@ func (v *versions) all(yield func(*record) bool) {
 // ticket proves at put time that nothing was dropped from the shard since get.
 type ticket uint64
 
-func newCache(maxBytes int64) *cache {
+func newCache(maxBytes int64, kept int) *cache {
 	c := &cache{seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].secrets = make(map[cacheKey]*versions)
-		c.shards[i].max = maxBytes / shards
+		c.shards[i].objects = make(map[cacheKey]*versions)
+		c.shards[i].max, c.shards[i].kept = maxBytes/shards, int64(kept)
 	}
 	return c
 }
@@ -104,11 +106,11 @@ func (c *cache) shard(k cacheKey) *shard {
 }
 
 // get returns the record, or nil and a ticket with which put may add it.
-func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record, ticket) {
+func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*Record, ticket) {
 	s := c.shard(k)
 	s.mu.RLock()
-	var r *record
-	if v := s.secrets[k]; v != nil {
+	var r *Record
+	if v := s.objects[k]; v != nil {
 		r = v.find(id, label)
 	}
 	t := ticket(s.generation)
@@ -125,7 +127,7 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*record,
 }
 
 // put adds a record that was read after the ticket was drawn, unless something was dropped in between.
-func (c *cache) put(k cacheKey, r *record, t ticket) {
+func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,30 +136,33 @@ func (c *cache) put(k cacheKey, r *record, t ticket) {
 	}
 }
 
-func (s *shard) add(k cacheKey, r *record) {
-	size := r.size()
-	room := size + hintBytes // its secret may be new, or fall to the sweep
+func (s *shard) add(k cacheKey, r *Record) {
+	size := s.size(r)
+	room := size + hintBytes // its object may be new, or fall to the sweep
 	if room > s.max {
 		return
 	}
 	if s.bytes+room > s.max {
 		s.sweep(s.bytes + room - s.max)
 	}
-	v := s.secret(k)
+	v := s.object(k)
 	v.id = r.Object.ID
 	if old := v.keep(r); old != nil {
-		s.bytes -= old.size()
+		s.bytes -= s.size(old)
 	}
 	s.bytes += size
 }
 
-// secret finds the entry of a secret, or makes one.
-func (s *shard) secret(k cacheKey) *versions {
-	v := s.secrets[k]
+// size is what a record takes of the shard's bytes.
+func (s *shard) size(r *Record) int64 { return r.size() + s.kept }
+
+// object finds the entry of an object, or makes one.
+func (s *shard) object(k cacheKey) *versions {
+	v := s.objects[k]
 	if v == nil {
 		v = &versions{}
 		k.name = strings.Clone(k.name) // it may be a part of a request, which is not kept with it
-		s.secrets[k] = v
+		s.objects[k] = v
 		s.bytes += hintBytes
 	}
 	return v
@@ -166,13 +171,13 @@ func (s *shard) secret(k cacheKey) *versions {
 // announce says which record the operation makes current, so that its commit replaces what it makes stale instead of only
 // dropping it: what was just written is what is read next. It is called within the transaction; the last call counts. The
 // caller withdraws the announcement when the operation is over, however it went.
-func (c *cache) announce(op store.OpID, k cacheKey, r *record) {
+func (c *cache) announce(op store.OpID, k cacheKey, r *Record) {
 	c.announced.Store(op, announcement{k, r})
 }
 
 func (c *cache) withdraw(op store.OpID) { c.announced.Delete(op) }
 
-// committed forgets a secret's records, and keeps the one that the operation announced for it. Commits come one at a time and in
+// committed forgets an object's records, and keeps the one that the operation announced for it. Commits come one at a time and in
 // their order, so that an announced record never takes the place of a newer one.
 func (c *cache) committed(op store.OpID, k cacheKey) {
 	s := c.shard(k)
@@ -185,11 +190,11 @@ func (c *cache) committed(op store.OpID, k cacheKey) {
 	}
 }
 
-// sweep drops secrets that were not read since the last sweep until need bytes are free; when all were read, it drops
+// sweep drops objects that were not read since the last sweep until need bytes are free; when all were read, it drops
 // what it meets first. Maps are walked in random order, which serves as the clock's hand.
 func (s *shard) sweep(need int64) {
 	for pass := range 2 {
-		for k, v := range s.secrets {
+		for k, v := range s.objects {
 			if need <= 0 {
 				return
 			}
@@ -209,27 +214,27 @@ func (v *versions) touched() bool {
 	return touched
 }
 
-// hintBytes estimates what a secret costs of which only the id is kept.
+// hintBytes estimates what an object costs of which only the id is kept.
 const hintBytes = 200
 
 func (s *shard) remove(k cacheKey) (freed int64) {
-	if s.secrets[k] == nil {
+	if s.objects[k] == nil {
 		return 0
 	}
 	freed = s.empty(k) + hintBytes
-	delete(s.secrets, k)
+	delete(s.objects, k)
 	s.bytes -= hintBytes
 	return freed
 }
 
-// empty forgets a secret's records and keeps the hint.
+// empty forgets an object's records and keeps the hint.
 func (s *shard) empty(k cacheKey) (freed int64) {
-	v := s.secrets[k]
+	v := s.objects[k]
 	if v == nil {
 		return 0
 	}
 	for r := range v.all {
-		freed += r.size()
+		freed += s.size(r)
 	}
 	v.current, v.others = nil, nil
 	s.bytes -= freed
@@ -241,7 +246,7 @@ func (c *cache) hint(k cacheKey) vault.ObjectID {
 	s := c.shard(k)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if v := s.secrets[k]; v != nil {
+	if v := s.objects[k]; v != nil {
 		return v.id
 	}
 	return ""
@@ -252,18 +257,18 @@ func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.secrets[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
-		s.secret(k).id = id
+	if s.objects[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
+		s.object(k).id = id
 	}
 }
 
-// dropVault forgets every secret of a vault, or everything when the vault is not known. It is rare, so it looks at all.
+// dropVault forgets every object of a vault, or everything when the vault is not known. It is rare, so it looks at all.
 func (c *cache) dropVault(id vault.ID) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		s.generation++
-		for k := range s.secrets {
+		for k := range s.objects {
 			if id == "" || k.vault == id {
 				s.remove(k)
 			}
@@ -274,8 +279,8 @@ func (c *cache) dropVault(id vault.ID) {
 
 // CacheStats is what operators watch of the cache.
 type CacheStats struct {
-	// Secrets are in the cache, with one version or several, and take about Bytes of memory.
-	Secrets int
+	// Objects are in the cache, with one version or several, and take about Bytes of memory.
+	Objects int
 	Bytes   int64
 	// Hits and Misses count lookups since the start.
 	Hits, Misses uint64
@@ -285,7 +290,7 @@ func (c *cache) stats() (sum CacheStats) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.RLock()
-		sum.Secrets += len(s.secrets)
+		sum.Objects += len(s.objects)
 		sum.Bytes += s.bytes
 		s.mu.RUnlock()
 		sum.Hits += s.hits.Load()
@@ -294,5 +299,14 @@ func (c *cache) stats() (sum CacheStats) {
 	return sum
 }
 
-// CacheStats returns the present numbers.
-func (s *Service) CacheStats() CacheStats { return s.cache.stats() }
+func (s *Objects) changed(c *store.Commit) {
+	for i := range c.Changes {
+		ch := &c.Changes[i]
+		switch {
+		case ch.Kind == store.ObjectChanged && ch.Object == s.Kind.Kind:
+			s.cache.committed(c.Op.ID, cacheKey{ch.Vault, ch.NameKey})
+		case ch.Kind == store.VaultChanged:
+			s.cache.dropVault(ch.Vault)
+		}
+	}
+}

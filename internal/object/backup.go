@@ -1,11 +1,10 @@
-package secret
+package object
 
 import (
 	"context"
 	"encoding/json"
 	"time"
 
-	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
@@ -26,6 +25,8 @@ type backup struct {
 	Current      vault.VersionID                 `json:"current"`
 	Labels       map[vault.Label]vault.VersionID `json:"labels,omitempty"`
 	Versions     []backupVersion                 `json:"versions"`
+	// Packed is what belongs to the object beside its versions: see Config.Pack.
+	Packed []byte `json:"packed,omitempty"`
 }
 
 type backupVersion struct {
@@ -35,35 +36,36 @@ type backupVersion struct {
 	ContentType string             `json:"contentType,omitempty"`
 	Tags        map[string]string  `json:"tags,omitempty"`
 	State       vault.VersionState `json:"state,omitempty"`
+	Doc         []byte             `json:"doc,omitempty"`
 	Value       []byte             `json:"value"`
 }
 
 const backupFormat = 1
 
-// Backup returns a sealed blob with every version of a live secret. Only a vault of the same tenant and subscription
+// Backup returns a sealed blob with every version of a live object. Only a vault of the same tenant and subscription
 // can restore it.
-func (s *Service) Backup(ctx context.Context, call *guard.Call, name string) ([]byte, error) {
+func (l Lifecycle) Backup(ctx context.Context, call *guard.Call, name string) ([]byte, error) {
 	if err := vault.CheckObjectName(name); err != nil {
 		return nil, err
 	}
-	need := guard.Need{Action: authz.SecretBackup, Kind: vault.Secret, Name: name}
+	s, need := l.objects, l.need(l.objects.Kind.Backup, name)
 	var blob []byte
 	err := s.Guard.Read(ctx, call, &need, func() error {
 		v := call.Vault.Vault
-		o, versions, err := s.everyVersion(ctx, v, name)
+		o, versions, packed, err := s.everything(ctx, v, name)
 		if err != nil {
 			return err
 		}
-		b := backup{Format: backupFormat, Kind: vault.Secret, Subscription: v.Subscription, Name: o.Name, Created: o.Created,
-			Current: o.Current, Labels: o.Labels}
+		b := backup{Format: backupFormat, Kind: o.Kind, Subscription: v.Subscription, Name: o.Name, Created: o.Created,
+			Current: o.Current, Labels: o.Labels, Packed: packed}
 		for _, ver := range versions {
-			value, err := s.Keys.Open(ctx, place(v, o, ver.ID), ver.Value)
+			value, err := s.Keys.Open(ctx, Place(v, o.ID, ver.ID), ver.Value)
 			if err != nil {
 				return err
 			}
 			defer clear(value)
 			b.Versions = append(b.Versions, backupVersion{ID: ver.ID, Previous: ver.Previous, Attributes: ver.Attributes,
-				ContentType: ver.ContentType, Tags: ver.Tags, State: ver.State, Value: value})
+				ContentType: ver.ContentType, Tags: ver.Tags, State: ver.State, Doc: ver.Doc, Value: value})
 		}
 		plain, err := json.Marshal(&b)
 		if err != nil {
@@ -76,32 +78,36 @@ func (s *Service) Backup(ctx context.Context, call *guard.Call, name string) ([]
 	return blob, err
 }
 
-func (s *Service) everyVersion(ctx context.Context, v *vault.Vault, name string) (o *vault.Object, versions []*vault.Version, err error) {
+// everything reads what a backup holds in one view.
+func (s *Objects) everything(ctx context.Context, v *vault.Vault, name string) (o *vault.Object, versions []*vault.Version, packed []byte, err error) {
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		if o, err = live(ctx, tx, v.ID, name); err != nil {
+		if o, err = s.Live(ctx, tx, v.ID, name); err != nil {
 			return err
+		}
+		if s.Pack != nil {
+			if packed, err = s.Pack(ctx, tx, o); err != nil {
+				return err
+			}
 		}
 		versions, err = tx.Versions(ctx, o.ID, "", maxBackupVersions+1)
 		if err == nil && len(versions) > maxBackupVersions {
-			return fault.New(fault.Invalid, "the secret %q has more than %d versions, which is the most that a backup holds", o.Name, maxBackupVersions)
+			return fault.New(fault.Invalid, "the %s %q has more than %d versions, which is the most that a backup holds", o.Kind, o.Name, maxBackupVersions)
 		}
 		return err
 	})
-	return o, versions, err
+	return o, versions, packed, err
 }
 
-// AdmitRestore reports whether the caller may restore secrets at all: it is asked before a backup, which is large, is read.
-func (s *Service) AdmitRestore(ctx context.Context, call *guard.Call) error {
-	need := restoreNeed()
-	return s.Guard.Authorize(ctx, call, &need)
+// AdmitRestore reports whether the caller may restore objects of the kind at all: it is asked before a backup, which is large, is read.
+func (l Lifecycle) AdmitRestore(ctx context.Context, call *guard.Call) error {
+	need := l.need(l.objects.Kind.Restore, "")
+	return l.objects.Guard.Authorize(ctx, call, &need)
 }
 
-func restoreNeed() guard.Need { return guard.Need{Action: authz.SecretRestore, Kind: vault.Secret} }
-
-// Restore brings a secret back from its backup: same name, same versions, same instants. A secret of that name, live or
+// Restore brings an object back from its backup: same name, same versions, same instants. An object of that name, live or
 // deleted, is a fault.Conflict.
-func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (Item, error) {
-	need := restoreNeed()
+func (l Lifecycle) Restore(ctx context.Context, call *guard.Call, blob []byte) (Item, error) {
+	s, need := l.objects, l.need(l.objects.Kind.Restore, "")
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return Item{}, err
 	}
@@ -110,7 +116,7 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	o := &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: vault.Secret, Name: b.Name, Created: b.Created,
+	o := &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: s.Kind.Kind, Name: b.Name, Created: b.Created,
 		Current: b.Current, Labels: b.Labels}
 	b.dropPending(o)
 	need.Name, need.Version = b.Name, b.Current
@@ -120,30 +126,43 @@ func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (I
 	}
 	var item Item
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		switch there, err := tx.Object(ctx, v.ID, vault.Secret, b.Name); {
-		case err == nil && there.Deleted != nil:
-			return there.CheckLive()
-		case err == nil:
-			return fault.New(fault.Conflict, "the secret %q exists: delete and purge it before you restore it", b.Name).Because("ObjectAlreadyExists")
-		case !fault.Is(err, fault.NotFound):
-			return err
-		}
-		if err := liveVault(ctx, tx, v); err != nil {
-			return err
-		}
-		for _, ver := range versions {
-			if err := tx.AddVersion(ctx, ver); err != nil {
-				return err
-			}
-		}
-		if err := tx.PutObject(ctx, o); err != nil {
-			return err
-		}
-		var err error
-		item, err = withCurrent(ctx, tx, o)
+		item, err = s.restore(ctx, tx, v, o, versions, b.Packed)
 		return err
 	})
 	return item, err
+}
+
+// restore stores what was in a backup, where there is nothing under its name.
+func (s *Objects) restore(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, versions []*vault.Version, packed []byte) (Item, error) {
+	switch there, err := tx.Object(ctx, v.ID, s.Kind.Kind, o.Name); {
+	case err == nil && there.Deleted != nil:
+		return Item{}, there.CheckLive()
+	case err == nil:
+		return Item{}, fault.New(fault.Conflict, "the %s %q exists: delete and purge it before you restore it", o.Kind, o.Name).Because("ObjectAlreadyExists")
+	case !fault.Is(err, fault.NotFound):
+		return Item{}, err
+	}
+	if err := liveVault(ctx, tx, v); err != nil {
+		return Item{}, err
+	}
+	for _, ver := range versions {
+		if err := tx.AddVersion(ctx, ver); err != nil {
+			return Item{}, err
+		}
+	}
+	if err := tx.PutObject(ctx, o); err != nil {
+		return Item{}, err
+	}
+	if packed != nil && s.Unpack != nil {
+		if err := s.Unpack(ctx, tx, v, o, packed); err != nil {
+			return Item{}, err
+		}
+	}
+	item, err := withCurrent(ctx, tx, o)
+	if err != nil {
+		return Item{}, err
+	}
+	return item, s.settled(ctx, tx, v, item)
 }
 
 // dropPending gives up the version that was being prepared when the backup was made: its rotation did not come along.
@@ -156,8 +175,8 @@ func (b *backup) dropPending(o *vault.Object) {
 	*o = *o.With(vault.Pending, "")
 }
 
-func (s *Service) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (*backup, error) {
-	bad := fault.New(fault.Invalid, "the backup cannot be restored here: it is damaged, or it was not made by this server for a secret of this tenant")
+func (s *Objects) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (*backup, error) {
+	bad := fault.New(fault.Invalid, "the backup cannot be restored here: it is damaged, or it was not made by this server for a %s of this tenant", s.Kind.Kind)
 	plain, err := s.Keys.OpenBackup(ctx, v.Tenant, blob)
 	if err != nil {
 		if fault.Is(err, fault.Invalid) {
@@ -170,7 +189,7 @@ func (s *Service) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (
 	if err := json.Unmarshal(plain, &b); err != nil {
 		return nil, bad
 	}
-	if b.Format != backupFormat || b.Kind != vault.Secret || len(b.Versions) == 0 || b.Current == "" {
+	if b.Format != backupFormat || b.Kind != s.Kind.Kind || len(b.Versions) == 0 || b.Current == "" {
 		return nil, bad
 	}
 	if b.Subscription != v.Subscription {
@@ -179,17 +198,17 @@ func (s *Service) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (
 	return &b, nil
 }
 
-func (s *Service) reseal(ctx context.Context, v *vault.Vault, o *vault.Object, b *backup) ([]*vault.Version, error) {
+func (s *Objects) reseal(ctx context.Context, v *vault.Vault, o *vault.Object, b *backup) ([]*vault.Version, error) {
 	versions := make([]*vault.Version, 0, len(b.Versions))
 	for i := range b.Versions {
 		bv := &b.Versions[i]
-		sealed, err := s.Keys.Seal(ctx, place(v, o, bv.ID), bv.Value)
+		sealed, err := s.Keys.Seal(ctx, Place(v, o.ID, bv.ID), bv.Value)
 		clear(bv.Value)
 		if err != nil {
 			return nil, err
 		}
 		versions = append(versions, &vault.Version{ID: bv.ID, Object: o.ID, Previous: bv.Previous, Attributes: bv.Attributes,
-			ContentType: bv.ContentType, Tags: bv.Tags, State: bv.State, Value: sealed})
+			ContentType: bv.ContentType, Tags: bv.Tags, State: bv.State, Doc: bv.Doc, Value: sealed})
 	}
 	return versions, nil
 }

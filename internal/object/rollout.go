@@ -1,19 +1,16 @@
-package secret
+package object
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/rollout"
-	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// resolve returns the version that is meant for this caller; the empty id when the secret has none.
+// resolve returns the version that is meant for this caller; the empty id when the object has none.
 func (sel *Selector) resolve(o *vault.Object, call *guard.Call) (vault.VersionID, error) {
 	switch {
 	case sel.Version != "":
@@ -45,27 +42,4 @@ func consumer(call *guard.Call) *rollout.Consumer {
 	c := &rollout.Consumer{Principal: call.Caller.Principal, Groups: call.Caller.Groups, Region: call.Region}
 	c.Instance, c.Weak = ledger.Instance(call.Instance, call.Caller.Resource, call.Address)
 	return c
-}
-
-// Meant returns a secret with the version that the caller would read now who names none, for whoever tells callers of changes. The
-// version is nil when there is nothing to read: the secret is deleted, or has no current version yet. Without a trace of the name the
-// object is nil too. It neither authorises nor records: the guard has admitted the caller to this secret, and no value is opened.
-func (s *Service) Meant(ctx context.Context, call *guard.Call, name string) (Item, error) {
-	rec, err := s.record(ctx, call, &Selector{Name: name})
-	if err == nil {
-		return rec.Item, nil
-	}
-	if !fault.Is(err, fault.NotFound) {
-		return Item{}, err
-	}
-	var item Item
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		o, err := tx.Object(ctx, call.Vault.Vault.ID, vault.Secret, name)
-		if fault.Is(err, fault.NotFound) {
-			return nil
-		}
-		item.Object = o
-		return err
-	})
-	return item, err
 }

@@ -1,4 +1,4 @@
-package secret
+package object
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-func sealed(name string, version vault.VersionID, bytes int) *record {
-	r, err := newRecord(&vault.Vault{}, &vault.Object{Name: name, Current: version},
+func sealed(name string, version vault.VersionID, bytes int) *Record {
+	r, err := newRecord(vault.Secret, &vault.Vault{}, &vault.Object{Name: name, Current: version},
 		&vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}})
 	if err != nil {
 		panic(err) // there is no rollout to decode
@@ -22,7 +22,7 @@ func (c *cache) held(t *testing.T) (bytes int64, records int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		var n int64
-		for _, v := range s.secrets {
+		for _, v := range s.objects {
 			n += hintBytes
 			for r := range v.all {
 				n += r.size()
@@ -41,7 +41,7 @@ func (c *cache) held(t *testing.T) (bytes int64, records int) {
 }
 
 func TestCacheStaysWithinItsBytes(t *testing.T) {
-	c := newCache(1 << 20)
+	c := newCache(1<<20, 0)
 	for i := range 5000 {
 		k := cacheKey{"v", fmt.Sprint("n", i%1500)}
 		_, ticket := c.get(k, "", "")
@@ -69,9 +69,9 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 }
 
 func TestRecordsReadBeforeADropAreNotKept(t *testing.T) {
-	c := newCache(1 << 20)
+	c := newCache(1<<20, 0)
 	k := cacheKey{"v", "a"}
-	for name, drop := range map[string]func(){"secret": func() { c.committed("op", k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
+	for name, drop := range map[string]func(){"object": func() { c.committed("op", k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
 		_, ticket := c.get(k, "", "")
 		drop()
 		c.put(k, sealed("a", "1", 1), ticket)
@@ -82,19 +82,19 @@ func TestRecordsReadBeforeADropAreNotKept(t *testing.T) {
 }
 
 func TestCacheFindsByVersionAndCurrent(t *testing.T) {
-	c := newCache(1 << 20)
+	c := newCache(1<<20, 0)
 	k := cacheKey{"v", "a"}
 	old := sealed("a", "1", 1)
 	old.Object = &vault.Object{Name: "a", Current: "2"}
 	current := sealed("a", "2", 1)
-	for _, r := range []*record{old, current} {
+	for _, r := range []*Record{old, current} {
 		_, ticket := c.get(k, "", "")
 		c.put(k, r, ticket)
 	}
 	for _, tt := range []struct {
 		id    vault.VersionID
 		label vault.Label
-		want  *record
+		want  *Record
 	}{{"", "", current}, {"", vault.Current, current}, {"1", "", old}, {"2", "", current}, {"3", "", nil}, {"", vault.Previous, nil}} {
 		if got, _ := c.get(k, tt.id, tt.label); got != tt.want {
 			t.Errorf("%+v: got %+v", tt, got)
@@ -103,7 +103,7 @@ func TestCacheFindsByVersionAndCurrent(t *testing.T) {
 }
 
 func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
-	c := newCache(1 << 20)
+	c := newCache(1<<20, 0)
 	k := cacheKey{"v", "a"}
 	r := sealed("a", "1", 1)
 	r.Object.ID = "o"
@@ -132,7 +132,7 @@ func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
 }
 
 func TestCommitsPutWhatTheyAnnounced(t *testing.T) {
-	c := newCache(1 << 20)
+	c := newCache(1<<20, 0)
 	k := cacheKey{"v", "a"}
 	old, first, second := sealed("a", "1", 1), sealed("a", "2", 1), sealed("a", "3", 1)
 	_, before := c.get(k, "", "")
@@ -176,21 +176,21 @@ func TestCommitsPutWhatTheyAnnounced(t *testing.T) {
 
 // What was read since the last sweep outlives what was not.
 func TestSweepsKeepWhatIsRead(t *testing.T) {
-	s := &shard{secrets: make(map[cacheKey]*versions), max: 1 << 20}
+	s := &shard{objects: make(map[cacheKey]*versions), max: 1 << 20}
 	for i := range 100 {
 		k := cacheKey{"v", fmt.Sprint(strings.Repeat("x", 3), i)}
 		r := sealed(k.name, "1", 0)
 		r.used.Store(i < 10)
-		s.secrets[k] = &versions{current: r}
+		s.objects[k] = &versions{current: r}
 		s.bytes += r.size() + hintBytes
 	}
 	s.sweep(s.bytes / 2)
 	for i := range 10 {
-		if s.secrets[cacheKey{"v", fmt.Sprint("xxx", i)}] == nil {
+		if s.objects[cacheKey{"v", fmt.Sprint("xxx", i)}] == nil {
 			t.Errorf("record %d was read and is gone", i)
 		}
 	}
-	if len(s.secrets) > 50 {
-		t.Errorf("%d of 100 records are left", len(s.secrets))
+	if len(s.objects) > 50 {
+		t.Errorf("%d of 100 records are left", len(s.objects))
 	}
 }
