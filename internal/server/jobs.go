@@ -22,6 +22,7 @@ func (k *core) jobs() []job {
 		{"maintain-keys", time.Hour, k.maintainKeys},
 		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
 		{"tell-expiries", time.Minute, k.tellExpiries},
+		{"rotate-keys", time.Minute, k.rotateKeys},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}
@@ -102,6 +103,15 @@ func (k *core) maintainKeys(ctx context.Context) error {
 	done, err := k.keys.Maintain(ctx)
 	if done.Moved+done.Resealed+done.Retired > 0 {
 		k.log.InfoContext(ctx, "keys were maintained", "moved", done.Moved, "resealed", done.Resealed, "retired", done.Retired)
+	}
+	return err
+}
+
+// rotateKeys rotates the keys whose policies say so.
+func (k *core) rotateKeys(ctx context.Context) error {
+	rotated, err := k.cryptoKeys.RotateDue(ctx)
+	if rotated > 0 {
+		k.log.InfoContext(ctx, "keys were rotated as their policies say", "keys", rotated)
 	}
 	return err
 }

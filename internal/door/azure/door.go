@@ -14,6 +14,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	Guard   *guard.Guard
 	Callers Authenticator
 	Secrets *secret.Service
+	Keys    *key.Service
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
@@ -42,8 +44,8 @@ type Config struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Secrets == nil {
-		return nil, errors.New("the azure door needs a guard, an authenticator and the secret service")
+	if c.Guard == nil || c.Callers == nil || c.Secrets == nil || c.Keys == nil {
+		return nil, errors.New("the azure door needs a guard, an authenticator and the services of secrets and keys")
 	}
 	if c.ClientAddress == nil {
 		c.ClientAddress = door.ConnectionAddress
