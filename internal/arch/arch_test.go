@@ -27,12 +27,14 @@ var layers = [][]string{
 	{"internal/vault"},
 	{"internal/principal"},
 	// ports and pure engines
-	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout"},
+	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout",
+		"internal/certfile", "internal/issuer"},
 	// conformance suites, then adapters of ports
-	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest"},
+	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
-		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual"},
+		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
+		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
@@ -41,6 +43,8 @@ var layers = [][]string{
 	{"internal/object"},
 	// services
 	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	// a certificate is also a key and a secret
+	{"internal/cert"},
 	{"internal/tenancy", "internal/directory", "internal/feed"},
 	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},
