@@ -2,6 +2,7 @@ package cert
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"log/slog"
 	"strings"
@@ -20,11 +21,20 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
+// Order says for what an issuer is wanted.
+type Order struct {
+	Vault *vault.Vault
+	// Ref names the issuer: SelfIssuer, UnknownIssuer, or one that was set up in the vault, whose settings are given then.
+	Ref      IssuerRef
+	Settings *Settings
+	// Signer is the key of the certificate, for SelfIssuer alone.
+	Signer func(ctx context.Context) (crypto.Signer, error)
+}
+
 // Issuers finds who issues for a vault's certificates.
 type Issuers interface {
-	// Issuer returns the issuer that a policy names: SelfIssuer, UnknownIssuer, or one that was set up in the vault, whose settings are given then. A name
-	// that stands for nothing is a fault.Invalid.
-	Issuer(ctx context.Context, v *vault.Vault, ref IssuerRef, settings *Settings) (issuer.Issuer, error)
+	// Issuer returns the issuer of an order. A reference that stands for nothing is a fault.Invalid.
+	Issuer(ctx context.Context, o Order) (issuer.Issuer, error)
 }
 
 // Config makes a Service. All members but the limits are required.
@@ -49,12 +59,11 @@ type Config struct {
 type Service struct {
 	Config
 	object.Lifecycle
-	objects  *object.Objects
-	settings *object.Objects
-	contacts *object.Objects
-	own      object.Moves
-	keys     key.Backing
-	secrets  object.Moves
+	objects *object.Objects
+	// own, keys and secrets are the three sides of a certificate.
+	own     object.Moves
+	keys    key.Backing
+	secrets object.Moves
 	// wake makes the background work look at once.
 	wake chan struct{}
 }

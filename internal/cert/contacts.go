@@ -45,7 +45,7 @@ func (s *Service) Contacts(ctx context.Context, call *guard.Call) (list []Contac
 }
 
 func contactsOf(ctx context.Context, tx store.Tx, v *vault.Vault) (o *vault.Object, ver *vault.Version, list []Contact, err error) {
-	o, err = tx.Object(ctx, v.ID, contactsKind, contactsName)
+	o, err = tx.Object(ctx, v.ID, vault.Contacts, contactsName)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil, nil, noContacts(v)
 	}
@@ -102,7 +102,7 @@ func (s *Service) setContactsOnce(ctx context.Context, call *guard.Call, need gu
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		o, err = &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: contactsKind, Name: contactsName, Created: op.At}, nil
+		o, err = &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: vault.Contacts, Name: contactsName, Created: op.At}, nil
 	}
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)

@@ -57,7 +57,7 @@ func (s *Service) begin(ctx context.Context, call *guard.Call, need guard.Need, 
 			continue
 		}
 		if err == nil {
-			s.proceed(ctx, call.Vault.Vault, o, op.Version)
+			s.proceed(ctx, call.Vault.Vault, o)
 		}
 		return o, op, err
 	}
@@ -77,7 +77,7 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 	if err != nil {
 		return refuse(err)
 	}
-	if _, err := s.issuer(ctx, v, policy.Issuer); err != nil {
+	if _, err := s.issuer(ctx, v, need.Name, policy.Issuer); err != nil {
 		return refuse(err)
 	}
 	k, hsm, err := s.newKey(ctx, call, pl, policy)

@@ -130,7 +130,7 @@ func (s *Service) putState(ctx context.Context, tx store.Tx, v *vault.Vault, o *
 
 // giveUp tells an issuer that nobody waits any more. It need not succeed: an order that nobody asks after ends by itself.
 func (s *Service) giveUp(ctx context.Context, v *vault.Vault, o *vault.Object, st *state) {
-	by, err := s.issuer(ctx, v, st.Operation.Issuer)
+	by, err := s.issuer(ctx, v, o.Name, st.Operation.Issuer)
 	if err != nil {
 		return
 	}
@@ -202,7 +202,7 @@ func (s *Service) merging(ctx context.Context, v *vault.Vault, name string, cert
 	case made.Status == InProgress && !made.Issuer.Is(UnknownIssuer):
 		return nil, nil, nil, fault.New(fault.Forbidden, "the issuer %s is making the certificate %q: cancel the operation before you merge another certificate", made.Issuer.Name, o.Name)
 	}
-	person, err := s.Issuers.Issuer(ctx, v, IssuerRef{Name: UnknownIssuer}, nil)
+	person, err := s.issuer(ctx, v, name, IssuerRef{Name: UnknownIssuer})
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -2,12 +2,14 @@ package cert
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/certfile"
+	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/issuer"
@@ -16,33 +18,47 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// issuer finds the issuer that a reference names.
-func (s *Service) issuer(ctx context.Context, v *vault.Vault, ref IssuerRef) (issuer.Issuer, error) {
-	var settings *Settings
-	if !ref.Is(SelfIssuer) && !ref.Is(UnknownIssuer) {
+// issuer finds the issuer that a reference names, for the certificate of that name; a new one has no object yet.
+func (s *Service) issuer(ctx context.Context, v *vault.Vault, name string, ref IssuerRef) (issuer.Issuer, error) {
+	o := Order{Vault: v, Ref: ref}
+	if ref.Is(SelfIssuer) {
+		o.Signer = func(ctx context.Context) (crypto.Signer, error) {
+			k, err := s.pendingKey(ctx, v, name)
+			if err != nil {
+				return nil, err
+			}
+			return k.Signer()
+		}
+	} else if !ref.Is(UnknownIssuer) {
 		var err error
-		if settings, err = s.openSettings(ctx, v, ref.Name); err != nil {
+		if o.Settings, err = s.openSettings(ctx, v, ref.Name); err != nil {
 			return nil, err
 		}
 	}
-	return s.Issuers.Issuer(ctx, v, ref, settings)
+	return s.Issuers.Issuer(ctx, o)
+}
+
+// pendingKey is the key of the version that waits for its issuer.
+func (s *Service) pendingKey(ctx context.Context, v *vault.Vault, name string) (*cryptokey.Key, error) {
+	var ver *vault.Version
+	err := s.Store.View(ctx, func(tx store.Tx) error {
+		k, err := s.keys.Find(ctx, tx, v.ID, name)
+		if err == nil {
+			ver, err = tx.Version(ctx, k.ID, k.LabelOf(vault.Pending))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.keys.Key(ctx, v, ver)
 }
 
 // proceed asks an issuer that answers at once, and wakes the background work for the others. The operation is stored, so whatever goes wrong here is
 // tried again there.
-func (s *Service) proceed(ctx context.Context, v *vault.Vault, o *vault.Object, id vault.VersionID) {
+func (s *Service) proceed(ctx context.Context, v *vault.Vault, o *vault.Object) {
 	defer s.Wake()
-	err := s.Store.View(ctx, func(tx store.Tx) error {
-		st, err := stateOf(ctx, tx, o.ID)
-		if err != nil || st.Operation == nil || st.Operation.Version != id {
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return
-	}
-	if _, err := s.advance(ctx, v, o.ID, o.Name, true); err != nil {
+	if err := s.advance(ctx, v, o.ID, true); err != nil {
 		s.Logger.WarnContext(ctx, "a certificate waits; its issuer is asked again", "certificate", o.Name, "vault", v.Name, "error", err)
 	}
 }
@@ -63,22 +79,22 @@ const pollAgain = 10 * time.Second
 
 // advance brings an operation in progress one step on: it asks its issuer, and stores what that says. With quick it does so only when the issuer answers
 // at once.
-func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID, name string, quick bool) (done bool, err error) {
+func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID, quick bool) error {
 	st, o, previous, err := s.look(ctx, v, id)
 	if err != nil || !st.running() {
-		return false, err
+		return err
 	}
 	op := st.Operation
-	by, err := s.issuer(ctx, v, op.Issuer)
+	by, err := s.issuer(ctx, v, o.Name, op.Issuer)
 	if err != nil {
-		return false, s.setBack(ctx, v, o, st, err)
+		return s.setBack(ctx, v, o, st, err)
 	}
 	if quick && by.Describe().Waits {
-		return false, nil
+		return nil
 	}
 	r, err := op.request(st.Policy, previous)
 	if err != nil {
-		return false, err
+		return err
 	}
 	var result issuer.Result
 	if op.Token == nil {
@@ -88,14 +104,14 @@ func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID
 	}
 	switch {
 	case err != nil:
-		return false, s.setBack(ctx, v, o, st, err)
+		return s.setBack(ctx, v, o, st, err)
 	case result.Pending != nil:
-		return false, s.wait(ctx, v, o, st, result.Pending)
+		return s.wait(ctx, v, o, st, result.Pending)
 	}
 	if err := issuer.CheckChain(r, result.Chain); err != nil {
-		return false, s.setBack(ctx, v, o, st, err)
+		return s.setBack(ctx, v, o, st, err)
 	}
-	return true, s.complete(ctx, s.system(v, "CertificateEnroll"), o, st, result.Chain)
+	return s.complete(ctx, s.system(v, "CertificateEnroll"), o, st, result.Chain)
 }
 
 // look reads a certificate with its state and the certificate that is current.
@@ -200,18 +216,7 @@ func (s *Service) complete(ctx context.Context, call *guard.Call, o *vault.Objec
 // sealSecret makes the secret of the version that an operation makes.
 func (s *Service) sealSecret(ctx context.Context, v *vault.Vault, name string, st *state, chain []*x509.Certificate, op store.Op) (*certfile.Bundle, *vault.Version, error) {
 	made := st.Operation
-	var pending *vault.Version
-	err := s.Store.View(ctx, func(tx store.Tx) error {
-		k, err := s.keys.Find(ctx, tx, v.ID, name)
-		if err == nil {
-			pending, err = tx.Version(ctx, k.ID, made.Version)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	k, err := s.keys.Key(ctx, v, pending)
+	k, err := s.pendingKey(ctx, v, name)
 	if err != nil {
 		return nil, nil, err
 	}

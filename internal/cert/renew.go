@@ -115,8 +115,7 @@ func (s *Service) doDue(ctx context.Context, row *store.Policy, now time.Time) e
 	case v.Deleted != nil || it.Object.Deleted != nil || st.revision() != row.Revision:
 		return s.reckon(ctx, row, st, it, v)
 	case st.running():
-		_, err := s.advance(ctx, v, it.Object.ID, it.Object.Name, false)
-		return err
+		return s.advance(ctx, v, it.Object.ID, false)
 	}
 	if at := st.due(it); at.IsZero() || at.After(now) {
 		return s.reckon(ctx, row, st, it, v)

@@ -15,20 +15,13 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Issuers and contacts are objects of kinds of their own, which no door shows as objects: what may be shown is their document, and the credentials of an
-// issuer are their value, sealed like any other.
-const (
-	issuerKind   vault.Kind = "issuer"
-	contactsKind vault.Kind = "contacts"
-)
-
 // NoIssuer is the reason of the fault when a vault has no such issuer, NoContacts when it has no contacts.
 const (
 	NoIssuer   fault.Reason = "CertificateIssuerNotFound"
 	NoContacts fault.Reason = "ContactsNotFound"
 )
 
-// Settings are an issuer that was set up in a vault.
+// Settings are an issuer that was set up in a vault: an object whose document may be shown, and whose value is the password, sealed like any other.
 type Settings struct {
 	// Name is the issuer's name in the vault.
 	Name string `json:"-"`
@@ -178,7 +171,7 @@ func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need g
 		next.Created = op.At
 	}
 	if o == nil {
-		o = &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: issuerKind, Name: name, Created: op.At}
+		o = &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: vault.Issuer, Name: name, Created: op.At}
 		ver = nil
 	}
 	doc, err := json.Marshal(next)
@@ -226,7 +219,7 @@ func putHidden(ctx context.Context, tx store.Tx, o *vault.Object, before, ver *v
 // readSettings reads an issuer with its credentials.
 func (s *Service) readSettings(ctx context.Context, v *vault.Vault, name string) (st *Settings, o *vault.Object, ver *vault.Version, err error) {
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		if o, err = tx.Object(ctx, v.ID, issuerKind, name); err == nil {
+		if o, err = tx.Object(ctx, v.ID, vault.Issuer, name); err == nil {
 			ver, err = tx.Version(ctx, o.ID, o.Current)
 		}
 		return err
@@ -274,7 +267,7 @@ func (s *Service) Issuer(ctx context.Context, call *guard.Call, name string) (st
 	need := guard.Need{Action: authz.IssuerGet, Detail: "issuer " + name}
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		return s.Store.View(ctx, func(tx store.Tx) error {
-			o, err := tx.Object(ctx, call.Vault.Vault.ID, issuerKind, name)
+			o, err := tx.Object(ctx, call.Vault.Vault.ID, vault.Issuer, name)
 			if fault.Is(err, fault.NotFound) {
 				return noIssuer(name)
 			}
@@ -303,7 +296,7 @@ func (s *Service) ListIssuers(ctx context.Context, call *guard.Call, p Page) (l 
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		return s.Store.View(ctx, func(tx store.Tx) error {
 			l = IssuerList{}
-			found, err := tx.CurrentVersions(ctx, store.ObjectQuery{Vault: call.Vault.Vault.ID, Kind: issuerKind, After: p.After, Limit: p.Limit})
+			found, err := tx.CurrentVersions(ctx, store.ObjectQuery{Vault: call.Vault.Vault.ID, Kind: vault.Issuer, After: p.After, Limit: p.Limit})
 			for _, f := range found {
 				st, err := settingsOf(f.Object, f.Version)
 				if err != nil {
@@ -331,7 +324,7 @@ func (s *Service) DeleteIssuer(ctx context.Context, call *guard.Call, name strin
 	}
 	op := store.NewOp(s.Clock.Now())
 	return st, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		o, err := tx.Object(ctx, call.Vault.Vault.ID, issuerKind, name)
+		o, err := tx.Object(ctx, call.Vault.Vault.ID, vault.Issuer, name)
 		if fault.Is(err, fault.NotFound) {
 			return noIssuer(name)
 		}
