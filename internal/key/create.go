@@ -2,6 +2,7 @@ package key
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -77,9 +78,68 @@ func (s *Service) Import(ctx context.Context, call *guard.Call, name string, jwk
 		if err != nil {
 			return nil, false, err
 		}
+		if len(jwk.KeyHSM) > 0 {
+			k, err := s.receive(ctx, call, jwk)
+			return k, true, err
+		}
 		k, err := jwk.PrivateKey()
 		return k, hsm || asked, err
 	})
+}
+
+// ImportPKCS8 stores a key that is an unencrypted PrivateKeyInfo in DER (RFC 5958), like Import.
+func (s *Service) ImportPKCS8(ctx context.Context, call *guard.Call, name string, der []byte, hsm bool, in Input) (Item, error) {
+	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: name}
+	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+		k, err := cryptokey.ParsePKCS8(der)
+		return k, hsm, err
+	})
+}
+
+// receive opens a key that was wrapped for a key of the same vault, which has the operation import: bring your own key. The private key of the
+// sender is in clear nowhere on its way.
+func (s *Service) receive(ctx context.Context, call *guard.Call, jwk *cryptokey.JWK) (*cryptokey.Key, error) {
+	t, _, err := cryptokey.ParseType(jwk.Kty)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := cryptokey.ParseTransferBlob(jwk.KeyHSM)
+	if err != nil {
+		return nil, err
+	}
+	sel, err := exchangeKey(blob.Header.Kid)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.objects.Record(ctx, call, &sel)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.parse(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := usable(rec.Item, p.facts, cryptokey.Import, false, call.Started); err != nil {
+		return nil, err
+	}
+	// It is a use of that key too, and recorded as one.
+	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: rec.Object.Name, Version: rec.Version.ID, Detail: string(blob.Header.Enc)}
+	if err := s.Guard.Record(ctx, call, &need); err != nil {
+		return nil, err
+	}
+	return p.key.Receive(t, blob.Header.Enc, blob.Ciphertext)
+}
+
+// exchangeKey reads which key a blob was wrapped for: the last two parts of its id are the name and the version.
+func exchangeKey(kid string) (sel Selector, err error) {
+	parts := strings.Split(kid, "/")
+	if n := len(parts); n >= 3 && parts[n-3] == "keys" && vault.CheckObjectName(parts[n-2]) == nil {
+		sel.Name = parts[n-2]
+		if sel.Version, err = vault.ParseVersionID(parts[n-1]); err == nil {
+			return sel, nil
+		}
+	}
+	return sel, fault.New(fault.Invalid, "the kid of the transfer blob is not the id of a version of a key in this vault")
 }
 
 // add authorises the need, gets a key and stores it.

@@ -352,6 +352,52 @@ func TestBackupsHoldThePolicyAndNoKeyInClear(t *testing.T) {
 	}
 }
 
+// TestBringYourOwnKey wraps a key for an exchange key of the vault, as its owner would elsewhere, and imports it.
+func TestBringYourOwnKey(t *testing.T) {
+	w := newWorld(t, nil)
+	exchange := w.make("exchange", key.Spec{Kty: "RSA-HSM"}, func(in *key.Input) { in.Ops = []string{"import"} })
+	w.make("other", key.Spec{Kty: "RSA-HSM"})
+	own, err := cryptokey.Generate(cryptokey.Spec{Type: cryptokey.EC, Curve: cryptokey.P384})
+	w.do(err)
+	jwk := facts(t, exchange).Public
+	target, err := jwk.PublicKey()
+	w.do(err)
+	wrapped, err := own.Release(target, cryptokey.CKMRSAAESKeyWrap)
+	w.do(err)
+	bring := func(kid string) (key.Item, error) {
+		blob, err := json.Marshal(cryptokey.NewTransferBlob(kid, cryptokey.CKMRSAAESKeyWrap, wrapped))
+		w.do(err)
+		return w.svc.Import(w.Ctx, w.call(), "brought", &cryptokey.JWK{Kty: "EC-HSM", KeyHSM: blob, KeyOps: []string{"sign"}}, false, key.Input{Enabled: true})
+	}
+	kid := "https://shop.example/keys/exchange/" + string(exchange.Version.ID)
+	w.Audit.Take()
+	item, err := bring(kid)
+	w.do(err)
+	f := facts(t, item)
+	if !bytes.Equal(f.Public.X, own.PublicJWK().X) || f.Kty() != "EC-HSM" || strings.Join(f.Ops.Words(), " ") != "sign" {
+		t.Errorf("brought %+v", f)
+	}
+	if list := w.Audit.Take(); len(list) != 1 || list[0].Name != "exchange" || list[0].Version != string(exchange.Version.ID) {
+		t.Errorf("the use of the exchange key is recorded as %+v", list)
+	}
+	_, err = bring("https://shop.example/keys/other/" + string(w.current("other")))
+	w.fails(err, fault.Forbidden, "KeyOperationForbidden")
+	for _, wrong := range []string{"", "exchange", "https://shop.example/keys/exchange", "https://shop.example/secrets/exchange/" + string(exchange.Version.ID)} {
+		_, err := bring(wrong)
+		w.fails(err, fault.Invalid, "")
+	}
+	wrapped[len(wrapped)-1] ^= 1
+	_, err = bring(kid)
+	w.fails(err, fault.Invalid, "")
+}
+
+func (w *world) current(name string) vault.VersionID {
+	w.T.Helper()
+	item, err := w.svc.Get(w.Ctx, w.call(), named(name))
+	w.do(err)
+	return item.Version.ID
+}
+
 func jwkOf(k *rsa.PrivateKey) cryptokey.JWK {
 	j := cryptokey.JWK{Kty: "RSA", N: k.N.Bytes(), E: big.NewInt(int64(k.E)).Bytes()}
 	for into, from := range map[*cryptokey.Secret]*big.Int{&j.D: k.D, &j.P: k.Primes[0], &j.Q: k.Primes[1], &j.DP: k.Precomputed.Dp, &j.DQ: k.Precomputed.Dq, &j.QI: k.Precomputed.Qinv} {
