@@ -51,6 +51,8 @@ type Config struct {
 	Issuers Issuers
 	// MaxVersions bounds the versions of one certificate; 0 means no bound.
 	MaxVersions int
+	// MaxBackupBytes bounds the body of a restore; 0 means object.DefaultMaxBackupBytes.
+	MaxBackupBytes int64
 	// CacheBytes bounds what is kept of certificates in memory; 0 means object.DefaultCacheBytes.
 	CacheBytes int64
 }
@@ -89,6 +91,9 @@ var kind = object.Kind{Kind: vault.Certificate, Word: "Certificate", NotFound: n
 func New(c Config) (*Service, error) {
 	if c.Guard == nil || c.Store == nil || c.Sealing == nil || c.Clock == nil || c.Logger == nil || c.Keys == nil || c.Secrets == nil || c.Issuers == nil {
 		return nil, errors.New("the certificate service needs a guard, a store, a keyring, a clock, a logger, keys, secrets and issuers")
+	}
+	if c.MaxBackupBytes == 0 {
+		c.MaxBackupBytes = object.DefaultMaxBackupBytes
 	}
 	s := &Service{Config: c, keys: c.Keys.Backing(), secrets: c.Secrets.Backing(), wake: make(chan struct{}, 1)}
 	objects, err := object.New(object.Config{Guard: c.Guard, Store: c.Store, Keys: c.Sealing, Clock: c.Clock, Kind: kind, MaxVersions: c.MaxVersions,

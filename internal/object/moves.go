@@ -196,3 +196,20 @@ func (m Moves) Purge(ctx context.Context, tx store.Tx, v *vault.Vault, name stri
 	}
 	return tx.DeleteObject(ctx, o, at)
 }
+
+// Copy is everything of an object as a backup holds it, with its values in clear: the caller seals it and zeroes it.
+func (m Moves) Copy(ctx context.Context, v *vault.Vault, name string) ([]byte, error) {
+	return m.objects.copy(ctx, v, name)
+}
+
+// Paste plans to store a copy again, with the same versions and instants, where nothing has its name. What it returns does so.
+func (m Moves) Paste(ctx context.Context, v *vault.Vault, op store.Op, plain []byte) (name string, put func(tx store.Tx) (Item, error), err error) {
+	b, err := m.objects.readBackup(v, plain)
+	if err != nil {
+		return "", nil, err
+	}
+	o := b.object(v, op)
+	o.Managed = m.managed
+	versions, err := m.objects.reseal(ctx, v, o, b)
+	return b.Name, func(tx store.Tx) (Item, error) { return m.objects.restore(ctx, tx, v, o, versions, b.Packed) }, err
+}
