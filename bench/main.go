@@ -167,14 +167,14 @@ func (b *bench) plan(mapped, synced *product, bare *target) {
 			return figure{PerSecond: r.perSecond(), CPUPerRequest: r.cpuPerRequest(), P50: float64(r.p50().Nanoseconds()) / 1000}, nil
 		}
 	}
-	reads := mapped.requests(b.connections, 0)
+	reads := mapped.reads(b.connections, false)
 	b.add("bare", https(bare, b.connections, reads))
 	b.add("read", https(mapped.target(), b.connections, reads))
-	b.add("read and write", b.besideGrants(mapped, https(mapped.target(), b.connections, mapped.requests(b.connections, 100))))
-	b.add("read, audit synced", https(synced.target(), b.connections, synced.requests(b.connections, 0)))
+	b.add("read and write", b.besideGrants(mapped, https(mapped.target(), b.connections, mapped.reads(b.connections, true))))
+	b.add("read, audit synced", https(synced.target(), b.connections, synced.reads(b.connections, false)))
 	b.add("bare, one connection", https(bare, 1, reads))
 	b.add("read, one connection", https(mapped.target(), 1, reads))
-	b.add("write, 64 writers", https(mapped.target(), 64, mapped.requests(64, 1)))
+	b.add("write, 64 writers", https(mapped.target(), 64, mapped.writes(64)))
 	b.add("transaction in process", b.transactions)
 	b.add("append and sync", func() (figure, error) {
 		n, err := appendAndSync(b.dir, b.duration)

@@ -27,10 +27,11 @@ type product struct {
 	env    map[string]string
 	roots  *x509.CertPool
 	client *http.Client
-	// tokens belong to the principals, one each; secrets are the names that each of them reads.
+	// tokens belong to the principals, one each; secrets are the names that each of them reads, and ballast are those that it only writes.
 	principal string
 	tokens    []string
 	secrets   [][]string
+	ballast   [][]string
 }
 
 // startProduct starts the development server: it has on whatever a production server has.
@@ -122,12 +123,13 @@ const apiVersion = "?api-version=7.6"
 // value is what every secret holds; with its envelope an answer has the 433 bytes of the reference measurements.
 var value = strings.Repeat("v", 128)
 
-// fill stores secrets and makes principals that read them. Each principal has its own share.
+// fill stores secrets and makes principals that read them. Each principal has its own share. The case that only writes has as many secrets of its
+// own: whoever reads what it wrote would be a consumer of a new version each time, which one read in a hundred is meant to be.
 func (p *product) fill(secrets, principals int) (err error) {
 	base := p.env["AZURE_KEYVAULT_URL"]
 	_, rest, _ := strings.Cut(p.env["KEYWRIGHT_ADDR"], ".")
 	resource := "https://" + rest
-	p.secrets = make([][]string, principals)
+	p.secrets, p.ballast = make([][]string, principals), make([][]string, principals)
 	for i := range principals {
 		t, err := p.readerToken(i, resource)
 		if err != nil {
@@ -146,11 +148,15 @@ func (p *product) fill(secrets, principals int) (err error) {
 	for i := range principals {
 		for n := i; n < secrets; n += principals {
 			p.secrets[i] = append(p.secrets[i], fmt.Sprintf("secret-%05d", n))
+			p.ballast[i] = append(p.ballast[i], fmt.Sprintf("ballast-%05d", n))
 		}
 		work.Go(func() {
-			for _, name := range p.secrets[i] {
-				_, _, err := p.call("PUT", base+"/secrets/"+name+apiVersion, p.tokens[i], `{"value":"`+value+`"}`)
-				if err == nil { // the first read fills the cache, which is not what is measured
+			for n, name := range p.secrets[i] {
+				_, _, err := p.call("PUT", base+"/secrets/"+p.ballast[i][n]+apiVersion, p.tokens[i], `{"value":"`+value+`"}`)
+				if err == nil {
+					_, _, err = p.call("PUT", base+"/secrets/"+name+apiVersion, p.tokens[i], `{"value":"`+value+`"}`)
+				}
+				if err == nil { // the first read fills the cache and makes a consumer, which is not what is measured
 					_, _, err = p.call("GET", base+"/secrets/"+name+apiVersion, p.tokens[i], "")
 				}
 				if err != nil {
@@ -161,20 +167,25 @@ func (p *product) fill(secrets, principals int) (err error) {
 		})
 	}
 	work.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	return errors.Join(append(errs, p.settle())...)
+}
+
+// settle waits until the ledger has taken in every read: a question for holders is answered only then.
+func (p *product) settle() error {
+	admin, err := p.admin()
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, err := range admin.HeldBy(context.Background(), p.principal) {
+		return err
+	}
+	return errors.New("the ledger shows nothing of what the first principal has read")
 }
 
 // readerToken makes a service principal that may read and write the vault's secrets, and gets a token as it.
 func (p *product) readerToken(n int, resource string) (string, error) {
 	ctx := context.Background()
-	admin, err := client.New(client.Config{URL: p.env["KEYWRIGHT_URL"], HTTP: p.client, Tokens: client.NewClientSecret(
-		client.Authority{URL: p.env["AZURE_AUTHORITY_HOST"], Tenant: p.env["AZURE_TENANT_ID"], HTTP: p.client},
-		p.env["AZURE_CLIENT_ID"], p.env["AZURE_CLIENT_SECRET"], p.env["KEYWRIGHT_URL"])})
+	admin, err := p.admin()
 	if err != nil {
 		return "", err
 	}
@@ -192,6 +203,13 @@ func (p *product) readerToken(n int, resource string) (string, error) {
 		return "", err
 	}
 	return p.token(made.AppID, secret.Secret.Reveal(), resource)
+}
+
+// admin returns a client of the one who may do everything.
+func (p *product) admin() (*client.Client, error) {
+	return client.New(client.Config{URL: p.env["KEYWRIGHT_URL"], HTTP: p.client, Tokens: client.NewClientSecret(
+		client.Authority{URL: p.env["AZURE_AUTHORITY_HOST"], Tenant: p.env["AZURE_TENANT_ID"], HTTP: p.client},
+		p.env["AZURE_CLIENT_ID"], p.env["AZURE_CLIENT_SECRET"], p.env["KEYWRIGHT_URL"])})
 }
 
 // objectID reads the caller's object id from a token's claims.
@@ -242,22 +260,35 @@ func (p *product) request(method string, principal int, path, body string) []byt
 		p.tokens[principal], len(body), body)
 }
 
-// requests prepares what each connection sends: reads in turn, and a write at every hundredth place when writes are wanted.
-func (p *product) requests(connections int, writeEvery int) source {
-	reads, writes := make([][][]byte, connections), make([][][]byte, connections)
-	for c := range connections {
-		who := c % len(p.tokens)
-		for _, name := range p.secrets[who] {
-			reads[c] = append(reads[c], p.get(who, name))
-			if writeEvery > 0 {
-				writes[c] = append(writes[c], p.set(who, name))
-			}
-		}
+// reads prepares what each connection sends: reads in turn, and a write at every hundredth place when writes are wanted.
+func (p *product) reads(connections int, beside bool) source {
+	reads := p.prepare(connections, p.secrets, p.get)
+	if !beside {
+		return func(c, n int) []byte { return reads[c][(n*31)%len(reads[c])] }
 	}
+	writes := p.prepare(connections, p.secrets, p.set)
 	return func(c, n int) []byte {
-		if writeEvery > 0 && n%writeEvery == writeEvery-1 {
+		if n%100 == 99 {
 			return writes[c][(n*7)%len(writes[c])]
 		}
 		return reads[c][(n*31)%len(reads[c])]
 	}
+}
+
+// writes prepares writes in turn.
+func (p *product) writes(connections int) source {
+	writes := p.prepare(connections, p.ballast, p.set)
+	return func(c, n int) []byte { return writes[c][(n*7)%len(writes[c])] }
+}
+
+// prepare makes a request for each name of each connection's principal.
+func (p *product) prepare(connections int, names [][]string, request func(principal int, name string) []byte) [][][]byte {
+	all := make([][][]byte, connections)
+	for c := range all {
+		who := c % len(p.tokens)
+		for _, name := range names[who] {
+			all[c] = append(all[c], request(who, name))
+		}
+	}
+	return all
 }

@@ -68,6 +68,8 @@ func TestFailingSync(t *testing.T) {
 	}{
 		{"everywhere", powerloss.Faults{SyncErrors: 0.1}},
 		{"audit log", powerloss.Faults{SyncErrors: 0.3, Only: segmentFile}},
+		// The checkpointer syncs the write-ahead log while the writer's pages in it are under way.
+		{"write-ahead log, beside its writer", powerloss.Faults{SyncErrors: 1, Only: writeAheadLog, Foreign: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.faults.Seed = powerloss.Seed(t)
@@ -79,6 +81,8 @@ func TestFailingSync(t *testing.T) {
 
 // segmentFile reports whether a file of this first name became a segment of the audit log.
 func segmentFile(name string) bool { return strings.HasPrefix(name, "tmp-") }
+
+func writeAheadLog(name string) bool { return name == "keywright.db-wal" }
 
 func TestSlowSync(t *testing.T) {
 	log := powerloss.Record(t, "bounded", "", powerloss.Config{Faults: powerloss.Faults{SyncDelay: 2 * time.Millisecond}})

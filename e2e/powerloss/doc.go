@@ -18,7 +18,8 @@
 //   - Everything else is pending, and kept, lost, or, for writes, kept by 512-byte sector, independently of each other
 //     and of order. A torn write may have extended the file with zeros.
 //   - An fsync that failed settles what it covered at that moment, at random and for good: Linux marks the pages clean,
-//     so a later fsync that succeeds proves nothing about them.
+//     so a later fsync that succeeds proves nothing about them. Every descriptor that was open then is told once, by its
+//     next fsync, as Linux does since 4.13 (errseq_t, https://docs.kernel.org/core-api/errseq.html).
 //
 // The shares that are kept are drawn per state: nothing, everything, a prefix, 10, 50 or 90 %. Half of the positions lie
 // beside fsyncs and acknowledgements, where losses show.

@@ -20,6 +20,8 @@ type Faults struct {
 	SyncErrorAt int
 	// Only restricts the failing fsyncs to files whose first name it accepts; nil accepts all.
 	Only func(name string) bool
+	// Foreign restricts the failing fsyncs to those that cover a write through another descriptor.
+	Foreign bool
 	// Seed drives SyncErrors.
 	Seed uint64
 }
@@ -35,9 +37,9 @@ func newFaults(f Faults) faults {
 	return faults{Faults: f, random: rand.New(rand.NewPCG(f.Seed, 0xfa17))}
 }
 
-// failsSync decides whether the fsync that is about to be answered fails.
-func (f *faults) failsSync(name string) bool {
-	if f.Only != nil && !f.Only(name) {
+// failsSync decides whether the disk fails at the fsync that is about to be answered.
+func (f *faults) failsSync(name string, foreign bool) bool {
+	if f.Only != nil && !f.Only(name) || f.Foreign && !foreign {
 		return false
 	}
 	f.syncs++

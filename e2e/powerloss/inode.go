@@ -16,6 +16,9 @@ type inode struct {
 	content
 	alloc int64             // bytes taken: at least size
 	names map[string]*inode // nil for a file
+	// failedSyncs counts the file's fsyncs that failed, and writer is who wrote to it after its last fsync, nil for nobody.
+	failedSyncs int
+	writer      *handle
 }
 
 func (i *inode) dir() bool { return i.names != nil }

@@ -21,8 +21,11 @@ type node struct {
 // control is the file handle of the control file.
 type control struct{}
 
-// handle is the file handle of every other file; go-fuse wants one.
-type handle struct{}
+// handle is an open file description of any other file. The recorder's lock guards it.
+type handle struct {
+	// reported is how many of the file's failed fsyncs its holder has been told of.
+	reported int
+}
 
 var (
 	_ fs.NodeLookuper  = (*node)(nil)
@@ -106,7 +109,9 @@ func (n *node) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Err
 	if n.ino.name == controlName {
 		return control{}, fuse.FOPEN_DIRECT_IO, 0
 	}
-	return handle{}, fuse.FOPEN_KEEP_CACHE, 0
+	n.rec.mu.Lock()
+	defer n.rec.mu.Unlock()
+	return &handle{reported: n.ino.failedSyncs}, fuse.FOPEN_KEEP_CACHE, 0
 }
 
 func (n *node) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
@@ -122,14 +127,16 @@ func (n *node) Write(_ context.Context, fh fs.FileHandle, data []byte, off int64
 	}
 	n.rec.mu.Lock()
 	defer n.rec.mu.Unlock()
+	n.ino.writer, _ = fh.(*handle)
 	return n.rec.write(n.ino, data, off)
 }
 
-func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
+func (n *node) Fsync(_ context.Context, fh fs.FileHandle, _ uint32) syscall.Errno {
 	if n.ino.name == controlName {
 		return 0
 	}
-	return n.rec.sync(n.ino)
+	h, _ := fh.(*handle)
+	return n.rec.syncThrough(n.ino, h)
 }
 
 func (n *node) Allocate(_ context.Context, _ fs.FileHandle, off, size uint64, mode uint32) syscall.Errno {
@@ -148,7 +155,7 @@ func (n *node) Allocate(_ context.Context, _ fs.FileHandle, off, size uint64, mo
 
 func (n *node) Create(ctx context.Context, name string, _, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
 	child, errno := n.make(ctx, Create, name, syscall.S_IFREG|mode&0o7777, out)
-	return child, handle{}, fuse.FOPEN_KEEP_CACHE, errno
+	return child, &handle{}, fuse.FOPEN_KEEP_CACHE, errno
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {

@@ -53,6 +53,11 @@ func add(r *Recorder, dir *inode, name, data string) *inode {
 	return ino
 }
 
+// sync is an fsync through a descriptor that was opened just before.
+func (r *Recorder) sync(ino *inode) syscall.Errno {
+	return r.syncThrough(ino, &handle{reported: ino.failedSyncs})
+}
+
 func TestOutcomes(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -122,6 +127,25 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestFailedSyncIsToldOnce has an fsync fail that covers what another descriptor wrote: its holder must hear of it.
+func TestFailedSyncIsToldOnce(t *testing.T) {
+	r := newRecorder(Config{Faults: Faults{SyncErrors: 1, Foreign: true}})
+	f := add(r, r.root, "f", "data")
+	writer, beside, later := &handle{}, &handle{}, &handle{}
+	f.writer = writer
+	for i, step := range []struct {
+		through *handle
+		want    syscall.Errno
+	}{{beside, syscall.EIO}, {writer, syscall.EIO}, {writer, 0}, {beside, 0}, {later, syscall.EIO}, {later, 0}} {
+		if got := r.syncThrough(f, step.through); got != step.want {
+			t.Errorf("fsync %d: %v, want %v", i, got, step.want)
+		}
+	}
+	if got := r.sync(f); got != 0 {
+		t.Errorf("fsync through a descriptor that was opened afterwards: %v", got)
 	}
 }
 

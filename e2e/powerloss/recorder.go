@@ -163,9 +163,9 @@ func (r *Recorder) acknowledge(text []byte) {
 	}
 }
 
-// sync answers an fsync of a file or of a directory. It covers what came before it began: with SyncDelay, writes go on
-// meanwhile and stay pending.
-func (r *Recorder) sync(ino *inode) syscall.Errno {
+// syncThrough answers an fsync of a file or of a directory through h. It covers what came before it began: with SyncDelay, writes
+// go on meanwhile and stay pending.
+func (r *Recorder) syncThrough(ino *inode, h *handle) syscall.Errno {
 	r.mu.Lock()
 	covers, delay := len(r.log.Ops), r.faults.SyncDelay
 	if delay > 0 {
@@ -177,11 +177,24 @@ func (r *Recorder) sync(ino *inode) syscall.Errno {
 	switch {
 	case ino.dir():
 		r.add(Op{Kind: SyncDir, Inode: ino.id, Covers: covers})
-	case r.faults.failsSync(ino.name):
+	case r.failsSync(ino, h):
 		r.add(Op{Kind: SyncFailed, Inode: ino.id, Covers: covers})
+		ino.writer = nil
 		return syscall.EIO
 	default:
 		r.add(Op{Kind: Sync, Inode: ino.id, Covers: covers})
+		ino.writer = nil
 	}
 	return 0
+}
+
+// failsSync decides whether an fsync fails: because the disk does, or because it did when another descriptor asked and h has
+// not been told of it yet.
+func (r *Recorder) failsSync(ino *inode, h *handle) bool {
+	if r.faults.failsSync(ino.name, ino.writer != nil && ino.writer != h) {
+		ino.failedSyncs++
+	}
+	untold := h.reported < ino.failedSyncs
+	h.reported = ino.failedSyncs
+	return untold
 }

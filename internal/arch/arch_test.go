@@ -52,7 +52,7 @@ var layers = [][]string{
 	{"client/api", "internal/version"},
 	// front doors
 	{"internal/door"},
-	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native"},
+	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native", "internal/door/acme"},
 	// programs
 	{"internal/server"},
 	{"client"},

@@ -69,6 +69,8 @@ func (s *Service) Wake() {
 const (
 	// followInterval is for what no commit announced: the rows of the process before, and the cursor that has to move on.
 	followInterval = 10 * time.Second
+	// followPace is how long the follower rests after a round, so that a burst of commits costs few rounds.
+	followPace = 20 * time.Millisecond
 	// followAfter is how long the follower waits after an error.
 	followAfter = 5 * time.Second
 	// pageSize bounds the entries of the journal that one transaction spreads.
@@ -99,16 +101,23 @@ func (s *Service) follow(ctx context.Context) {
 			s.Logger.ErrorContext(ctx, "events wait in the journal; reading it is tried again", "error", err)
 			wait = followAfter
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !rest(ctx, followPace, nil) || !rest(ctx, wait, s.dispatcher.wake) {
 			return
-		case <-s.dispatcher.wake:
-			timer.Stop()
-		case <-timer.C:
 		}
 	}
+}
+
+// rest waits for so long, or until it is woken. It reports false when ctx ended.
+func rest(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-timer.C:
+	}
+	return true
 }
 
 // round spreads everything that the journal has and lets the workers know.
@@ -131,28 +140,25 @@ func (s *Service) round(ctx context.Context) error {
 // the subscriptions that have something new.
 func (s *Service) spread(ctx context.Context) (n int, woken map[string]bool, err error) {
 	d := &s.dispatcher
-	var page []*store.Commit
 	var list []*store.Delivery
+	var last store.Position
 	now := s.Clock.Now()
-	err = s.Store.View(ctx, func(tx store.Tx) error {
+	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
 		cursor, err := tx.Cursor(ctx, Cursor)
 		if err != nil {
 			return err
 		}
 		d.position = max(d.position, cursor)
-		if page, err = tx.Commits(ctx, d.position, pageSize); err != nil || len(page) == 0 {
-			return err
-		}
-		list, err = s.deliveries(ctx, tx, page, now)
+		n, last, list, err = s.next(ctx, tx, now)
 		return err
 	})
-	if err != nil || len(page) == 0 {
+	if err != nil || last <= d.position {
 		return 0, nil, err
 	}
-	from, last := d.position, page[len(page)-1].Position
+	from := d.position
 	d.position = last
-	if len(list) == 0 && now.Sub(d.moved) < followInterval && last%cursorLag > store.Position(len(page)) {
-		return len(page), nil, nil
+	if len(list) == 0 && now.Sub(d.moved) < followInterval && last/cursorLag == from/cursorLag {
+		return n, nil, nil
 	}
 	woken = make(map[string]bool)
 	err = s.update(ctx, func(tx store.Tx) error {
@@ -177,7 +183,26 @@ func (s *Service) spread(ctx context.Context) (n int, woken map[string]bool, err
 		return 0, nil, err
 	}
 	d.moved = now
-	return len(page), woken, nil
+	return n, woken, nil
+}
+
+// next reads what is behind the position: how many entries of the journal, the last of them, and the deliveries that they cause. While nobody
+// is subscribed it passes over all of them unread.
+func (s *Service) next(ctx context.Context, tx store.Tx, now time.Time) (n int, last store.Position, list []*store.Delivery, err error) {
+	subs, err := subscriptions(ctx, tx, "")
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	if len(subs) == 0 {
+		last, err = tx.Head(ctx)
+		return 0, last, nil, err
+	}
+	page, err := tx.Commits(ctx, s.dispatcher.position, pageSize)
+	if err != nil || len(page) == 0 {
+		return 0, 0, nil, err
+	}
+	list, err = s.deliveries(ctx, tx, subs, page, now)
+	return len(page), page[len(page)-1].Position, list, err
 }
 
 // add stores a delivery, unless its subscription was removed meanwhile.
@@ -193,11 +218,7 @@ func add(ctx context.Context, tx store.Tx, d *store.Delivery) error {
 }
 
 // deliveries finds who is to be told of the events of a page. The bits below the position number the events of one commit.
-func (s *Service) deliveries(ctx context.Context, tx store.Tx, page []*store.Commit, now time.Time) (list []*store.Delivery, err error) {
-	subs, err := subscriptions(ctx, tx, "")
-	if err != nil || len(subs) == 0 {
-		return nil, err
-	}
+func (s *Service) deliveries(ctx context.Context, tx store.Tx, subs []*Subscription, page []*store.Commit, now time.Time) (list []*store.Delivery, err error) {
 	const eventBits = 16
 	for _, c := range page {
 		for i := range c.Events {

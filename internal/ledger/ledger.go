@@ -41,6 +41,8 @@ const Coarse = time.Minute
 const (
 	// rowsAtOnce bounds the rows that one transaction changes, so that writers wait for milliseconds only.
 	rowsAtOnce = 512
+	// rowsQueued bounds the rows that wait for the store, about a kilobyte each.
+	rowsQueued = 8192
 	// recordsAtOnce bounds the records that are read while queries wait.
 	recordsAtOnce = 4096
 	// The position alone is stored after so many records or so long: that is what a restart reads again, at a microsecond each.

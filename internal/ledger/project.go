@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/audit"
@@ -58,7 +60,7 @@ func (l *Ledger) read(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.tail.Read(ctx, recordsAtOnce, func(r *audit.Record) error {
-		if len(l.pending) >= rowsAtOnce {
+		if len(l.pending) >= rowsQueued {
 			return errFull
 		}
 		return l.take(ctx, r)
@@ -230,9 +232,12 @@ func (l *Ledger) resource(ctx context.Context, t vault.TenantID, id principal.ID
 func (l *Ledger) commit(ctx context.Context, now bool) error {
 	l.mu.Lock()
 	next := l.tail.Next()
-	due := now || len(l.pending) >= rowsAtOnce || l.wanted > l.committed || len(l.pending) > 0 && l.Clock.Now().Sub(l.since) >= l.Linger ||
+	due := now || len(l.pending) >= rowsQueued || l.wanted > l.committed || len(l.pending) > 0 && l.Clock.Now().Sub(l.since) >= l.Linger ||
 		next-l.committed >= recordsUnstored || l.Clock.Now().Sub(l.storedAt) >= storedEvery
 	due = due && (len(l.pending) > 0 || next > l.committed)
+	if due {
+		slices.SortFunc(l.pending, byKey)
+	}
 	l.mu.Unlock()
 	for due {
 		// Nobody else changes the queue: there is one projection, and queries only look.
@@ -263,6 +268,13 @@ func (l *Ledger) commit(ctx context.Context, now bool) error {
 		l.mu.Unlock()
 	}
 	return nil
+}
+
+// byKey orders rows as the store's index has them: neighbours share pages, and pages are what a transaction costs.
+func byKey(a, b *change) int {
+	x, y := &a.facts, &b.facts
+	return cmp.Or(cmp.Compare(x.Vault, y.Vault), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.NameKey, y.NameKey), cmp.Compare(x.Version, y.Version),
+		cmp.Compare(x.Principal, y.Principal), cmp.Compare(x.Instance, y.Instance))
 }
 
 // stored notes that the rows are committed. The caller holds mu.

@@ -142,7 +142,7 @@ func (l *Ledger) CopiesPage(ctx context.Context, o Object, after *store.HoldingK
 	return l.heldPage(ctx, store.HoldingQuery{Vault: o.Vault, Kind: o.Kind, NameKey: vault.NameKey(o.Name), After: after, Limit: limit})
 }
 
-// HeldBy returns a page of everything that was ever delivered to a principal, in the order of vaults, kinds, names and versions. It catches up first, but
+// HeldBy returns a page of everything that was ever delivered to a principal, from the oldest version to the newest. It catches up first, but
 // not for a later page.
 func (l *Ledger) HeldBy(ctx context.Context, t vault.TenantID, p principal.ID, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
 	return l.heldPage(ctx, store.HoldingQuery{Tenant: t, Principal: p, After: after, Limit: limit})

@@ -14,7 +14,8 @@ type Holdings interface {
 	Holding(ctx context.Context, k HoldingKey) (*Holding, error)
 	// PutHolding inserts or replaces a row.
 	PutHolding(ctx context.Context, h *Holding) error
-	// Holdings lists in the order of keys: vault, kind, name, version, principal, instance.
+	// Holdings lists in the order of keys: vault, kind, name, version, principal, instance. What a principal holds in any vault it lists by version
+	// first, so from the oldest version to the newest.
 	Holdings(ctx context.Context, q HoldingQuery) ([]*Holding, error)
 	// DeleteHoldings removes the rows of an object, or of one of its versions, at most limit, and returns how many it removed.
 	DeleteHoldings(ctx context.Context, v vault.ID, k vault.Kind, nameKey string, version vault.VersionID, limit int) (int, error)
@@ -61,3 +62,6 @@ type HoldingQuery struct {
 	After     *HoldingKey
 	Limit     int
 }
+
+// ByVersion reports whether the listing is in the order of versions.
+func (q *HoldingQuery) ByVersion() bool { return q.Principal != "" && q.Vault == "" }

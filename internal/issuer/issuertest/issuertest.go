@@ -171,7 +171,7 @@ func (s *suite) checkChain(t *testing.T, r issuer.Request, chain []*x509.Certifi
 	if leaf.IsCA {
 		t.Errorf("%s: the leaf is an authority", r.ID)
 	}
-	if leaf.SerialNumber.Sign() <= 0 || len(leaf.SerialNumber.Bytes()) > 20 || leaf.SerialNumber.BitLen() < 60 {
+	if leaf.SerialNumber.Sign() <= 0 || len(leaf.SerialNumber.Bytes()) > 20 || leaf.SerialNumber.BitLen() < 40 {
 		t.Errorf("%s: the serial number is %x", r.ID, leaf.SerialNumber)
 	}
 	d := s.Open(t).Describe()

@@ -29,6 +29,10 @@ const (
 // After a sync that failed, the kernel may have dropped pages that SQLite counts as copied, and a later sync would succeed
 // without them. Only the log still has them. So the first failure ends checkpoints for the life of the process: the log is
 // kept and grows, and the next start replays all of it.
+//
+// A checkpoint also syncs the log, while the writer may have pages of its next group under way in it. If that sync fails, those
+// pages may be gone; the writer hears of it because Linux reports a failure to every descriptor that was open then
+// (https://docs.kernel.org/core-api/errseq.html): its own sync fails, and the group with it.
 type checkpointer struct {
 	conn *conn
 	file *os.File

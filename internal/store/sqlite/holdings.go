@@ -10,13 +10,14 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// holdingsSchema is the ledger. The first index finds who holds something, the second what somebody holds; both give the order of keys.
+// holdingsSchema is the ledger. The first index finds who holds something, the second what somebody holds: it grows at the end of each principal,
+// since versions follow the time, and so costs a new row next to nothing.
 const holdingsSchema = `
 CREATE TABLE holdings (vault TEXT NOT NULL, kind TEXT NOT NULL, name_key TEXT NOT NULL, version TEXT NOT NULL, principal TEXT NOT NULL,
   instance TEXT NOT NULL, tenant TEXT NOT NULL, weak INTEGER NOT NULL, first INTEGER, last INTEGER, loaded INTEGER, used INTEGER,
   seen INTEGER, doc BLOB);
 CREATE UNIQUE INDEX holdings_key ON holdings (vault, kind, name_key, version, principal, instance);
-CREATE INDEX holdings_principal ON holdings (principal, vault, kind, name_key, version, instance);
+CREATE INDEX holdings_principal ON holdings (principal, version, vault, kind, name_key, instance);
 CREATE TABLE projections (node TEXT PRIMARY KEY, position INTEGER NOT NULL);
 `
 
@@ -46,6 +47,16 @@ func keyColumns(k store.HoldingKey) []any {
 	return []any{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
 }
 
+// The columns of the indexes, and a key's values in their order.
+var (
+	keyNames  = []string{"vault", "kind", "name_key", "version", "principal", "instance"}
+	heldNames = []string{"principal", "version", "vault", "kind", "name_key", "instance"}
+)
+
+func heldColumns(k store.HoldingKey) []any {
+	return []any{string(k.Principal), string(k.Version), string(k.Vault), string(k.Kind), k.NameKey, k.Instance}
+}
+
 // PutHolding implements store.Holdings.
 func (t *tx) PutHolding(ctx context.Context, h *store.Holding) error {
 	_, err := t.write(ctx, unseen, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -64,11 +75,14 @@ func (t *tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holdi
 	if q.Tenant != "" {
 		where, args = append(where, "tenant = ?"), append(args, string(q.Tenant))
 	}
-	columns := []string{"vault", "kind", "name_key", "version", "principal", "instance"}
-	want := keyColumns(store.HoldingKey{Vault: q.Vault, Kind: q.Kind, NameKey: q.NameKey, Version: q.Version, Principal: q.Principal})
+	columns, values := keyNames, keyColumns
+	if q.ByVersion() {
+		columns, values = heldNames, heldColumns
+	}
+	want := values(store.HoldingKey{Vault: q.Vault, Kind: q.Kind, NameKey: q.NameKey, Version: q.Version, Principal: q.Principal})
 	var after []any
 	if q.After != nil {
-		after = keyColumns(*q.After)
+		after = values(*q.After)
 	}
 	within := true // the place is one that the listing can have
 	for i := range columns {
@@ -93,7 +107,7 @@ func (t *tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holdi
 		query += " WHERE " + strings.Join(where, " AND ")
 	}
 	var list []*store.Holding
-	err := t.query(ctx, query+" ORDER BY vault, kind, name_key, version, principal, instance LIMIT ?", append(args, limit(q.Limit)), func(r row) error {
+	err := t.query(ctx, query+" ORDER BY "+strings.Join(columns, ", ")+" LIMIT ?", append(args, limit(q.Limit)), func(r row) error {
 		list = append(list, readHolding(r))
 		return nil
 	})

@@ -132,6 +132,7 @@ func holdingsQuery(e *env) {
 		{Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}}
 	for _, q := range queries {
 		want := slices.DeleteFunc(slices.Clone(all), func(h *store.Holding) bool { return !selects(&q, h) })
+		slices.SortFunc(want, func(a, b *store.Holding) int { return compareKeys(&q, a.HoldingKey, b.HoldingKey) })
 		for _, limit := range []int{0, 1, 5} {
 			q.Limit, q.After = limit, nil
 			var got []*store.Holding
@@ -151,14 +152,17 @@ func holdingsQuery(e *env) {
 		// A listing can go on from any place, also one of a row that it would not show.
 		for _, place := range []store.HoldingKey{{Vault: "v1", Kind: vault.Secret, NameKey: "b"}, {Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}} {
 			q.After, q.Limit = &place, 0
-			behind := slices.DeleteFunc(slices.Clone(want), func(h *store.Holding) bool { return compareKeys(h.HoldingKey, place) <= 0 })
+			behind := slices.DeleteFunc(slices.Clone(want), func(h *store.Holding) bool { return compareKeys(&q, h.HoldingKey, place) <= 0 })
 			same(e, fmt.Sprintf("%+v behind %v", q, place), read(e, func(tx store.Tx) ([]*store.Holding, error) { return tx.Holdings(e.ctx, q) }), behind)
 		}
 	}
 }
 
-func compareKeys(a, b store.HoldingKey) int {
+func compareKeys(q *store.HoldingQuery, a, b store.HoldingKey) int {
 	tuple := func(k store.HoldingKey) []string {
+		if q.ByVersion() {
+			return []string{string(k.Principal), string(k.Version), string(k.Vault), string(k.Kind), k.NameKey, k.Instance}
+		}
 		return []string{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
 	}
 	return slices.Compare(tuple(a), tuple(b))
