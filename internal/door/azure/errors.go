@@ -2,7 +2,6 @@ package azure
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -73,8 +72,6 @@ func fail(r *door.Request, e *fault.Error) {
 	case e.Reason == door.UnknownMethod:
 		body.Error.Code = "MethodNotAllowed"
 	}
-	if e.RetryAfter > 0 {
-		r.Header()["Retry-After"] = []string{strconv.Itoa(int(e.RetryAfter.Seconds() + 0.999))}
-	}
+	r.RetryAfter(e.RetryAfter)
 	r.JSON(status(e), &body)
 }
