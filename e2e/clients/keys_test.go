@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
@@ -381,9 +382,8 @@ func (w keyWalk) encryption() {
 		_, err := w.client.UnwrapKey(w.Context(), "go-encrypt", "", p, nil)
 		wantError(w.T, err, 400, "BadParameter", "")
 	}
-	//lint:ignore SA1019 clients of the service still use it
-	sealed := must(rsa.EncryptPKCS1v15(rand.Reader, public, []byte("encrypted outside")))(w.T)
-	got := must(w.client.Decrypt(w.Context(), "go-encrypt", "", azkeys.KeyOperationParameters{Algorithm: to.Ptr(azkeys.EncryptionAlgorithmRSA15), Value: sealed}, nil))(w.T)
+	sealed := must(rsa.EncryptOAEP(sha1.New(), rand.Reader, public, []byte("encrypted outside"), nil))(w.T)
+	got := must(w.client.Decrypt(w.Context(), "go-encrypt", "", azkeys.KeyOperationParameters{Algorithm: to.Ptr(azkeys.EncryptionAlgorithmRSAOAEP), Value: sealed}, nil))(w.T)
 	if string(got.Result) != "encrypted outside" {
 		w.Errorf("decrypted %q", got.Result)
 	}
