@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
@@ -317,7 +318,7 @@ func (w keyWalk) signatures() {
 		if tt.curve == nil {
 			continue // the standard library does not have this curve
 		}
-		public := &ecdsa.PublicKey{Curve: tt.curve, X: new(big.Int).SetBytes(k.Key.X), Y: new(big.Int).SetBytes(k.Key.Y)}
+		public := must(ecdsa.ParseUncompressedPublicKey(tt.curve, slices.Concat([]byte{4}, k.Key.X, k.Key.Y)))(w.T)
 		half := len(signature) / 2
 		r, s := new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])
 		if !ecdsa.Verify(public, tt.digest, r, s) {
@@ -381,8 +382,8 @@ func (w keyWalk) encryption() {
 		_, err := w.client.UnwrapKey(w.Context(), "go-encrypt", "", p, nil)
 		wantError(w.T, err, 400, "BadParameter", "")
 	}
-	sealed := must(rsa.EncryptPKCS1v15(rand.Reader, public, []byte("encrypted outside")))(w.T)
-	got := must(w.client.Decrypt(w.Context(), "go-encrypt", "", azkeys.KeyOperationParameters{Algorithm: to.Ptr(azkeys.EncryptionAlgorithmRSA15), Value: sealed}, nil))(w.T)
+	sealed := must(rsa.EncryptOAEP(sha1.New(), rand.Reader, public, []byte("encrypted outside"), nil))(w.T)
+	got := must(w.client.Decrypt(w.Context(), "go-encrypt", "", azkeys.KeyOperationParameters{Algorithm: to.Ptr(azkeys.EncryptionAlgorithmRSAOAEP), Value: sealed}, nil))(w.T)
 	if string(got.Result) != "encrypted outside" {
 		w.Errorf("decrypted %q", got.Result)
 	}

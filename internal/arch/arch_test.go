@@ -46,6 +46,8 @@ var layers = [][]string{
 	{"internal/object"},
 	// services
 	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	// a certificate is also a key and a secret
+	{"internal/cert"},
 	{"internal/tenancy", "internal/directory", "internal/feed"},
 	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},

@@ -51,31 +51,35 @@ func (l Lifecycle) Backup(ctx context.Context, call *guard.Call, name string) ([
 	s, need := l.objects, l.need(l.objects.Kind.Backup, name)
 	var blob []byte
 	err := s.Guard.Read(ctx, call, &need, func() error {
-		v := call.Vault.Vault
-		o, versions, packed, err := s.everything(ctx, v, name)
-		if err != nil {
-			return err
-		}
-		b := backup{Format: backupFormat, Kind: o.Kind, Subscription: v.Subscription, Name: o.Name, Created: o.Created,
-			Current: o.Current, Labels: o.Labels, Packed: packed}
-		for _, ver := range versions {
-			value, err := s.Keys.Open(ctx, Place(v, o.ID, ver.ID), ver.Value)
-			if err != nil {
-				return err
-			}
-			defer clear(value)
-			b.Versions = append(b.Versions, backupVersion{ID: ver.ID, Previous: ver.Previous, Attributes: ver.Attributes,
-				ContentType: ver.ContentType, Tags: ver.Tags, State: ver.State, Doc: ver.Doc, Value: value})
-		}
-		plain, err := json.Marshal(&b)
+		plain, err := s.copy(ctx, call.Vault.Vault, name)
 		if err != nil {
 			return err
 		}
 		defer clear(plain)
-		blob, err = s.Keys.SealBackup(ctx, v.Tenant, plain)
+		blob, err = s.Keys.SealBackup(ctx, call.Vault.Vault.Tenant, plain)
 		return err
 	})
 	return blob, err
+}
+
+// copy is what a backup holds, before it is sealed. The caller zeroes it.
+func (s *Objects) copy(ctx context.Context, v *vault.Vault, name string) ([]byte, error) {
+	o, versions, packed, err := s.everything(ctx, v, name)
+	if err != nil {
+		return nil, err
+	}
+	b := backup{Format: backupFormat, Kind: o.Kind, Subscription: v.Subscription, Name: o.Name, Created: o.Created,
+		Current: o.Current, Labels: o.Labels, Packed: packed}
+	for _, ver := range versions {
+		value, err := s.Keys.Open(ctx, Place(v, o.ID, ver.ID), ver.Value)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(value)
+		b.Versions = append(b.Versions, backupVersion{ID: ver.ID, Previous: ver.Previous, Attributes: ver.Attributes,
+			ContentType: ver.ContentType, Tags: ver.Tags, State: ver.State, Doc: ver.Doc, Value: value})
+	}
+	return json.Marshal(&b)
 }
 
 // everything reads what a backup holds in one view.
@@ -116,9 +120,7 @@ func (l Lifecycle) Restore(ctx context.Context, call *guard.Call, blob []byte) (
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	o := &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: s.Kind.Kind, Name: b.Name, Created: b.Created,
-		Current: b.Current, Labels: b.Labels}
-	b.dropPending(o)
+	o := b.object(v, op)
 	need.Name, need.Version = b.Name, b.Current
 	versions, err := s.reseal(ctx, v, o, b)
 	if err != nil {
@@ -165,6 +167,13 @@ func (s *Objects) restore(ctx context.Context, tx store.Tx, v *vault.Vault, o *v
 	return item, s.settled(ctx, tx, v, item)
 }
 
+// object is the object that a backup brings back.
+func (b *backup) object(v *vault.Vault, op store.Op) *vault.Object {
+	o := &vault.Object{ID: vault.NewObjectID(op.At), Vault: v.ID, Kind: b.Kind, Name: b.Name, Created: b.Created, Current: b.Current, Labels: b.Labels}
+	b.dropPending(o)
+	return o
+}
+
 // dropPending gives up the version that was being prepared when the backup was made: its rotation did not come along.
 func (b *backup) dropPending(o *vault.Object) {
 	for i := range b.Versions {
@@ -176,21 +185,29 @@ func (b *backup) dropPending(o *vault.Object) {
 }
 
 func (s *Objects) openBackup(ctx context.Context, v *vault.Vault, blob []byte) (*backup, error) {
-	bad := fault.New(fault.Invalid, "the backup cannot be restored here: it is damaged, or it was not made by this server for a %s of this tenant", s.Kind.Kind)
 	plain, err := s.Keys.OpenBackup(ctx, v.Tenant, blob)
 	if err != nil {
 		if fault.Is(err, fault.Invalid) {
-			return nil, bad
+			return nil, s.badBackup()
 		}
 		return nil, err
 	}
 	defer clear(plain)
+	return s.readBackup(v, plain)
+}
+
+func (s *Objects) badBackup() error {
+	return fault.New(fault.Invalid, "the backup cannot be restored here: it is damaged, or it was not made by this server for a %s of this tenant", s.Kind.Kind)
+}
+
+// readBackup reads what a backup holds.
+func (s *Objects) readBackup(v *vault.Vault, plain []byte) (*backup, error) {
 	var b backup
 	if err := json.Unmarshal(plain, &b); err != nil {
-		return nil, bad
+		return nil, s.badBackup()
 	}
 	if b.Format != backupFormat || b.Kind != s.Kind.Kind || len(b.Versions) == 0 || b.Current == "" {
-		return nil, bad
+		return nil, s.badBackup()
 	}
 	if b.Subscription != v.Subscription {
 		return nil, fault.New(fault.Invalid, "the backup was made in another subscription: restore it into a vault of subscription %s", b.Subscription)

@@ -141,6 +141,11 @@ func (l Lifecycle) Purge(ctx context.Context, call *guard.Call, name string) err
 		if err := o.CheckPurge(op.At, stored.PurgeProtection); err != nil {
 			return err
 		}
+		if s.Purged != nil {
+			if err := s.Purged(ctx, tx, v, o, op.At); err != nil {
+				return err
+			}
+		}
 		return tx.DeleteObject(ctx, o, op.At)
 	})
 }

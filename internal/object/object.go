@@ -50,6 +50,8 @@ type Config struct {
 	// Settled is called in each transaction that changes which version is current, its attributes, or whether the object is deleted, after the change.
 	// Nil for kinds on which nothing hangs.
 	Settled func(ctx context.Context, tx store.Tx, v *vault.Vault, it Item) error
+	// Purged is called in each transaction that destroys an object for a caller; nil when nothing else goes with it.
+	Purged func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, at time.Time) error
 	// Ahead is how long before its expiry a version is told of, at most MaxNearExpiry; 0, or a nil Ahead, leaves it to the tags and the default.
 	Ahead func(ctx context.Context, tx store.Tx, it Item) (time.Duration, error)
 	// Pack and Unpack bring what belongs to the object beside its versions into a backup and back; nil when there is nothing.

@@ -128,7 +128,15 @@ func (s *Objects) versions(ctx context.Context, v *vault.Vault, name string, p P
 	return l, err
 }
 
-func withCurrent(ctx context.Context, tx store.Tx, o *vault.Object) (Item, error) {
-	v, err := tx.Version(ctx, o.ID, o.Current)
-	return Item{Object: o, Version: v}, err
+// withCurrent returns an object with its current version; while it has none, with the one that is to be the first, or without any.
+func withCurrent(ctx context.Context, tx store.Tx, o *vault.Object) (it Item, err error) {
+	it.Object = o
+	id := o.Current
+	if id == "" {
+		id = o.LabelOf(vault.Pending)
+	}
+	if id != "" {
+		it.Version, err = tx.Version(ctx, o.ID, id)
+	}
+	return it, err
 }

@@ -220,7 +220,7 @@ func (s *Service) Incidents(ctx context.Context, call *guard.Call, after vault.O
 }
 
 func openIncidents(ctx context.Context, tx store.Tx, v vault.ID, after vault.ObjectID, limit int) (list []*Run, next vault.ObjectID, err error) {
-	q := store.PolicyQuery{Vault: v, After: after, Limit: agesBatch}
+	q := store.PolicyQuery{Vault: v, Kind: vault.Secret, After: after, Limit: agesBatch}
 	for {
 		page, err := tx.Policies(ctx, q)
 		if err != nil {

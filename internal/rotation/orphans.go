@@ -20,7 +20,7 @@ const sweepEvery = time.Hour
 // SweepLoans removes the accounts at the targets of dynamic policies that no open lease accounts for, and returns how many those were.
 func (e *Engine) SweepLoans(ctx context.Context) (removed int, err error) {
 	var errs []error
-	q := store.PolicyQuery{Limit: agesBatch}
+	q := store.PolicyQuery{Kind: vault.Secret, Limit: agesBatch}
 	for {
 		var page []*store.Policy
 		if err := e.Store.View(ctx, func(tx store.Tx) (err error) {

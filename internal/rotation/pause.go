@@ -162,7 +162,7 @@ func (e *Engine) emitPause(ctx context.Context, t vault.TenantID, off time.Durat
 // scheduledVaults finds one policy with a due date in each vault of the tenant that has any.
 func (e *Engine) scheduledVaults(ctx context.Context, t vault.TenantID) (list []*store.Policy, err error) {
 	seen := make(map[vault.ID]bool)
-	q := store.PolicyQuery{Tenant: t, Limit: agesBatch}
+	q := store.PolicyQuery{Tenant: t, Kind: vault.Secret, Limit: agesBatch}
 	for {
 		var page []*store.Policy
 		err := e.Store.View(ctx, func(tx store.Tx) (err error) {

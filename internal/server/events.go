@@ -30,7 +30,7 @@ func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (er
 	if k.eventing, err = eventing.New(eventing.Config{Guard: k.guard, Store: k.store, Events: k.events}); err != nil {
 		return err
 	}
-	k.expiries = []*object.Expiries{k.secrets.Expiries(), k.cryptoKeys.Expiries()}
+	k.expiries = []*object.Expiries{k.secrets.Expiries(), k.cryptoKeys.Expiries(), k.certificates.Expiries()}
 	k.onClose(wrapStop(k.store.Watch(k.events.Changed)))
 	k.events.Start(ctx)
 	k.onClose(wrapStop(k.events.Stop))

@@ -115,3 +115,27 @@ func (k *core) rotateKeys(ctx context.Context) error {
 	}
 	return err
 }
+
+// certificatesEvery is how often certificates are looked for that are to be brought on.
+const certificatesEvery = 10 * time.Second
+
+// issueCertificates asks issuers and renews what is due, until ctx ends: every few seconds, and at once when something was begun.
+func (k *core) issueCertificates(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, err := k.certificates.Due(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		k.metrics.job("issue-certificates", err, k.clock.Now())
+		if err != nil {
+			k.log.ErrorContext(ctx, "certificates could not be brought on; it is tried again", "after", certificatesEvery, "error", err)
+		}
+		timer := time.NewTimer(certificatesEvery)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-k.certificates.Woken():
+		}
+		timer.Stop()
+	}
+}

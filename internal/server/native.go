@@ -12,14 +12,12 @@ import (
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
-	"github.com/keywright/keywright/internal/key"
-	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/version"
 )
 
 // besideNative are the doors that the description of the native API covers too. The names are those of the installation's vaults.
-func besideNative(n *names, s *secret.Service, k *key.Service) []native.Described {
-	return []native.Described{{Name: "azure", URL: "https://{vault}." + n.suffix + n.port, Routes: azure.Table(s, k),
+func besideNative(n *names, k *core) []native.Described {
+	return []native.Described{{Name: "azure", URL: "https://{vault}." + n.suffix + n.port, Routes: azure.Table(k.secrets, k.cryptoKeys, k.certificates),
 		Description: "A vault, in the protocol of Azure Key Vault. The challenge of a vault names the resource of its tokens, which is not this API's."}}
 }
 
@@ -33,7 +31,7 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 		Eventing:  k.eventing,
 		Rotation:  k.rotation,
 		Composed:  k.composed,
-		Beside:    besideNative(n, k.secrets, k.cryptoKeys),
+		Beside:    besideNative(n, k),
 		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
 

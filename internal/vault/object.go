@@ -17,6 +17,9 @@ const (
 	Secret      Kind = "secret"
 	Key         Kind = "key"
 	Certificate Kind = "certificate"
+	// Issuer and Contacts belong to certificates: who issues them, and who is told of them. No door shows them as objects.
+	Issuer   Kind = "issuer"
+	Contacts Kind = "contacts"
 )
 
 // Label points from an object to one of its versions.

@@ -3,6 +3,7 @@ package azure
 import (
 	"net/http"
 
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
@@ -30,6 +31,7 @@ var wireErrors = map[fault.Kind]wireError{
 // outerReasons are the reasons that Key Vault shows as the error's own code instead of as an inner one.
 var outerReasons = map[fault.Reason]bool{
 	"SecretNotFound": true, "KeyNotFound": true, "CertificateNotFound": true, "PendingCertificateNotFound": true,
+	"CertificateIssuerNotFound": true, "ContactsNotFound": true, "CertificatePolicyNotFound": true,
 }
 
 // innerReasons are the reasons that Key Vault shows as innererror.code. Any other reason stays inside.
@@ -71,6 +73,8 @@ func fail(r *door.Request, e *fault.Error) {
 		body.Error.Inner = &innerError{string(e.Reason)}
 	case e.Reason == door.UnknownMethod:
 		body.Error.Code = "MethodNotAllowed"
+	case e.Reason == cert.InProgressReason:
+		body.Error.Code = "Forbidden" // with the status 409: so the service answers while an operation is in progress
 	}
 	r.RetryAfter(e.RetryAfter)
 	r.JSON(status(e), &body)

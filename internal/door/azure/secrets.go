@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/key"
@@ -19,9 +20,9 @@ const maxUpdateBody = 128 << 10
 
 var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
 
-// Table returns the door's routes over a service, which bounds their bodies, for documents: nothing can be served by them.
-func Table(s *secret.Service, k *key.Service) []door.Route {
-	return (&handler{Config: Config{Secrets: s, Keys: k}}).routes()
+// Table returns the door's routes over services, which bound their bodies, for documents: nothing can be served by them.
+func Table(s *secret.Service, k *key.Service, c *cert.Service) []door.Route {
+	return (&handler{Config: Config{Secrets: s, Keys: k, Certificates: c}}).routes()
 }
 
 // pageParams are the query parameters of listings.
@@ -29,7 +30,7 @@ var pageParams = []door.Param{apiVersionParam, {Name: "maxresults", Summary: "Th
 
 // routes is the door's table.
 func (h *handler) routes() []door.Route {
-	routes := slices.Concat(h.secretRoutes(), h.keyRoutes())
+	routes := slices.Concat(h.secretRoutes(), h.keyRoutes(), h.certificateRoutes(), h.issuerRoutes())
 	for i := range routes {
 		if routes[i].Query == nil {
 			routes[i].Query = pageParams[:1]

@@ -97,6 +97,8 @@ func (e *encoder) properties(it *object.Item) {
 		e.tags(v.Tags)
 	}
 	if it.Object.Managed {
+		e.byte(',')
+		e.id("kid", keys, it)
 		e.raw(`,"managed":true`)
 	}
 }
