@@ -47,7 +47,9 @@ func (w *world) newAdviser(window func(*x509.Certificate) (issuer.Window, error)
 
 // quarter is a policy that renews certificates of 90 days after 72 of them.
 func quarter() *cert.Policy {
-	return policy("ca", func(p *cert.Policy) { p.X509.Months, p.Actions = 3, []cert.Action{{Percentage: 80, Do: cert.AutoRenew}} })
+	return policy("ca", func(p *cert.Policy) {
+		p.X509.Months, p.Actions = 3, []cert.Action{{Percentage: 80, Do: cert.AutoRenew}}
+	})
 }
 
 // renewals goes over days and returns how many days each version was the current one.

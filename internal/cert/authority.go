@@ -93,7 +93,9 @@ func upwards(f *Facts) ([]*x509.Certificate, error) {
 	chain := []*x509.Certificate{all[i]}
 	for len(chain) < len(all) {
 		child := chain[len(chain)-1]
-		above := slices.IndexFunc(all, func(c *x509.Certificate) bool { return !slices.Contains(chain, c) && child.CheckSignatureFrom(c) == nil })
+		above := slices.IndexFunc(all, func(c *x509.Certificate) bool {
+			return !slices.Contains(chain, c) && child.CheckSignatureFrom(c) == nil
+		})
 		if above < 0 {
 			break
 		}

@@ -38,9 +38,9 @@ type Settings struct {
 	Secrets map[string]redact.String `json:"-"`
 	// AccountKey is the private key of the account, which is made here (PKCS#8); it is never shown.
 	AccountKey redact.String `json:"-"`
-	Enabled bool              `json:"enabled"`
-	Created time.Time         `json:"created"`
-	Updated time.Time         `json:"updated"`
+	Enabled    bool          `json:"enabled"`
+	Created    time.Time     `json:"created"`
+	Updated    time.Time     `json:"updated"`
 }
 
 // Admin is an administrator of the organisation at the authority.
