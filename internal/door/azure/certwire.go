@@ -209,20 +209,20 @@ func operationOf(r *door.Request, o *vault.Object, op *cert.Operation) *operatio
 
 // certificateBody is a certificate on the wire.
 type certificateBody struct {
-	RecoveryID  string            `json:"recoveryId,omitempty"`
-	DeletedDate *int64            `json:"deletedDate,omitempty"`
-	PurgeDate   *int64            `json:"scheduledPurgeDate,omitempty"`
-	ID          string            `json:"id"`
-	Kid         string            `json:"kid,omitempty"`
-	Sid         string            `json:"sid,omitempty"`
-	X5T         string            `json:"x5t,omitempty"`
-	Cer         []byte            `json:"cer,omitempty"`
-	ContentType string            `json:"contentType,omitempty"`
-	Attributes  *attributesBody   `json:"attributes,omitempty"`
-	Tags        map[string]string `json:"tags,omitempty"`
-	Policy      *certificatePolicyBody       `json:"policy,omitempty"`
-	Pending     *pendingBody      `json:"pending,omitempty"`
-	Preserve    bool              `json:"preserveCertOrder"`
+	RecoveryID  string                 `json:"recoveryId,omitempty"`
+	DeletedDate *int64                 `json:"deletedDate,omitempty"`
+	PurgeDate   *int64                 `json:"scheduledPurgeDate,omitempty"`
+	ID          string                 `json:"id"`
+	Kid         string                 `json:"kid,omitempty"`
+	Sid         string                 `json:"sid,omitempty"`
+	X5T         string                 `json:"x5t,omitempty"`
+	Cer         []byte                 `json:"cer,omitempty"`
+	ContentType string                 `json:"contentType,omitempty"`
+	Attributes  *attributesBody        `json:"attributes,omitempty"`
+	Tags        map[string]string      `json:"tags,omitempty"`
+	Policy      *certificatePolicyBody `json:"policy,omitempty"`
+	Pending     *pendingBody           `json:"pending,omitempty"`
+	Preserve    bool                   `json:"preserveCertOrder"`
 }
 
 type pendingBody struct {
