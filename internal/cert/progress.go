@@ -34,6 +34,7 @@ func (s *Service) issuer(ctx context.Context, v *vault.Vault, name string, ref I
 		if o.Settings, err = s.openSettings(ctx, v, ref.Name); err != nil {
 			return nil, err
 		}
+		o.Authority = s.opener(v)
 	}
 	return s.Issuers.Issuer(ctx, o)
 }
@@ -111,6 +112,7 @@ func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID
 	if err := issuer.CheckChain(r, result.Chain); err != nil {
 		return s.setBack(ctx, v, o, st, err)
 	}
+	_, st.advises = by.(issuer.Advisor)
 	return s.complete(ctx, s.system(v, "CertificateEnroll"), o, st, result.Chain)
 }
 
@@ -272,7 +274,10 @@ func (s *Service) finish(ctx context.Context, tx store.Tx, v *vault.Vault, id va
 		return err
 	}
 	made.Status, made.Details, made.Token, made.Code, made.Message = Completed, "", nil, "", ""
-	st.Operation = &made
+	st.Operation, st.Advice = &made, nil
+	if read.advises {
+		st.Advice = firstAdvice(made.Version, b.Leaf, op.At)
+	}
 	return st.put(ctx, tx, v, o, st.due(Item{Object: o, Version: ver}))
 }
 

@@ -26,13 +26,16 @@ func (st *state) due(it Item) time.Time {
 		return time.Time{}
 	}
 	at, _ := st.next(ver)
+	if a := st.advised(ver); a != nil && (at.IsZero() || a.AskAt.Before(at)) {
+		return a.AskAt
+	}
 	return at
 }
 
 // next is the instant of the next lifetime action of a version, and whether that is to renew it.
 func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 	a := &ver.Attributes
-	at, renews := st.Policy.first(AutoRenew, a.NotBefore, a.Expires)
+	at, renews := st.renewAt(ver)
 	if st.Policy.Issuer.Is(UnknownIssuer) {
 		renews = false // a person has to, and is told
 	}
@@ -120,7 +123,10 @@ func (s *Service) doDue(ctx context.Context, row *store.Policy, now time.Time) e
 	if at := st.due(it); at.IsZero() || at.After(now) {
 		return s.reckon(ctx, row, st, it, v)
 	}
-	if _, renew := st.next(it.Version); renew {
+	switch at, renew := st.next(it.Version); {
+	case at.IsZero() || at.After(now):
+		return s.ask(ctx, v, it, st)
+	case renew:
 		return s.renew(ctx, v, it)
 	}
 	return s.tell(ctx, v, it, st)

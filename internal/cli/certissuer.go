@@ -30,7 +30,7 @@ func (a *app) showIssuer(i *client.CertificateIssuer) error {
 // issuerFlags say what an issuer is.
 type issuerFlags struct {
 	provider, account, organization, password string
-	options, admins                           []string
+	options, secrets, admins                  []string
 	enabled                                   bool
 }
 
@@ -42,6 +42,7 @@ func (i *issuerFlags) flags(c *cobra.Command) {
 	f.StringVar(&i.organization, "organization", "", "id of the organisation at the authority")
 	f.StringArrayVar(&i.admins, "admin", nil, "an administrator of the organisation, \"First Last <ada@example.org>\"; may be given more than once")
 	f.StringArrayVar(&i.options, "option", nil, "what the provider wants to know beyond that, NAME=VALUE; may be given more than once")
+	f.StringArrayVar(&i.secrets, "option-file", nil, "an option that is a secret, NAME=FILE; its name ends in Secret, and nothing shows it again")
 	f.BoolVar(&i.enabled, "enabled", true, "whether certificates can be had from it")
 }
 
@@ -66,9 +67,8 @@ func (i *issuerFlags) input(a *app, c *cobra.Command) (in client.SetCertificateI
 		clear(secret)
 		in.Password = &password
 	}
-	options := attributes{tags: i.options}
-	if in.Options, err = options.tagMap(); err != nil {
-		return in, usage("an option is written NAME=VALUE: %v", err)
+	if err := i.readOptions(a, &in); err != nil {
+		return in, err
 	}
 	for _, text := range i.admins {
 		p, err := mail.ParseAddress(text)
@@ -81,13 +81,41 @@ func (i *issuerFlags) input(a *app, c *cobra.Command) (in client.SetCertificateI
 	return in, nil
 }
 
+// readOptions reads the options. Those that are secrets come from files: a command line is seen by others.
+func (i *issuerFlags) readOptions(a *app, in *client.SetCertificateIssuer) error {
+	for n, text := range slices.Concat(i.options, i.secrets) {
+		name, value, ok := strings.Cut(text, "=")
+		fromFile, isSecret := n >= len(i.options), strings.HasSuffix(strings.ToLower(name), "secret")
+		switch {
+		case !ok || name == "":
+			return usage("the option is not of the form NAME=VALUE, or NAME=FILE for --option-file")
+		case isSecret && !fromFile && value != "":
+			return usage("the option %s is a secret: give it with --option-file %s=FILE", name, name)
+		case !isSecret && fromFile:
+			return usage("the option %s is no secret, and would be shown: give it with --option", name)
+		case fromFile:
+			secret, err := a.readPassword(value)
+			if err != nil {
+				return err
+			}
+			value = string(secret)
+			clear(secret)
+		}
+		if in.Options == nil {
+			in.Options = map[string]string{}
+		}
+		in.Options[name] = value
+	}
+	return nil
+}
+
 // certIssuerSet sets up an issuer, or changes one.
 func (a *app) certIssuerSet(vault *string, whole bool) *cobra.Command {
 	var flags issuerFlags
 	c := &cobra.Command{Use: "set NAME", Short: "Set up an issuer, in the place of one of that name", Args: cobra.ExactArgs(1),
 		Long: `Set up an issuer, in the place of one of that name. Policies of certificates name it as their issuer.`,
-		Example: `  keywright cert issuer set lets-encrypt --vault demo --provider acme --option directory=https://acme.example/directory
-  keywright cert issuer set corporate --vault demo --provider acme --account kid-1 --password-file eab.key`,
+		Example: `  keywright cert issuer set lets-encrypt --vault demo --provider LetsEncrypt --option agreeToTerms=true --option contact=mailto:ops@example.org
+  keywright cert issuer set corporate --vault demo --provider ACME --option directory=https://acme.example/directory --account kid-1 --password-file eab.key`,
 		RunE: func(c *cobra.Command, args []string) error {
 			in, err := flags.input(a, c)
 			if err != nil {

@@ -271,8 +271,9 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 		}
 	}
 	handler = d.core.tracer.handler(d.core.withValidation(&d.names, d.core.withValues(&d.names, handler)))
-	d.serve(l, handler, ca.tlsConfig())
-	d.keepAddresses(ctx, handler, ca.tlsConfig())
+	config := d.core.issuers.alpn.Hook(ca.tlsConfig())
+	d.serve(l, handler, config)
+	d.keepAddresses(ctx, handler, config)
 	d.core.background(d.core.identity.Run)
 	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
 	return d.writeCloud()

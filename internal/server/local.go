@@ -2,12 +2,14 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/keywright/keywright/internal/door/oauth"
+	"github.com/keywright/keywright/internal/issuer/acme"
 )
 
 // localHandler serves the plain-http listener of loop-back: what workloads on this machine ask for without TLS, because the
-// protocols of managed identities have none, and metrics.
+// protocols of managed identities have none, metrics, and what certificate authorities and their clients ask over plain http.
 func (d *Dev) localHandler() (http.Handler, error) {
 	managed, err := oauth.NewManaged(d.oauthConfig())
 	if err != nil {
@@ -16,10 +18,13 @@ func (d *Dev) localHandler() (http.Handler, error) {
 	metrics := d.core.metrics.handler()
 	traced := d.core.tracer.handler(managed)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/metrics" {
+		switch {
+		case r.URL.Path == "/metrics":
 			metrics.ServeHTTP(w, r)
-			return
+		case strings.HasPrefix(r.URL.Path, acme.ChallengePath):
+			d.core.issuers.http.ServeHTTP(w, r)
+		default:
+			traced.ServeHTTP(w, r)
 		}
-		traced.ServeHTTP(w, r)
 	}), nil
 }

@@ -85,6 +85,7 @@ type Tx interface {
 	Deliveries
 	Expiries
 	Holdings
+	Issuances
 	Journal
 }
 

@@ -198,14 +198,14 @@ test("backup and restore", async () => {
 
 test("issuers", async () => {
   const administratorContacts = [{ email: "ops@shop.example", firstName: "A", lastName: "B", phone: "1" }];
-  const set = await certificates.createIssuer("jsc-issuer", "ACME", { accountId: "account", password: "a password", organizationId: "shop", administratorContacts });
-  assert.deepEqual([set.provider, set.accountId, set.password, set.organizationId, set.enabled], ["ACME", "account", undefined, "shop", true]);
+  const set = await certificates.createIssuer("jsc-issuer", "DigiCert", { accountId: "account", password: "YSBwYXNzd29yZCBvZiB0aGUgYXV0aG9yaXR5", organizationId: "shop", administratorContacts });
+  assert.deepEqual([set.provider, set.accountId, set.password, set.organizationId, set.enabled], ["DigiCert", "account", undefined, "shop", true]);
   assert.deepEqual(set.administratorContacts.map((c) => ({ ...c })), administratorContacts);
   const updated = await certificates.updateIssuer("jsc-issuer", { accountId: "other" });
-  assert.deepEqual([updated.provider, updated.accountId, updated.enabled], ["ACME", "other", true]);
+  assert.deepEqual([updated.provider, updated.accountId, updated.enabled], ["DigiCert", "other", true]);
   assert.deepEqual(await certificates.getIssuer("jsc-issuer"), updated);
-  assert.ok((await collect(certificates.listPropertiesOfIssuers())).some((i) => i.id.endsWith("/certificates/issuers/jsc-issuer") && i.provider === "ACME"));
-  await certificates.createIssuer("jsc-issuer-off", "ACME", { enabled: false });
+  assert.ok((await collect(certificates.listPropertiesOfIssuers())).some((i) => i.id.endsWith("/certificates/issuers/jsc-issuer") && i.provider === "DigiCert"));
+  await certificates.createIssuer("jsc-issuer-off", "DigiCert", { accountId: "account", password: "YSBwYXNzd29yZCBvZiB0aGUgYXV0aG9yaXR5", enabled: false });
   await assert.rejects(made("jsc-issuer-off", policy("jsc-issuer-off")), refused(400, "BadParameter"));
   await certificates.deleteIssuer("jsc-issuer-off");
   await certificates.deleteIssuer("jsc-issuer");

@@ -71,6 +71,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	rolloutSchema,
 	holdingsSchema,
 	keySchema,
+	issuanceSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.
