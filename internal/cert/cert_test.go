@@ -220,7 +220,9 @@ func TestThreeSidesLiveTogether(t *testing.T) {
 // TestRenewal goes over ten years: never late, never twice.
 func TestRenewalOverTenYears(t *testing.T) {
 	w := newWorld(t)
-	w.create("web", policy("Self", func(p *cert.Policy) { p.X509.Months, p.Actions = 3, []cert.Action{{DaysBefore: 30, Do: cert.AutoRenew}} }))
+	w.create("web", policy("Self", func(p *cert.Policy) {
+		p.X509.Months, p.Actions = 3, []cert.Action{{DaysBefore: 30, Do: cert.AutoRenew}}
+	}))
 	seen := map[vault.VersionID]time.Time{}
 	for range 10 * 365 {
 		it, _, _ := w.get("web")

@@ -55,4 +55,3 @@ func (s *Service) withPolicyOf(ctx context.Context, it Item, err error) (Item, *
 	})
 	return it, p, err
 }
-

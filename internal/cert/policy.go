@@ -196,8 +196,8 @@ func (k *KeyProps) complete() {
 	}
 }
 
-// merge puts the sections that a change states in the place of those before.
-func (p *Policy) merge(ch *PolicyChange) {
+// Apply puts the sections that a change states in the place of those before.
+func (p *Policy) Apply(ch *PolicyChange) {
 	if ch.Key != nil {
 		p.Key = *ch.Key
 	}

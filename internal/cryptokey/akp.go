@@ -86,7 +86,6 @@ type mldsaKey struct {
 
 func (k *mldsaKey) Spec() Spec               { return k.spec }
 func (k *mldsaKey) Public() crypto.PublicKey { return k.key.PublicKey() }
-func (k *mldsaKey) signer() crypto.Signer    { return k.key }
 
 // Sign signs the message itself (pure ML-DSA, FIPS 204, section 5.2) with an empty context and fresh randomness.
 func (k *mldsaKey) Sign(_ Algorithm, message []byte) ([]byte, error) {

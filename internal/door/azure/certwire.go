@@ -101,19 +101,8 @@ func (b *certificatePolicyBody) policy() *cert.Policy {
 	if ch == nil {
 		return nil
 	}
-	p := &cert.Policy{Actions: ch.Actions, Enabled: ch.Enabled}
-	if ch.Key != nil {
-		p.Key = *ch.Key
-	}
-	if ch.Secret != nil {
-		p.Secret = *ch.Secret
-	}
-	if ch.X509 != nil {
-		p.X509 = *ch.X509
-	}
-	if ch.Issuer != nil {
-		p.Issuer = *ch.Issuer
-	}
+	p := &cert.Policy{}
+	p.Apply(ch)
 	return p
 }
 
@@ -209,20 +198,20 @@ func operationOf(r *door.Request, o *vault.Object, op *cert.Operation) *operatio
 
 // certificateBody is a certificate on the wire.
 type certificateBody struct {
-	RecoveryID  string            `json:"recoveryId,omitempty"`
-	DeletedDate *int64            `json:"deletedDate,omitempty"`
-	PurgeDate   *int64            `json:"scheduledPurgeDate,omitempty"`
-	ID          string            `json:"id"`
-	Kid         string            `json:"kid,omitempty"`
-	Sid         string            `json:"sid,omitempty"`
-	X5T         string            `json:"x5t,omitempty"`
-	Cer         []byte            `json:"cer,omitempty"`
-	ContentType string            `json:"contentType,omitempty"`
-	Attributes  *attributesBody   `json:"attributes,omitempty"`
-	Tags        map[string]string `json:"tags,omitempty"`
-	Policy      *certificatePolicyBody       `json:"policy,omitempty"`
-	Pending     *pendingBody      `json:"pending,omitempty"`
-	Preserve    bool              `json:"preserveCertOrder"`
+	RecoveryID  string                 `json:"recoveryId,omitempty"`
+	DeletedDate *int64                 `json:"deletedDate,omitempty"`
+	PurgeDate   *int64                 `json:"scheduledPurgeDate,omitempty"`
+	ID          string                 `json:"id"`
+	Kid         string                 `json:"kid,omitempty"`
+	Sid         string                 `json:"sid,omitempty"`
+	X5T         string                 `json:"x5t,omitempty"`
+	Cer         []byte                 `json:"cer,omitempty"`
+	ContentType string                 `json:"contentType,omitempty"`
+	Attributes  *attributesBody        `json:"attributes,omitempty"`
+	Tags        map[string]string      `json:"tags,omitempty"`
+	Policy      *certificatePolicyBody `json:"policy,omitempty"`
+	Pending     *pendingBody           `json:"pending,omitempty"`
+	Preserve    bool                   `json:"preserveCertOrder"`
 }
 
 type pendingBody struct {

@@ -33,7 +33,7 @@ func (h *handler) keyRoutes() []door.Route {
 			Summary: "Stores a key that was made elsewhere.", Serve: h.importKey},
 		{Method: "GET", Pattern: "/keys/{name}/{version?}", Operation: "KeyGet", Action: authz.KeyGet.String(),
 			Summary: "Shows the public half of a key, or of one version.", Serve: h.getKey},
-		{Method: "GET", Pattern: "/keys/{name}/{version?}/attestation", Operation: "KeyGet", Action: authz.KeyGet.String(),
+		{Method: "GET", Pattern: "/keys/{name}/{version?}/attestation", Operation: "KeyGetAttestation", Action: authz.KeyGet.String(),
 			Summary: "Shows a key with the attestation of its hardware, of which a key in software has none.", Serve: h.getKeyAttestation},
 		{Method: "PATCH", Pattern: "/keys/{name}/{version?}", Operation: "KeyUpdate", Action: authz.KeyUpdate.String(), MaxBody: maxKeyBody, Input: updateKeyInput{},
 			Summary: "Changes the attributes of the current version, or of one version.", Serve: h.updateKey},
