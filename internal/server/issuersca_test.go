@@ -8,10 +8,14 @@ import (
 	"encoding/pem"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"github.com/keywright/keywright/internal/redact"
 )
 
 // certify has a certificate made and returns its chain.
@@ -56,6 +60,12 @@ func (s *shop) authority(settings map[string]string) (root, between *x509.Certif
 	between = s.certify("between", "roots", "intermediate", map[string]any{"subject": "CN=Shop Issuer, O=Shop"})[0]
 	s.setIssuer("shop-ca", map[string]string{"certificate": "between"}, http.StatusOK)
 	return root, between
+}
+
+// native is a token for the native API.
+func (s *shop) native() string {
+	s.t.Helper()
+	return s.tokenOf(person{tenant: s.estate.Tenant, id: s.estate.App, app: s.estate.AppID, secret: redact.String(s.variable("AZURE_CLIENT_SECRET"))}, s.variable("KEYWRIGHT_URL"))
 }
 
 // fetch asks the plain listener.
@@ -158,13 +168,44 @@ func TestInternalAuthority(t *testing.T) {
 		t.Error(said)
 	}
 
+	// What is taken back is on the next list, and made anew at once.
+	before := leaf.SerialNumber.Text(16)
+	var shownBefore, shownAfter shown
+	s.ask("GET", "/certificates/web", "", http.StatusOK, &shownBefore)
+	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusBadRequest} {
+		reason := "keyCompromise"
+		if want != http.StatusOK {
+			reason = "certificateHold"
+		}
+		version := shownBefore.ID[strings.LastIndex(shownBefore.ID, "/")+1:]
+		if got := s.send("POST", s.variable("KEYWRIGHT_URL")+"/api/v1/vaults/"+devVault+"/certificates/web/revoke?version="+version, s.native(), `{"reason":"`+reason+`"}`); got.status != want {
+			t.Fatalf("revoking for %s: %d %s", reason, got.status, got.body)
+		}
+	}
+	s.now.Advance(crlKept + time.Second)
+	if list := s.revoked(leaf, between); !slices.Equal(list, []string{before}) {
+		t.Errorf("revoked are %v, want %s", list, before)
+	}
+	if r := s.status(leaf, between); r.Status != ocsp.Revoked || r.RevocationReason != ocsp.KeyCompromise {
+		t.Errorf("the certificate is %d for %d", r.Status, r.RevocationReason)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		s.core.certificates.Wake()
+		if s.ask("GET", "/certificates/web", "", http.StatusOK, &shownAfter); shownAfter.ID != shownBefore.ID {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a certificate that was taken back was not made anew")
+		}
+	}
+
 	// An authority that is disabled issues nothing more, and still says what counts.
 	s.ask("PATCH", "/certificates/between", `{"attributes":{"enabled":false}}`, http.StatusOK, nil)
 	if said := s.ask("POST", "/certificates/late/create", `{"policy":{"issuer":{"name":"shop-ca"},"x509_props":{"subject":"CN=late"}}}`, http.StatusBadRequest, nil); !strings.Contains(said, "disabled") {
 		t.Error(said)
 	}
 	s.now.Advance(2 * openKept)
-	if r := s.status(leaf, between); r.Status != ocsp.Good {
+	if r := s.status(leaf, between); r.Status != ocsp.Revoked {
 		t.Errorf("the certificate is %d", r.Status)
 	}
 }
