@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -163,23 +164,20 @@ func (s *Service) setBack(ctx context.Context, v *vault.Vault, o *vault.Object, 
 		f = fault.New(fault.Internal, "something went wrong here")
 	}
 	op.Tries++
-	due := time.Time{}
 	temporary := f.Kind == fault.Unavailable || f.Kind == fault.Throttled || f.Kind == fault.Internal
 	if temporary && now.Sub(op.Started) < giveUp {
 		pause := max(min(firstRetry<<min(op.Tries-1, 10), lastRetry), f.RetryAfter)
-		due = now.Add(pause)
+		due := now.Add(pause)
 		op.Details = "The issuer could not be asked; it is asked again at " + due.UTC().Format(time.RFC3339) + ": " + f.Message
-	} else {
-		op.Status, op.Code, op.Message = Failed, string(f.Reason), f.Message
-		if op.Code == "" {
-			op.Code = "IssuerError"
-		}
-		op.Details = "The issuer did not issue the certificate."
+		return errors.Join(s.note(ctx, v, o, &next, due), cause)
 	}
-	if err := s.note(ctx, v, o, &next, due); err != nil {
-		return err
+	op.Status, op.Code, op.Message = Failed, string(f.Reason), f.Message
+	if op.Code == "" {
+		op.Code = "IssuerError"
 	}
-	return cause
+	op.Details = "The issuer did not issue the certificate."
+	// The version before is to be renewed all the same: another operation begins when it is time for that.
+	return errors.Join(s.unlessMoved(ctx, func(tx store.Tx) error { return s.putState(ctx, tx, v, o, &next) }), cause)
 }
 
 // wait notes what the issuer waits for.
@@ -201,7 +199,12 @@ func (s *Service) wait(ctx context.Context, v *vault.Vault, o *vault.Object, st 
 
 // note stores a state that the background work came to, unless somebody else was there first.
 func (s *Service) note(ctx context.Context, v *vault.Vault, o *vault.Object, st *state, due time.Time) error {
-	err := s.Store.Update(ctx, store.NewOp(s.Clock.Now()), func(tx store.Tx) error { return st.put(ctx, tx, v, o, due) })
+	return s.unlessMoved(ctx, func(tx store.Tx) error { return st.put(ctx, tx, v, o, due) })
+}
+
+// unlessMoved changes the store, or nothing when somebody else was there first.
+func (s *Service) unlessMoved(ctx context.Context, change func(store.Tx) error) error {
+	err := s.Store.Update(ctx, store.NewOp(s.Clock.Now()), change)
 	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
 		return nil
 	}
@@ -251,8 +254,11 @@ func (s *Service) finish(ctx context.Context, tx store.Tx, v *vault.Vault, id va
 	if st.Operation == nil || st.Operation.Version != read.Operation.Version || st.Operation.Status != read.Operation.Status {
 		return fault.New(fault.Conflict, "the operation on the certificate was ended meanwhile: look at it, and begin another").Because(InProgressReason)
 	}
+	// What a merge says of the version counts more than what was said when the operation began, and the secret is sealed by it.
 	made := *st.Operation
+	made.Tags, made.Enabled = read.Operation.Tags, read.Operation.Enabled
 	dated := func(ver *vault.Version) error {
+		ver.Tags, ver.Attributes.Enabled = maps.Clone(made.Tags), made.Enabled
 		ver.Attributes.NotBefore, ver.Attributes.Expires, ver.Attributes.Updated = b.Leaf.NotBefore, b.Leaf.NotAfter, op.At
 		return nil
 	}

@@ -40,7 +40,7 @@ func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 		renews = false // a person has to, and is told
 	}
 	if op := st.Operation; renews && op != nil && op.Version > ver.ID { // one that made nothing
-		if again := op.Started.Add(renewRetry); again.After(at) {
+		if again := op.Started.Add(afterFailure(a.Expires.Sub(op.Started))); again.After(at) {
 			at = again
 		}
 	}
@@ -58,9 +58,14 @@ func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 const (
 	// dueAtOnce bounds the certificates of one look.
 	dueAtOnce = 100
-	// renewRetry is when a renewal that could not begin, or failed, is tried again.
-	renewRetry = time.Hour
+	// renewRetry is when a renewal that could not begin is tried again, and the shortest time after which one that failed is. The longest is
+	// failedRetry: each try makes a key and a request, and an authority that refuses today seldom signs an hour later.
+	renewRetry  = time.Hour
+	failedRetry = 24 * time.Hour
 )
+
+// afterFailure is when a renewal that failed is tried again: ten times in what is left of the certificate's life, within the bounds.
+func afterFailure(left time.Duration) time.Duration { return min(max(left/10, renewRetry), failedRetry) }
 
 // Due does what is due: it asks issuers after operations in progress, renews certificates, and tells who is to be told. It returns how many certificates it
 // went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
