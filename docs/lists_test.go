@@ -190,7 +190,7 @@ func TestRotationListsPoliciesAndStates(t *testing.T) {
 		t.Fatalf("%d members and %d states were found in the code: the test looks in the wrong place", len(members), len(constants))
 	}
 	var documented []string
-	commands := regexp.MustCompile(`^(rotation|version|task) |^[A-Z]|^(get|list|delete|show|watch|abort|replay|adopt|acknowledge|submit|done)$`)
+	commands := regexp.MustCompile(`^(rotation|version|task|lease) |^[A-Z]|^(get|list|delete|show|watch|abort|replay|adopt|acknowledge|submit|done|cause|close|end|resume|renew|revoke)$`)
 	for name := range p.firstCells() {
 		if !commands.MatchString(name) || name == "done" {
 			documented = append(documented, name)

@@ -94,7 +94,7 @@ func networks(list []string) (prefixes []netip.Prefix, err error) {
 	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("--event-allow %q is not a network: write an address and the length of its prefix, such as 169.254.10.0/24", s)
+			return nil, cli.Usage("--event-allow %q is not a network: write an address and the length of its prefix, such as 169.254.10.0/24", s)
 		}
 		prefixes = append(prefixes, p.Masked())
 	}

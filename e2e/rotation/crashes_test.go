@@ -46,6 +46,7 @@ var notHere = []rotation.State{rotation.Listing, rotation.Creating, rotation.Fin
 
 // TestCrashes goes through the crash matrix with every rotator and strategy.
 func TestCrashes(t *testing.T) {
+	t.Parallel()
 	o := crashOptions(t)
 	t.Logf("%s=%d repeats the choice of crashes", seedEnv, o.Seed)
 	for name, start := range systems {

@@ -56,6 +56,8 @@ type system struct {
 	dial func(ctx context.Context, c rotator.Credential) (s session, refused bool, err error)
 	// logs are all that the target wrote; nil where it keeps none.
 	logs func() (string, error)
+	// port is where it listens, where a test has to know.
+	port int
 	// lease is how long leases have to be for a call to come to its end; 0 means a second.
 	lease time.Duration
 }
@@ -148,7 +150,7 @@ func startPostgres(t testing.TB) *system {
 	}
 	t.Cleanup(func() { _ = s.Stop() })
 	if err := s.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'",
-		"GRANT pg_signal_backend, app_owner TO keeper"); err != nil {
+		"GRANT pg_signal_backend, pg_read_all_stats, app_owner TO keeper"); err != nil {
 		t.Fatal(err)
 	}
 	as := func(f func(*pgx.Conn) error) error {
@@ -166,7 +168,7 @@ func startPostgres(t testing.TB) *system {
 		t.Fatal(err)
 	}
 	return &system{
-		rotator: postgres.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Alternating},
+		port: s.Port, rotator: postgres.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Alternating},
 		admin: rotator.Credential{Account: "keeper", Value: []byte("keeper")}, logs: log.all,
 		config: asJSON(t, map[string]any{"endpoints": []string{address(s.Port)}, "database": "app", "ownerRole": "app_owner", "tls": map[string]string{"mode": "disable"}}),
 		create: func(_ testing.TB, accounts []string, value string) error {

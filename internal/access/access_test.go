@@ -57,6 +57,51 @@ func TestAssignIsIdempotentByID(t *testing.T) {
 	}
 }
 
+// The record of a grant tells who was granted what, and who tried to; that of its end tells what ended.
+func TestRecordsNameTheGrant(t *testing.T) {
+	w := newWorld(t)
+	done, err := w.assign(access.Assignment{})
+	w.Must(err)
+	_, err = w.Access.Assign(w.Ctx, w.reader.Call(""), access.Assignment{ID: vault.NewGUID(), Scope: w.vault.Scope(), Role: authz.Owner, Principal: w.reader.Principal.ID})
+	w.Reason(err, authz.AuthorizationFailed)
+	_, err = w.Access.Unassign(w.Ctx, w.Home.Owner.Call(""), w.vault.Scope(), done.Grant.ID)
+	w.Must(err)
+	said := func(action authz.Action, role string) (names []string) {
+		for _, r := range w.Audit.Records(action) {
+			if r.Detail == "role "+role+", principal "+string(w.reader.Principal.ID) {
+				names = append(names, r.ObjectName)
+			}
+		}
+		return names
+	}
+	for _, action := range []authz.Action{authz.RoleAssignmentWrite, authz.RoleAssignmentDelete} {
+		if got := said(action, authz.SecretsUser); len(got) != 1 || got[0] != done.Grant.ID {
+			t.Errorf("the records of %s name the grants %q", action, got)
+		}
+	}
+	if got := said(authz.RoleAssignmentWrite, authz.Owner); len(got) != 1 {
+		t.Errorf("%d records name who tried to become owner", len(got))
+	}
+}
+
+// The store finds grants by the text of their scope, so the slash that may end a resource id is not part of it.
+func TestScopeThatEndsWithASlash(t *testing.T) {
+	w := newWorld(t)
+	done, err := w.assign(access.Assignment{Scope: w.vault.Scope() + "/"})
+	w.Must(err)
+	if done.Grant.Scope != w.vault.Scope() {
+		t.Errorf("the grant is at %q", done.Grant.Scope)
+	}
+	a, err := w.Access.Explain(w.Ctx, w.Home.Owner.Call(""), w.reader.Principal.ID,
+		access.Question{Action: authz.SecretGet, Scope: w.vault.Scope() + "/secrets/one"})
+	w.Must(err)
+	if !a.Allowed {
+		t.Error("the grant does not count")
+	}
+	_, err = w.assign(access.Assignment{})
+	w.Reason(err, access.RoleAssignmentExists)
+}
+
 func TestWhatCannotBeAssigned(t *testing.T) {
 	w := newWorld(t)
 	for name, tt := range map[string]struct {

@@ -2,6 +2,8 @@ package access
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -48,7 +50,7 @@ func (s *Service) Assign(ctx context.Context, call *guard.Call, a Assignment) (A
 	if err != nil {
 		return Assigned{}, err
 	}
-	need := guard.Need{Action: authz.RoleAssignmentWrite, Scope: at.String(), AssignedRole: a.Role}
+	need := needFor(authz.RoleAssignmentWrite, at, a.ID, a.Role, a.Principal)
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return Assigned{}, err
 	}
@@ -56,6 +58,7 @@ func (s *Service) Assign(ctx context.Context, call *guard.Call, a Assignment) (A
 	if err != nil {
 		return Assigned{}, s.Guard.Refuse(ctx, call, need, err)
 	}
+	need.Name = g.ID
 	op := store.NewOp(s.Clock.Now())
 	var done Assigned
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
@@ -66,6 +69,13 @@ func (s *Service) Assign(ctx context.Context, call *guard.Call, a Assignment) (A
 		return err
 	})
 	return done, err
+}
+
+// needFor returns what it takes to write or remove a role assignment, whose record tells who is granted what. The names may be
+// anything that a caller sent.
+func needFor(action authz.Action, at authz.Scope, id, role string, who principal.ID) guard.Need {
+	return guard.Need{Action: action, Scope: at.String(), AssignedRole: role, Name: fault.Clip(id),
+		Detail: fmt.Sprintf("role %s, principal %s", fault.Clip(role), fault.Clip(string(who)))}
 }
 
 // newGrant checks what can be checked without the store.
@@ -91,7 +101,11 @@ func (s *Service) newGrant(call *guard.Call, a *Assignment) (*principal.Grant, e
 	if len(a.Description) > maxDescriptionBytes {
 		return nil, fault.New(fault.Invalid, "the description has %d bytes: at most %d are allowed", len(a.Description), maxDescriptionBytes)
 	}
-	g := &principal.Grant{ID: id, Tenant: call.Caller.Tenant, Scope: a.Scope, Role: role, Principal: principal.ID(who), Description: a.Description,
+	scope := a.Scope
+	if len(scope) > 1 {
+		scope = strings.TrimSuffix(scope, "/") // as ParseScope does; the store finds a grant by the scope's text
+	}
+	g := &principal.Grant{ID: id, Tenant: call.Caller.Tenant, Scope: scope, Role: role, Principal: principal.ID(who), Description: a.Description,
 		NotBefore: clock.Micro(a.NotBefore), Expires: clock.Micro(a.Expires), CreatedBy: call.Caller.Principal}
 	if !g.Expires.IsZero() && (!g.Expires.After(g.NotBefore) || !g.Expires.After(s.Clock.Now())) {
 		return nil, fault.New(fault.Invalid, "the grant ends at %s, before it begins or has begun: choose a later end", g.Expires.Format(time.RFC3339))
@@ -199,9 +213,9 @@ func (s *Service) Unassign(ctx context.Context, call *guard.Call, scope, id stri
 	if err != nil {
 		return nil, err
 	}
-	need := guard.Need{Action: authz.RoleAssignmentDelete, Scope: at.String()}
+	need := guard.Need{Action: authz.RoleAssignmentDelete, Scope: at.String(), Name: fault.Clip(id)}
 	if found != nil {
-		need.AssignedRole = found.Role
+		need = needFor(need.Action, at, found.ID, found.Role, found.Principal)
 	}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil || found == nil {
 		return nil, err

@@ -169,7 +169,7 @@ func (s *Service) Decide(ctx context.Context, call *guard.Call, scope, id, outco
 	if err != nil {
 		return err
 	}
-	need := guard.Need{Action: authz.RoleAssignmentWrite, Scope: at.String()}
+	need := guard.Need{Action: authz.RoleAssignmentWrite, Scope: at.String(), Name: fault.Clip(id)}
 	switch {
 	case outcome == Revoke:
 		need.Action = authz.RoleAssignmentDelete
@@ -187,7 +187,7 @@ func (s *Service) Decide(ctx context.Context, call *guard.Call, scope, id, outco
 		return err
 	}
 	if found != nil {
-		need.AssignedRole = found.Role
+		need = needFor(need.Action, at, found.ID, found.Role, found.Principal)
 	}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return err

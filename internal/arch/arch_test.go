@@ -19,7 +19,8 @@ const module = "github.com/keywright/keywright/"
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
 	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
-	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport"},
+	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport", "e2e/transcript"},
+	{"e2e/daemon"},
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mongofake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
@@ -31,6 +32,7 @@ var layers = [][]string{
 		"internal/certfile", "internal/issuer"},
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
+	{"internal/rotator/contract/contracttest"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",

@@ -131,6 +131,8 @@ const (
 	TrustedIssuerRead
 	TrustedIssuerWrite
 	TrustedIssuerDelete
+	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
+	SchedulesResume
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -143,6 +145,9 @@ const (
 	RotationApprove
 	// VersionRevoke ends a version under the consumers that still hold it.
 	VersionRevoke
+	// LeaseIssue leases accounts by a dynamic policy, and renews and returns one's own; LeaseRevoke ends those of others.
+	LeaseIssue
+	LeaseRevoke
 )
 
 // permission is the access-policy side of a row.
@@ -295,6 +300,7 @@ var table = [...]row{
 	TrustedIssuerRead:    control("Keywright/trustedIssuers/read", NoDuty),
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
+	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),
@@ -303,6 +309,8 @@ var table = [...]row{
 	RotationRepair:      rotation("repair/action", "~/secrets/setSecret/action", secret("set"), CanChange),
 	RotationApprove:     rotation("approve/action", "", secret(), CanApprove),
 	VersionRevoke:       rotation("revoke/action", "~/secrets/delete", secret("delete"), CanChange),
+	LeaseIssue:          rotation("leases/issue/action", "~/secrets/getSecret/action", secret("get"), CanUse),
+	LeaseRevoke:         rotation("leases/revoke/action", "~/secrets/delete", secret("delete"), CanChange),
 }
 
 // vaults is what a leading "~" in the tables of this package stands for.

@@ -146,7 +146,7 @@ func TestReadsStreamedFiles(t *testing.T) {
 func TestDamageIsNoticed(t *testing.T) {
 	f := p256Family(t)
 	file := streamedPFX(t, f, "p")
-	for i := 0; i < len(file); i += 7 {
+	for i := 0; i < len(file); i += 29 {
 		changed := bytes.Clone(file)
 		changed[i] ^= 0x55
 		b, err := ReadPFX(changed, "p", false)
@@ -157,7 +157,7 @@ func TestDamageIsNoticed(t *testing.T) {
 		}
 	}
 	for n := range len(file) {
-		if n%11 == 0 {
+		if n%53 == 0 {
 			if _, err := ReadPFX(file[:n], "p", false); err == nil {
 				t.Fatalf("%d bytes of %d were enough", n, len(file))
 			}
@@ -193,9 +193,11 @@ func TestBER(t *testing.T) {
 			t.Errorf("%s became %x, %v", in, der, err)
 		}
 	}
-	deep := bytes.Repeat([]byte{0x30, 0x80}, 100_000)
-	if _, err := toDER(deep); err == nil {
-		t.Error("100 000 levels were read")
+	for levels, fine := range map[int]bool{maxBERDepth: true, maxBERDepth + 2: false, 100_000: false} {
+		deep := append(bytes.Repeat([]byte{0x30, 0x80}, levels), bytes.Repeat([]byte{0, 0}, levels)...)
+		if _, err := toDER(deep); (err == nil) != fine {
+			t.Errorf("%d levels: %v", levels, err)
+		}
 	}
 }
 

@@ -60,8 +60,7 @@ func (s *Service) authenticate(ctx context.Context, token string, key tokenKey, 
 		return nil, err
 	}
 	e.key = key
-	s.cache.put(e, generation, s.Clock.Now())
-	return e.caller, nil
+	return s.cache.put(e, generation, s.Clock.Now()), nil
 }
 
 func wrongAudience(got string) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/store"
@@ -257,6 +258,57 @@ func TestStaleAnswerIsNotRemembered(t *testing.T) {
 	}
 	_, err = w.svc.Authenticate(w.ctx, token, w.vaults)
 	reason(t, err, identity.StaleToken)
+}
+
+// TestEveryCallerIsWithinReach keeps the callers that Authenticate returns, as a stream does, and disables their principal:
+// none may count afterwards, whatever happened while it was looked up.
+func TestEveryCallerIsWithinReach(t *testing.T) {
+	for name, meanwhile := range map[string]func(w *world, token string) []*guard.Caller{
+		"nothing": func(*world, string) []*guard.Caller { return nil },
+		"the same token was looked up": func(w *world, token string) []*guard.Caller {
+			c, err := w.svc.Authenticate(w.ctx, token, w.vaults)
+			w.must(err)
+			return []*guard.Caller{c}
+		},
+		"somebody else changed": func(w *world, _ string) []*guard.Caller {
+			w.make(identity.Spec{Kind: principal.GroupKind, Name: "else"})
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slow := &slowStore{}
+			w := newWorld(t, func(c *identity.Config) { slow.Store, c.Store = c.Store, slow })
+			app, secret := w.app()
+			token := w.signIn(app, secret).Access.Reveal()
+			var callers []*guard.Caller
+			slow.meanwhile = func() { callers = meanwhile(w, token) }
+			c, err := w.svc.Authenticate(w.ctx, token, w.vaults)
+			w.must(err)
+			w.apply(w.svc.PrepareDisabled(w.tenant, app.ID, true))
+			for _, c := range append(callers, c) {
+				if c.Live(w.clock.Now()) {
+					t.Error("a caller of a disabled principal counts")
+				}
+			}
+		})
+	}
+}
+
+func TestEvictedCallersAreWithinReach(t *testing.T) {
+	w := newWorld(t, func(c *identity.Config) { c.CacheSize = 16 })
+	app, secret := w.app()
+	var callers []*guard.Caller
+	for range 40 {
+		c, err := w.svc.Authenticate(w.ctx, w.signIn(app, secret).Access.Reveal(), w.vaults)
+		w.must(err)
+		callers = append(callers, c)
+	}
+	w.apply(w.svc.PrepareDisabled(w.tenant, app.ID, true))
+	for i, c := range callers {
+		if c.Live(w.clock.Now()) {
+			t.Errorf("caller %d of a disabled principal counts", i)
+		}
+	}
 }
 
 func TestCacheIsBounded(t *testing.T) {

@@ -28,6 +28,9 @@ type entry struct {
 //
 //	fill:    g := generation() → read the store → put(g)      (refused when the generation moved meanwhile)
 //	Changed: mu { generation++; remove entries that watch }   (so an entry from an older state is either refused or removed)
+//
+// A caller outlives the request that looked it up: a stream renews its standing with it. So whatever is not remembered, or
+// no longer, is revoked: no later change would reach it.
 type cache struct {
 	shards [shards]struct {
 		sync.RWMutex
@@ -59,12 +62,20 @@ func (c *cache) get(k *tokenKey) *entry {
 
 func (c *cache) generation() uint64 { return c.gen.Load() }
 
-// put remembers e unless something changed since generation g was read.
-func (c *cache) put(e *entry, g uint64, now time.Time) {
+// put remembers e and returns the caller that counts: e's, or that of the request which looked the same token up first. When
+// something changed since generation g was read, e's caller is good for the request that asked and for nothing longer.
+func (c *cache) put(e *entry, g uint64, now time.Time) *guard.Caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gen.Load() != g || c.get(&e.key) != nil {
-		return
+	if c.gen.Load() != g {
+		e.caller.Revoke()
+		return e.caller
+	}
+	if first := c.get(&e.key); first != nil {
+		if first.caller.Live(now) {
+			return first.caller
+		}
+		c.remove(first)
 	}
 	if c.count >= c.most {
 		c.evict(now)
@@ -80,6 +91,7 @@ func (c *cache) put(e *entry, g uint64, now time.Time) {
 		}
 		c.watchers[id][e] = struct{}{}
 	}
+	return e.caller
 }
 
 // evict makes room: it removes what is no longer live, and a sixteenth of the rest if that was too little. The map's random
@@ -90,6 +102,7 @@ func (c *cache) evict(now time.Time) {
 		for i := range c.shards {
 			for _, e := range c.shards[i].m {
 				if pass == 0 && !e.caller.Live(now) || pass == 1 && c.count > room {
+					e.caller.Revoke()
 					c.remove(e)
 				}
 			}

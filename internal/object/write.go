@@ -33,6 +33,8 @@ type Draft struct {
 	// Check is asked, in the transaction, whether the version may be added to the object as it is now; nil always lets it. ErrMoved makes Add
 	// return that, for a draft that was made from another version.
 	Check func(o *vault.Object) error
+	// Beside, when not nil, writes what belongs to the version in the transaction that stores it.
+	Beside func(tx store.Tx, stored Item) error
 }
 
 // Version makes the version of a draft, without its value.
@@ -91,6 +93,9 @@ func (s *Objects) addOnce(ctx context.Context, call *guard.Call, need guard.Need
 			if rec, err = newRecord(s.Kind.Kind, v, item.Object, item.Version); err == nil {
 				s.cache.announce(op.ID, key, rec)
 			}
+		}
+		if err == nil && d.Beside != nil {
+			err = d.Beside(tx, item)
 		}
 		return err
 	})

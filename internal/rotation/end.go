@@ -26,12 +26,17 @@ func (m *machine) await() {
 		m.enter(Verifying, m.Forced)
 		return
 	}
-	if e := m.earliest(); m.now.Before(e) && m.State == Awaiting {
+	// Who has not moved is looked at during the grace too, so that people can act before it ends; where the old value went when the new one was set, nobody can hold it.
+	first := m.Pace.Look.after(m.Promoted)
+	if e := m.earliest(); m.State == Awaiting && m.now.Before(e) && (!m.overlap() || m.now.Before(first)) {
 		m.warn()
-		m.reason = GracePeriod
-		m.NextAt = e
+		m.reason, m.NextAt = GracePeriod, e
+		if m.overlap() {
+			m.NextAt = earlier(e, first)
+		}
 		return
 	}
+	m.reason = m.Reason // which stays until the look is over
 	m.call(Effect{Kind: CallWitness, Version: m.old()})
 }
 
@@ -68,6 +73,9 @@ func (m *machine) judge(w *Witness) {
 	}
 	tells := m.tells()
 	switch {
+	case m.now.Before(m.earliest()) && m.State == Awaiting:
+		m.warn()
+		m.lookLater(GracePeriod)
 	case m.now.Before(m.earliest()):
 		m.notYet(GracePeriod)
 	case !m.overlap():
@@ -108,15 +116,23 @@ func (m *machine) notYet(why Reason) {
 	m.lookLater(why)
 }
 
+// lookLater looks again after the usual time; during the grace ever more rarely, each time after as long as the promotion is ago.
 func (m *machine) lookLater(why Reason) {
 	next := m.now.Add(m.Pace.Look.Std())
 	if e := m.earliest(); m.now.Before(e) {
-		next = e
+		next = earlier(e, m.now.Add(max(m.Pace.Look.Std(), m.now.Sub(m.Promoted))))
 	}
 	if end, ok := m.deadline(); ok && m.now.Before(end) && end.Before(next) {
 		next = end
 	}
 	m.reason, m.NextAt = why, next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (m *machine) deadline() (time.Time, bool) {

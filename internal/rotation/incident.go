@@ -189,7 +189,7 @@ func (s *Service) incident(ctx context.Context, call *guard.Call, id store.RunID
 	if r, err = s.find(ctx, call, id); err != nil {
 		return nil, s.unknownRun(ctx, call, need, err)
 	}
-	need.Name, need.Reason = r.NameKey, fmt.Sprintf("run %s: %s", id, what)
+	need.Name, need.Detail = r.NameKey, fmt.Sprintf("run %s: %s", id, what)
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ func (e *Engine) TellAges(ctx context.Context) (told int, err error) {
 	}
 	var errs []error
 	for _, a := range append(byPolicy, byDefault...) {
+		if e.wall.paused(a.vault.Tenant) != 0 {
+			continue // by a wrong date everything is too old
+		}
 		ok, err := e.tellAge(ctx, a)
 		if errs = append(errs, err); ok {
 			told++
@@ -90,7 +93,7 @@ func (e *Engine) agedByPolicy(ctx context.Context) (list []aged, err error) {
 				return nil, err
 			}
 			if doc.Policy.MaxAge > 0 {
-				list = append(list, aged{&vault.Vault{ID: p.Vault}, p.NameKey})
+				list = append(list, aged{&vault.Vault{ID: p.Vault, Tenant: p.Tenant}, p.NameKey})
 			}
 		}
 		if len(page) < q.Limit {

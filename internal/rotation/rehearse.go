@@ -82,6 +82,9 @@ func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 	if err := c.look(ctx, &o); err != nil {
 		return h.refuse(c, err)
 	}
+	if strategies[c.run.Policy.Strategy].leased {
+		return c.rehearseLease(ctx, h, o.Facts)
+	}
 	plan, refusal := MakePlan(&c.run.Policy, o.Facts, false)
 	h.Plan, h.Current, h.Holding = plan, o.Facts.Current, o.Facts.Places[o.Facts.Current]
 	if refusal != nil {
@@ -107,6 +110,21 @@ func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 	}
 	h.Safe = true
 	return c.risk(ctx, h, c.run.Base)
+}
+
+// rehearseLease does what comes before an account is made.
+func (c *calling) rehearseLease(ctx context.Context, h *Rehearsal, f *Facts) error {
+	bounded, cancel := context.WithTimeout(ctx, c.run.Pace.Call.Std())
+	defer cancel()
+	if c.rotator == nil {
+		return h.refuse(c, rotator.Fail(rotator.Misconfigured, nil, "this server has no rotator %q", c.run.Policy.Rotator))
+	}
+	var o Observation
+	if err := c.preflight(bounded, Effect{}, &o); err != nil {
+		return h.refuse(c, err)
+	}
+	h.System, h.Warnings, h.Safe = o.Report.System, o.Report.Warnings, true
+	return nil
 }
 
 // refuse notes why a run would not begin. Only failures of our own are errors of a rehearsal.

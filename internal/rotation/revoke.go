@@ -82,7 +82,9 @@ func (e *Engine) planRevocation(ctx context.Context, v *vault.Vault, name string
 		case o.LabelOf(vault.Pending) == version:
 			return fault.New(fault.Conflict, "version %s of %q is pending: abort its rotation instead", version, o.Name).Because("VersionPending")
 		}
-		doc, err = readPolicy(stored)
+		if doc, err = readPolicy(stored); err == nil && strategies[doc.Policy.Strategy].leased {
+			err = notRotated(o.Name)
+		}
 		return err
 	})
 	if err != nil {

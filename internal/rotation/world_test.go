@@ -65,6 +65,9 @@ func newWorld(t *testing.T) *world {
 	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock,
 		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
 			return w.engine.Pends(ctx, tx, call, o, ver)
+		},
+		Dated: func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error {
+			return w.engine.Redate(ctx, tx, o, ver)
 		}})
 	must(t, err)
 	w.Watch(w.secrets.Changed)

@@ -34,6 +34,9 @@ type Config struct {
 	// waits what a rotation function writes, as pending, until it was proved at the target. It may write to the transaction, but not the object.
 	// Nil never lets a version wait.
 	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
+	// Dated is told, in the transaction of the change, of a current version whose end of validity may be another than before. It may write to the transaction, but
+	// not the object. Nil tells nobody.
+	Dated func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error
 }
 
 // Service serves secrets.
@@ -55,11 +58,24 @@ func New(c Config) (*Service, error) {
 		c.MaxBackupBytes = object.DefaultMaxBackupBytes
 	}
 	objects, err := object.New(object.Config{Guard: c.Guard, Store: c.Store, Keys: c.Keys, Clock: c.Clock, Kind: kind, MaxVersions: c.MaxVersions,
-		CacheBytes: c.CacheBytes, Pends: c.Pends})
+		CacheBytes: c.CacheBytes, Pends: c.Pends, Settled: c.dated()})
 	if err != nil {
 		return nil, err
 	}
 	return &Service{Config: c, Lifecycle: objects.Lifecycle(), objects: objects}, nil
+}
+
+// dated tells of current versions that expire; nil when nobody wants to hear.
+func (c *Config) dated() func(context.Context, store.Tx, *vault.Vault, Item) error {
+	if c.Dated == nil {
+		return nil
+	}
+	return func(ctx context.Context, tx store.Tx, _ *vault.Vault, it Item) error {
+		if it.Object.Deleted != nil || it.Version == nil || it.Version.Attributes.Expires.IsZero() {
+			return nil
+		}
+		return c.Dated(ctx, tx, it.Object, it.Version)
+	}
 }
 
 // MaxBodyBytes bounds the body that sets a secret. JSON may take six bytes for one of the value, and the rest of the body

@@ -8,6 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -18,6 +19,10 @@ type Input struct {
 	Tags               map[string]string
 	Enabled            bool
 	NotBefore, Expires time.Time
+	// Beside, when not nil, writes what belongs to the version in the transaction that stores it, and Detail is what the audit record then tells beyond the names. It may
+	// run more than once.
+	Beside func(tx store.Tx, stored Item) error
+	Detail string
 }
 
 // Change is what to change of a version: a nil member stays as it is.
@@ -46,11 +51,12 @@ func (s *Service) set(ctx context.Context, call *guard.Call, need guard.Need, na
 	if err := s.checkInput(in); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
+	need.Detail = in.Detail
 	return s.objects.Add(ctx, call, need, name, in.draft())
 }
 
 func (in *Input) draft() *object.Draft {
-	return &object.Draft{Value: in.Value, ContentType: in.ContentType, Tags: in.Tags, Enabled: in.Enabled, NotBefore: in.NotBefore, Expires: in.Expires}
+	return &object.Draft{Value: in.Value, ContentType: in.ContentType, Tags: in.Tags, Enabled: in.Enabled, NotBefore: in.NotBefore, Expires: in.Expires, Beside: in.Beside}
 }
 
 func (s *Service) checkInput(in *Input) error {

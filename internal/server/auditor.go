@@ -43,7 +43,7 @@ type auditor struct {
 	key        string
 	clock      clock.Clock
 	tracer     *tracer
-	// signIn hears of each sign-in that was recorded.
+	// signIn hears of each sign-in that was recorded or counted.
 	signIn func(identity.SignInEvent)
 }
 
@@ -116,8 +116,14 @@ func (a *auditor) Seal(r *audit.Record) ([]byte, error) {
 // Unauthenticated implements guard.Auditor.
 func (a *auditor) Unauthenticated(r audit.Refusal) { a.aggregator.Add(r) }
 
-// SignIn implements identity.Auditor.
+// SignIn implements identity.Auditor. Sign-ins beyond the guessing limits prove nothing and are as many as strangers send, so
+// they are counted like every other refusal of somebody unknown.
 func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
+	if e.Reason == identity.TooManyAttempts {
+		a.aggregator.Add(audit.Refusal{Door: "oauth", Address: e.Address, Reason: string(e.Reason)})
+		a.signIn(e)
+		return nil
+	}
 	r := audit.Record{Time: clock.Micro(e.At), Tenant: string(e.Tenant), Door: "oauth", Action: "SignIn/" + string(e.Flow), Operation: "SignIn", Outcome: audit.Allowed,
 		Caller:        audit.Caller{PrincipalID: string(e.Principal), AppID: e.Subject, Tenant: string(e.Tenant)},
 		ClientAddress: e.Address, CorrelationID: e.Correlation, ObjectName: e.Credential, Reason: string(e.Reason)}

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/keywright/keywright/internal/door/oauth"
@@ -20,14 +22,31 @@ func (d *Dev) localHandler() (http.Handler, error) {
 	traced := d.core.tracer.handler(managed)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/metrics":
-			metrics.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, acme.ChallengePath):
 			d.core.issuers.http.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, authorityPath):
 			authorities.ServeHTTP(w, r)
+		case !localHost(r.Host):
+			http.Error(w, "This listener answers no such host: ask for localhost or an IP address.", http.StatusMisdirectedRequest)
+		case r.URL.Path == "/metrics":
+			metrics.ServeHTTP(w, r)
 		default:
 			traced.ServeHTTP(w, r)
 		}
 	}), nil
+}
+
+// localHost reports whether a request's host is an address or a name that no stranger can have: to the browser, a page from a
+// name that its owner points at 127.0.0.1 has the origin of this listener and may read its answers. Names under internal are
+// those by which containers reach the machine they run on.
+func localHost(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".internal")
 }

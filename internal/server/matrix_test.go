@@ -1,9 +1,13 @@
 package server
 
 import (
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,6 +45,9 @@ func (x *target) bodies() map[string]string {
 		"azure KeyDecrypt": `{"alg":"RSA-OAEP","value":"QUJD"}`, "azure KeyUnwrap": `{"alg":"RSA-OAEP","value":"QUJD"}`,
 		"azure KeySign": `{"alg":"RS256","value":"QUJD"}`, "azure KeyVerify": `{"alg":"RS256","digest":"QUJD","value":"QUJD"}`,
 		"azure KeyRelease": `{"target":"a.b.c"}`, "azure KeyGetRandomBytes": `{"count":1}`,
+		"azure CertificateCreate": `{"policy":{"issuer":{"name":"Self"},"x509_props":{"subject":"CN=x"}}}`, "azure CertificateImport": `{"value":"QUJD"}`,
+		"azure CertificateRestore": `{"value":"QUJD"}`, "azure CertificatePendingUpdate": `{"cancellation_requested":true}`, "azure CertificatePendingMerge": `{"x5c":["` + x.certificate() + `"]}`,
+		"azure CertificateIssuerSet": `{"provider":"ACME"}`, "azure CertificateContactsSet": `{"contacts":[{"email":"a@b"}]}`,
 		"native KeyCreate": `{"type":"EC"}`, "native KeyImport": `{"jwk":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "native KeyRestore": `{"blob":"QUJD"}`,
 		"native KeyEncrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "native KeyWrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`,
 		"native KeyDecrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "native KeyUnwrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`,
@@ -56,6 +63,16 @@ func (x *target) bodies() map[string]string {
 		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
 		"native GrantCreate":             `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
 	}
+}
+
+// certificate is some certificate, in DER and base64.
+func (x *target) certificate() string {
+	text, err := os.ReadFile(filepath.Join(x.dir, caFile))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	return base64.StdEncoding.EncodeToString(block.Bytes)
 }
 
 // queries are the parameters without which a route judges nothing.

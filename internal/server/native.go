@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/fips140"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -77,7 +78,7 @@ const readyTimeout = 2 * time.Second
 func (s *status) Checks(ctx context.Context) []api.Check {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}}
+	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}, {Name: "clock"}}
 	if err := s.core.store.Health(ctx); err != nil {
 		checks[0].Detail = publicText(err)
 	}
@@ -95,6 +96,9 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	// The server is ready in spite of an alarm: turning requests away would make an outage of what is none yet.
 	if err := s.core.storeAlarm(); err != nil && checks[0].Detail == "" {
 		checks[0].Detail = publicText(err)
+	}
+	if by := s.core.engine.ClockMoved(); by != 0 {
+		checks[3].Detail = fmt.Sprintf("the clock was moved by %s: rotations start by schedule again when it is back, or when somebody resumes", by.Round(time.Second))
 	}
 	return checks
 }

@@ -3,11 +3,72 @@ package server
 import (
 	"crypto/fips140"
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/audit"
 )
+
+// firstVault returns a vault of the server.
+func (c *caller) firstVault() api.Vault {
+	c.t.Helper()
+	answer, body := c.do("GET", "/api/v1/vaults", "")
+	var list api.VaultList
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Items) == 0 {
+		c.t.Fatal(answer.Status, body)
+	}
+	return list.Items[0]
+}
+
+// Requests that change the same thing at the same time all count, and only one of them makes it.
+func TestChangesAtOnce(t *testing.T) {
+	c := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir()}}).native(t)
+	v := c.firstVault()
+	const n = 4
+	at := func(change func(i int) int) (statuses []int) {
+		var wg sync.WaitGroup
+		statuses = make([]int, n)
+		for i := range n {
+			wg.Go(func() { statuses[i] = change(i) })
+		}
+		wg.Wait()
+		return statuses
+	}
+	for round := range 5 {
+		got := at(func(i int) int {
+			answer, _ := c.do("PATCH", "/api/v1/vaults/"+v.Name+"/network", fmt.Sprintf(`{"add":["203.0.%d.%d"]}`, round, i))
+			return answer.StatusCode
+		})
+		if !slices.Equal(got, []int{200, 200, 200, 200}) {
+			t.Fatalf("the network rules were answered with %v", got)
+		}
+	}
+	if got := len(c.firstVault().Network.Addresses); got != 5*n {
+		t.Errorf("the vault has %d rules of %d", got, 5*n)
+	}
+	got := at(func(int) int {
+		answer, _ := c.do("PUT", "/api/v1/vaults/once", fmt.Sprintf(`{"subscription":%q,"resourceGroup":%q}`, v.Subscription, v.ResourceGroup))
+		return answer.StatusCode
+	})
+	if slices.Sort(got); !slices.Equal(got, []int{200, 409, 409, 409}) {
+		t.Errorf("making a vault was answered with %v", got)
+	}
+}
+
+func TestMinutesThatDoNotFitAreRefused(t *testing.T) {
+	c := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir()}}).native(t)
+	path := "/api/v1/vaults/" + c.firstVault().Name + "/event-subscriptions/one"
+	for _, minutes := range []int64{-9007199254740982, -1, 1 << 53} {
+		answer, body := c.do("PUT", path, fmt.Sprintf(`{"endpoint":"https://127.0.0.1:1/","ttlMinutes":%d}`, minutes))
+		if answer.StatusCode != 400 || !strings.Contains(body, "the time to live") {
+			t.Errorf("%d minutes: %s %s", minutes, answer.Status, body)
+		}
+	}
+}
 
 func TestStatusTellsHowTheServerIsConfigured(t *testing.T) {
 	d := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir(), Region: "northwest", Durability: audit.Fsync}})

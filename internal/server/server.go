@@ -135,6 +135,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes,
 		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
 			return k.engine.Pends(ctx, tx, call, o, ver)
+		},
+		Dated: func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error {
+			return k.engine.Redate(ctx, tx, o, ver)
 		}}); err != nil {
 		return nil, err
 	}

@@ -80,6 +80,7 @@ type Tx interface {
 	Keys
 	SignIns
 	Rotations
+	Loans
 	Leases
 	Subscriptions
 	Deliveries

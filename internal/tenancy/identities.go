@@ -66,7 +66,7 @@ func (s *Service) Identity(ctx context.Context, call *guard.Call, ref ResourceRe
 	if err != nil {
 		return nil, nil, err
 	}
-	need := guard.Need{Action: identityActions[ref.Type].read, Scope: at.String()}
+	need := guard.Need{Action: identityActions[ref.Type].read, Scope: at.String(), Name: ref.Name}
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		return s.Store.View(ctx, func(tx store.Tx) (err error) {
 			if g, err = group(ctx, tx, ref.GroupRef); err != nil {
@@ -93,7 +93,7 @@ func (s *Service) AssignIdentity(ctx context.Context, call *guard.Call, ref Reso
 	if err != nil {
 		return nil, false, err
 	}
-	need := guard.Need{Action: identityActions[ref.Type].write, Scope: at.String()}
+	need := guard.Need{Action: identityActions[ref.Type].write, Scope: at.String(), Name: ref.Name}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return nil, false, err
 	}
@@ -124,7 +124,7 @@ func (s *Service) RemoveIdentity(ctx context.Context, call *guard.Call, ref Reso
 	if err != nil {
 		return false, err
 	}
-	need := guard.Need{Action: identityActions[ref.Type].remove, Scope: at.String()}
+	need := guard.Need{Action: identityActions[ref.Type].remove, Scope: at.String(), Name: ref.Name}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return false, err
 	}

@@ -500,6 +500,48 @@ func TestNetworkRulesCanBeGrantedAlone(t *testing.T) {
 	w.Reason(err, authz.AuthorizationFailed)
 }
 
+// A change of the rules starts from those that are there when it is stored.
+func TestNetworkChangesAtTheSameTimeBothCount(t *testing.T) {
+	w := tenancytest.New(t)
+	w.Home.MakeVault("walled")
+	change := func(address string, meanwhile func()) (*vault.Vault, error) {
+		return w.Tenancy.ChangeNetwork(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("walled"), func(rules *vault.NetworkRules) error {
+			meanwhile()
+			rules.Addresses = append(rules.Addresses, netip.MustParsePrefix(address))
+			return nil
+		})
+	}
+	var once sync.Once
+	v, err := change("203.0.113.1/32", func() {
+		once.Do(func() {
+			_, err := change("203.0.113.2/32", func() {})
+			w.Must(err)
+		})
+	})
+	w.Must(err)
+	if len(v.Network.Addresses) != 2 {
+		t.Errorf("the rules are %v", v.Network.Addresses)
+	}
+	stranger := w.Home.Person("stranger")
+	_, err = w.Tenancy.ChangeNetwork(w.Ctx, stranger.Call(""), w.Home.Vault("walled"), func(*vault.NetworkRules) error {
+		t.Error("somebody who may not read the vault is shown its rules")
+		return nil
+	})
+	w.Reason(err, authz.AuthorizationFailed)
+}
+
+func TestMakingAVaultChangesNone(t *testing.T) {
+	w := tenancytest.New(t)
+	spec := tenancy.VaultSpec{Tags: map[string]string{"made": "first"}}
+	_, err := w.Tenancy.MakeVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("once"), spec)
+	w.Must(err)
+	spec.Tags["made"] = "again"
+	_, err = w.Tenancy.MakeVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("once"), spec)
+	w.Reason(err, tenancy.VaultAlreadyExists)
+	_, err = w.Tenancy.MakeVault(w.Ctx, w.Home.Person("stranger").Call(""), w.Home.Vault("once"), spec)
+	w.Reason(err, authz.AuthorizationFailed)
+}
+
 func TestDeletingAGroup(t *testing.T) {
 	w := tenancytest.New(t)
 	w.Home.MakeVault("within")

@@ -30,6 +30,16 @@ func (s *Service) PutVault(ctx context.Context, call *guard.Call, ref VaultRef, 
 	return v, created, err
 }
 
+// MakeVault makes a vault and changes none: one that exists is a fault.Conflict with reason VaultAlreadyExists too.
+func (s *Service) MakeVault(ctx context.Context, call *guard.Call, ref VaultRef, spec VaultSpec) (*vault.Vault, error) {
+	return s.write(ctx, call, ref, authz.VaultWrite, func(old *vault.Vault) (*vault.Vault, error) {
+		if old != nil {
+			return nil, fault.New(fault.Conflict, "the vault %q exists already: change it instead, or choose another name", old.Name).Because(VaultAlreadyExists)
+		}
+		return nil, nil
+	}, &spec)
+}
+
 // PatchVault changes a vault that exists. Who may only change network rules may change these alone.
 func (s *Service) PatchVault(ctx context.Context, call *guard.Call, ref VaultRef, spec VaultSpec) (*vault.Vault, error) {
 	action := authz.VaultWrite
@@ -41,6 +51,23 @@ func (s *Service) PatchVault(ctx context.Context, call *guard.Call, ref VaultRef
 			return nil, vaultNotFound(ref)
 		}
 		return old, spec.apply(old, false)
+	}, nil)
+}
+
+// ChangeNetwork changes the network rules of a vault that exists, starting from those that it has, so that two changes at the
+// same time both count. change may be called again; what it says of the rules is for who may read the vault.
+func (s *Service) ChangeNetwork(ctx context.Context, call *guard.Call, ref VaultRef, change func(*vault.NetworkRules) error) (*vault.Vault, error) {
+	if _, err := s.Vault(ctx, call, ref); err != nil {
+		return nil, err
+	}
+	return s.write(ctx, call, ref, authz.NetworkRulesWrite, func(old *vault.Vault) (*vault.Vault, error) {
+		if old == nil {
+			return nil, vaultNotFound(ref)
+		}
+		if err := change(&old.Network); err != nil {
+			return nil, err
+		}
+		return old, checkVault(old)
 	}, nil)
 }
 

@@ -93,7 +93,7 @@ func parseJWS(body []byte, algorithms []jose.SignatureAlgorithm) (*jose.JSONWebS
 			return nil, malformed("A JWS in flattened serialization has protected, payload and signature alone.")
 		}
 	}
-	jws, err := jose.ParseSigned(string(body), algorithms)
+	jws, err := jose.ParseSignedJSON(string(body), algorithms)
 	var unexpected *jose.ErrUnexpectedSignatureAlgorithm
 	if errors.As(err, &unexpected) {
 		return nil, problem(http.StatusBadRequest, "badSignatureAlgorithm", "Requests are signed with RS256, ES256, ES384, ES512 or EdDSA.")

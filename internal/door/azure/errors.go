@@ -2,7 +2,6 @@ package azure
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
@@ -77,8 +76,6 @@ func fail(r *door.Request, e *fault.Error) {
 	case e.Reason == cert.InProgressReason:
 		body.Error.Code = "Forbidden" // with the status 409: so the service answers while an operation is in progress
 	}
-	if e.RetryAfter > 0 {
-		r.Header()["Retry-After"] = []string{strconv.Itoa(int(e.RetryAfter.Seconds() + 0.999))}
-	}
+	r.RetryAfter(e.RetryAfter)
 	r.JSON(status(e), &body)
 }

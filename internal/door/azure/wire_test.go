@@ -84,7 +84,8 @@ func TestGoldenBodies(t *testing.T) {
 	managed.Object.Managed = true
 	e := encoder{version: v2025, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
 	e.bundle(managed, nil)
-	if want := `{` + id + days + tags + `,"managed":true` + previous + `}`; string(e.buf) != want {
+	kid := `,"kid":"https://demo.v:8443/keys/Db/0123456789abcdef0123456789abcdef"`
+	if want := `{` + id + days + tags + kid + `,"managed":true` + previous + `}`; string(e.buf) != want {
 		t.Errorf("of a certificate: got\n%s\nwant\n%s", e.buf, want)
 	}
 	e = encoder{version: v76, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
@@ -97,7 +98,7 @@ func TestGoldenBodies(t *testing.T) {
 func TestEverythingUnsetIsLeftOut(t *testing.T) {
 	e := encoder{version: v2026, base: "https://v", vault: &vault.Vault{RetentionDays: 7, PurgeProtection: true}}
 	e.bundle(&object.Item{Object: &vault.Object{Name: "a", Managed: true}, Version: &vault.Version{ID: "v", Attributes: vault.Attributes{Created: noon, Updated: noon}}}, []byte{})
-	want := `{"value":"","id":"https://v/secrets/a/v","attributes":{"enabled":false,"created":1795348800,"updated":1795348800,"recoveryLevel":"CustomizedRecoverable","recoverableDays":7},"managed":true}`
+	want := `{"value":"","id":"https://v/secrets/a/v","attributes":{"enabled":false,"created":1795348800,"updated":1795348800,"recoveryLevel":"CustomizedRecoverable","recoverableDays":7},"kid":"https://v/keys/a/v","managed":true}`
 	if string(e.buf) != want {
 		t.Errorf("got\n%s\nwant\n%s", e.buf, want)
 	}

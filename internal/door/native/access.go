@@ -37,10 +37,14 @@ func (h *handler) accessRoutes() []door.Route {
 // see principals.
 func (h *handler) principalID(r *door.Request, text string) (principal.ID, error) {
 	if id, err := vault.ParseGUID(text); err == nil {
-		if p, err := h.Directory.Show(r.HTTP.Context(), &r.Call, directory.Ref(id)); err == nil {
+		p, err := h.Directory.Show(r.HTTP.Context(), &r.Call, directory.Ref(id))
+		switch {
+		case err == nil:
 			return p.ID, nil // it may have been a client id
+		case fault.Is(err, fault.NotFound), fault.Is(err, fault.Forbidden):
+			return principal.ID(id), nil
 		}
-		return principal.ID(id), nil
+		return "", err
 	}
 	p, err := h.Directory.Show(r.HTTP.Context(), &r.Call, directory.Ref(text))
 	if err != nil {

@@ -44,11 +44,9 @@ func auditFilter(r *door.Request) (f audit.Filter, err error) {
 	}
 	f.VaultName, f.PrincipalID, f.ObjectName = r.Query("vault"), r.Query("principal"), r.Query("object")
 	f.CorrelationID, f.Operation = r.Query("correlation"), r.Query("operation")
-	if text := r.Query("action"); text != "" {
-		if f.Action = text; len(text) > 0 {
-			if a, err := authz.ParseAction(text); err == nil {
-				f.Action = a.String() // in the spelling of the records
-			}
+	if f.Action = r.Query("action"); f.Action != "" {
+		if a, err := authz.ParseAction(f.Action); err == nil {
+			f.Action = a.String() // in the spelling of the records
 		}
 	}
 	if text := r.Query("outcome"); text != "" {
@@ -122,6 +120,22 @@ func wireRecord(r *audit.Record) api.AuditRecord {
 var exportTypes = map[auditing.Format]string{auditing.Azure: "application/json", auditing.OCSF: "application/x-ndjson",
 	auditing.CEF: "text/plain; charset=utf-8", auditing.RFC5424: "text/plain; charset=utf-8"}
 
+// writeTimeout is how long a client may take to read what was written at once.
+const writeTimeout = time.Minute
+
+// steady writes an answer that may take longer than the bound for a request's answer, as long as its client keeps reading.
+type steady struct {
+	w       io.Writer
+	control *http.ResponseController
+}
+
+func (s *steady) Write(b []byte) (int, error) {
+	if err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return s.w.Write(b)
+}
+
 func (h *handler) exportAudit(r *door.Request) error {
 	f, err := auditFilter(r)
 	if err != nil {
@@ -131,9 +145,7 @@ func (h *handler) exportAudit(r *door.Request) error {
 	err = h.Auditing.Export(r.HTTP.Context(), &r.Call, f, format, func() io.Writer {
 		begun = true
 		r.Header().Set("Content-Type", exportTypes[format])
-		// An export may take longer than the bound for a request's answer.
-		_ = http.NewResponseController(r.Writer()).SetWriteDeadline(time.Time{})
-		return r.Writer()
+		return &steady{r.Writer(), http.NewResponseController(r.Writer())}
 	})
 	if err != nil && begun {
 		h.Logger.ErrorContext(r.HTTP.Context(), "an export of audit records ended early", "correlation", r.Call.Correlation, "error", err)
@@ -154,7 +166,7 @@ func (h *handler) verifyAudit(r *door.Request) error {
 		return err
 	}
 	// Proving a long log may take longer than the bound for a request's answer.
-	_ = http.NewResponseController(r.Writer()).SetWriteDeadline(time.Time{})
+	_ = http.NewResponseController(r.Writer()).SetWriteDeadline(time.Now().Add(writeTimeout))
 	return r.JSON(http.StatusOK, Report(report))
 }
 

@@ -114,6 +114,8 @@ func (h *handler) routes() []door.Route {
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),
+		h.incidentRoutes(),
+		h.leaseRoutes(),
 		h.taskRoutes(),
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
@@ -157,16 +159,22 @@ func (h *handler) prepare(r *door.Request) error {
 
 // enter finds the vault of the path and applies its network rules. A vault of another tenant does not exist.
 func (h *handler) enter(r *door.Request) error {
-	name := r.Params.Get("vault")
-	view, err := h.Guard.View(r.HTTP.Context(), name)
-	if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
-		return noVault(name)
-	}
+	view, err := h.view(r)
 	if err != nil {
 		return err
 	}
 	r.Call.Vault = view
 	return h.Guard.Admit(r.HTTP.Context(), &r.Call)
+}
+
+// view finds the live vault that the path names. A vault of another tenant is none.
+func (h *handler) view(r *door.Request) (*guard.View, error) {
+	name := r.Params.Get("vault")
+	view, err := h.Guard.View(r.HTTP.Context(), name)
+	if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
+		return nil, noVault(name)
+	}
+	return view, err
 }
 
 func (h *handler) name(r *door.Request) {

@@ -1,7 +1,6 @@
 package native
 
 import (
-	"encoding/base64"
 	"net/http"
 	"strconv"
 	"time"
@@ -40,11 +39,7 @@ func (h *handler) eventRoutes() []door.Route {
 
 // ownVault finds a live vault of the caller's tenant. What the caller may do with it, the service decides.
 func (h *handler) ownVault(r *door.Request) (*vault.Vault, error) {
-	name := r.Params.Get("vault")
-	view, err := h.Guard.View(r.HTTP.Context(), name)
-	if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
-		return nil, noVault(name)
-	}
+	view, err := h.view(r)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +88,8 @@ func (h *handler) createSubscription(r *door.Request) error {
 	}
 	spec := event.Spec{Name: r.Params.Get("subscription"), Endpoint: redact.String(in.Endpoint.Reveal()), Schema: event.Schema(in.Schema),
 		Filter: event.Filter{Types: in.Types, SubjectBegins: in.SubjectBegins, SubjectEnds: in.SubjectEnds}, MaxAttempts: in.MaxAttempts,
-		// More minutes than fit are as wrong as those that are too many.
-		TTL: time.Duration(min(in.TTLMinutes, 1<<20)) * time.Minute, Concurrency: in.Concurrency, CA: in.CA, Headers: make(map[string]redact.String, len(in.Headers))}
+		// Minutes that do not fit are as wrong as those that are out of range.
+		TTL: time.Duration(max(-1, min(in.TTLMinutes, 1<<20))) * time.Minute, Concurrency: in.Concurrency, CA: in.CA, Headers: make(map[string]redact.String, len(in.Headers))}
 	for name, value := range in.Headers {
 		spec.Headers[name] = redact.String(value.Reveal())
 	}
@@ -153,7 +148,7 @@ func (h *handler) listDeadLetters(r *door.Request) error {
 			Attempts: l.DeliveryAttempts, Outcome: l.LastDeliveryOutcome, Status: l.LastHTTPStatusCode, LastAttempt: optional(l.LastDeliveryAttemptTime)})
 	}
 	if len(found) == limit {
-		out.Next = base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(found[limit-1].Seq, 10)))
+		out.Next = next(strconv.FormatInt(found[limit-1].Seq, 10))
 	}
 	return r.JSON(http.StatusOK, out)
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
 )
 
@@ -52,7 +53,7 @@ func (n *names) principal(g *principal.Grant) api.PrincipalRef {
 		if err == nil {
 			ref = refOfPrincipal(e.Principal)
 		}
-		n.blind = err != nil
+		n.blind = fault.Is(err, fault.Forbidden)
 	}
 	n.refs[g.Principal] = ref
 	return ref

@@ -45,20 +45,14 @@ func (h *handler) updateNetwork(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	// The rules are read under the guard: who may not see the vault learns none of them.
-	v, err := h.Tenancy.Vault(r.HTTP.Context(), &r.Call, ref)
-	if err != nil {
-		return err
-	}
-	rules := v.Clone().Network
-	if err := changeNetwork(&rules, &in); err != nil {
-		return err
-	}
-	v, err = h.Tenancy.PatchVault(r.HTTP.Context(), &r.Call, ref, tenancy.VaultSpec{Network: &rules, PublicAccess: in.PublicAccess})
+	v, err := h.Tenancy.ChangeNetwork(r.HTTP.Context(), &r.Call, ref, func(rules *vault.NetworkRules) error { return changeNetwork(rules, &in) })
 	return answerVault(r, v, err)
 }
 
 func changeNetwork(rules *vault.NetworkRules, in *api.UpdateNetwork) error {
+	if in.PublicAccess != nil {
+		rules.PublicAccess = *in.PublicAccess
+	}
 	switch in.DefaultAction {
 	case "":
 	case allow, deny:

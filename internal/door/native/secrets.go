@@ -97,19 +97,25 @@ func selector(r *door.Request) (secret.Selector, error) {
 	return sel, err
 }
 
+// givenValue returns the value of a request, which says it in one of two ways. The caller clears it.
+func givenValue(text *api.Text, binary *api.Binary) ([]byte, error) {
+	switch {
+	case (text == nil) == (binary == nil):
+		return nil, fault.New(fault.Invalid, "the request needs exactly one of \"value\" and \"valueBase64\"")
+	case text != nil:
+		return []byte(*text), nil
+	}
+	return *binary, nil
+}
+
 func (h *handler) setSecret(r *door.Request) error {
 	var in api.SetSecret
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	if (in.Value == nil) == (in.ValueBase64 == nil) {
-		return fault.New(fault.Invalid, "the request needs exactly one of \"value\" and \"valueBase64\"")
-	}
-	var value []byte
-	if in.Value != nil {
-		value = []byte(*in.Value)
-	} else {
-		value = *in.ValueBase64
+	value, err := givenValue(in.Value, in.ValueBase64)
+	if err != nil {
+		return err
 	}
 	defer clear(value)
 	item, err := h.Secrets.Set(r.HTTP.Context(), &r.Call, r.Params.Get("name"), secret.Input{Value: value, ContentType: in.ContentType, Tags: in.Tags,

@@ -6,7 +6,6 @@ import (
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 )
@@ -66,14 +65,9 @@ func (h *handler) submitTask(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	if (in.Value == nil) == (in.ValueBase64 == nil) {
-		return fault.New(fault.Invalid, "the request needs exactly one of \"value\" and \"valueBase64\"")
-	}
-	var value []byte
-	if in.Value != nil {
-		value = []byte(*in.Value)
-	} else {
-		value = *in.ValueBase64
+	value, err := givenValue(in.Value, in.ValueBase64)
+	if err != nil {
+		return err
 	}
 	defer clear(value)
 	run, err := h.Rotation.Submit(r.HTTP.Context(), &r.Call, r.Params.Get("task"), secret.Input{Value: value}, in.Attested)

@@ -9,7 +9,6 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -40,11 +39,7 @@ func (h *handler) vaultRoutes() []door.Route {
 
 // place finds where a live vault of the caller's tenant is. What the caller may do with it, the service decides.
 func (h *handler) place(r *door.Request) (tenancy.VaultRef, error) {
-	name := r.Params.Get("vault")
-	view, err := h.Guard.View(r.HTTP.Context(), name)
-	if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
-		return tenancy.VaultRef{}, noVault(name)
-	}
+	view, err := h.view(r)
 	if err != nil {
 		return tenancy.VaultRef{}, err
 	}
@@ -111,16 +106,7 @@ func (h *handler) createVault(r *door.Request) error {
 	if in.PurgeProtection {
 		spec.PurgeProtection = &in.PurgeProtection
 	}
-	// Who may not make it does not learn whether it is there.
-	target := vault.Vault{Subscription: ref.Subscription, ResourceGroup: ref.Group, Name: ref.Name}
-	if err := h.Guard.Authorize(r.HTTP.Context(), &r.Call, &guard.Need{Action: authz.VaultWrite, Scope: target.Scope()}); err != nil {
-		return err
-	}
-	// Making is making: who would change a vault that is there already says so with PATCH.
-	if _, err := h.place(r); err == nil {
-		return fault.New(fault.Conflict, "the vault %q exists already: change it instead, or choose another name", fault.Clip(ref.Name)).Because(tenancy.VaultAlreadyExists)
-	}
-	v, _, err := h.Tenancy.PutVault(r.HTTP.Context(), &r.Call, ref, spec)
+	v, err := h.Tenancy.MakeVault(r.HTTP.Context(), &r.Call, ref, spec)
 	return answerVault(r, v, err)
 }
 

@@ -24,19 +24,23 @@ import (
 
 // Each handle of the suite has the same key and nothing else in common with the others: the account and the orders are found at the authority.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	for kind, solver := range map[string]Solver{"http-01": w.http, "tls-alpn-01": w.alpn, "dns-01": w.dns} {
 		config := w.config(t, map[string]Solver{kind: solver})
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			issuertest.Run(t, issuertest.Subject{
 				Open: func(t *testing.T) issuer.Issuer { return open(t, config) }, Roots: w.roots, Now: time.Now,
 				Name: func(n int) string { return fmt.Sprintf("n%d.%s.example.test", n, kind) },
 			})
 		})
 	}
-	if w.names.updates == 0 {
-		t.Error("no record was ever written")
-	}
+	t.Cleanup(func() {
+		if w.names.updates == 0 {
+			t.Error("no record was ever written")
+		}
+	})
 }
 
 func request(t *testing.T, template x509.CertificateRequest) issuer.Request {
@@ -67,6 +71,7 @@ func obtain(t *testing.T, i *Issuer, r issuer.Request) ([]*x509.Certificate, err
 
 // A name and its wildcard have two records under one name, and nothing stays behind.
 func TestWildcard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	i := open(t, w.config(t, map[string]Solver{"dns-01": w.dns, "http-01": w.http}))
 	chain, err := obtain(t, i, request(t, x509.CertificateRequest{DNSNames: []string{"wild.test", "*.wild.test"}}))
@@ -83,6 +88,7 @@ func TestWildcard(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	for kind, solver := range map[string]Solver{"http-01": w.http, "tls-alpn-01": w.alpn} {
 		chain, err := obtain(t, open(t, w.config(t, map[string]Solver{kind: solver})), request(t, x509.CertificateRequest{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}))
@@ -93,6 +99,7 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestBinding(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, true)
 	config := w.config(t, map[string]Solver{"http-01": w.http})
 	r := request(t, x509.CertificateRequest{DNSNames: []string{"bound.test"}})
@@ -118,6 +125,7 @@ func TestBinding(t *testing.T) {
 
 // A renewal names what it replaces; the authority takes that once, and a second renewal of the same certificate goes through without.
 func TestRenewalReplaces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	i := open(t, w.config(t, map[string]Solver{"http-01": w.http}))
 	first, err := obtain(t, i, request(t, x509.CertificateRequest{DNSNames: []string{"renew.test"}}))
@@ -134,6 +142,7 @@ func TestRenewalReplaces(t *testing.T) {
 }
 
 func TestProfilesAndAlternateChains(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	config := w.config(t, map[string]Solver{"http-01": w.http})
 	r := request(t, x509.CertificateRequest{DNSNames: []string{"short.test"}})
@@ -189,6 +198,7 @@ func (silent) Ready(context.Context, Challenge) (bool, error) { return true, nil
 
 // A failed order says what the authority saw, and the next one may succeed.
 func TestAuthorityLooksInVain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	for kind, solver := range map[string]Solver{"http-01": w.http, "tls-alpn-01": w.alpn, "dns-01": w.dns} {
 		config := w.config(t, map[string]Solver{kind: silent{solver}})
@@ -205,6 +215,7 @@ func TestAuthorityLooksInVain(t *testing.T) {
 
 // The authority is not told to look before the record can be seen.
 func TestWaitsForRecords(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	i := open(t, w.config(t, map[string]Solver{"dns-01": w.dns}))
 	w.names.mu.Lock()
@@ -246,6 +257,7 @@ func TestAuthorityIsAway(t *testing.T) {
 }
 
 func TestRequestsThatACMEDoesNotCertify(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, false)
 	i := open(t, w.config(t, map[string]Solver{"http-01": w.http}))
 	for name, template := range map[string]x509.CertificateRequest{

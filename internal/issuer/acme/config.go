@@ -84,7 +84,7 @@ func (c *Config) check() error {
 	}
 	for _, address := range c.Contact {
 		if !strings.HasPrefix(address, "mailto:") {
-			problems = append(problems, fmt.Errorf("the contact %q does not begin with mailto:", address))
+			problems = append(problems, fmt.Errorf("the contact %q is no mailto address", address))
 		}
 	}
 	if b := c.Binding; b != nil {

@@ -109,6 +109,9 @@ func (c *Config) check() error {
 	if !c.Certificate.IsCA || c.Certificate.KeyUsage&x509.KeyUsageCertSign == 0 {
 		problems = append(problems, errors.New("the certificate is not one of an authority"))
 	}
+	if len(c.CRLURLs) > 0 && c.Certificate.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		problems = append(problems, errors.New("certificates would name a revocation list, and the authority may not sign one (cRLSign)"))
+	}
 	if len(c.Certificate.SubjectKeyId) == 0 {
 		problems = append(problems, errors.New("the certificate has no subject key id, which the certificates below it have to name"))
 	}

@@ -70,6 +70,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	subscriptionSchema,
 	rolloutSchema,
 	holdingsSchema,
+	loanSchema,
 	keySchema,
 	issuanceSchema,
 }

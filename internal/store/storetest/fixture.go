@@ -41,6 +41,8 @@ type fixture struct {
 	lease   *store.Lease
 	holding *store.Holding
 
+	loan *store.Loan
+
 	authority *store.Authority
 	issuance  *store.Issuance
 
@@ -103,6 +105,7 @@ func newFixture() *fixture {
 	f.delivery = newDelivery(f, 1, "db")
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
 	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
+	f.loan = newLoan(45)
 	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
 	f.holding = newHolding(f)
 	f.authority = newAuthority(f)
@@ -157,7 +160,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance),
-		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
+		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
 	errs = append(errs, err)
@@ -187,6 +190,7 @@ type state struct {
 	Policies      []*store.Policy
 	Runs          []*store.Run
 	Tasks         []*store.Task
+	Loans         []*store.Loan
 	Settings      map[string][]byte
 	Cursor        store.Position
 
@@ -267,6 +271,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Policies, err = tx.Policies(ctx, store.PolicyQuery{})
 	note(err)
 	s.Runs, err = tx.Runs(ctx, store.RunQuery{})
+	note(err)
+	s.Loans, err = tx.Loans(ctx, store.LoanQuery{})
 	note(err)
 	s.Tasks, err = tx.Tasks(ctx, store.TaskQuery{})
 	note(err)
