@@ -330,20 +330,20 @@ func (w certificateWalk) backup() {
 }
 
 func (w certificateWalk) issuers() {
-	set := must(w.client.SetIssuer(w.Context(), "go-issuer", azcertificates.SetIssuerParameters{Provider: to.Ptr("ACME"),
-		Credentials: &azcertificates.IssuerCredentials{AccountID: to.Ptr("account"), Password: to.Ptr("issuer-canary")}, Attributes: &azcertificates.IssuerAttributes{Enabled: to.Ptr(true)},
+	set := must(w.client.SetIssuer(w.Context(), "go-issuer", azcertificates.SetIssuerParameters{Provider: to.Ptr("DigiCert"),
+		Credentials: &azcertificates.IssuerCredentials{AccountID: to.Ptr("account"), Password: to.Ptr("aXNzdWVyLWNhbmFyeS1pc3N1ZXItY2FuYXJ5")}, Attributes: &azcertificates.IssuerAttributes{Enabled: to.Ptr(true)},
 		OrganizationDetails: &azcertificates.OrganizationDetails{AdminContacts: []*azcertificates.AdministratorContact{{Email: to.Ptr("ops@shop.example"), FirstName: to.Ptr("A"), LastName: to.Ptr("B"), Phone: to.Ptr("1")}}}}, nil))(w.T)
-	if *set.Provider != "ACME" || *set.Credentials.AccountID != "account" || set.Credentials.Password != nil || *set.OrganizationDetails.AdminContacts[0].Email != "ops@shop.example" {
+	if *set.Provider != "DigiCert" || *set.Credentials.AccountID != "account" || set.Credentials.Password != nil || *set.OrganizationDetails.AdminContacts[0].Email != "ops@shop.example" {
 		w.Errorf("%s", encoded(w.T, set.Issuer))
 	}
 	updated := must(w.client.UpdateIssuer(w.Context(), "go-issuer", azcertificates.UpdateIssuerParameters{Credentials: &azcertificates.IssuerCredentials{AccountID: to.Ptr("other")}}, nil))(w.T)
-	if *updated.Credentials.AccountID != "other" || *updated.Provider != "ACME" {
+	if *updated.Credentials.AccountID != "other" || *updated.Provider != "DigiCert" {
 		w.Errorf("%s", encoded(w.T, updated.Issuer))
 	}
 	found := false
 	for pager := w.client.NewListIssuerPropertiesPager(nil); pager.More(); {
 		for _, item := range must(pager.NextPage(w.Context()))(w.T).Value {
-			found = found || strings.HasSuffix(*item.ID, "/certificates/issuers/go-issuer") && *item.Provider == "ACME"
+			found = found || strings.HasSuffix(*item.ID, "/certificates/issuers/go-issuer") && *item.Provider == "DigiCert"
 		}
 	}
 	if !found {

@@ -29,12 +29,21 @@ type Order struct {
 	Settings *Settings
 	// Signer is the key of the certificate, for SelfIssuer alone.
 	Signer func(ctx context.Context) (crypto.Signer, error)
+	// Authority opens the certificate of that name in the vault with its key, for an issuer that signs with it.
+	Authority func(ctx context.Context, name string) (*Authority, error)
 }
 
 // Issuers finds who issues for a vault's certificates.
 type Issuers interface {
 	// Issuer returns the issuer of an order. A reference that stands for nothing is a fault.Invalid.
 	Issuer(ctx context.Context, o Order) (issuer.Issuer, error)
+}
+
+// Preparer is an Issuers that looks at the settings of an issuer before they are stored.
+type Preparer interface {
+	// Prepare refuses settings that no issuer can be made of with a fault.Invalid that names every mistake, and fills in what is made here, such as the key
+	// of an account. It asks nobody else.
+	Prepare(ctx context.Context, o Order) error
 }
 
 // Config makes a Service. All members but the limits are required.

@@ -93,7 +93,7 @@ func changed(p *Policy, ch *PolicyChange, op store.Op) (*Policy, error) {
 	if p != nil {
 		next = p.clone()
 	}
-	next.merge(ch)
+	next.Apply(ch)
 	next.complete()
 	if err := next.check(); err != nil {
 		return nil, err

@@ -56,6 +56,15 @@ func factsOf(b *certfile.Bundle, contentType string, preserve bool) *Facts {
 	return f
 }
 
+// Certificate reads the leaf, which must be there.
+func (f *Facts) Certificate() (*x509.Certificate, error) {
+	c, err := x509.ParseCertificate(f.Leaf)
+	if err != nil {
+		return nil, fmt.Errorf("reading a stored certificate: %w", err)
+	}
+	return c, nil
+}
+
 // Certificates reads the chain.
 func (f *Facts) Certificates() (list []*x509.Certificate, err error) {
 	for _, der := range f.Chain {

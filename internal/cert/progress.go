@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -34,6 +35,7 @@ func (s *Service) issuer(ctx context.Context, v *vault.Vault, name string, ref I
 		if o.Settings, err = s.openSettings(ctx, v, ref.Name); err != nil {
 			return nil, err
 		}
+		o.Authority = s.opener(v)
 	}
 	return s.Issuers.Issuer(ctx, o)
 }
@@ -111,6 +113,7 @@ func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID
 	if err := issuer.CheckChain(r, result.Chain); err != nil {
 		return s.setBack(ctx, v, o, st, err)
 	}
+	_, st.advises = by.(issuer.Advisor)
 	return s.complete(ctx, s.system(v, "CertificateEnroll"), o, st, result.Chain)
 }
 
@@ -153,25 +156,28 @@ func (s *Service) setBack(ctx context.Context, v *vault.Vault, o *vault.Object, 
 	next := *st
 	op := *st.Operation
 	next.Operation = &op
+	if ctx.Err() != nil {
+		return cause // the program ends: nothing is known of the issuer
+	}
 	f := fault.As(cause)
+	if f == nil { // of no kind: what went wrong is ours, and the caller logs it
+		f = fault.New(fault.Internal, "something went wrong here")
+	}
 	op.Tries++
-	due := time.Time{}
 	temporary := f.Kind == fault.Unavailable || f.Kind == fault.Throttled || f.Kind == fault.Internal
 	if temporary && now.Sub(op.Started) < giveUp {
 		pause := max(min(firstRetry<<min(op.Tries-1, 10), lastRetry), f.RetryAfter)
-		due = now.Add(pause)
+		due := now.Add(pause)
 		op.Details = "The issuer could not be asked; it is asked again at " + due.UTC().Format(time.RFC3339) + ": " + f.Message
-	} else {
-		op.Status, op.Code, op.Message = Failed, string(f.Reason), f.Message
-		if op.Code == "" {
-			op.Code = "IssuerError"
-		}
-		op.Details = "The issuer did not issue the certificate."
+		return errors.Join(s.note(ctx, v, o, &next, due), cause)
 	}
-	if err := s.note(ctx, v, o, &next, due); err != nil {
-		return err
+	op.Status, op.Code, op.Message = Failed, string(f.Reason), f.Message
+	if op.Code == "" {
+		op.Code = "IssuerError"
 	}
-	return cause
+	op.Details = "The issuer did not issue the certificate."
+	// The version before is to be renewed all the same: another operation begins when it is time for that.
+	return errors.Join(s.unlessMoved(ctx, func(tx store.Tx) error { return s.putState(ctx, tx, v, o, &next) }), cause)
 }
 
 // wait notes what the issuer waits for.
@@ -193,7 +199,12 @@ func (s *Service) wait(ctx context.Context, v *vault.Vault, o *vault.Object, st 
 
 // note stores a state that the background work came to, unless somebody else was there first.
 func (s *Service) note(ctx context.Context, v *vault.Vault, o *vault.Object, st *state, due time.Time) error {
-	err := s.Store.Update(ctx, store.NewOp(s.Clock.Now()), func(tx store.Tx) error { return st.put(ctx, tx, v, o, due) })
+	return s.unlessMoved(ctx, func(tx store.Tx) error { return st.put(ctx, tx, v, o, due) })
+}
+
+// unlessMoved changes the store, or nothing when somebody else was there first.
+func (s *Service) unlessMoved(ctx context.Context, change func(store.Tx) error) error {
+	err := s.Store.Update(ctx, store.NewOp(s.Clock.Now()), change)
 	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
 		return nil
 	}
@@ -243,8 +254,11 @@ func (s *Service) finish(ctx context.Context, tx store.Tx, v *vault.Vault, id va
 	if st.Operation == nil || st.Operation.Version != read.Operation.Version || st.Operation.Status != read.Operation.Status {
 		return fault.New(fault.Conflict, "the operation on the certificate was ended meanwhile: look at it, and begin another").Because(InProgressReason)
 	}
+	// What a merge says of the version counts more than what was said when the operation began, and the secret is sealed by it.
 	made := *st.Operation
+	made.Tags, made.Enabled = read.Operation.Tags, read.Operation.Enabled
 	dated := func(ver *vault.Version) error {
+		ver.Tags, ver.Attributes.Enabled = maps.Clone(made.Tags), made.Enabled
 		ver.Attributes.NotBefore, ver.Attributes.Expires, ver.Attributes.Updated = b.Leaf.NotBefore, b.Leaf.NotAfter, op.At
 		return nil
 	}
@@ -272,7 +286,10 @@ func (s *Service) finish(ctx context.Context, tx store.Tx, v *vault.Vault, id va
 		return err
 	}
 	made.Status, made.Details, made.Token, made.Code, made.Message = Completed, "", nil, "", ""
-	st.Operation = &made
+	st.Operation, st.Advice = &made, nil
+	if read.advises {
+		st.Advice = firstAdvice(made.Version, b.Leaf, op.At)
+	}
 	return st.put(ctx, tx, v, o, st.due(Item{Object: o, Version: ver}))
 }
 

@@ -26,18 +26,21 @@ func (st *state) due(it Item) time.Time {
 		return time.Time{}
 	}
 	at, _ := st.next(ver)
+	if a := st.advised(ver); a != nil && (at.IsZero() || a.AskAt.Before(at)) {
+		return a.AskAt
+	}
 	return at
 }
 
 // next is the instant of the next lifetime action of a version, and whether that is to renew it.
 func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 	a := &ver.Attributes
-	at, renews := st.Policy.first(AutoRenew, a.NotBefore, a.Expires)
+	at, renews := st.renewAt(ver)
 	if st.Policy.Issuer.Is(UnknownIssuer) {
 		renews = false // a person has to, and is told
 	}
 	if op := st.Operation; renews && op != nil && op.Version > ver.ID { // one that made nothing
-		if again := op.Started.Add(renewRetry); again.After(at) {
+		if again := op.Started.Add(afterFailure(a.Expires.Sub(op.Started))); again.After(at) {
 			at = again
 		}
 	}
@@ -55,9 +58,14 @@ func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 const (
 	// dueAtOnce bounds the certificates of one look.
 	dueAtOnce = 100
-	// renewRetry is when a renewal that could not begin, or failed, is tried again.
-	renewRetry = time.Hour
+	// renewRetry is when a renewal that could not begin is tried again, and the shortest time after which one that failed is. The longest is
+	// failedRetry: each try makes a key and a request, and an authority that refuses today seldom signs an hour later.
+	renewRetry  = time.Hour
+	failedRetry = 24 * time.Hour
 )
+
+// afterFailure is when a renewal that failed is tried again: ten times in what is left of the certificate's life, within the bounds.
+func afterFailure(left time.Duration) time.Duration { return min(max(left/10, renewRetry), failedRetry) }
 
 // Due does what is due: it asks issuers after operations in progress, renews certificates, and tells who is to be told. It returns how many certificates it
 // went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
@@ -120,7 +128,10 @@ func (s *Service) doDue(ctx context.Context, row *store.Policy, now time.Time) e
 	if at := st.due(it); at.IsZero() || at.After(now) {
 		return s.reckon(ctx, row, st, it, v)
 	}
-	if _, renew := st.next(it.Version); renew {
+	switch at, renew := st.next(it.Version); {
+	case at.IsZero() || at.After(now):
+		return s.ask(ctx, v, it, st)
+	case renew:
 		return s.renew(ctx, v, it)
 	}
 	return s.tell(ctx, v, it, st)

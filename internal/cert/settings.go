@@ -33,11 +33,14 @@ type Settings struct {
 	// Organization is the organisation's id at the authority, and Admins are its administrators.
 	Organization string  `json:"organization,omitempty"`
 	Admins       []Admin `json:"admins,omitempty"`
-	// Options are what the provider wants to know beyond that, such as the address of its directory. They hold no secret.
-	Options map[string]string `json:"options,omitempty"`
-	Enabled bool              `json:"enabled"`
-	Created time.Time         `json:"created"`
-	Updated time.Time         `json:"updated"`
+	// Options are what the provider wants to know beyond that, such as the address of its directory. Those for which IsSecret stand in Secrets, and are never shown.
+	Options map[string]string        `json:"options,omitempty"`
+	Secrets map[string]redact.String `json:"-"`
+	// AccountKey is the private key of the account, which is made here (PKCS#8); it is never shown.
+	AccountKey redact.String `json:"-"`
+	Enabled    bool          `json:"enabled"`
+	Created    time.Time     `json:"created"`
+	Updated    time.Time     `json:"updated"`
 }
 
 // Admin is an administrator of the organisation at the authority.
@@ -70,7 +73,7 @@ func (ch *SettingsChange) apply(s *Settings) {
 		s.Admins = ch.Admins
 	}
 	if ch.Options != nil {
-		s.Options = ch.Options
+		s.setOptions(ch.Options)
 	}
 }
 
@@ -97,15 +100,12 @@ func (s *Settings) check() error {
 	for _, a := range s.Admins {
 		texts = append(texts, a.FirstName, a.LastName, a.Email, a.Phone)
 	}
-	for k, v := range s.Options {
-		texts = append(texts, k, v)
-	}
 	for _, t := range texts {
 		if len(t) > maxText {
 			return fault.New(fault.Invalid, "a text of the issuer has %d bytes: %d are the most", len(t), maxText)
 		}
 	}
-	return nil
+	return s.checkOptions()
 }
 
 // SetIssuer sets up an issuer, in the place of one of that name.
@@ -114,6 +114,8 @@ func (s *Service) SetIssuer(ctx context.Context, call *guard.Call, name string, 
 		next := &Settings{Name: name, Enabled: true}
 		if before != nil {
 			next.Name, next.Created = before.Name, before.Created
+			// The account goes on: an issuer that is to have another one is deleted first.
+			next.AccountKey = before.AccountKey
 		}
 		ch.apply(next)
 		return next, nil
@@ -163,8 +165,14 @@ func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need g
 	if err == nil {
 		err = next.check()
 	}
+	if err == nil {
+		err = s.prepare(ctx, v, next)
+	}
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
+	}
+	if err := s.maySign(ctx, call, next); err != nil {
+		return nil, err
 	}
 	next.Updated = op.At
 	if next.Created.IsZero() {
@@ -178,7 +186,11 @@ func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need g
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
-	fresh, err := s.sealHidden(ctx, v, o, ver, doc, []byte(next.Password.Reveal()), op)
+	value, err := next.hidden()
+	if err != nil {
+		return nil, s.Guard.Refuse(ctx, call, need, err)
+	}
+	fresh, err := s.sealHidden(ctx, v, o, ver, doc, value, op)
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
@@ -235,7 +247,9 @@ func (s *Service) readSettings(ctx context.Context, v *vault.Vault, name string)
 	}
 	value, err := s.Sealing.Open(ctx, object.Place(v, o.ID, ver.ID), ver.Value)
 	defer clear(value)
-	st.Password = redact.String(value)
+	if err == nil {
+		err = st.reveal(value)
+	}
 	return st, o, ver, err
 }
 

@@ -56,6 +56,10 @@ type state struct {
 	Operation *Operation `json:"operation,omitempty"`
 	// Told is the version of which the contacts were told.
 	Told vault.VersionID `json:"told,omitempty"`
+	// Advice is what the issuer of the current version says of its renewal; nil when it says nothing.
+	Advice *Advice `json:"advice,omitempty"`
+	// advises says that the issuer which completes the operation gives advice. It is not stored.
+	advises bool
 	// row is what the state was read from; nil for a new one.
 	row *store.Policy
 }

@@ -271,8 +271,9 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 		}
 	}
 	handler = d.core.tracer.handler(d.core.withValidation(&d.names, d.core.withValues(&d.names, handler)))
-	d.serve(l, handler, ca.tlsConfig())
-	d.keepAddresses(ctx, handler, ca.tlsConfig())
+	config := d.core.issuers.alpn.Hook(ca.tlsConfig())
+	d.serve(l, handler, config)
+	d.keepAddresses(ctx, handler, config)
 	d.core.background(d.core.identity.Run)
 	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
 	return d.writeCloud()
@@ -333,6 +334,7 @@ func (d *Dev) openLocal(before map[string]string) (string, error) {
 		return "", err
 	}
 	d.listeners = append(d.listeners, l)
+	d.core.issuers.authorities.listensAt("http://" + l.Addr().String())
 	d.serve(l, local, nil)
 	return "http://" + l.Addr().String(), nil
 }

@@ -62,6 +62,7 @@ type core struct {
 	secrets      *secret.Service
 	cryptoKeys   *key.Service
 	certificates *cert.Service
+	issuers      *issuers
 	feed         *feed.Feed
 	journal      *journalRows
 	metrics      *metrics
@@ -144,8 +145,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity}); err != nil {
 		return nil, err
 	}
+	k.issuers = newIssuers(c.Clock, k.store)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
-		Issuers: issuers{c.Clock}, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		Issuers: k.issuers, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c, base); err != nil {

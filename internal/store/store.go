@@ -86,6 +86,7 @@ type Tx interface {
 	Deliveries
 	Expiries
 	Holdings
+	Issuances
 	Journal
 }
 

@@ -101,19 +101,8 @@ func (b *certificatePolicyBody) policy() *cert.Policy {
 	if ch == nil {
 		return nil
 	}
-	p := &cert.Policy{Actions: ch.Actions, Enabled: ch.Enabled}
-	if ch.Key != nil {
-		p.Key = *ch.Key
-	}
-	if ch.Secret != nil {
-		p.Secret = *ch.Secret
-	}
-	if ch.X509 != nil {
-		p.X509 = *ch.X509
-	}
-	if ch.Issuer != nil {
-		p.Issuer = *ch.Issuer
-	}
+	p := &cert.Policy{}
+	p.Apply(ch)
 	return p
 }
 

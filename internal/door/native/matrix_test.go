@@ -179,6 +179,20 @@ func TestEveryEndpointWantsAToken(t *testing.T) {
 // harmless are the operations that every signed-in caller may do: they show what the caller may see, which for a stranger is nothing.
 var harmless = map[string]bool{"Status": true, "RotatorList": true, "VaultList": true, "VaultListDeleted": true}
 
+// aCertificate is one, for what takes certificates.
+const aCertificate = `-----BEGIN CERTIFICATE-----
+MIIBjjCCATOgAwIBAgIUMx8Suhv89L0+LSbHWBk8M3vTntcwCgYIKoZIzj0EAwIw
+GzEZMBcGA1UEAwwQc3RyYW5nZXIuZXhhbXBsZTAgFw0yNjExMjIxMDE3MTZaGA8y
+MTI2MTAyOTEwMTcxNlowGzEZMBcGA1UEAwwQc3RyYW5nZXIuZXhhbXBsZTBZMBMG
+ByqGSM49AgEGCCqGSM49AwEHA0IABAMLJDo0VGV6A4TZpKYyDUHF8Mr5tPnnzHuU
+EcD2g+csOfSxcb8cEPv6wOIz8Hxztr5D6xMzmxuMuyks87WdkTujUzBRMB0GA1Ud
+DgQWBBSlOWqlfnXQkgKRi2jy1MS51WcXNjAfBgNVHSMEGDAWgBSlOWqlfnXQkgKR
+i2jy1MS51WcXNjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQCH
+0Bt2r9GtIPIb1hx4fSI7pajzoZrY2y+R1MKEqe1lkgIhAIAE0yEbZZ+BXrO5nePT
+UjeaFQgU2Nj0VYZ05j9VyMLj
+-----END CERTIFICATE-----
+`
+
 // bodies are valid ones, so that a stranger is refused for who it is and not for what it sends.
 var bodies = map[string]string{
 	"SecretSet": `{"value":"x"}`, "SecretUpdate": `{}`, "SecretRestore": `{"blob":""}`,
@@ -187,6 +201,12 @@ var bodies = map[string]string{
 	"PasswordSet": `{"password":"a-long-password"}`, "MemberAdd": `{"principal":"x"}`, "TrustedIssuerAdd": `{"issuer":"https://i.example.org"}`,
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
+	"KeyCreate": `{"type":"EC"}`, "KeyImport": `{"jwk":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "KeyUpdate": `{}`, "KeyRestore": `{"blob":""}`, "KeyRotationPolicySet": `{}`,
+	"KeyEncrypt": `{"value":"AA=="}`, "KeyDecrypt": `{"value":"AA=="}`, "KeyWrap": `{"value":"AA=="}`, "KeyUnwrap": `{"value":"AA=="}`, "KeySign": `{"value":"AA=="}`,
+	"KeyVerify":         `{"digest":"AA==","signature":"AA=="}`,
+	"CertificateCreate": `{}`, "CertificateImport": `{"file":"AA=="}`, "CertificateUpdate": `{}`, "CertificatePolicyUpdate": `{}`, "CertificateRestore": `{"blob":""}`,
+	"CertificatePendingMerge": "{\"pem\":\"" + strings.ReplaceAll(aCertificate, "\n", "\\n") + "\"}",
+	"CertificateIssuerSet":    `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,
 	"LeaseIssue": `{}`, "LeaseRenew": `{}`, "LeaseRevoke": `{}`,
 	"IncidentCauseSet": `{"what":"x","how":"y","measures":"z"}`, "AgeExemptionSet": `{"reason":"x","until":"2100-01-01T00:00:00Z"}`, "RotationSchedulesResume": `{"reason":"x"}`,

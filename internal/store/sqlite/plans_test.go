@@ -23,8 +23,9 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 			" AND v.expires >= 1 AND v.expires <= 2 AND (v.expires > 1 OR v.id > 'x') AND o.current = v.id ORDER BY v.expires, v.id LIMIT 1": "versions_near",
 		"SELECT 1 FROM versions v CROSS JOIN objects o ON o.id = v.object WHERE " + untold[store.Expired] +
 			" AND v.expires >= 1 AND v.expires <= 2 AND (v.expires > 1 OR v.id > 'x') AND o.current = v.id ORDER BY v.expires, v.id LIMIT 1": "versions_expired",
-		deliveryColumns + "WHERE subscription = 'x' AND head = 1 AND next_at <= 5 ORDER BY next_at, seq LIMIT 1": "deliveries_due",
-		"SELECT min(seq) FROM deliveries WHERE subscription = 'x' AND subject = 'y' AND dead = 0":                "deliveries_subject",
+		deliveryColumns + "WHERE subscription = 'x' AND head = 1 AND next_at <= 5 ORDER BY next_at, seq LIMIT 1":                                "deliveries_due",
+		"SELECT min(seq) FROM deliveries WHERE subscription = 'x' AND subject = 'y' AND dead = 0":                                               "deliveries_subject",
+		issuanceColumns + "WHERE authority = 'x' AND revoked IS NOT NULL AND (not_after, serial) > (1, 'x') ORDER BY not_after, serial LIMIT 5": "issuances_revoked",
 	} {
 		plan := ""
 		if err := c.query("EXPLAIN QUERY PLAN "+query, nil, func(r row) error {

@@ -73,6 +73,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	loanSchema,
 	keySchema,
 	leaseSchema,
+	issuanceSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

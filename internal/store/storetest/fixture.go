@@ -17,30 +17,35 @@ import (
 
 // fixture is one of everything. Revisions are those of records before they are stored.
 type fixture struct {
-	tenant   *vault.Tenant
-	sub      *vault.Subscription
-	group    *vault.ResourceGroup
-	vault    *vault.Vault
-	object   *vault.Object
-	first    *vault.Version
-	second   *vault.Version
-	user     *principal.Principal
-	service  *principal.Principal
-	managed  *principal.Principal
-	team     *principal.Principal
-	issuer   *store.TrustedIssuer
-	grant    *principal.Grant
-	role     *principal.Role
-	key      *store.WrappedKey
-	signing  *store.SigningKey
-	signIn   *store.SignIn
-	expired  *store.SignIn
-	policy   *store.Policy
-	run      *store.Run
-	task     *store.Task
-	lease    *store.Lease
-	holding  *store.Holding
-	loan     *store.Loan
+	tenant  *vault.Tenant
+	sub     *vault.Subscription
+	group   *vault.ResourceGroup
+	vault   *vault.Vault
+	object  *vault.Object
+	first   *vault.Version
+	second  *vault.Version
+	user    *principal.Principal
+	service *principal.Principal
+	managed *principal.Principal
+	team    *principal.Principal
+	issuer  *store.TrustedIssuer
+	grant   *principal.Grant
+	role    *principal.Role
+	key     *store.WrappedKey
+	signing *store.SigningKey
+	signIn  *store.SignIn
+	expired *store.SignIn
+	policy  *store.Policy
+	run     *store.Run
+	task    *store.Task
+	lease   *store.Lease
+	holding *store.Holding
+
+	loan *store.Loan
+
+	authority *store.Authority
+	issuance  *store.Issuance
+
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -103,6 +108,8 @@ func newFixture() *fixture {
 	f.loan = newLoan(45)
 	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
 	f.holding = newHolding(f)
+	f.authority = newAuthority(f)
+	f.issuance = newIssuance(f, 1)
 	return f
 }
 
@@ -152,6 +159,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
+		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -191,6 +199,8 @@ type state struct {
 	Expiring           []store.ObjectVersion
 	Holdings           []*store.Holding
 	Projected          int64
+	Authorities        []*store.Authority
+	Issuances          []*store.Issuance
 }
 
 // names of what cases write, so that a state can hold them.
@@ -287,6 +297,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Holdings, err = tx.Holdings(ctx, store.HoldingQuery{})
 	note(err)
 	s.Projected, err = tx.Projected(ctx, nodeName)
+	note(err)
+	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }

@@ -1,0 +1,110 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// issuanceSchema is what authorities have signed. The last index holds what their revocation lists say, and nothing else.
+const issuanceSchema = `
+CREATE TABLE authorities (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, vault TEXT NOT NULL, name_key TEXT NOT NULL, version TEXT NOT NULL,
+  crl_number INTEGER NOT NULL);
+CREATE TABLE issuances (authority TEXT NOT NULL, serial TEXT NOT NULL, request TEXT NOT NULL, profile TEXT NOT NULL, der BLOB NOT NULL,
+  not_after INTEGER NOT NULL, revoked INTEGER, reason INTEGER NOT NULL);
+CREATE UNIQUE INDEX issuances_serial ON issuances (authority, serial);
+CREATE UNIQUE INDEX issuances_request ON issuances (authority, request);
+CREATE INDEX issuances_revoked ON issuances (authority, not_after, serial) WHERE revoked IS NOT NULL;
+`
+
+// Authority implements store.Issuances.
+func (t *tx) Authority(ctx context.Context, id string) (a *store.Authority, err error) {
+	found, err := t.one(ctx, "SELECT id, tenant, vault, name_key, version, crl_number FROM authorities WHERE id = ?", []any{id}, func(r row) {
+		a = &store.Authority{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), NameKey: r.text(3), Version: vault.VersionID(r.text(4)),
+			CRLNumber: r.integer(5)}
+	})
+	if err == nil && !found {
+		err = notFound("authority", id)
+	}
+	return a, err
+}
+
+// AddAuthority implements store.Issuances.
+func (t *tx) AddAuthority(ctx context.Context, a *store.Authority) error {
+	_, err := t.write(ctx, unseen, `INSERT INTO authorities (id, tenant, vault, name_key, version, crl_number) VALUES (?, ?, ?, ?, ?, 0)
+		ON CONFLICT (id) DO NOTHING`, a.ID, string(a.Tenant), string(a.Vault), a.NameKey, string(a.Version))
+	return err
+}
+
+// NextCRLNumber implements store.Issuances.
+func (t *tx) NextCRLNumber(ctx context.Context, authority string) (n int64, err error) {
+	if err := t.mustChange(ctx, unseen, "authority", authority, "UPDATE authorities SET crl_number = crl_number + 1 WHERE id = ?", authority); err != nil {
+		return 0, err
+	}
+	_, err = t.one(ctx, "SELECT crl_number FROM authorities WHERE id = ?", []any{authority}, func(r row) { n = r.integer(0) })
+	return n, err
+}
+
+// AddIssuance implements store.Issuances.
+func (t *tx) AddIssuance(ctx context.Context, i *store.Issuance) error {
+	_, err := t.write(ctx, unseen, "INSERT INTO issuances (authority, serial, request, profile, der, not_after, revoked, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		i.Authority, i.Serial, i.Request, i.Profile, i.DER, i.NotAfter.UnixMicro(), micros(i.Revoked), i.Reason)
+	if isConstraint(err) {
+		return fault.Wrap(err, fault.Conflict, "the authority %s has signed a certificate with the serial number %s, or for the request %s, already", i.Authority, i.Serial, i.Request)
+	}
+	return err
+}
+
+const issuanceColumns = "SELECT authority, serial, request, profile, der, not_after, revoked, reason FROM issuances "
+
+func (t *tx) issuances(ctx context.Context, condition string, args ...any) (list []*store.Issuance, err error) {
+	err = t.query(ctx, issuanceColumns+condition, args, func(r row) error {
+		list = append(list, &store.Issuance{Authority: r.text(0), Serial: r.text(1), Request: r.text(2), Profile: r.text(3), DER: r.blob(4),
+			NotAfter: r.instant(5), Revoked: r.instant(6), Reason: int(r.integer(7))})
+		return nil
+	})
+	return list, err
+}
+
+func (t *tx) issuance(ctx context.Context, key, condition string, args ...any) (*store.Issuance, error) {
+	list, err := t.issuances(ctx, condition, args...)
+	if err == nil && len(list) == 0 {
+		err = notFound("issued certificate", key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// Issuance implements store.Issuances.
+func (t *tx) Issuance(ctx context.Context, authority, serial string) (*store.Issuance, error) {
+	return t.issuance(ctx, serial, "WHERE authority = ? AND serial = ?", authority, serial)
+}
+
+// IssuanceByRequest implements store.Issuances.
+func (t *tx) IssuanceByRequest(ctx context.Context, authority, request string) (*store.Issuance, error) {
+	return t.issuance(ctx, request, "WHERE authority = ? AND request = ?", authority, request)
+}
+
+// RevokeIssuance implements store.Issuances.
+func (t *tx) RevokeIssuance(ctx context.Context, authority, serial string, at time.Time, reason int) error {
+	n, err := t.write(ctx, unseen, "UPDATE issuances SET revoked = ?, reason = ? WHERE authority = ? AND serial = ? AND revoked IS NULL", at.UnixMicro(), reason, authority, serial)
+	if err == nil && n == 0 {
+		_, err = t.Issuance(ctx, authority, serial)
+	}
+	return err
+}
+
+// RevokedIssuances implements store.Issuances.
+func (t *tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*store.Issuance, error) {
+	end, serial := q.EndAfter.UnixMicro(), "\U0010ffff" // no serial number stands behind it
+	if q.After != nil && q.After.NotAfter.UnixMicro() > end {
+		end, serial = q.After.NotAfter.UnixMicro(), q.After.Serial
+	}
+	return t.issuances(ctx, "WHERE authority = ? AND revoked IS NOT NULL AND (not_after, serial) > (?, ?) ORDER BY not_after, serial LIMIT ?",
+		q.Authority, end, serial, limit(q.Limit))
+}

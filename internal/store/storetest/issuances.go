@@ -1,0 +1,174 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+)
+
+var issuanceReaders = strings.Fields("Authority Issuance IssuanceByRequest RevokedIssuances")
+
+var issuanceMutations = []mutation{
+	{method: "AddAuthority", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		f.authority.ID = otherAuthority
+		return tx.AddAuthority(e.ctx, f.authority)
+	}},
+	{method: "NextCRLNumber", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		_, err := tx.NextCRLNumber(e.ctx, f.authority.ID)
+		return err
+	}},
+	{method: "AddIssuance", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error { return tx.AddIssuance(e.ctx, newIssuance(f, 2)) }},
+	{method: "RevokeIssuance", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		return tx.RevokeIssuance(e.ctx, f.authority.ID, f.issuance.Serial, noon, 1)
+	}},
+}
+
+var issuanceCases = []testCase{
+	{name: "Issuances/RoundTrip", run: issuancesRoundTrip, reopens: true},
+	{name: "Issuances/NotFound", run: issuancesNotFound},
+	{name: "Issuances/Conflicts", run: issuanceConflicts},
+	{name: "Issuances/Revoked", run: issuancesRevoked},
+	{name: "Issuances/CRLNumbers", run: crlNumbers},
+}
+
+// otherAuthority is one that the fixture does not have.
+const otherAuthority = "authority-2"
+
+func newAuthority(f *fixture) *store.Authority {
+	return &store.Authority{ID: "authority-1", Tenant: f.tenant.ID, Vault: f.vault.ID, NameKey: "root", Version: f.first.ID}
+}
+
+func newIssuance(f *fixture, n int) *store.Issuance {
+	return &store.Issuance{Authority: f.authority.ID, Serial: fmt.Sprintf("%x", n), Request: fmt.Sprint("request-", n), Profile: "server", DER: []byte{0, byte(n), 255},
+		NotAfter: noon.Add(time.Duration(n) * time.Hour)}
+}
+
+// issuancesIn is what states hold: what the cases may have written.
+func (f *fixture) issuancesIn(e *env, tx store.Tx) (authorities []*store.Authority, list []*store.Issuance, err error) {
+	for _, id := range []string{"authority-1", otherAuthority} {
+		a, err := tx.Authority(e.ctx, id)
+		if fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		authorities = append(authorities, a)
+		for n := range 5 {
+			i, err := tx.Issuance(e.ctx, id, fmt.Sprintf("%x", n))
+			if err != nil && !fault.Is(err, fault.NotFound) {
+				return nil, nil, err
+			}
+			if err == nil {
+				list = append(list, i)
+			}
+		}
+	}
+	return authorities, list, nil
+}
+
+func issuancesRoundTrip(e *env) {
+	f := newFixture()
+	f.seed(e)
+	// An authority that is known stays as it is.
+	again := *f.authority
+	again.NameKey = "another"
+	e.update(func(tx store.Tx) error { return tx.AddAuthority(e.ctx, &again) })
+	look := func() {
+		e.Helper()
+		same(e, "the authority", read(e, func(tx store.Tx) (*store.Authority, error) { return tx.Authority(e.ctx, f.authority.ID) }), f.authority)
+		same(e, "by serial", read(e, func(tx store.Tx) (*store.Issuance, error) {
+			return tx.Issuance(e.ctx, f.authority.ID, f.issuance.Serial)
+		}), f.issuance)
+		same(e, "by request", read(e, func(tx store.Tx) (*store.Issuance, error) {
+			return tx.IssuanceByRequest(e.ctx, f.authority.ID, f.issuance.Request)
+		}), f.issuance)
+	}
+	look()
+	e.reopen()
+	look()
+}
+
+func issuancesNotFound(e *env) {
+	f := newFixture()
+	f.seed(e)
+	for name, look := range map[string]func(tx store.Tx) error{
+		"Authority":         func(tx store.Tx) error { _, err := tx.Authority(e.ctx, "x"); return err },
+		"Issuance":          func(tx store.Tx) error { _, err := tx.Issuance(e.ctx, f.authority.ID, "ff"); return err },
+		"of another":        func(tx store.Tx) error { _, err := tx.Issuance(e.ctx, "x", f.issuance.Serial); return err },
+		"IssuanceByRequest": func(tx store.Tx) error { _, err := tx.IssuanceByRequest(e.ctx, f.authority.ID, "x"); return err },
+	} {
+		is(e, name, e.s.View(e.ctx, look), fault.NotFound)
+	}
+	is(e, "RevokeIssuance", e.try(func(tx store.Tx) error { return tx.RevokeIssuance(e.ctx, f.authority.ID, "ff", noon, 0) }), fault.NotFound)
+	is(e, "NextCRLNumber", e.try(func(tx store.Tx) error { _, err := tx.NextCRLNumber(e.ctx, "x"); return err }), fault.NotFound)
+}
+
+func issuanceConflicts(e *env) {
+	f := newFixture()
+	f.seed(e)
+	serial, request := newIssuance(f, 2), newIssuance(f, 2)
+	serial.Serial, request.Request = f.issuance.Serial, f.issuance.Request
+	for name, i := range map[string]*store.Issuance{"serial": serial, "request": request} {
+		is(e, "the same "+name, e.try(func(tx store.Tx) error { return tx.AddIssuance(e.ctx, i) }), fault.Conflict)
+	}
+	other := *f.issuance
+	other.Authority = otherAuthority
+	e.update(func(tx store.Tx) error { return tx.AddIssuance(e.ctx, &other) })
+}
+
+func issuancesRevoked(e *env) {
+	f := newFixture()
+	f.seed(e)
+	e.update(func(tx store.Tx) error {
+		for n := 2; n < 12; n++ {
+			i := newIssuance(f, n)
+			i.NotAfter = noon.Add(time.Duration(n/2) * time.Hour) // two have the same end
+			if err := tx.AddIssuance(e.ctx, i); err != nil {
+				return err
+			}
+			if n%5 == 0 {
+				continue
+			}
+			if err := tx.RevokeIssuance(e.ctx, f.authority.ID, i.Serial, noon.Add(time.Minute), 4); err != nil {
+				return err
+			}
+			if err := tx.RevokeIssuance(e.ctx, f.authority.ID, i.Serial, noon.Add(time.Hour), 1); err != nil { // too late
+				return err
+			}
+		}
+		return nil
+	})
+	serials := ""
+	q := store.RevokedQuery{Authority: f.authority.ID, EndAfter: noon.Add(2 * time.Hour), Limit: 2}
+	for {
+		page := read(e, func(tx store.Tx) ([]*store.Issuance, error) { return tx.RevokedIssuances(e.ctx, q) })
+		for _, i := range page {
+			serials += i.Serial + " "
+			if !i.Revoked.Equal(noon.Add(time.Minute)) || i.Reason != 4 {
+				e.Errorf("%s was revoked at %s for %d: the first mark is to stay", i.Serial, i.Revoked, i.Reason)
+			}
+		}
+		if len(page) < q.Limit {
+			break
+		}
+		q.After = page[len(page)-1]
+	}
+	same(e, "what ends after it", serials, "6 7 8 9 b ")
+}
+
+func crlNumbers(e *env) {
+	f := newFixture()
+	f.seed(e)
+	for want := int64(1); want < 4; want++ {
+		var n int64
+		e.update(func(tx store.Tx) (err error) {
+			n, err = tx.NextCRLNumber(e.ctx, f.authority.ID)
+			return err
+		})
+		same(e, "the number", n, want)
+	}
+}
