@@ -232,11 +232,16 @@ type PollRequest struct {
 func (s *Service) PollDevice(ctx context.Context, r PollRequest) (*Token, error) {
 	id := deviceID(r.DeviceCode)
 	now := s.Clock.Now()
+	pass, err := s.gate.redeem(r.Tenant, r.From)
+	if err != nil {
+		return nil, err
+	}
 	var state deviceState
-	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
 		state, err = readDevice(ctx, tx, r, id, now)
 		return err
 	})
+	pass.ended(err) // to wait for the person is no failure
 	if err != nil {
 		return nil, err
 	}

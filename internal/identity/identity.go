@@ -121,7 +121,8 @@ type Config struct {
 	// AssertionsOnce refuses every second use of a client assertion, also from the same address. Some client libraries
 	// cannot live with that.
 	AssertionsOnce bool
-	// Locked, when not nil, is told that guessing was stopped; kind is client, address or user.
+	// Locked, when not nil, is told that guessing was stopped; kind is client, user,
+	// code, grant or address, or the first two with -overall.
 	Locked func(kind string)
 }
 

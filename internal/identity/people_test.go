@@ -47,17 +47,17 @@ func (w *world) person(upn string, code redact.String) (*identity.Person, error)
 
 func (w *world) device() *identity.Device {
 	w.t.Helper()
-	d, err := w.svc.StartDevice(w.ctx, identity.DeviceRequest{Tenant: w.tenant, ClientID: cliID, Resource: resource, Scope: openID})
+	d, err := w.svc.StartDevice(w.ctx, identity.DeviceRequest{Tenant: w.tenant, ClientID: cliID, Resource: resource, Scope: openID, From: w.from()})
 	w.must(err)
 	return d
 }
 
 func (w *world) poll(d *identity.Device) (*identity.Token, error) {
-	return w.svc.PollDevice(w.ctx, identity.PollRequest{Tenant: w.tenant, ClientID: cliID, DeviceCode: d.DeviceCode, Issuer: "https://login.test/x"})
+	return w.svc.PollDevice(w.ctx, identity.PollRequest{Tenant: w.tenant, ClientID: cliID, DeviceCode: d.DeviceCode, Issuer: "https://login.test/x", From: w.from()})
 }
 
 func (w *world) refresh(r redact.String) (*identity.Token, error) {
-	return w.svc.Refresh(w.ctx, identity.RefreshRequest{Tenant: w.tenant, ClientID: cliID, Refresh: r, Resource: resource})
+	return w.svc.Refresh(w.ctx, identity.RefreshRequest{Tenant: w.tenant, ClientID: cliID, Refresh: r, Resource: resource, From: w.from()})
 }
 
 // signInPerson takes a person through a device code.
