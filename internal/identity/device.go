@@ -65,12 +65,15 @@ const (
 	declined = "declined"
 )
 
-// StartDevice starts a sign-in of a person on another device.
+// StartDevice starts a sign-in of a person on another device. How often that can be done is bounded, see starts.
 func (s *Service) StartDevice(ctx context.Context, r DeviceRequest) (*Device, error) {
 	if err := checkResource(r.Resource); err != nil {
 		return nil, err
 	}
 	if _, err := s.checkPublicClient(r.ClientID, r.Tenant); err != nil {
+		return nil, err
+	}
+	if err := s.starts.take(r.Tenant, r.From); err != nil {
 		return nil, err
 	}
 	now := clock.Micro(s.Clock.Now())

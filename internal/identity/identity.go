@@ -134,6 +134,7 @@ type Service struct {
 	gate    *gate
 	issuers issuers
 	polls   *polls
+	starts  *starts
 	flights singleflight.Group
 	// heavy admits as many signatures and password digests at once as there are cores, so that a burst of sign-ins leaves
 	// time for reads.
@@ -161,6 +162,7 @@ func New(c Config) (*Service, error) {
 		cache:  newCache(c.CacheSize),
 		gate:   newGate(c.Clock, c.Locked),
 		polls:  newPolls(c.Clock),
+		starts: newStarts(c.Clock),
 		heavy:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
@@ -228,6 +230,7 @@ func (s *Service) Tend(ctx context.Context) error {
 	now := s.Clock.Now()
 	s.gate.sweep(now)
 	s.polls.sweep(now)
+	s.starts.sweep(now)
 	failed = append(failed, s.expireSignIns(ctx))
 	return errors.Join(failed...)
 }
