@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -142,7 +144,7 @@ func (s *Service) keySet(ctx context.Context, r *store.TrustedIssuer) (oidc.KeyS
 	if o := s.issuers.get(r, s.Clock.Now()); o != nil {
 		return o.keys, nil
 	}
-	v, err, _ := s.flights.Do("issuer "+string(r.Tenant)+" "+r.Issuer, func() (any, error) {
+	v, err, _ := s.flights.Do(flightOf(r), func() (any, error) {
 		// Others wait for this discovery too: the caller's leaving does not end it.
 		o, err := s.discover(context.WithoutCancel(ctx), r)
 		if err != nil {
@@ -155,6 +157,15 @@ func (s *Service) keySet(ctx context.Context, r *store.TrustedIssuer) (oidc.KeyS
 		return nil, err
 	}
 	return v.(oidc.KeySet), nil
+}
+
+// flightOf names the discovery for a record. One that began for the record before it must not answer for what replaced it.
+func flightOf(r *store.TrustedIssuer) string {
+	sum := sha256.New()
+	for _, part := range [][]byte{[]byte(r.Tenant), []byte(r.Issuer), r.JWKS, r.CA} {
+		fmt.Fprintf(sum, "%d:%s", len(part), part)
+	}
+	return fmt.Sprintf("issuer %x", sum.Sum(nil))
 }
 
 func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outside, error) {
