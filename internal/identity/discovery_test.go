@@ -1,8 +1,11 @@
 package identity
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -14,6 +17,35 @@ import (
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
+
+// TestIssuerIsReachedByDialAlone refuses each connection in turn: that for the discovery, and that for the keys.
+func TestIssuerIsReachedByDialAlone(t *testing.T) {
+	discovery, keys := publish(t), publish(t)
+	sign := keys.newKey(t, "one")
+	discovery.Config.Handler.(*http.ServeMux).HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(map[string]any{"issuer": discovery.URL, "jwks_uri": keys.URL + "/keys"})
+	})
+	for name, refuse := range map[string]string{"nothing": "", "discovery": discovery.Listener.Addr().String(), "keys": keys.Listener.Addr().String()} {
+		t.Run(name, func(t *testing.T) {
+			refused := errors.New("refused")
+			s := &Service{Config: Config{Clock: clock.NewManual(time.Now()), IssuerKeysEvery: time.Minute,
+				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					if address == refuse {
+						return nil, refused
+					}
+					return new(net.Dialer).DialContext(ctx, network, address)
+				}}}
+			set, err := s.keySet(t.Context(), &store.TrustedIssuer{Tenant: vault.NewTenantID(), Issuer: discovery.URL,
+				CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: discovery.Certificate().Raw})})
+			if err == nil {
+				_, err = set.VerifySignature(t.Context(), sign())
+			}
+			if refuse == "" && err != nil || refuse != "" && !errors.Is(err, refused) {
+				t.Error(err)
+			}
+		})
+	}
+}
 
 // TestReplacedIssuerWaitsForNoOlderDiscovery registers an issuer anew, with another key, while the discovery of the record
 // before is under way: an assertion must be judged by the new record.
@@ -27,7 +59,7 @@ func TestReplacedIssuerWaitsForNoOlderDiscovery(t *testing.T) {
 		<-answer
 		json.NewEncoder(w).Encode(map[string]any{"issuer": server.URL, "jwks_uri": server.URL + "/keys"})
 	})
-	s := &Service{Config: Config{Clock: clock.NewManual(time.Now()), HTTP: &http.Client{}, IssuerKeysEvery: time.Minute}}
+	s := &Service{Config: Config{Clock: clock.NewManual(time.Now()), Dial: (&net.Dialer{}).DialContext, IssuerKeysEvery: time.Minute}}
 	tenant, key := vault.NewTenantID(), newSigner(t)
 	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "new", Algorithm: "ES256", Use: "sig"}}})
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"net"
 	"net/netip"
 	"runtime"
 	"time"
@@ -99,10 +99,11 @@ type Config struct {
 	Store   store.Store
 	Keys    Keys
 	Auditor Auditor
-	// Clock is the system's when nil, Logger the default one, HTTP (used to reach outside issuers) a plain client.
+	// Clock is the system's when nil, Logger the default one.
 	Clock  clock.Clock
 	Logger *slog.Logger
-	HTTP   *http.Client
+	// Dial connects to outside issuers and refuses the addresses at which none may be; nil connects to any.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Issuer returns the issuer that the tenant's tokens name.
 	Issuer func(vault.TenantID) string
@@ -174,8 +175,8 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.HTTP == nil {
-		c.HTTP = &http.Client{Timeout: 10 * time.Second}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
 	}
 	if c.TokenLifetime == 0 {
 		c.TokenLifetime = DefaultTokenLifetime
