@@ -122,9 +122,6 @@ const (
 	RFC5424 Format = "rfc5424"
 )
 
-// Formats lists the formats.
-func Formats() []Format { return []Format{Azure, OCSF, CEF, RFC5424} }
-
 // Export calls open once it is decided and recorded that the caller may, and writes the selected records to what open
 // returns. An error before that is the caller's; one after it ends the output early.
 func (s *Service) Export(ctx context.Context, call *guard.Call, f audit.Filter, format Format, open func() io.Writer) error {

@@ -178,7 +178,7 @@ func TestTenantsSeeTheirOwnRecords(t *testing.T) {
 				t.Errorf("a query with %+v shows %d records", f, len(found))
 			}
 		}
-		for _, format := range auditing.Formats() {
+		for _, format := range []auditing.Format{auditing.Azure, auditing.OCSF, auditing.CEF, auditing.RFC5424} {
 			var out bytes.Buffer
 			w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{Tenant: string(other.ID)}, format, func() io.Writer { return &out }))
 			if !strings.Contains(out.String(), c.own) {

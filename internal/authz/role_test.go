@@ -82,15 +82,6 @@ func TestRoleID(t *testing.T) {
 	}
 }
 
-func TestAssignableBy(t *testing.T) {
-	if roles, limited := AssignableBy(DataAccessAdministrator); !limited || len(roles) != 8 {
-		t.Errorf("the data access administrator assigns %v, %v", roles, limited)
-	}
-	if _, limited := AssignableBy(Owner); limited {
-		t.Error("the owner is limited")
-	}
-}
-
 // A custom role may not take over the id of a built-in one, whatever the store holds.
 func TestCustomRoleDoesNotShadowBuiltin(t *testing.T) {
 	f, r := story()
