@@ -39,9 +39,9 @@ func TestJudgingReadsVaultsOnce(t *testing.T) {
 	w.Must(err)
 	policy := func(name string) *vault.Vault {
 		t.Helper()
-		v, _, err := w.Tenancy.PutVault(w.Ctx, owner, w.Home.Vault(name), tenancy.VaultSpec{Access: vault.AccessByPolicy})
+		_, _, err := w.Tenancy.PutVault(w.Ctx, owner, w.Home.Vault(name), tenancy.VaultSpec{Access: vault.AccessByPolicy})
 		w.Must(err)
-		v, err = w.Tenancy.ChangePolicies(w.Ctx, owner, w.Home.Vault(name), tenancy.AddPolicies,
+		v, err := w.Tenancy.ChangePolicies(w.Ctx, owner, w.Home.Vault(name), tenancy.AddPolicies,
 			[]vault.AccessPolicy{{Tenant: w.Home.ID, Principal: string(inner.ID), Secrets: []string{"set"}}})
 		w.Must(err)
 		return v
