@@ -19,7 +19,7 @@ type options struct {
 	dir                                      string
 	rounds, connections, secrets, principals int
 	duration                                 time.Duration
-	role                                     string
+	role, part                               string
 }
 
 func main() {
@@ -33,11 +33,14 @@ func main() {
 	flag.IntVar(&o.principals, "principals", 64, "principals that read them")
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long each measurement takes")
 	flag.StringVar(&o.role, "role", "", "internal: what this process serves")
+	flag.StringVar(&o.part, "part", "", "measure one `part` alone: secrets or keys")
 	flag.Parse()
 	run := measure
 	switch o.role {
 	case "bare":
 		run = func(o *options) error { return serveBare(o.dir) }
+	case "bare-keys":
+		run = func(o *options) error { return serveBareKeys(o.dir) }
 	case "transactions":
 		run = runTransactions
 	}
@@ -140,33 +143,67 @@ func measure(o *options) error {
 	if err := products[0].sample(o.dir); err != nil {
 		return err
 	}
-	bare, address, err := spawn("bare ", os.Args[0], "-role", "bare", "-dir", o.dir)
-	if err != nil {
-		return err
+	if o.part != "keys" {
+		bare, end, err := startBare("bare", o.dir)
+		if err != nil {
+			return err
+		}
+		defer end()
+		b.plan(products[0], products[1], bare)
 	}
-	defer bare.end()
-	roots, err := pool(filepath.Join(o.dir, "bare.pem"))
-	if err != nil {
-		return err
+	if o.part != "secrets" {
+		bare, end, err := startBare("bare-keys", o.dir)
+		if err != nil {
+			return err
+		}
+		defer end()
+		if err := b.planKeys(products[0], bare, b.https); err != nil {
+			return err
+		}
 	}
-	b.plan(products[0], products[1], &target{name: "bare", address: address, roots: roots, pid: bare.cmd.Process.Pid})
 	if err := b.runRounds(); err != nil {
 		return err
 	}
 	return b.report()
 }
 
-// plan lists the cases. The bare server gets the very bytes that the product gets.
-func (b *bench) plan(mapped, synced *product, bare *target) {
-	https := func(t *target, connections int, next source) func() (figure, error) {
-		return func() (figure, error) {
-			r, err := load(t, connections, b.duration, next)
-			if err != nil {
-				return figure{}, err
-			}
-			return figure{PerSecond: r.perSecond(), CPUPerRequest: r.cpuPerRequest(), P50: float64(r.p50().Nanoseconds()) / 1000}, nil
+// startBare starts one of the ceilings in a process of its own.
+func startBare(role, dir string) (t *target, end func() error, err error) {
+	dir, err = os.MkdirTemp(dir, role+"-")
+	if err != nil {
+		return nil, nil, err
+	}
+	if sample := filepath.Join(filepath.Dir(dir), "sample.json"); role == "bare" {
+		if err := os.Rename(sample, filepath.Join(dir, "sample.json")); err != nil {
+			return nil, nil, err
 		}
 	}
+	c, address, err := spawn(role+" ", os.Args[0], "-role", role, "-dir", dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	roots, err := pool(filepath.Join(dir, "bare.pem"))
+	if err != nil {
+		c.end()
+		return nil, nil, err
+	}
+	return &target{name: role, address: address, roots: roots, pid: c.cmd.Process.Pid}, c.end, nil
+}
+
+// https measures a server under requests over so many connections.
+func (b *bench) https(t *target, connections int, next source) func() (figure, error) {
+	return func() (figure, error) {
+		r, err := load(t, connections, b.duration, next)
+		if err != nil {
+			return figure{}, err
+		}
+		return figure{PerSecond: r.perSecond(), CPUPerRequest: r.cpuPerRequest(), P50: float64(r.p50().Nanoseconds()) / 1000}, nil
+	}
+}
+
+// plan lists the cases. The bare server gets the very bytes that the product gets.
+func (b *bench) plan(mapped, synced *product, bare *target) {
+	https := b.https
 	reads := mapped.reads(b.connections, false)
 	b.add("bare", https(bare, b.connections, reads))
 	b.add("read", https(mapped.target(), b.connections, reads))
@@ -210,15 +247,21 @@ func (b *bench) report() error {
 	}
 	rate := func(of, to string) float64 { return b.median(of).PerSecond / b.median(to).PerSecond }
 	cpu := func(of, to string) float64 { return b.median(of).CPUPerRequest / b.median(to).CPUPerRequest }
-	bounds := []bound{
-		{Name: "read and write: requests per second of bare", Ratio: rate("read and write", "bare"), Min: 0.6},
-		{Name: "read and write: CPU of bare", Ratio: cpu("read and write", "bare"), Max: 2},
-		{Name: "read: CPU of bare", Ratio: cpu("read", "bare"), Max: 1.7},
-		{Name: "read, audit synced: requests per second of bare", Ratio: rate("read, audit synced", "bare"), Min: 0.3},
-		{Name: "read, audit synced: CPU of bare", Ratio: cpu("read, audit synced", "bare"), Max: 3.5},
-		{Name: "read, one connection: p50 of bare", Ratio: b.median("read, one connection").P50 / b.median("bare, one connection").P50, Max: 1.5},
-		{Name: "write, 64 writers: of one loop of append and sync", Ratio: rate("write, 64 writers", "append and sync"), Min: 1.25},
-		{Name: "write, 64 writers: CPU of the transaction alone", Ratio: cpu("write, 64 writers", "transaction in process"), Max: 2.5},
+	var bounds []bound
+	if b.part != "keys" {
+		bounds = []bound{
+			{Name: "read and write: requests per second of bare", Ratio: rate("read and write", "bare"), Min: 0.6},
+			{Name: "read and write: CPU of bare", Ratio: cpu("read and write", "bare"), Max: 2},
+			{Name: "read: CPU of bare", Ratio: cpu("read", "bare"), Max: 1.7},
+			{Name: "read, audit synced: requests per second of bare", Ratio: rate("read, audit synced", "bare"), Min: 0.3},
+			{Name: "read, audit synced: CPU of bare", Ratio: cpu("read, audit synced", "bare"), Max: 3.5},
+			{Name: "read, one connection: p50 of bare", Ratio: b.median("read, one connection").P50 / b.median("bare, one connection").P50, Max: 1.5},
+			{Name: "write, 64 writers: of one loop of append and sync", Ratio: rate("write, 64 writers", "append and sync"), Min: 1.25},
+			{Name: "write, 64 writers: CPU of the transaction alone", Ratio: cpu("write, 64 writers", "transaction in process"), Max: 2.5},
+		}
+	}
+	if b.part != "secrets" {
+		bounds = append(bounds, b.keyBounds()...)
 	}
 	var missed error
 	for _, r := range bounds {
@@ -228,8 +271,11 @@ func (b *bench) report() error {
 			missed = errors.New("a bound was missed")
 		}
 		limit := fmt.Sprintf("at least %.2f", r.Min)
-		if r.Max > 0 {
+		switch {
+		case r.Max > 0:
 			limit = fmt.Sprintf("at most %.2f", r.Max)
+		case r.Min == 0:
+			limit = "no bound"
 		}
 		fmt.Printf("%-52s %6.2f  %-14s %s\n", r.Name, r.Ratio, limit, verdict)
 	}

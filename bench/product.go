@@ -182,7 +182,7 @@ func (p *product) settle() error {
 	return errors.New("the ledger shows nothing of what the first principal has read")
 }
 
-// readerToken makes a service principal that may read and write the vault's secrets, and gets a token as it.
+// readerToken makes a service principal that may read and write the vault's secrets and use its keys, and gets a token as it.
 func (p *product) readerToken(n int, resource string) (string, error) {
 	ctx := context.Background()
 	admin, err := p.admin()
@@ -199,8 +199,10 @@ func (p *product) readerToken(n int, resource string) (string, error) {
 	}
 	scope := "/subscriptions/" + p.env["KEYWRIGHT_SUBSCRIPTION_ID"] + "/resourceGroups/" + p.env["KEYWRIGHT_RESOURCE_GROUP"] +
 		"/providers/Microsoft.KeyVault/vaults/" + p.env["KEYWRIGHT_VAULT_NAME"]
-	if _, err := admin.CreateGrant(ctx, api.CreateGrant{Role: "Key Vault Secrets Officer", Principal: made.ID, Scope: scope}); err != nil {
-		return "", err
+	for _, role := range []string{"Key Vault Secrets Officer", "Key Vault Crypto Officer"} {
+		if _, err := admin.CreateGrant(ctx, api.CreateGrant{Role: role, Principal: made.ID, Scope: scope}); err != nil {
+			return "", err
+		}
 	}
 	return p.token(made.AppID, secret.Secret.Reveal(), resource)
 }
@@ -254,7 +256,11 @@ func (p *product) set(principal int, name string) []byte {
 }
 
 func (p *product) request(method string, principal int, path, body string) []byte {
-	return fmt.Appendf(nil, "%s /secrets/%s%s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\nAuthorization: Bearer %s\r\n"+
+	return p.requestTo(method, principal, "/secrets/"+path, body)
+}
+
+func (p *product) requestTo(method string, principal int, path, body string) []byte {
+	return fmt.Appendf(nil, "%s %s%s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Length: %d\r\nContent-Type: application/json\r\nUser-Agent: azsdk-go-azsecrets/v1.5.1 (go1.26; linux)\r\n"+
 		"X-Ms-Client-Request-Id: 3d3c6f0e-6a3f-4a83-9d4c-0f6f4a4f2a11\r\n\r\n%s", method, path, apiVersion, p.env["KEYWRIGHT_ADDR"],
 		p.tokens[principal], len(body), body)

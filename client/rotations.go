@@ -65,6 +65,15 @@ func (v *Vault) Rotations(ctx context.Context, f RotationFilter) iter.Seq2[*api.
 	return pages(ctx, v.c, v.path+"/rotations", q, func(l *api.RotationPage) ([]api.Rotation, string) { return l.Items, l.Next })
 }
 
+// SchedulesPaused says why no rotation of the vault is started by schedule now; nil when they are.
+func (v *Vault) SchedulesPaused(ctx context.Context) (*api.SchedulePause, error) {
+	l, err := do[api.RotationPage](ctx, v.c, "GET", v.path+"/rotations", url.Values{"limit": {"1"}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return l.Paused, nil
+}
+
 // Rotation returns a run.
 func (v *Vault) Rotation(ctx context.Context, id string) (*api.Rotation, error) {
 	return do[api.Rotation](ctx, v.c, "GET", v.run(id), nil, nil)
@@ -128,6 +137,36 @@ func (v *Vault) SubmitTask(ctx context.Context, id string, value []byte, atteste
 // Ages lists how old every secret of the vault is, against what its policy allows.
 func (v *Vault) Ages(ctx context.Context) iter.Seq2[*api.SecretAge, error] {
 	return pages(ctx, v.c, v.path+"/secret-ages", nil, func(l *api.SecretAgePage) ([]api.SecretAge, string) { return l.Items, l.Next })
+}
+
+// Incidents lists the runs of the vault that answer leaks which are not closed.
+func (v *Vault) Incidents(ctx context.Context) iter.Seq2[*api.Rotation, error] {
+	return pages(ctx, v.c, v.path+"/incidents", nil, func(l *api.IncidentPage) ([]api.Rotation, string) { return l.Items, l.Next })
+}
+
+// RecordCause writes down the root cause of the incident that a run answers.
+func (v *Vault) RecordCause(ctx context.Context, run string, in api.SetRootCause) (*api.Rotation, error) {
+	return do[api.Rotation](ctx, v.c, "PUT", v.run(run)+"/incident/cause", nil, in)
+}
+
+// CloseIncident closes the incident that a run answers. It needs a root cause, and that the target refuses what leaked.
+func (v *Vault) CloseIncident(ctx context.Context, run string) (*api.Rotation, error) {
+	return do[api.Rotation](ctx, v.c, "POST", v.run(run)+"/incident/close", nil, nil)
+}
+
+// ExemptFromAge lets a secret become older than the default of its vault or server until a date.
+func (v *Vault) ExemptFromAge(ctx context.Context, name string, in api.SetExemption) error {
+	return v.c.call(ctx, "PUT", v.secret(name)+"/age-exemption", nil, in, nil)
+}
+
+// EndExemption ends the exemption of a secret.
+func (v *Vault) EndExemption(ctx context.Context, name string) error {
+	return v.c.call(ctx, "DELETE", v.secret(name)+"/age-exemption", nil, nil, nil)
+}
+
+// ResumeSchedules takes the clock of the server for right after it was moved: whatever is due by it in any vault of the tenant starts at once.
+func (c *Client) ResumeSchedules(ctx context.Context, reason string) error {
+	return c.call(ctx, "POST", "/api/v1/rotation-schedules/resume", nil, api.ResumeSchedules{Reason: reason}, nil)
 }
 
 // Rotators lists the adapters that the server has.

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"golang.org/x/mod/modfile"
+
+	"github.com/keywright/keywright/internal/cryptokey"
 )
 
 // firstCells are the words in code type in the first cells of a page's tables.
@@ -188,7 +190,7 @@ func TestRotationListsPoliciesAndStates(t *testing.T) {
 		t.Fatalf("%d members and %d states were found in the code: the test looks in the wrong place", len(members), len(constants))
 	}
 	var documented []string
-	commands := regexp.MustCompile(`^(rotation|version|task) |^[A-Z]|^(get|list|delete|show|watch|abort|replay|adopt|acknowledge|submit|done)$`)
+	commands := regexp.MustCompile(`^(rotation|version|task|lease) |^[A-Z]|^(get|list|delete|show|watch|abort|replay|adopt|acknowledge|submit|done|cause|close|end|resume|renew|revoke)$`)
 	for name := range p.firstCells() {
 		if !commands.MatchString(name) || name == "done" {
 			documented = append(documented, name)
@@ -350,4 +352,29 @@ func TestDependenciesListsEveryPackage(t *testing.T) {
 			t.Errorf("%s does not say what %s is for", path, name)
 		}
 	}
+}
+
+func TestKeyAlgorithmsListsEveryAlgorithm(t *testing.T) {
+	const path = "docs/operations/key-algorithms.md"
+	types := []cryptokey.Spec{{Type: cryptokey.RSA}, {Type: cryptokey.Oct, Bits: 128}, {Type: cryptokey.Oct, Bits: 192}, {Type: cryptokey.Oct, Bits: 256}}
+	for _, c := range []cryptokey.Curve{cryptokey.P256, cryptokey.P384, cryptokey.P521, cryptokey.P256K} {
+		types = append(types, cryptokey.Spec{Type: cryptokey.EC, Curve: c})
+	}
+	for _, s := range []cryptokey.ParameterSet{cryptokey.SetMLDSA44, cryptokey.SetMLDSA65, cryptokey.SetMLDSA87, cryptokey.SetMLKEM768, cryptokey.SetMLKEM1024} {
+		types = append(types, cryptokey.Spec{Type: cryptokey.AKP, Set: s})
+	}
+	names := map[string]bool{}
+	for _, spec := range types {
+		names[string(spec.Type)] = true
+		if spec.Type != cryptokey.AKP {
+			names[spec.Type.Kty(true)] = true
+		}
+		for _, op := range []cryptokey.Op{cryptokey.Encrypt, cryptokey.Sign, cryptokey.WrapKey} {
+			for _, alg := range spec.Algorithms(op) {
+				names[string(alg)] = true
+			}
+		}
+	}
+	p := readPage(t, path)
+	same(t, path, slices.Sorted(maps.Keys(names)), slices.Sorted(maps.Keys(p.firstCells())))
 }

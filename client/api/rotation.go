@@ -53,6 +53,8 @@ type RotationPolicy struct {
 	// DependsOn names the secrets that have to settle before this one changes.
 	DependsOn []SecretReference `json:"dependsOn,omitempty"`
 	Manual    *ManualPolicy     `json:"manual,omitempty"`
+	// Lease bounds the leases of a dynamic credential.
+	Lease *LeaseRules `json:"lease,omitempty"`
 	// Function is a program of your own that stores new values and changes the target; what it stores is pending until a login with it succeeds.
 	Function *RotationFunction `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's.
@@ -213,6 +215,8 @@ type Rotation struct {
 	Orders []RotationOrder `json:"orders,omitempty"`
 	// Ordered is true while an order waits to be carried out.
 	Ordered bool `json:"ordered,omitempty"`
+	// Incident is the leak that the run answers.
+	Incident *Incident `json:"incident,omitempty"`
 }
 
 // RotationFailure is what went wrong last, without values.
@@ -271,6 +275,8 @@ type OrderRotation struct {
 type RotationPage struct {
 	Items []Rotation `json:"items"`
 	Next  string     `json:"next,omitempty"`
+	// Paused is why nothing is started by schedule now; absent when it is.
+	Paused *SchedulePause `json:"paused,omitempty"`
 }
 
 // RotationPlan is what a run would do now, found out without a change at the target.

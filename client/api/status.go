@@ -18,6 +18,8 @@ type Status struct {
 	Limits Limits `json:"limits"`
 	// FIPS says whether the process runs in the FIPS 140-3 mode of its cryptographic module.
 	FIPS bool `json:"fips"`
+	// SchedulesPaused is why nothing of the caller's tenant is rotated by schedule now; absent when it is.
+	SchedulesPaused *SchedulePause `json:"schedulesPaused,omitempty"`
 	// Caller is who asks.
 	Caller Caller `json:"caller"`
 }
@@ -77,7 +79,7 @@ const (
 
 // Check is one thing that a server needs to serve.
 type Check struct {
-	// Name is store, keyring or audit.
+	// Name is store, keyring, audit or clock.
 	Name   string `json:"name"`
 	Status string `json:"status"`
 	// Detail says what is wrong; empty when nothing is.

@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/keywright/keywright/client/keywrighttest"
+	"github.com/keywright/keywright/e2e/transcript"
 )
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ const canary = "canary-7f3a"
 
 // TestScripts runs the scripts of testdata, which read like the manual, against one server. Each works with names of its own.
 func TestScripts(t *testing.T) {
-	var log lockedBuffer
+	var log transcript.Buffer
 	dir := filepath.Join(t.TempDir(), "kw")
 	s := keywrighttest.Start(t, keywrighttest.Dir(dir), keywrighttest.Logger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))), quickRotation)
 	t.Cleanup(func() {
@@ -126,23 +126,6 @@ func load(ts *testscript.TestScript, neg bool, args []string) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		ts.Setenv(name, value)
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // template puts the values of variables into a file: template FILE.

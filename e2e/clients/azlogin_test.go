@@ -1,7 +1,6 @@
 package clients_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"html"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +19,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/keywright/keywright/e2e/process"
+	"github.com/keywright/keywright/e2e/transcript"
 )
 
 // tenantVariable keeps the tenant's id for az, which wants it even where SDKs say "adfs".
@@ -75,7 +74,7 @@ func (s *server) resource() string { return "https://" + s.suffix + s.port() }
 // azDevice signs a person in: az shows a code, the person types it into the page.
 func (s *server) azDevice(t *testing.T, a *az) {
 	cmd, stdout, _ := a.command(t, "login", "--use-device-code", "--tenant", a.tenant(t), "--query", "[0].user.[type, name]", "-o", "tsv")
-	said := &buffer{}
+	said := &transcript.Buffer{}
 	cmd.Env = append(lines(without(a.env, "AZURE_CORE_ONLY_SHOW_ERRORS")), "PYTHONUNBUFFERED=1")
 	cmd.Stderr = said
 	p, err := process.Start("az login", cmd)
@@ -160,24 +159,6 @@ func fetch(browser *http.Client, method, address string, form url.Values) (actio
 		return "", "", err
 	}
 	return target.String(), string(body), nil
-}
-
-// buffer may be written and read at the same time.
-type buffer struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.data.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.data.String()
 }
 
 func without(env map[string]string, name string) map[string]string {

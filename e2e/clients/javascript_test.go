@@ -20,7 +20,7 @@ func testJavaScript(t *testing.T, c cloud) {
 	}
 	s := start(t, c)
 	dir := t.TempDir()
-	if err := npm.Lay(npm.Config{Package: "js"}, os.Getenv(modulesVariable), dir, "client.js", "signin.js", "secrets.test.js"); err != nil {
+	if err := npm.Lay(npm.Config{Package: "js"}, os.Getenv(modulesVariable), dir, "client.js", "signin.js", "secrets.test.js", "keys.test.js"); err != nil {
 		t.Fatal(err)
 	}
 	node := func(t *testing.T, env map[string]string, args ...string) string {
@@ -32,6 +32,10 @@ func testJavaScript(t *testing.T, c cloud) {
 		env := s.environment(bySecret)
 		env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
 		out := node(t, env, "--test", "--test-reporter=tap", "secrets.test.js")
+		allPassed(t, out, `(?m)^# pass (\d+)$`)
+	})
+	t.Run("keys", func(t *testing.T) {
+		out := node(t, s.environment(bySecret), "--test", "--test-reporter=tap", "keys.test.js")
 		allPassed(t, out, `(?m)^# pass (\d+)$`)
 	})
 	for _, run := range []struct {

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -20,12 +19,12 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"github.com/keywright/keywright/e2e/process"
+	"github.com/keywright/keywright/e2e/daemon"
 	"github.com/keywright/keywright/e2e/testca"
 )
 
 // ErrMissing says that OpenLDAP is not installed here.
-var ErrMissing = errors.New("OpenLDAP's server is not installed: apt-get install slapd")
+const ErrMissing daemon.Missing = "OpenLDAP's server is not installed: apt-get install slapd"
 
 // Names in the directory. Root may do everything; Keeper may write and read passwords, Reader reads all but passwords; both have the
 // password Password. Policy applies to every entry.
@@ -46,21 +45,28 @@ type Server struct {
 	// CA is what the certificate is checked against, in PEM.
 	CA []byte
 
-	dir     string
-	process *process.Process
+	program string
+	daemon  *daemon.Daemon
 }
 
 // Start returns when the server answers and has its first entries. The caller must call Stop.
 func Start(ctx context.Context) (*Server, error) {
-	program, err := find()
+	program, err := daemon.Find(ErrMissing, "/usr/sbin/slapd", "slapd") // Debian has it in no user's search path
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Password: rand.Text()}
-	if s.dir, err = os.MkdirTemp("", "ldaptest-"); err != nil {
+	s := &Server{Password: rand.Text(), program: program}
+	s.daemon, err = daemon.New(daemon.Config{
+		Name: "slapd", Ports: []*int{&s.Port, &s.TLSPort}, Log: "log",
+		Command: s.command, Answers: s.answers, Patience: 20 * time.Second, Quit: syscall.SIGTERM,
+	})
+	if err != nil {
 		return nil, err
 	}
-	if err := s.start(ctx, program); err != nil {
+	if err := s.daemon.Launch(ctx, s.configure); err != nil {
+		return nil, err
+	}
+	if err := s.As(s.fill); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
@@ -69,31 +75,7 @@ func Start(ctx context.Context) (*Server, error) {
 // Run is Start for tests: the server stops with the test. Without OpenLDAP the test is skipped, or fails under CI=true.
 func Run(t testing.TB) *Server {
 	t.Helper()
-	s, err := Start(t.Context())
-	switch {
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED, NOT PASSED: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// find looks where Debian has it, which is in no user's search path.
-func find() (string, error) {
-	if path, err := exec.LookPath("/usr/sbin/slapd"); err == nil {
-		return path, nil
-	}
-	path, err := exec.LookPath("slapd")
-	if err != nil {
-		return "", ErrMissing
-	}
-	return path, nil
+	return daemon.Run(t, Start)
 }
 
 // Address is host:port in clear, TLSAddress with TLS.
@@ -124,58 +106,29 @@ func (s *Server) As(f func(*ldap.Conn) error) error {
 }
 
 // Logs are all that the server has logged up to now: connections, operations and their results.
-func (s *Server) Logs() ([]byte, error) { return os.ReadFile(s.log()) }
-
-func (s *Server) log() string { return filepath.Join(s.dir, "log") }
+func (s *Server) Logs() ([]byte, error) { return s.daemon.Log() }
 
 // Stop ends the server and removes its directory. Calling it again does nothing.
-func (s *Server) Stop() error {
-	var err error
-	if s.process != nil {
-		err = s.process.Stop(syscall.SIGTERM, 10*time.Second)
-	}
-	return errors.Join(err, os.RemoveAll(s.dir))
-}
+func (s *Server) Stop() error { return s.daemon.Stop() }
 
-func (s *Server) start(ctx context.Context, program string) error {
+func (s *Server) configure(context.Context) error {
 	pair, err := testca.New()
 	if err != nil {
 		return err
 	}
 	s.CA = pair.CA
-	if err := errors.Join(pair.Write(s.dir), os.Mkdir(filepath.Join(s.dir, "db"), 0o700),
-		os.WriteFile(filepath.Join(s.dir, "slapd.conf"), []byte(s.settings()), 0o600)); err != nil {
-		return err
-	}
-	for range 3 { // a port that was free a moment ago may be taken by now
-		if err = s.launch(ctx, program); err == nil {
-			return s.As(s.fill)
-		}
-		err = errors.Join(err, s.process.Stop(syscall.SIGTERM, 10*time.Second))
-	}
-	return err
+	return errors.Join(pair.Write(s.daemon.Dir()), os.Mkdir(s.daemon.Path("db"), 0o700),
+		os.WriteFile(s.daemon.Path("slapd.conf"), []byte(s.settings()), 0o600))
 }
 
-func (s *Server) launch(ctx context.Context, program string) error {
-	for _, port := range []*int{&s.Port, &s.TLSPort} {
-		var err error
-		if *port, err = process.FreePort(); err != nil {
-			return err
-		}
-	}
-	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
+func (s *Server) command() (*exec.Cmd, error) {
 	// 768 is "stats" and "stats2": every operation with its result. -d keeps the server in the foreground.
-	cmd := exec.Command(program, "-f", filepath.Join(s.dir, "slapd.conf"), "-d", "768",
-		"-h", fmt.Sprintf("ldap://127.0.0.1:%d/ ldaps://127.0.0.1:%d/", s.Port, s.TLSPort))
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, s.dir
-	if s.process, err = process.Start("slapd", cmd); err != nil {
-		return err
-	}
-	return s.process.Await(ctx, 20*time.Second, func() bool { return s.As(func(*ldap.Conn) error { return nil }) == nil })
+	return exec.Command(s.program, "-f", s.daemon.Path("slapd.conf"), "-d", "768",
+		"-h", fmt.Sprintf("ldap://127.0.0.1:%d/ ldaps://127.0.0.1:%d/", s.Port, s.TLSPort)), nil
+}
+
+func (s *Server) answers(context.Context) bool {
+	return s.As(func(*ldap.Conn) error { return nil }) == nil
 }
 
 func (s *Server) settings() string {
@@ -200,7 +153,7 @@ directory %[1]s/db
 dbnosync
 overlay ppolicy
 ppolicy_default %[6]s
-`, s.dir, Keeper, Suffix, Root, s.Password, Policy)
+`, s.daemon.Dir(), Keeper, Suffix, Root, s.Password, Policy)
 }
 
 // fill makes the first entries.

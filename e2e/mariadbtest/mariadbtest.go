@@ -11,12 +11,10 @@ import (
 	"crypto/sha1"
 	"database/sql"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,11 +23,11 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/keywright/keywright/e2e/process"
+	"github.com/keywright/keywright/e2e/daemon"
 )
 
 // ErrMissing says that MariaDB is not installed here.
-var ErrMissing = errors.New("MariaDB's server programs are not installed: apt-get install mariadb-server")
+const ErrMissing daemon.Missing = "MariaDB's server programs are not installed: apt-get install mariadb-server"
 
 // Superuser is the name of the account that may do everything.
 const Superuser = "root"
@@ -48,53 +46,35 @@ type Server struct {
 	Password string
 
 	config  Config
-	dir     string
-	daemon  string
-	account *account
-	process *process.Process
+	program string
+	daemon  *daemon.Daemon
 }
 
 // Start makes a new data directory and returns when the server answers. The caller must call Stop.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	daemon, installer, err := programs()
+	program, err := daemon.Find(ErrMissing, "mariadbd", "/usr/sbin/mariadbd") // Debian keeps it where root alone searches
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Password: rand.Text(), config: config, daemon: daemon}
-	if s.account, err = unprivileged(); err != nil {
+	installer, err := daemon.Find(ErrMissing, "mariadb-install-db")
+	if err != nil {
 		return nil, err
 	}
-	if s.dir, err = os.MkdirTemp("", "mariadbtest-"); err != nil {
+	s := &Server{Password: rand.Text(), config: config, program: program}
+	s.daemon, err = daemon.New(daemon.Config{
+		Name: "MariaDB", Users: []string{"mysql", "nobody"}, Ports: []*int{&s.Port}, Log: "error.log",
+		Command: s.command, Answers: s.answers, Patience: 30 * time.Second, Quit: syscall.SIGTERM,
+	})
+	if err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{
-		func() error { return s.account.give(s.dir) },
-		func() error { return s.initialise(ctx, installer) },
-		func() error { return s.launch(ctx) },
-	} {
-		if err := step(); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(s.dir))
-		}
-	}
-	return s, nil
+	return s, s.daemon.Launch(ctx, func(ctx context.Context) error { return s.initialise(ctx, installer) })
 }
 
 // Run is Start for tests: the server stops with the test. Without MariaDB the test is skipped, or fails under CI=true.
 func Run(t testing.TB, config Config) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), config)
-	switch {
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED, NOT PASSED: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return daemon.Run(t, func(ctx context.Context) (*Server, error) { return Start(ctx, config) })
 }
 
 // Address is host:port.
@@ -163,11 +143,11 @@ func (s *Server) Query(ctx context.Context, query string, args ...any) ([]string
 
 // Log returns what the server has logged so far: its error log, and each statement that it was sent.
 func (s *Server) Log() (string, error) {
-	general, err := os.ReadFile(filepath.Join(s.dir, "general.log"))
+	general, err := os.ReadFile(s.daemon.Path("general.log"))
 	if err != nil {
 		return "", err
 	}
-	failures, err := os.ReadFile(filepath.Join(s.dir, "error.log"))
+	failures, err := s.daemon.Log()
 	if err != nil {
 		return "", err
 	}
@@ -176,21 +156,14 @@ func (s *Server) Log() (string, error) {
 
 // Kill ends the server as a power cut would, without its own clean-up.
 func (s *Server) Kill() {
-	_ = s.process.Stop(syscall.SIGKILL, 10*time.Second)
+	_ = s.daemon.Halt(syscall.SIGKILL) // an error is that it took long
 }
 
 // Restart stops the server, where it still runs, and starts it again on the same port.
-func (s *Server) Restart(ctx context.Context) error {
-	if err := s.process.Stop(syscall.SIGTERM, 30*time.Second); err != nil {
-		return err
-	}
-	return s.run(ctx)
-}
+func (s *Server) Restart(ctx context.Context) error { return s.daemon.Restart(ctx, syscall.SIGTERM) }
 
 // Stop ends the server and removes its directory. Calling it again does nothing.
-func (s *Server) Stop() error {
-	return errors.Join(s.process.Stop(syscall.SIGTERM, 30*time.Second), os.RemoveAll(s.dir))
-}
+func (s *Server) Stop() error { return s.daemon.Stop() }
 
 func (s *Server) open() (*sql.DB, error) {
 	connector, err := mysql.NewConnector(s.Config(Superuser, s.Password))
@@ -203,17 +176,16 @@ func (s *Server) open() (*sql.DB, error) {
 }
 
 func (s *Server) initialise(ctx context.Context, installer string) error {
-	cmd := exec.CommandContext(ctx, installer, "--no-defaults", "--datadir="+filepath.Join(s.dir, "data"),
+	cmd := exec.CommandContext(ctx, installer, "--no-defaults", "--datadir="+s.daemon.Path("data"),
 		"--auth-root-authentication-method=normal", "--skip-test-db")
-	s.account.run(cmd, s.dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("making a data directory: %w\n%s", err, out)
+	if err := s.daemon.Do("making a data directory", cmd); err != nil {
+		return err
 	}
 	// The server reads the file before it accepts anybody: root never lacks a password on the network. A hash, because the file of
 	// a server that crashed stays.
 	stage := sha1.Sum([]byte(s.Password))
 	hash := sha1.Sum(stage[:])
-	init := filepath.Join(s.dir, "init.sql")
+	init := s.daemon.Path("init.sql")
 	// Not for the binary log: a replica has a root of its own.
 	statements := "SET SESSION sql_log_bin = 0;\n" +
 		"DELETE FROM mysql.global_priv WHERE User = '' OR User = 'root' AND Host <> 'localhost';\nFLUSH PRIVILEGES;\n" +
@@ -222,46 +194,20 @@ func (s *Server) initialise(ctx context.Context, installer string) error {
 	if err := os.WriteFile(init, []byte(statements), 0o600); err != nil {
 		return err
 	}
-	return s.account.give(init)
+	return s.daemon.Give(init)
 }
 
-// launch tries a few ports: one that was free a moment ago may be taken by now.
-func (s *Server) launch(ctx context.Context) error {
-	var failed error
-	for range 3 {
-		var err error
-		if s.Port, err = process.FreePort(); err != nil {
-			return err
-		}
-		if failed = s.run(ctx); failed == nil || ctx.Err() != nil {
-			return failed
-		}
-	}
-	return failed
-}
-
-func (s *Server) run(ctx context.Context) error {
-	options := []string{"--no-defaults", "--datadir=" + filepath.Join(s.dir, "data"), "--socket=" + filepath.Join(s.dir, "s"),
-		"--pid-file=" + filepath.Join(s.dir, "pid"), "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(s.Port), "--skip-name-resolve",
-		"--init-file=" + filepath.Join(s.dir, "init.sql"), "--log-error=" + filepath.Join(s.dir, "error.log"),
-		"--general-log=1", "--general-log-file=" + filepath.Join(s.dir, "general.log"),
+func (s *Server) command() (*exec.Cmd, error) {
+	options := []string{"--no-defaults", "--datadir=" + s.daemon.Path("data"), "--socket=" + s.daemon.Path("s"),
+		"--pid-file=" + s.daemon.Path("pid"), "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(s.Port), "--skip-name-resolve",
+		"--init-file=" + s.daemon.Path("init.sql"), "--log-error=" + s.daemon.Path("error.log"),
+		"--general-log=1", "--general-log-file=" + s.daemon.Path("general.log"),
 		"--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0", "--performance-schema=0", "--aria-pagecache-buffer-size=8M"}
-	cmd := exec.Command(s.daemon, append(options, s.config.Options...)...)
-	s.account.run(cmd, s.dir)
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
-	var err error
-	if s.process, err = process.Start("MariaDB", cmd); err != nil {
-		return err
-	}
-	if err := s.process.Await(ctx, 30*time.Second, func() bool { return s.answers(ctx) }); err != nil {
-		text, _ := os.ReadFile(filepath.Join(s.dir, "error.log"))
-		return errors.Join(err, s.process.Stop(syscall.SIGTERM, 10*time.Second), fmt.Errorf("its log says:\n%s", text))
-	}
-	return nil
+	cmd := exec.Command(s.program, append(options, s.config.Options...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	return cmd, nil
 }
 
 func (s *Server) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	return s.Exec(ctx, "DO 1") == nil
 }

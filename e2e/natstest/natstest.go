@@ -13,18 +13,17 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/keywright/keywright/e2e/process"
+	"github.com/keywright/keywright/e2e/daemon"
 	"github.com/keywright/keywright/e2e/testca"
 )
 
 // ErrMissing says that the NATS server is not installed here.
-var ErrMissing = errors.New("the NATS server is not installed: apt-get install nats-server")
+const ErrMissing daemon.Missing = "the NATS server is not installed: apt-get install nats-server"
 
 // Config has a useful zero value.
 type Config struct {
@@ -41,44 +40,31 @@ type Server struct {
 	// Program is the server's file.
 	Program string
 
-	dir     string
-	process *process.Process
+	config Config
+	daemon *daemon.Daemon
 }
 
 // Start returns when the server answers. It has no users yet but one that nobody knows the password of. The caller must call Stop.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	program, err := exec.LookPath("nats-server")
+	program, err := daemon.Find(ErrMissing, "nats-server", "/usr/sbin/nats-server")
 	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/nats-server"); err != nil {
-			return nil, ErrMissing
-		}
-	}
-	s := &Server{Program: program}
-	if s.dir, err = os.MkdirTemp("", "natstest-"); err != nil {
 		return nil, err
 	}
-	if err := s.start(ctx, config); err != nil {
-		return nil, errors.Join(err, s.Stop())
+	s := &Server{Program: program, config: config}
+	s.daemon, err = daemon.New(daemon.Config{
+		Name: "nats-server", Ports: []*int{&s.Port, &s.MonitoringPort}, Configure: s.configure, Log: "log",
+		Command: s.command, Answers: s.answers, Patience: 10 * time.Second, Quit: syscall.SIGINT,
+	})
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	return s, s.daemon.Launch(ctx, s.prepare)
 }
 
 // Run is Start for tests: the server stops with the test. Without NATS the test is skipped, or fails under CI=true.
 func Run(t testing.TB, config Config) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), config)
-	switch {
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED, NOT PASSED: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return daemon.Run(t, func(ctx context.Context) (*Server, error) { return Start(ctx, config) })
 }
 
 // Address is host:port for clients, Monitoring for HTTP.
@@ -90,16 +76,16 @@ func (s *Server) Monitoring() string {
 }
 
 // ConfigFile, UsersFile and PIDFile are the server's files. UsersFile holds a JSON object with the member users, and is included by ConfigFile.
-func (s *Server) ConfigFile() string { return filepath.Join(s.dir, "nats.conf") }
+func (s *Server) ConfigFile() string { return s.daemon.Path("nats.conf") }
 
 // UsersFile holds the users.
-func (s *Server) UsersFile() string { return filepath.Join(s.dir, "users.json") }
+func (s *Server) UsersFile() string { return s.daemon.Path("users.json") }
 
 // PIDFile holds the process's id.
-func (s *Server) PIDFile() string { return filepath.Join(s.dir, "pid") }
+func (s *Server) PIDFile() string { return s.daemon.Path("pid") }
 
 // Logs are all that the server has logged up to now, its trace of the protocol included.
-func (s *Server) Logs() ([]byte, error) { return os.ReadFile(filepath.Join(s.dir, "log")) }
+func (s *Server) Logs() ([]byte, error) { return s.daemon.Log() }
 
 // Reload makes the server read its files again and returns when it has, or an error when it refused them.
 func (s *Server) Reload(ctx context.Context) error {
@@ -107,10 +93,10 @@ func (s *Server) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Kill(s.process.Pid(), syscall.SIGHUP); err != nil {
+	if err := syscall.Kill(s.daemon.Pid(), syscall.SIGHUP); err != nil {
 		return err
 	}
-	return s.process.Await(ctx, 5*time.Second, func() bool {
+	return s.daemon.Await(ctx, 5*time.Second, func() bool {
 		now, err := s.loaded(ctx)
 		return err == nil && !now.Equal(before)
 	})
@@ -134,15 +120,10 @@ func (s *Server) loaded(ctx context.Context) (time.Time, error) {
 }
 
 // Stop ends the server and removes its directory. Calling it again does nothing.
-func (s *Server) Stop() error {
-	var err error
-	if s.process != nil {
-		err = s.process.Stop(syscall.SIGINT, 10*time.Second)
-	}
-	return errors.Join(err, os.RemoveAll(s.dir))
-}
+func (s *Server) Stop() error { return s.daemon.Stop() }
 
-func (s *Server) start(ctx context.Context, config Config) error {
+// prepare writes the files that do not depend on the ports.
+func (s *Server) prepare(context.Context) error {
 	pair, err := testca.New()
 	if err != nil {
 		return err
@@ -150,41 +131,23 @@ func (s *Server) start(ctx context.Context, config Config) error {
 	s.CA = pair.CA
 	// A bcrypt hash of nothing that anybody knows: a server without users asks for no password.
 	users := `{"users": [{"user": "nobody", "password": "$2a$04$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm"}]}`
-	if err := errors.Join(pair.Write(s.dir), os.WriteFile(s.UsersFile(), []byte(users), 0o600)); err != nil {
-		return err
-	}
-	for range 3 { // a port that was free a moment ago may be taken by now
-		if err = s.launch(ctx, config); err == nil {
-			return nil
-		}
-		err = errors.Join(err, s.process.Stop(syscall.SIGINT, 10*time.Second))
-	}
-	return err
+	return errors.Join(pair.Write(s.daemon.Dir()), os.WriteFile(s.UsersFile(), []byte(users), 0o600))
 }
 
-func (s *Server) launch(ctx context.Context, config Config) error {
-	for _, port := range []*int{&s.Port, &s.MonitoringPort} {
-		var err error
-		if *port, err = process.FreePort(); err != nil {
-			return err
-		}
-	}
+func (s *Server) configure() error {
 	settings := fmt.Sprintf("server_name: \"natstest\"\nlisten: \"127.0.0.1:%d\"\nhttp: \"127.0.0.1:%d\"\npid_file: %q\nlog_file: %q\ndebug: true\ntrace: true\nauthorization {\n  include \"./users.json\"\n}\n",
-		s.Port, s.MonitoringPort, s.PIDFile(), filepath.Join(s.dir, "log"))
-	if config.TLS {
-		settings += fmt.Sprintf("tls {\n  cert_file: %q\n  key_file: %q\n}\n", filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "key.pem"))
+		s.Port, s.MonitoringPort, s.PIDFile(), s.daemon.Path("log"))
+	if s.config.TLS {
+		settings += fmt.Sprintf("tls {\n  cert_file: %q\n  key_file: %q\n}\n", s.daemon.Path("cert.pem"), s.daemon.Path("key.pem"))
 	}
-	if err := os.WriteFile(s.ConfigFile(), []byte(settings), 0o600); err != nil {
-		return err
-	}
-	cmd := exec.Command(s.Program, "-c", s.ConfigFile())
-	cmd.Dir = s.dir
-	var err error
-	if s.process, err = process.Start("nats-server", cmd); err != nil {
-		return err
-	}
-	return s.process.Await(ctx, 10*time.Second, func() bool {
-		_, err := s.loaded(ctx)
-		return err == nil
-	})
+	return os.WriteFile(s.ConfigFile(), []byte(settings), 0o600)
+}
+
+func (s *Server) command() (*exec.Cmd, error) {
+	return exec.Command(s.Program, "-c", s.ConfigFile()), nil
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	_, err := s.loaded(ctx)
+	return err == nil
 }

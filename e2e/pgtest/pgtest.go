@@ -23,11 +23,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/keywright/keywright/e2e/process"
+	"github.com/keywright/keywright/e2e/daemon"
 )
 
 // ErrMissing says that PostgreSQL is not installed here.
-var ErrMissing = errors.New("PostgreSQL's server programs are not installed: apt-get install postgresql")
+const ErrMissing daemon.Missing = "PostgreSQL's server programs are not installed: apt-get install postgresql"
 
 // Superuser is the name of the account that may do everything.
 const Superuser = "postgres"
@@ -47,10 +47,9 @@ type Server struct {
 	// Password is the superuser's.
 	Password string
 
-	dir, bin string
-	log      io.Writer
-	account  *account
-	process  *process.Process
+	bin    string
+	log    io.Writer
+	daemon *daemon.Daemon
 }
 
 // Start makes a new database cluster and returns when the server answers. The caller must call Stop.
@@ -60,42 +59,27 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Password: rand.Text(), bin: bin, log: config.Log}
-	if s.account, err = unprivileged(); err != nil {
-		return nil, err
-	}
-	return s, s.build(func() error { return s.initialise(ctx, config) }, func() error { return s.launch(ctx) })
+	return s, s.launch(ctx, func(ctx context.Context) error { return s.initialise(ctx, config) })
 }
 
-// build gives the server a directory and takes the steps. Nothing is left when one fails.
-func (s *Server) build(steps ...func() error) (err error) {
-	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
+// launch gives the server a directory, fills it and starts the server.
+func (s *Server) launch(ctx context.Context, fill func(context.Context) error) (err error) {
+	s.daemon, err = daemon.New(daemon.Config{
+		Name: "PostgreSQL", Users: []string{"postgres", "nobody"}, Ports: []*int{&s.Port},
+		Command: s.command, Answers: s.answers, Patience: 30 * time.Second,
+		Quit: syscall.SIGINT, // a fast shutdown: open sessions are cut
+	})
+	if err != nil {
 		return err
 	}
-	for _, step := range append([]func() error{func() error { return s.account.give(s.dir) }}, steps...) {
-		if err := step(); err != nil {
-			return errors.Join(err, os.RemoveAll(s.dir))
-		}
-	}
-	return nil
+	return s.daemon.Launch(ctx, fill)
 }
 
 // Run is Start for tests: the server stops with the test. Without PostgreSQL the test is skipped, or fails under
 // CI=true.
 func Run(t testing.TB) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), Config{})
-	switch {
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED, NOT PASSED: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return daemon.Run(t, func(ctx context.Context) (*Server, error) { return Start(ctx, Config{}) })
 }
 
 // DSN is a connection URL, understood by every client of PostgreSQL. It contains the password: keep it out of logs.
@@ -128,28 +112,24 @@ func (s *Server) Exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// Stop ends the server with a fast shutdown (SIGINT: open sessions are cut) and removes its directory.
-// Calling it again does nothing.
-func (s *Server) Stop() error {
-	return errors.Join(s.process.Stop(syscall.SIGINT, 10*time.Second), os.RemoveAll(s.dir))
-}
+// Stop ends the server and removes its directory. Calling it again does nothing.
+func (s *Server) Stop() error { return s.daemon.Stop() }
 
-func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+func (s *Server) data() string { return s.daemon.Path("data") }
 
 func (s *Server) initialise(ctx context.Context, config Config) error {
-	secret := filepath.Join(s.dir, "password")
+	secret := s.daemon.Path("password")
 	if err := os.WriteFile(secret, []byte(s.Password+"\n"), 0o600); err != nil {
 		return err
 	}
 	defer os.Remove(secret)
-	if err := s.account.give(secret); err != nil {
+	if err := s.daemon.Give(secret); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", Superuser,
 		"--pwfile="+secret, "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	s.account.run(cmd, s.dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("making a database cluster: %w\n%s", err, out)
+	if err := s.daemon.Do("making a database cluster", cmd); err != nil {
+		return err
 	}
 	settings := "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nsynchronous_commit = off\n" +
 		"full_page_writes = off\n" +
@@ -177,42 +157,15 @@ func (s *Server) admitLoopback() error {
 	return errors.Join(err, file.Close())
 }
 
-// launch tries a few ports: one that was free a moment ago may be taken by now.
-func (s *Server) launch(ctx context.Context) error {
-	var failed error
-	for range 3 {
-		var err error
-		if s.Port, err = process.FreePort(); err != nil {
-			return err
-		}
-		if failed = s.run(ctx); failed == nil || s.process == nil {
-			return failed
-		}
-		if err := s.process.Stop(syscall.SIGINT, 10*time.Second); err != nil || ctx.Err() != nil {
-			return errors.Join(failed, err)
-		}
-	}
-	return failed
-}
-
-// run starts the server on its port and waits until it answers.
-func (s *Server) run(ctx context.Context) error {
+func (s *Server) command() (*exec.Cmd, error) {
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	s.account.run(cmd, s.dir)
 	// Should this process die, an immediate shutdown: the server's children go with it.
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
-	started, err := process.Start("PostgreSQL", cmd)
-	if err != nil {
-		return err
-	}
-	s.process = started
-	return s.process.Await(ctx, 30*time.Second, func() bool { return s.answers(ctx) })
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
+	return cmd, nil
 }
 
 func (s *Server) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	conn, err := pgx.Connect(ctx, s.AdminDSN())
 	if err != nil {
 		return false

@@ -21,12 +21,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/e2e/daemon"
 	"github.com/keywright/keywright/e2e/process"
 	"github.com/keywright/keywright/e2e/testca"
 )
 
 // ErrMissing says that RabbitMQ is not installed here.
-var ErrMissing = errors.New("RabbitMQ is not installed: apt-get install rabbitmq-server")
+const ErrMissing daemon.Missing = "RabbitMQ is not installed: apt-get install rabbitmq-server"
 
 // Administrator is the name of the user that may do everything.
 const Administrator = "keeper"
@@ -40,10 +41,10 @@ type Server struct {
 	// CA is what the certificate of the TLS ports is checked against, in PEM.
 	CA []byte
 
-	dir          string
-	distribution int
-	names        *process.Process // Erlang's port mapper
-	broker       *process.Process
+	distribution, mapper int
+	program              string
+	names                *process.Process // epmd, Erlang's port mapper
+	broker               *daemon.Daemon
 }
 
 // Start returns when the broker answers. The caller must call Stop.
@@ -52,25 +53,18 @@ func Start(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Password: rand.Text()}
-	if s.dir, err = os.MkdirTemp("", "rabbitmqtest-"); err != nil {
+	s := &Server{Password: rand.Text(), program: program}
+	s.broker, err = daemon.New(daemon.Config{
+		Name: "RabbitMQ", Ports: []*int{&s.Port, &s.TLSPort, &s.ManagementPort, &s.ManagementTLSPort, &s.distribution, &s.mapper},
+		Configure: func() error { return errors.Join(s.configure(), s.mapNames()) },
+		Log:       "output", // what the broker keeps in a log file of its own reaches the disk seconds later
+		Command:   s.command, Answers: s.answers, Patience: 90 * time.Second,
+		Quit: syscall.SIGKILL, // an orderly shutdown takes seconds and saves what nobody wants
+	})
+	if err != nil {
 		return nil, err
 	}
-	pair, err := testca.New()
-	if err == nil {
-		s.CA = pair.CA
-		err = pair.Write(s.dir)
-	}
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	for range 3 { // a port that was free a moment ago may be taken by now
-		if err = s.launch(ctx, program); err == nil || ctx.Err() != nil {
-			break
-		}
-		err = errors.Join(err, s.end())
-	}
-	if err != nil {
+	if err := s.broker.Launch(ctx, s.certify); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
@@ -79,19 +73,7 @@ func Start(ctx context.Context) (*Server, error) {
 // Run is Start for tests: the broker stops with the test. Without RabbitMQ the test is skipped, or fails under CI=true.
 func Run(t testing.TB) *Server {
 	t.Helper()
-	s, err := Start(t.Context())
-	switch {
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED, NOT PASSED: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return daemon.Run(t, Start)
 }
 
 // Management is the address of the management API in clear, ManagementTLS with TLS.
@@ -126,25 +108,10 @@ func (s *Server) Call(ctx context.Context, method, path, body string) (status in
 }
 
 // Logs are all that the broker has logged up to now.
-func (s *Server) Logs() ([]byte, error) {
-	return os.ReadFile(s.log())
-}
-
-func (s *Server) log() string { return filepath.Join(s.dir, "output") }
+func (s *Server) Logs() ([]byte, error) { return s.broker.Log() }
 
 // Stop ends the broker and removes its directory. Calling it again does nothing.
-func (s *Server) Stop() error { return errors.Join(s.end(), os.RemoveAll(s.dir)) }
-
-// end kills the broker: an orderly shutdown takes seconds and saves what nobody wants.
-func (s *Server) end() error {
-	var errs []error
-	for _, p := range []*process.Process{s.broker, s.names} {
-		if p != nil {
-			errs = append(errs, p.Stop(syscall.SIGKILL, 10*time.Second))
-		}
-	}
-	return errors.Join(errs...)
-}
+func (s *Server) Stop() error { return errors.Join(s.broker.Stop(), s.forgetNames()) }
 
 // find returns the script that starts the broker itself; the one in the search path would change to another user.
 func find() (string, error) {
@@ -156,40 +123,43 @@ func find() (string, error) {
 	return found[len(found)-1], nil
 }
 
-func (s *Server) launch(ctx context.Context, program string) error {
-	var mapper int
-	for _, port := range []*int{&s.Port, &s.TLSPort, &s.ManagementPort, &s.ManagementTLSPort, &s.distribution, &mapper} {
-		var err error
-		if *port, err = process.FreePort(); err != nil {
-			return err
-		}
-	}
-	if err := s.configure(); err != nil {
-		return err
-	}
-	environment := append(s.environment(), "ERL_EPMD_PORT="+strconv.Itoa(mapper), "ERL_EPMD_ADDRESS=127.0.0.1")
-	names := exec.Command("epmd") // in the foreground: the broker would start a daemon that outlives it
-	names.Env, names.Dir = environment, s.dir
-	var err error
-	if s.names, err = process.Start("epmd", names); err != nil {
-		return err
-	}
-	// Straight into a file: what the broker keeps in its own log file reaches the disk seconds later.
-	output, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+func (s *Server) command() (*exec.Cmd, error) {
+	cmd := exec.Command(s.program)
+	cmd.Env = s.environment()
+	return cmd, nil
+}
+
+// certify makes the certificate of the TLS ports.
+func (s *Server) certify(context.Context) error {
+	pair, err := testca.New()
 	if err != nil {
 		return err
 	}
-	defer output.Close()
-	broker := exec.Command(program)
-	broker.Env, broker.Dir, broker.Stdout, broker.Stderr = environment, s.dir, output, output
-	if s.broker, err = process.Start("RabbitMQ", broker); err != nil {
+	s.CA = pair.CA
+	return pair.Write(s.broker.Dir())
+}
+
+// mapNames starts the port mapper, in the foreground: the broker would start a daemon that outlives it.
+func (s *Server) mapNames() error {
+	if err := s.forgetNames(); err != nil {
 		return err
 	}
-	if err := s.broker.Await(ctx, 90*time.Second, func() bool { return s.answers(ctx) }); err != nil {
-		log, _ := s.Logs() // as far as it can be read: the error is the other one
-		return fmt.Errorf("%w; it printed:\n%s", err, log[max(0, len(log)-4096):])
+	cmd := exec.Command("epmd")
+	cmd.Env, cmd.Dir = append(s.environment(), "PATH="+os.Getenv("PATH")), s.broker.Dir()
+	started, err := process.Start("epmd", cmd)
+	if err != nil {
+		return err
 	}
+	s.names = started
 	return nil
+}
+
+// forgetNames ends the port mapper.
+func (s *Server) forgetNames() error {
+	if s.names == nil {
+		return nil
+	}
+	return s.names.Stop(syscall.SIGKILL, 10*time.Second)
 }
 
 func (s *Server) configure() error {
@@ -211,21 +181,21 @@ log.file = false
 log.console = true
 log.console.level = debug
 disk_free_limit.absolute = 1MB
-`, s.Port, s.TLSPort, s.dir, s.ManagementPort, s.ManagementTLSPort, Administrator, s.Password)
+`, s.Port, s.TLSPort, s.broker.Dir(), s.ManagementPort, s.ManagementTLSPort, Administrator, s.Password)
 	return errors.Join(
-		os.RemoveAll(filepath.Join(s.dir, "data")), // of a launch that failed
-		os.WriteFile(filepath.Join(s.dir, "rabbitmq.conf"), []byte(settings), 0o600),
-		os.WriteFile(filepath.Join(s.dir, "plugins"), []byte("[rabbitmq_management].\n"), 0o600))
+		os.RemoveAll(s.broker.Path("data")), // of a launch that failed
+		os.WriteFile(s.broker.Path("rabbitmq.conf"), []byte(settings), 0o600),
+		os.WriteFile(s.broker.Path("plugins"), []byte("[rabbitmq_management].\n"), 0o600))
 }
 
-// environment is little of this process's, and paths that keep the broker inside its directory.
+// environment is the paths and ports that keep the broker inside its directory.
 func (s *Server) environment() []string {
-	in := func(name string) string { return filepath.Join(s.dir, name) }
+	in := s.broker.Path
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + s.dir,
 		"RUNNING_UNDER_SYSTEMD=true", // the script then becomes the broker instead of waiting for it
 		"RABBITMQ_NODENAME=t" + strconv.Itoa(s.Port) + "@localhost",
 		"RABBITMQ_DIST_PORT=" + strconv.Itoa(s.distribution),
+		"ERL_EPMD_PORT=" + strconv.Itoa(s.mapper), "ERL_EPMD_ADDRESS=127.0.0.1",
 		"RABBITMQ_CONFIG_FILE=" + in("rabbitmq"), "RABBITMQ_CONF_ENV_FILE=" + in("none"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + in("plugins"),
 		"RABBITMQ_MNESIA_BASE=" + in("data"), "RABBITMQ_LOG_BASE=" + in("log"),
@@ -235,8 +205,6 @@ func (s *Server) environment() []string {
 }
 
 func (s *Server) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	status, _, err := s.Call(ctx, http.MethodGet, "health/checks/port-listener/"+strconv.Itoa(s.TLSPort), "")
 	return err == nil && status == http.StatusOK
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keywright/keywright/e2e/rabbitmqtest"
 )
@@ -21,7 +22,11 @@ func TestServer(t *testing.T) {
 	if status, _, err := wrong.Call(t.Context(), http.MethodGet, "whoami", ""); err != nil || status != http.StatusUnauthorized {
 		t.Errorf("a wrong password: %d, %v", status, err)
 	}
+	// The broker answers before it logs.
 	log, err := s.Logs()
+	for begin := time.Now(); err == nil && !strings.Contains(string(log), "invalid credentials") && time.Since(begin) < 20*time.Second; log, err = s.Logs() {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil || !strings.Contains(string(log), "invalid credentials") || strings.Contains(string(log), s.Password) {
 		t.Errorf("the log lacks the refused login, or shows the password (%v)", err)
 	}

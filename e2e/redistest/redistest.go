@@ -6,16 +6,15 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,11 +24,11 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"github.com/keywright/keywright/e2e/process"
+	"github.com/keywright/keywright/e2e/daemon"
 )
 
 // ErrMissing says that Redis is not installed here.
-var ErrMissing = errors.New("the server program of Redis is not installed: apt-get install redis-server")
+const ErrMissing daemon.Missing = "the server program of Redis is not installed: apt-get install redis-server"
 
 // Admin is the name of the account that may do everything.
 const Admin = "admin"
@@ -64,46 +63,34 @@ type Server struct {
 	Password string
 
 	config  Config
-	dir     string
 	program string
-	process *process.Process
+	daemon  *daemon.Daemon
 }
 
 // Start returns when the server answers. The caller must call Stop.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	program, err := exec.LookPath("redis-server")
+	program, err := daemon.Find(ErrMissing, "redis-server")
 	if err != nil {
-		return nil, ErrMissing
+		return nil, err
 	}
 	s := &Server{Password: rand.Text(), config: config, program: program}
 	if config.ReplicaOf != nil {
 		s.Password = config.ReplicaOf.Password
 	}
-	if s.dir, err = os.MkdirTemp("", "redistest-"); err != nil {
+	s.daemon, err = daemon.New(daemon.Config{
+		Name: "Redis", Ports: []*int{&s.Port}, Configure: s.configure, Log: "log",
+		Command: s.command, Answers: s.answers, Patience: 15 * time.Second, Quit: syscall.SIGTERM,
+	})
+	if err != nil {
 		return nil, err
 	}
-	if err := s.launch(ctx); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	return s, nil
+	return s, s.daemon.Launch(ctx)
 }
 
 // Run is Start for tests: the server stops with the test. Without Redis the test is skipped, or fails under CI=true.
 func Run(t testing.TB, config Config) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), config)
-	switch {
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED, NOT PASSED: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return daemon.Run(t, func(ctx context.Context) (*Server, error) { return Start(ctx, config) })
 }
 
 // Address is host:port.
@@ -129,7 +116,7 @@ func (s *Server) Do(ctx context.Context, args ...any) (any, error) {
 func (s *Server) Log() (string, error) {
 	var all strings.Builder
 	for _, name := range []string{"log", "redis.conf", "users.acl"} {
-		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		text, err := os.ReadFile(s.daemon.Path(name))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}
@@ -139,44 +126,21 @@ func (s *Server) Log() (string, error) {
 }
 
 // ACLPath is the ACL file.
-func (s *Server) ACLPath() string { return filepath.Join(s.dir, "users.acl") }
+func (s *Server) ACLPath() string { return s.daemon.Path("users.acl") }
 
 // Dir is where the server keeps its files.
-func (s *Server) Dir() string { return s.dir }
+func (s *Server) Dir() string { return s.daemon.Dir() }
 
 // Restart kills the server as a power cut would, and starts it again on the same port.
-func (s *Server) Restart(ctx context.Context) error {
-	_ = s.process.Stop(syscall.SIGKILL, 10*time.Second)
-	return s.run(ctx)
-}
+func (s *Server) Restart(ctx context.Context) error { return s.daemon.Restart(ctx, syscall.SIGKILL) }
 
 // Stop ends the server and removes its directory. Calling it again does nothing.
-func (s *Server) Stop() error {
-	return errors.Join(s.process.Stop(syscall.SIGTERM, 10*time.Second), os.RemoveAll(s.dir))
-}
-
-// launch tries a few ports: one that was free a moment ago may be taken by now.
-func (s *Server) launch(ctx context.Context) error {
-	var failed error
-	for range 3 {
-		var err error
-		if s.Port, err = process.FreePort(); err != nil {
-			return err
-		}
-		if err := s.configure(); err != nil {
-			return err
-		}
-		if failed = s.run(ctx); failed == nil || ctx.Err() != nil {
-			return failed
-		}
-	}
-	return failed
-}
+func (s *Server) Stop() error { return s.daemon.Stop() }
 
 func (s *Server) configure() error {
 	hash := sha256.Sum256([]byte(s.Password))
 	users := []string{"user default off", "user " + Admin + " on #" + hex.EncodeToString(hash[:]) + " ~* &* +@all"}
-	lines := []string{"port " + strconv.Itoa(s.Port), "bind 127.0.0.1", "dir " + s.dir, "logfile " + filepath.Join(s.dir, "log"), "loglevel debug"}
+	lines := []string{"port " + strconv.Itoa(s.Port), "bind 127.0.0.1", "dir " + s.daemon.Dir(), "logfile " + s.daemon.Path("log"), "loglevel debug"}
 	if s.config.Sentinel {
 		lines = append(lines, users...)
 	} else {
@@ -197,36 +161,27 @@ func (s *Server) configure() error {
 	return os.WriteFile(s.configPath(), []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
-func (s *Server) configPath() string { return filepath.Join(s.dir, "redis.conf") }
+func (s *Server) configPath() string { return s.daemon.Path("redis.conf") }
 
-func (s *Server) run(ctx context.Context) error {
-	args := []string{s.configPath()}
-	cmd := exec.Command(s.program, args...)
-	if s.config.Keeping == Nowhere && !s.config.Sentinel {
+func (s *Server) command() (*exec.Cmd, error) {
+	switch {
+	case s.config.Sentinel:
+		return exec.Command(s.program, s.configPath(), "--sentinel"), nil
+	case s.config.Keeping == Nowhere:
 		// Without a file of its own the server has nothing to rewrite.
 		text, err := os.ReadFile(s.configPath())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		cmd = exec.Command(s.program, "-")
-		cmd.Stdin = strings.NewReader(string(text))
-	} else if s.config.Sentinel {
-		cmd.Args = append(cmd.Args, "--sentinel")
+		cmd := exec.Command(s.program, "-")
+		cmd.Stdin = bytes.NewReader(text)
+		return cmd, nil
+	default:
+		return exec.Command(s.program, s.configPath()), nil
 	}
-	cmd.Dir, cmd.Env = s.dir, []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	var err error
-	if s.process, err = process.Start("Redis", cmd); err != nil {
-		return err
-	}
-	answers := func() bool {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		_, err := s.Do(ctx, "PING")
-		return err == nil
-	}
-	if err := s.process.Await(ctx, 15*time.Second, answers); err != nil {
-		text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-		return errors.Join(err, s.process.Stop(syscall.SIGTERM, 5*time.Second), fmt.Errorf("its log says:\n%s", text))
-	}
-	return nil
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	_, err := s.Do(ctx, "PING")
+	return err == nil
 }

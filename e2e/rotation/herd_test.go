@@ -1,15 +1,18 @@
 package rotation_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +40,8 @@ type crowd struct {
 	passwords                   map[string]string
 	atAccount, atTarget         map[string]int
 	now, most, mostAt, overlaps int
+	// changed counts the accounts' logins that got a new value.
+	changed int
 }
 
 // perTarget is how many accounts a simulated target has.
@@ -97,7 +102,10 @@ func (c *crowd) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 }
 
 func (c *crowd) Set(ctx context.Context, t *rotator.Target, ch rotator.Change) error {
-	return c.at(ctx, t, ch.Account, true, func() { c.passwords[ch.Account] = string(ch.Value.Reveal()) })
+	return c.at(ctx, t, ch.Account, true, func() {
+		c.changed++
+		c.passwords[ch.Account] = string(ch.Value.Reveal())
+	})
 }
 
 func (c *crowd) Revoke(ctx context.Context, t *rotator.Target, ch rotator.Change) error {
@@ -114,7 +122,8 @@ func (c *crowd) Probe(ctx context.Context, t *rotator.Target, cred rotator.Crede
 	return rotator.Logins{{Endpoint: "one", Verdict: verdict, Identity: "crowd/" + c.account(cred.Account)}}, err
 }
 
-// TestHerd has thousands of rotations due at once: caps are kept, none is missed, an emergency goes first, and readers notice nothing.
+// TestHerd has thousands of rotations due at once: caps are kept, none is missed, an emergency goes first, and readers notice nothing. Beside it stands a server
+// that does nothing but answer the same reads, in a process of its own: what it needs in the same seconds is the machine's doing.
 func TestHerd(t *testing.T) {
 	runs, roles := int(number(t, herdEnv, 200)), int(number(t, rolesEnv, 8))
 	c := &crowd{accounts: int(number(t, accountsEnv, 50)), passwords: map[string]string{}, atAccount: map[string]int{}, atTarget: map[string]int{}}
@@ -123,7 +132,7 @@ func TestHerd(t *testing.T) {
 
 	// While everything is made, this server has no place for a run. The next one finds all of them due.
 	d, v := herdServer(t, dir, c, rotation.Caps{Target: 1, Rotator: 1})
-	if _, err := v.Set(t.Context(), "administrator", []byte(`{"username":"keeper","password":"keeper"}`)); err != nil {
+	if _, err := v.Set(t.Context(), readName, []byte(`{"username":"keeper","password":"keeper"}`)); err != nil {
 		t.Fatal(err)
 	}
 	names := herd(t, v, c, pg, runs, roles)
@@ -131,11 +140,12 @@ func TestHerd(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, v = herdServer(t, dir, c, rotation.Caps{Target: 1, Rotator: 1})
-	idle := latency(t, v, 3*time.Second, nil)
+	idle := open(t, v, 3*time.Second, nil)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
 
+	beside := startBeside(t)
 	began := time.Now()
 	d, v = herdServer(t, dir, c, rotation.Caps{})
 	defer func() {
@@ -146,14 +156,15 @@ func TestHerd(t *testing.T) {
 	done := make(chan struct{})
 	var busy []time.Duration
 	var reading sync.WaitGroup
-	reading.Go(func() { busy = latency(t, v, time.Hour, done) })
-	urgent, left := emergency(t, v)
-	for len(openRotations(t, v)) > 0 {
-		time.Sleep(200 * time.Millisecond)
+	reading.Go(func() { busy = open(t, v, time.Hour, done) })
+	urgent, left := emergency(t, v, c, runs)
+	for anyOpen(t, v) {
+		time.Sleep(500 * time.Millisecond)
 	}
 	took := time.Since(began)
 	close(done)
 	reading.Wait()
+	besides := beside()
 
 	missed := 0
 	for _, name := range names {
@@ -168,8 +179,9 @@ func TestHerd(t *testing.T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	caps := rotation.DefaultCaps
-	t.Logf("%d runs on %d simulated accounts and %d real roles in %v; at most %d calls at once, %d at one target, %d met at one account; %d missed; an emergency was over after %v, with %d runs left; GET p99 idle %v, under the herd %v (%d requests)",
-		runs, c.accounts, roles, took.Round(time.Millisecond), c.most, c.mostAt, c.overlaps, missed, urgent.Round(time.Millisecond), left, p99(idle), p99(busy), len(busy))
+	t.Logf("%d runs on %d simulated accounts and %d real roles in %v; at most %d calls at once, %d at one target, %d met at one account; %d missed; an emergency was over after %v, with %d runs left; load average %s",
+		runs, c.accounts, roles, took.Round(time.Millisecond), c.most, c.mostAt, c.overlaps, missed, urgent.Round(time.Millisecond), left, loadAverage())
+	t.Logf("GET p50, p90 and p99: idle before %v; under the herd %v; of an idle server beside it %v (%d and %d requests)", quantiles(idle), quantiles(busy), quantiles(besides), len(busy), len(besides))
 	if c.most > caps.Rotator+1 || c.mostAt > caps.Target+1 || c.overlaps > 0 {
 		t.Errorf("%d calls at once, %d at one target, %d met at one account: want at most %d, %d and none", c.most, c.mostAt, c.overlaps, caps.Rotator+1, caps.Target+1)
 	}
@@ -179,25 +191,106 @@ func TestHerd(t *testing.T) {
 	if left < runs/4 {
 		t.Errorf("when the emergency was over only %d of %d runs were left", left, runs)
 	}
-	if most := max(2*p99(idle), 10*time.Millisecond); os.Getenv(herdEnv) == "" {
-		t.Logf("GET p99 is not judged in the sample, which is over in seconds and shares this machine with other tests: %v, want at most %v", p99(busy), most)
-	} else if p99(busy) > most {
-		t.Errorf("GET p99 is %v under the herd, want at most %v", p99(busy), most)
-	}
 	if took > 30*time.Minute {
 		t.Errorf("the herd took %v, and its window has 30 minutes", took)
 	}
+	judgeReads(t, idle, busy, besides)
+}
+
+// judgeReads bounds what readers notice. The full count keeps to the promise, and wants a quiet machine. The sample is over in seconds, of which a hundredth is
+// a few requests: it bounds what nine of ten of them notice, by what the idle server needs beside it.
+func judgeReads(t *testing.T, idle, busy, beside []time.Duration) {
+	t.Helper()
+	const least = 10 * time.Millisecond
+	if os.Getenv(herdEnv) != "" {
+		if most := max(2*quantile(idle, 99), least); quantile(busy, 99) > most {
+			t.Errorf("GET p99 is %v under the herd, want at most %v; an idle server beside it needed %v", quantile(busy, 99), most, quantile(beside, 99))
+		}
+		return
+	}
+	if most := max(sampleFactor*quantile(beside, 90), sampleFactor*least); quantile(busy, 90) > most {
+		t.Errorf("GET p90 is %v under the herd, want at most %v: an idle server beside it needed %v", quantile(busy, 90), most, quantile(beside, 90))
+	}
+}
+
+// sampleFactor is by how much a server at work in a process with the race detector and the test itself, with the other targets' tests on the same two
+// processors, may be slower than one that has nothing to do: six times as slow was measured there. A read that waits for the engine's locks is slower by
+// hundreds.
+const sampleFactor = 25
+
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	return strings.TrimSpace(string(text))
+}
+
+// besideEnv makes the test program the idle server, in the directory that it names.
+const besideEnv = "KEYWRIGHT_ROTATION_BESIDE"
+
+// startBeside starts the idle server, whose reader runs until the function is called that returns how long its reads took.
+func startBeside(t *testing.T) func() []time.Duration {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), besideEnv+"="+t.TempDir())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
+	stop, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (list []time.Duration) {
+		t.Helper()
+		if err := errors.Join(stop.Close(), cmd.Wait(), json.Unmarshal(out.Bytes(), &list)); err != nil || len(list) == 0 {
+			t.Fatalf("the idle server: %d reads, %v", len(list), err)
+		}
+		return list
+	}
+}
+
+// besideMain is the idle server. It ends with its input.
+func besideMain(dir string) error {
+	s, v, err := startHerdServer(dir, rotation.Caps{})
+	if err != nil {
+		return err
+	}
+	if _, err := v.Set(context.Background(), readName, []byte("nothing")); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(done)
+	}()
+	list, failed := latency(v, time.Hour, done)
+	if failed > 0 {
+		return fmt.Errorf("%d reads failed", failed)
+	}
+	return errors.Join(json.NewEncoder(os.Stdout).Encode(list), s.Close())
 }
 
 func herdServer(t *testing.T, dir string, c *crowd, caps rotation.Caps) (*server.Dev, *client.Vault) {
 	t.Helper()
+	s, v, err := startHerdServer(dir, caps, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, v
+}
+
+func startHerdServer(dir string, caps rotation.Caps, adapters ...rotator.Rotator) (*server.Dev, *client.Vault, error) {
 	pace := rotation.DefaultPace
 	d := func(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 	pace.Base, pace.Probe, pace.Settle, pace.Look = d(20*time.Millisecond), d(20*time.Millisecond), d(20*time.Millisecond), d(time.Second)
 	s, err := server.StartDev(context.Background(), server.DevConfig{Listen: "127.0.0.1:0", Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
-		Rotation: server.Rotation{Pace: pace, Caps: caps, Adapters: []rotator.Rotator{c}}}})
+		Rotation: server.Rotation{Pace: pace, Caps: caps, Adapters: adapters}}})
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	env := make(map[string]string)
 	for _, line := range s.Env() {
@@ -206,13 +299,13 @@ func herdServer(t *testing.T, dir string, c *crowd, caps rotation.Caps) (*server
 	}
 	config, err := client.ConfigFromEnv(func(name string) string { return env[name] })
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	cl, err := client.New(config)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	return s, cl.Vault(env["KEYWRIGHT_VAULT_NAME"])
+	return s, cl.Vault(env["KEYWRIGHT_VAULT_NAME"]), nil
 }
 
 // herd makes the secrets with their policies and a queued run for each.
@@ -251,7 +344,7 @@ func herd(t *testing.T, v *client.Vault, c *crowd, pg *system, runs, roles int) 
 	}
 	for i := range roles {
 		p, first := pg.accounts(t, rotator.Single)
-		p.Admin = &rotation.Reference{Name: "administrator"}
+		p.Admin = &rotation.Reference{Name: readName}
 		add(fmt.Sprintf("role-%d", i), p, first, true)
 	}
 	if err := group.Wait(); err != nil {
@@ -261,7 +354,7 @@ func herd(t *testing.T, v *client.Vault, c *crowd, pg *system, runs, roles int) 
 }
 
 // emergency starts one when the herd is on its way, and returns how long it took and how many runs were left then.
-func emergency(t *testing.T, v *client.Vault) (time.Duration, int) {
+func emergency(t *testing.T, v *client.Vault, c *crowd, runs int) (time.Duration, int) {
 	t.Helper()
 	began := time.Now()
 	r, err := v.Rotate(t.Context(), "urgent", api.StartRotation{Cause: "emergency"})
@@ -277,10 +370,13 @@ func emergency(t *testing.T, v *client.Vault) (time.Duration, int) {
 	if r.State != "done" {
 		t.Errorf("the emergency ended as %s (%s)", r.State, r.Reason)
 	}
-	return time.Since(began), len(openRotations(t, v))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(began), runs + 1 - c.changed
 }
 
-func openRotations(t *testing.T, v *client.Vault) (open []string) {
+// anyOpen reports whether a rotation is open. It reads one page of them: to count thousands again and again would be most of the herd's work.
+func anyOpen(t *testing.T, v *client.Vault) bool {
 	t.Helper()
 	for r, err := range v.Rotations(t.Context(), client.RotationFilter{Open: true, Kind: "rotation"}) {
 		if err != nil {
@@ -289,19 +385,31 @@ func openRotations(t *testing.T, v *client.Vault) (open []string) {
 		if r.State == "stuck" {
 			t.Fatalf("a run is stuck: %s %+v", r.Reason, r.LastError)
 		}
-		open = append(open, r.ID)
+		return true
 	}
-	return open
+	return false
 }
 
-// getsPerSecond is the rate of the open loop: a request that is late does not keep the next one waiting.
-const getsPerSecond = 100
+const (
+	// getsPerSecond is the rate of the open loop: a request that is late does not keep the next one waiting.
+	getsPerSecond = 100
+	// readName is the secret that is read.
+	readName = "administrator"
+)
+
+// open is latency, and all of its reads have to succeed.
+func open(t *testing.T, v *client.Vault, most time.Duration, stop <-chan struct{}) []time.Duration {
+	list, failed := latency(v, most, stop)
+	if failed > 0 {
+		t.Errorf("%d reads failed", failed)
+	}
+	return list
+}
 
 // latency reads a secret at a steady rate, and returns how long each took from when it was due.
-func latency(t *testing.T, v *client.Vault, most time.Duration, stop <-chan struct{}) (list []time.Duration) {
+func latency(v *client.Vault, most time.Duration, stop <-chan struct{}) (list []time.Duration, failed int) {
 	var mu sync.Mutex
 	var flying sync.WaitGroup
-	var failed atomic.Int64
 	tick := time.NewTicker(time.Second / getsPerSecond)
 	defer tick.Stop()
 	for end := time.Now().Add(most); time.Now().Before(end); {
@@ -311,27 +419,30 @@ func latency(t *testing.T, v *client.Vault, most time.Duration, stop <-chan stru
 			continue
 		case due := <-tick.C:
 			flying.Go(func() {
-				if _, err := v.Get(context.WithoutCancel(t.Context()), "administrator"); err != nil {
-					failed.Add(1)
-				}
+				_, err := v.Get(context.Background(), readName)
 				mu.Lock()
 				defer mu.Unlock()
 				list = append(list, time.Since(due))
+				if err != nil {
+					failed++
+				}
 			})
 		}
 	}
 	flying.Wait()
-	if n := failed.Load(); n > 0 {
-		t.Errorf("%d reads failed", n)
-	}
-	return list
+	return list, failed
 }
 
-func p99(list []time.Duration) time.Duration {
+// quantile is the time within which so many in a hundred were answered.
+func quantile(list []time.Duration, percent int) time.Duration {
 	if len(list) == 0 {
 		return 0
 	}
 	list = slices.Clone(list)
 	slices.Sort(list)
-	return list[len(list)*99/100].Round(10 * time.Microsecond)
+	return list[len(list)*percent/100].Round(10 * time.Microsecond)
+}
+
+func quantiles(list []time.Duration) [3]time.Duration {
+	return [3]time.Duration{quantile(list, 50), quantile(list, 90), quantile(list, 99)}
 }

@@ -37,8 +37,10 @@ const (
 	workersEach  = 2
 	perLogin     = 20
 	killEach     = 3
-	// loginsBetween is the least number of new logins between the promotion of each value and the end of the one before.
+	// loginsBetween is the least number of new logins between the setting of each value and the revocation of the one before.
 	loginsBetween = 100
+	// spare is how many times as many the grace is made long enough for: the machine is not always equally fast.
+	spare = 3
 )
 
 type counts struct {
@@ -61,7 +63,7 @@ func number(t *testing.T, name string, sample int64) int64 {
 
 // TestLoad changes credentials under applications that read them with Azure's SDK, as often as it caches, and log in all the time.
 func TestLoad(t *testing.T) {
-	c := counts{rotations: number(t, rotationsEnv, 6), operations: number(t, operationsEnv, 5000), logins: number(t, loginsEnv, 500), ttl: 500 * time.Millisecond}
+	c := counts{rotations: number(t, rotationsEnv, 3), operations: number(t, operationsEnv, 5000), logins: number(t, loginsEnv, 500), ttl: 500 * time.Millisecond}
 	if text := os.Getenv(ttlEnv); text != "" {
 		var err error
 		if c.ttl, err = time.ParseDuration(text); err != nil {
@@ -96,10 +98,14 @@ type load struct {
 	operations, logins, rejected, rejectedAgain, otherErrors atomic.Int64
 	firstOther                                               sync.Once
 
-	// fewest are the new logins between a promotion and the end of its revocation, longest is from a kill to the promotion.
+	// fewest are the new logins between a set and its revocation, longest is from a kill to the promotion.
 	fewest  int64
 	longest time.Duration
 	kills   int
+
+	mu sync.Mutex
+	// times are the new logins since the last rotation began.
+	times []moment
 }
 
 func newLoad(t *testing.T, s *system, strategy rotator.Strategy, c counts) *load {
@@ -120,12 +126,30 @@ func newLoad(t *testing.T, s *system, strategy rotator.Strategy, c counts) *load
 	return l
 }
 
-// lengthen makes the grace as long as the applications need for four times the logins that are asked for between promotion and revocation.
-func (l *load) lengthen() error {
-	before := l.logins.Load()
-	time.Sleep(time.Second)
-	perSecond := max(l.logins.Load()-before, 1)
-	l.policy.Grace = max(l.policy.Grace, rotation.Duration(4*loginsBetween*time.Second/time.Duration(perSecond)))
+// moment is one new login, from its begin to its success.
+type moment struct{ begin, end time.Time }
+
+// between forgets the logins up to now, and counts those that lie whole between two instants.
+func (l *load) between(from, to time.Time) (n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.times {
+		if m.begin.After(from) && m.end.Before(to) {
+			n++
+		}
+	}
+	l.times = l.times[:0]
+	return n
+}
+
+// lengthen makes the grace as long as the applications need for several times the logins that are asked for between set and revocation, when n of them
+// took so long.
+func (l *load) lengthen(n int64, took time.Duration) error {
+	need := rotation.Duration(spare * loginsBetween * took / time.Duration(max(n, 1)))
+	if need <= l.policy.Grace {
+		return nil
+	}
+	l.policy.Grace = need + need/4 // so that it is not written anew all the time
 	text, err := json.Marshal(l.policy)
 	if err == nil {
 		_, err = l.node.vault.SetRotationPolicy(l.t.Context(), l.name, text)
@@ -154,7 +178,8 @@ func (l *load) run() {
 	}
 	var err error
 	if l.overlap {
-		err = l.lengthen()
+		time.Sleep(time.Second)
+		err = l.lengthen(l.logins.Load(), time.Since(began))
 	}
 	for i := int64(0); i < l.want.rotations && err == nil; i++ {
 		err = l.rotate(ctx, i%killEach == killEach-1)
@@ -167,8 +192,12 @@ func (l *load) run() {
 	if err != nil {
 		l.t.Error(err)
 	}
-	l.t.Logf("%d rotations (%d with a kill -9), %d operations, %d new logins, at least %d of them between promotion and revocation; %d rejected, %d after a retry; other errors %d; recovery at most %v; %v in all",
-		l.want.rotations, l.kills, l.operations.Load(), l.logins.Load(), l.fewest, l.rejected.Load(), l.rejectedAgain.Load(), l.otherErrors.Load(), l.longest.Round(time.Millisecond), time.Since(began).Round(time.Second))
+	between := ""
+	if l.overlap {
+		between = fmt.Sprintf(" (at least %d between each set and its revocation)", l.fewest)
+	}
+	l.t.Logf("%d rotations (%d with a kill -9), %d operations, %d new logins%s; %d rejected, %d after a retry; other errors %d; recovery at most %v; %v in all",
+		l.want.rotations, l.kills, l.operations.Load(), l.logins.Load(), between, l.rejected.Load(), l.rejectedAgain.Load(), l.otherErrors.Load(), l.longest.Round(time.Millisecond), time.Since(began).Round(time.Second))
 	l.judge()
 }
 
@@ -183,7 +212,7 @@ func (l *load) judge() {
 		l.t.Errorf("%d other errors", n)
 	}
 	if l.overlap && l.fewest < loginsBetween {
-		l.t.Errorf("only %d new logins between a promotion and its revocation, want %d", l.fewest, loginsBetween)
+		l.t.Errorf("only %d new logins between a set and its revocation, want %d", l.fewest, loginsBetween)
 	}
 	if most := leaseTTL + 10*time.Second; l.longest > most {
 		l.t.Errorf("a rotation was over %v after the server was killed, want %v", l.longest, most)
@@ -192,8 +221,9 @@ func (l *load) judge() {
 
 // rotate makes one rotation, and returns when what it replaced is gone.
 func (l *load) rotate(ctx context.Context, kill bool) error {
-	if err := retry(ctx, func() error {
-		_, err := l.node.vault.Rotate(ctx, l.name, api.StartRotation{Cause: "on-demand"})
+	var run *api.Rotation
+	if err := retry(ctx, func() (err error) {
+		run, err = l.node.vault.Rotate(ctx, l.name, api.StartRotation{Cause: "on-demand"})
 		return err
 	}); err != nil {
 		return fmt.Errorf("starting a rotation: %w", err)
@@ -208,9 +238,8 @@ func (l *load) rotate(ctx context.Context, kill bool) error {
 			return err
 		}
 	}
-	var promoted time.Time
-	var before int64
-	return retry(ctx, func() error {
+	promoted := false
+	if err := retry(ctx, func() error {
 		open, err := l.node.open(ctx, l.name)
 		if err != nil {
 			return err
@@ -222,18 +251,62 @@ func (l *load) rotate(ctx context.Context, kill bool) error {
 				return fmt.Errorf("a %s is stuck: %s %+v", r.Kind, r.Reason, r.LastError)
 			}
 		}
-		if !rotating && promoted.IsZero() {
-			promoted, before = time.Now(), l.logins.Load()
+		if !rotating && !promoted {
+			promoted = true
 			if kill {
-				l.longest = max(l.longest, promoted.Sub(killed))
+				l.longest = max(l.longest, time.Since(killed))
 			}
 		}
 		if len(open) > 0 {
 			return fmt.Errorf("a %s stands in %s (%s)", open[0].Kind, open[0].State, open[0].Reason)
 		}
-		l.fewest = min(l.fewest, l.logins.Load()-before)
 		return nil
-	})
+	}); err != nil || !l.overlap {
+		return err
+	}
+	return l.count(ctx, run.ID)
+}
+
+// count reads in the journals when the target had acknowledged the new value, and when the old one was about to go, and counts the logins of the time between.
+func (l *load) count(ctx context.Context, id string) error {
+	var set, revoked time.Time
+	if err := retry(ctx, func() error {
+		run, err := l.node.vault.Rotation(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, s := range run.Steps {
+			if s.From == string(rotation.Setting) {
+				set = s.At // the last, where it was set more than once
+			}
+		}
+		for r, err := range l.node.vault.Rotations(ctx, client.RotationFilter{Name: l.name, Kind: "revocation"}) {
+			if err != nil {
+				return err
+			}
+			if r.Parent != id {
+				continue
+			}
+			if r, err = l.node.vault.Rotation(ctx, r.ID); err != nil {
+				return err
+			}
+			for _, s := range r.Steps {
+				if s.To == string(rotation.Revoking) && (revoked.IsZero() || s.At.Before(revoked)) {
+					revoked = s.At
+				}
+			}
+			return nil
+		}
+		return fmt.Errorf("the rotation %s has no revocation", id)
+	}); err != nil {
+		return err
+	}
+	if set.IsZero() || revoked.IsZero() {
+		return fmt.Errorf("the journals of the rotation %s do not show when it was set (%s) and the old value revoked (%s)", id, set, revoked)
+	}
+	n := l.between(set, revoked)
+	l.fewest = min(l.fewest, n)
+	return l.lengthen(n, revoked.Sub(set))
 }
 
 // application is one that reads its credential by Azure's SDK and keeps it for the time of its cache.
@@ -302,6 +375,7 @@ func (a *application) work(ctx context.Context) {
 	a.mu.Unlock()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
+	begin := time.Now()
 	s, refused, err := a.system.dial(bounded, c)
 	if refused {
 		a.rejected.Add(1)
@@ -317,6 +391,11 @@ func (a *application) work(ctx context.Context) {
 	}
 	defer s.Close()
 	a.logins.Add(1)
+	if a.overlap {
+		a.load.mu.Lock()
+		a.times = append(a.times, moment{begin, time.Now()})
+		a.load.mu.Unlock()
+	}
 	for range perLogin {
 		if err := s.Operate(bounded); err != nil {
 			a.other(err)

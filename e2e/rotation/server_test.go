@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/keywright/keywright/client"
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/e2e/netns"
 	"github.com/keywright/keywright/e2e/process"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator"
@@ -33,14 +35,32 @@ import (
 const (
 	serveEnv  = "KEYWRIGHT_ROTATION_SERVE"
 	listenEnv = "KEYWRIGHT_ROTATION_LISTEN"
-	// killEnv is the point at which it kills itself.
+	// killEnv is the file that names the point at which it kills itself; it may come and go while the server runs.
 	killEnv = "KEYWRIGHT_ROTATION_KILL_AT"
+	// lookEnv is how often a revocation looks whether the old version may go, ttlOfLeases how long leases live.
+	lookEnv     = "KEYWRIGHT_ROTATION_LOOK"
+	ttlOfLeases = "KEYWRIGHT_ROTATION_LEASE"
 )
 
-// leaseTTL is how long the leases of these servers live. Half of it is a call's: MariaDB needs more than a second for a change.
+// atOnce is how many tests run side by side. Most of their time is waiting: for leases of the dead to run out, for graces, for brokers to start.
+const atOnce = "4"
+
+// leaseTTL is how long the leases of these servers live, unless a test knows better. Half of it is a call's: MariaDB needs more than a second for a change.
 const leaseTTL = 4 * time.Second
 
 func TestMain(m *testing.M) {
+	netns.Init()
+	if os.Getenv(appEnv) != "" {
+		fmt.Fprintln(os.Stderr, applicationMain())
+		os.Exit(1)
+	}
+	if dir := os.Getenv(besideEnv); dir != "" {
+		if err := besideMain(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(serveEnv); dir != "" {
 		if err := serve(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -48,25 +68,43 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	flag.Parse()
+	if !chosen("test.parallel") {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
+}
+
+// chosen reports whether the command line has the flag.
+func chosen(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
 }
 
 // serve is a development server with short waits. It ends by a signal alone.
 func serve(dir string) error {
 	d := func(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 	pace := rotation.DefaultPace
-	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(100*time.Millisecond), d(leaseTTL/2)
+	look, err := time.ParseDuration(os.Getenv(lookEnv))
+	if err != nil {
+		return err
+	}
+	lease, err := time.ParseDuration(os.Getenv(ttlOfLeases))
+	if err != nil {
+		return err
+	}
+	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond), d(look), d(lease/2)
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
-	if at := rotation.Point(os.Getenv(killEnv)); at != "" {
-		c.Rotation.Failpoint = func(p rotation.Point) error {
-			if p == at {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
-			}
-			return nil
+		Rotation: server.Rotation{Files: true, Pace: pace, Leasing: rotation.LeasingFor(lease), Poll: 50 * time.Millisecond}}}
+	c.Rotation.Failpoint = func(p rotation.Point) error {
+		if at, err := os.ReadFile(os.Getenv(killEnv)); err == nil && rotation.Point(at) == p {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
 		}
+		return nil
 	}
 	if _, err := server.StartDev(context.Background(), c); err != nil {
 		return err
@@ -76,7 +114,10 @@ func serve(dir string) error {
 
 // node is a server in a process of its own.
 type node struct {
-	t       testing.TB
+	t testing.TB
+	// look is how often a revocation looks, lease how long leases live.
+	look    time.Duration
+	lease   time.Duration
 	dir     string
 	port    int
 	log     *written
@@ -87,23 +128,30 @@ type node struct {
 
 func startNode(t testing.TB) *node {
 	t.Helper()
+	n := &node{t: t, look: 100 * time.Millisecond, lease: leaseTTL}
+	n.init()
+	return n
+}
+
+// init starts it for the first time.
+func (n *node) init() {
+	n.t.Helper()
 	port, err := process.FreePort()
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	n := &node{t: t, dir: filepath.Join(t.TempDir(), "keywright"), port: port, log: &written{}}
-	t.Cleanup(func() { n.kill() })
+	n.dir, n.port, n.log = filepath.Join(n.t.TempDir(), "keywright"), port, &written{}
+	n.t.Cleanup(func() { n.kill() })
 	n.start("")
 	config, err := client.ConfigFromEnv(func(name string) string { return n.env[name] })
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	c, err := client.New(config)
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	n.vault = c.Vault(n.env["KEYWRIGHT_VAULT_NAME"])
-	return n
 }
 
 // start returns when the server answers.
@@ -114,9 +162,29 @@ func (n *node) start(killAt rotation.Point) {
 	}
 }
 
+// killAt makes the server that runs, and those that are started later, kill itself at a point; "" takes that back.
+func (n *node) killAt(p rotation.Point) error {
+	if p == "" {
+		if err := os.Remove(n.killFile()); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		return nil
+	}
+	// In one piece: the server may look at any time.
+	if err := os.WriteFile(n.killFile()+".new", []byte(p), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(n.killFile()+".new", n.killFile())
+}
+
+func (n *node) killFile() string { return n.dir + ".kill-at" }
+
 func (n *node) launch(killAt rotation.Point) error {
 	self, err := os.Executable()
 	if err != nil {
+		return err
+	}
+	if err := n.killAt(killAt); err != nil {
 		return err
 	}
 	ready := filepath.Join(n.dir, "dev.env")
@@ -124,7 +192,7 @@ func (n *node) launch(killAt rotation.Point) error {
 		return err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+string(killAt))
+	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+address(n.port), killEnv+"="+n.killFile(), lookEnv+"="+n.look.String(), ttlOfLeases+"="+n.lease.String())
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if n.process, err = process.Start("keywright", cmd); err != nil {
 		return err

@@ -56,6 +56,8 @@ type system struct {
 	dial func(ctx context.Context, c rotator.Credential) (s session, refused bool, err error)
 	// logs are all that the target wrote; nil where it keeps none.
 	logs func() (string, error)
+	// port is where it listens, where a test has to know.
+	port int
 	// lease is how long leases have to be for a call to come to its end; 0 means a second.
 	lease time.Duration
 }
@@ -148,7 +150,7 @@ func startPostgres(t testing.TB) *system {
 	}
 	t.Cleanup(func() { _ = s.Stop() })
 	if err := s.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'",
-		"GRANT pg_signal_backend, app_owner TO keeper"); err != nil {
+		"GRANT pg_signal_backend, pg_read_all_stats, app_owner TO keeper"); err != nil {
 		t.Fatal(err)
 	}
 	as := func(f func(*pgx.Conn) error) error {
@@ -166,7 +168,7 @@ func startPostgres(t testing.TB) *system {
 		t.Fatal(err)
 	}
 	return &system{
-		rotator: postgres.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Alternating},
+		port: s.Port, rotator: postgres.New(), strategies: []rotator.Strategy{rotator.Single, rotator.Alternating},
 		admin: rotator.Credential{Account: "keeper", Value: []byte("keeper")}, logs: log.all,
 		config: asJSON(t, map[string]any{"endpoints": []string{address(s.Port)}, "database": "app", "ownerRole": "app_owner", "tls": map[string]string{"mode": "disable"}}),
 		create: func(_ testing.TB, accounts []string, value string) error {
@@ -387,22 +389,44 @@ func startNATS(t testing.TB) *system {
 			"pidFile": s.PIDFile(), "configFile": s.ConfigFile(), "program": s.Program}}}),
 		create: func(t testing.TB, accounts []string, value string) error { return addNATSUsers(s, accounts, value) },
 		dial: func(_ context.Context, c rotator.Credential) (session, bool, error) {
-			conn, err := natsclient.Connect("nats://"+s.Address(), natsclient.UserInfo(c.Account, string(c.Value.Reveal())), natsclient.NoReconnect())
+			connect := func() (*natsclient.Conn, error) {
+				return natsclient.Connect("nats://"+s.Address(), natsclient.UserInfo(c.Account, string(c.Value.Reveal())), natsclient.NoReconnect())
+			}
+			conn, err := connect()
+			if !errors.Is(err, natsclient.ErrAuthorization) {
+				return natsSession{conn}, false, err
+			}
+			// A reload refuses whoever is about to log in, whatever the password: only what is refused without one is refused.
+			lock, lockErr := lockNATSUsers(s)
+			if lockErr != nil {
+				return nil, false, lockErr
+			}
+			defer lock.Close()
+			conn, err = connect()
 			return natsSession{conn}, errors.Is(err, natsclient.ErrAuthorization), err
 		},
 	}
 }
 
-// addNATSUsers changes the file of users as another program would, by the rotator's lock.
-func addNATSUsers(s *natstest.Server, accounts []string, value string) error {
+// lockNATSUsers takes the rotator's lock of the file of users, as another program would. Closing it gives it back.
+func lockNATSUsers(s *natstest.Server) (*os.File, error) {
 	lock, err := os.OpenFile(s.UsersFile()+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// addNATSUsers changes the file of users under that lock.
+func addNATSUsers(s *natstest.Server, accounts []string, value string) error {
+	lock, err := lockNATSUsers(s)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return err
-	}
 	var file struct {
 		Users []map[string]any `json:"users"`
 	}

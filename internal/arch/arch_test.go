@@ -19,7 +19,8 @@ const module = "github.com/keywright/keywright/"
 // packages below it too, unless they are listed themselves.
 var layers = [][]string{
 	// real programs and fakes for tests and the demo: they know nothing of the product, and it knows nothing of them
-	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport"},
+	{"e2e/process", "e2e/tree", "e2e/testca", "e2e/oneport", "e2e/transcript"},
+	{"e2e/daemon"},
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mongofake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
@@ -27,18 +28,26 @@ var layers = [][]string{
 	{"internal/vault"},
 	{"internal/principal"},
 	// ports and pure engines
-	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/merkle", "internal/schedule", "internal/rollout"},
+	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout",
+		"internal/certfile", "internal/issuer"},
 	// conformance suites, then adapters of ports
-	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest"},
+	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
+	{"internal/rotator/contract/contracttest"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
-		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual"},
+		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
+		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
+	{"internal/token/pkcs11"},
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
 	{"internal/guard", "internal/event", "internal/ledger"},
+	// the life that objects of every kind have
+	{"internal/object"},
 	// services
-	{"internal/secret", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	// a certificate is also a key and a secret
+	{"internal/cert"},
 	{"internal/tenancy", "internal/directory", "internal/feed"},
 	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},
@@ -46,7 +55,7 @@ var layers = [][]string{
 	{"client/api", "internal/version"},
 	// front doors
 	{"internal/door"},
-	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native"},
+	{"internal/door/azure", "internal/door/azure/arm", "internal/door/azure/graph", "internal/door/oauth", "internal/door/native", "internal/door/acme"},
 	// programs
 	{"internal/server"},
 	{"client"},

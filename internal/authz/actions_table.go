@@ -49,6 +49,8 @@ const (
 	KeyRotate
 	KeyRotationPolicyRead
 	KeyRotationPolicyWrite
+	// KeyRandom is drawing random bytes, which tell nothing of any key.
+	KeyRandom
 
 	CertificateGet
 	CertificateList
@@ -129,6 +131,8 @@ const (
 	TrustedIssuerRead
 	TrustedIssuerWrite
 	TrustedIssuerDelete
+	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
+	SchedulesResume
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -141,6 +145,9 @@ const (
 	RotationApprove
 	// VersionRevoke ends a version under the consumers that still hold it.
 	VersionRevoke
+	// LeaseIssue leases accounts by a dynamic policy, and renews and returns one's own; LeaseRevoke ends those of others.
+	LeaseIssue
+	LeaseRevoke
 )
 
 // permission is the access-policy side of a row.
@@ -167,11 +174,15 @@ func public(name string, p permission) row {
 
 func control(name string, duty Duty) row { return row{name: name, duty: duty} }
 
-// rotation is a data action of our own, which the named Azure action grants as well, so that Azure's roles know what to do with it.
-func rotation(name, also string, p permission, duty Duty) row {
-	r := data("Keywright/vaults/rotations/"+name, p, duty)
+// own is a data action of our own, which the named Azure action grants as well, so that Azure's roles know what to do with it.
+func own(name, also string, p permission, duty Duty) row {
+	r := data("Keywright/vaults/"+name, p, duty)
 	r.also = also
 	return r
+}
+
+func rotation(name, also string, p permission, duty Duty) row {
+	return own("rotations/"+name, also, p, duty)
 }
 
 // table holds every action. Names and meanings: "Azure permissions for Security" (Microsoft.KeyVault); which policy word
@@ -212,6 +223,8 @@ var table = [...]row{
 	KeyRotate:              data("~/keys/rotate/action", key("rotate"), CanChange),
 	KeyRotationPolicyRead:  data("~/keyrotationpolicies/read", key("getrotationpolicy"), NoDuty),
 	KeyRotationPolicyWrite: data("~/keyrotationpolicies/write", key("setrotationpolicy"), CanChange),
+
+	KeyRandom: own("keys/random/action", "~/keys/read", key("get"), NoDuty),
 
 	CertificateGet:     data("~/certificates/read", certificate("get"), NoDuty),
 	CertificateList:    data("~/certificates/read", certificate("list"), NoDuty),
@@ -287,6 +300,7 @@ var table = [...]row{
 	TrustedIssuerRead:    control("Keywright/trustedIssuers/read", NoDuty),
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
+	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),
@@ -295,6 +309,8 @@ var table = [...]row{
 	RotationRepair:      rotation("repair/action", "~/secrets/setSecret/action", secret("set"), CanChange),
 	RotationApprove:     rotation("approve/action", "", secret(), CanApprove),
 	VersionRevoke:       rotation("revoke/action", "~/secrets/delete", secret("delete"), CanChange),
+	LeaseIssue:          rotation("leases/issue/action", "~/secrets/getSecret/action", secret("get"), CanUse),
+	LeaseRevoke:         rotation("leases/revoke/action", "~/secrets/delete", secret("delete"), CanChange),
 }
 
 // vaults is what a leading "~" in the tables of this package stands for.

@@ -31,6 +31,7 @@ const (
 	KeywrightSecretsWriter    = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e903"
 	KeywrightIdentityOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e904"
 	KeywrightRotationOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e905"
+	KeywrightScheduleOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e906"
 )
 
 // definition is a row of the table of built-in roles. Patterns may begin with "~" for Microsoft.KeyVault/vaults.
@@ -112,7 +113,9 @@ var definitions = []definition{
 		actions: []string{"Keywright/principals/*", "Keywright/groups/*", "Keywright/trustedIssuers/*", "Keywright/tenant/read"}},
 	{id: KeywrightRotationOperator, name: "Keywright Rotation Operator", description: "Runs and repairs rotations, without being able to read or set a value.",
 		dataActions: []string{"Keywright/vaults/rotations/read", "Keywright/vaults/rotations/policies/read", "Keywright/vaults/rotations/run/action",
-			"Keywright/vaults/rotations/repair/action", "~/secrets/readMetadata/action"}},
+			"Keywright/vaults/rotations/repair/action", "Keywright/vaults/rotations/leases/revoke/action", "~/secrets/readMetadata/action"}},
+	{id: KeywrightScheduleOperator, name: "Keywright Schedule Operator", description: "Lets the rotations of the tenant start by schedule again after the clock was moved.",
+		actions: []string{"Keywright/rotations/resume/action"}},
 }
 
 // builtin is a built-in role in both forms.

@@ -83,6 +83,13 @@ func (a *app) statusCommand() *cobra.Command {
 		})}
 }
 
+func schedulesText(p *api.SchedulePause) string {
+	if p == nil {
+		return "yes"
+	}
+	return "paused: " + pauseText(p)
+}
+
 func statusTable(url string, s *api.Status) table {
 	rate := func(r float64) string {
 		if r == 0 {
@@ -97,7 +104,7 @@ func statusTable(url string, s *api.Status) table {
 	return table{{"WHAT", "VALUE"},
 		{"server", url}, {"version", s.Version}, {"node", s.Node}, {"started", when(&s.Started)}, {"region", s.Region}, {"seal", s.Seal}, {"store", s.Store},
 		{"audit durability", s.Audit.Durability}, {"audit records", strconv.FormatInt(s.Audit.Records, 10)}, {"audit alarm", first(s.Audit.Alarm, "none")},
-		{"fips", yesNo(s.FIPS)},
+		{"rotations by schedule", schedulesText(s.SchedulesPaused)}, {"fips", yesNo(s.FIPS)},
 		{"limit: bytes of a value", strconv.Itoa(s.Limits.MaxSecretBytes)}, {"limit: versions of a secret", most},
 		{"limit: requests of a principal", rate(s.Limits.RequestsPerPrincipal)}, {"limit: requests to a vault", rate(s.Limits.RequestsPerVault)},
 		{"limit: connections", strconv.Itoa(s.Limits.MaxConnections)}, {"limit: bytes of request bodies", strconv.FormatInt(s.Limits.MaxBodyMemory, 10)},

@@ -18,7 +18,8 @@ func (a *app) rotationCommand() *cobra.Command {
 	c := &cobra.Command{Use: "rotation", Short: "Change credentials at their targets while everything that uses them keeps running"}
 	vault := a.vaultFlag(c)
 	c.AddCommand(a.rotationPolicy(vault), a.rotationPlan(vault), a.rotationRun(vault), a.rotationList(vault), a.rotationShow(vault), a.rotationWatch(vault),
-		a.rotationApprove(vault), a.rotationAbort(vault), a.rotationReplay(vault), a.rotationAdopt(vault), a.rotationTargets(), a.rotationAge(vault))
+		a.rotationApprove(vault), a.rotationAbort(vault), a.rotationReplay(vault), a.rotationAdopt(vault), a.rotationTargets(), a.rotationAge(vault),
+		a.rotationExemption(vault), a.rotationIncident(vault), a.rotationSchedule())
 	return c
 }
 
@@ -317,7 +318,7 @@ With --check the exit code is 1 when one is too old.`,
 				shown = append(shown, s)
 			}
 		}
-		t := rows([]string{"NAME", "AGE", "LIMIT", "SHARE", "OVER", "STRATEGY", "DUE", "CAUSE", "EXPIRES"}, shown, func(s *api.SecretAge) []string {
+		t := rows([]string{"NAME", "AGE", "LIMIT", "SHARE", "OVER", "STRATEGY", "DUE", "CAUSE", "EXPIRES", "EXEMPT UNTIL"}, shown, func(s *api.SecretAge) []string {
 			limit, share, strategy := "none", "", first(s.Strategy, "none")
 			if s.LimitSeconds > 0 {
 				limit, share = seconds(float64(s.LimitSeconds)), fmt.Sprintf("%.0f%%", 100*s.Share)
@@ -325,7 +326,7 @@ With --check the exit code is 1 when one is too old.`,
 			if s.Paused {
 				strategy += " (paused)"
 			}
-			return []string{s.Name, seconds(float64(s.AgeSeconds)), limit, share, yesNo(s.Over), strategy, when(s.DueAt), s.Cause, when(s.Expires)}
+			return []string{s.Name, seconds(float64(s.AgeSeconds)), limit, share, yesNo(s.Over), strategy, when(s.DueAt), s.Cause, when(s.Expires), exemptUntil(s)}
 		})
 		if err := a.show(shown, t); err != nil {
 			return err
@@ -338,6 +339,13 @@ With --check the exit code is 1 when one is too old.`,
 	c.Flags().BoolVar(&over, "over", false, "list only those that are too old")
 	c.Flags().BoolVar(&check, "check", false, "fail when one is too old")
 	return c
+}
+
+func exemptUntil(s *api.SecretAge) string {
+	if s.Exemption == nil {
+		return ""
+	}
+	return when(&s.Exemption.Until)
 }
 
 // exitError is an error with an exit code of its own.

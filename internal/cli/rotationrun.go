@@ -93,6 +93,11 @@ func (a *app) rotationList(vault *string) *cobra.Command {
 				break
 			}
 		}
+		if s, err := v.SchedulesPaused(c.Context()); err != nil {
+			return err
+		} else if s != nil {
+			a.say("Nothing starts by schedule: %s. See \"keywright rotation schedule status\".", pauseText(s))
+		}
 		return a.show(all, rows(runHeader, all, runRow))
 	}
 	fl := c.Flags()
@@ -149,6 +154,9 @@ func runTable(r *api.Rotation) table {
 	add("asked by", first(r.ActorName, r.Actor))
 	add("note", r.Note)
 	add("leaked version", r.LeakedVersion, when(r.Exposed))
+	if r.Incident != nil {
+		add("incident", incidentState(r.Incident))
+	}
 	add("follows", r.Parent)
 	add("target", r.Rotator, r.System)
 	add("strategy", r.Strategy)

@@ -142,7 +142,7 @@ func (b book) ring(name string, parts []string) []string {
 
 // Set gives a secret a template and its value. A secret that does not exist is made. The caller must be allowed to set the secret and to read every part.
 func (s *Service) Set(ctx context.Context, call *guard.Call, name, text string) (*Composed, error) {
-	need := guard.Need{Action: authz.SecretSet, Kind: vault.Secret, Name: name, Reason: "template"}
+	need := guard.Need{Action: authz.SecretSet, Kind: vault.Secret, Name: name, Detail: "template"}
 	if err := vault.CheckObjectName(name); err != nil {
 		return nil, err
 	}
@@ -173,14 +173,9 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name, text string) 
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	defer clear(value)
-	item, err := s.Secrets.Set(ctx, call, name, secret.Input{Value: value, Enabled: true})
-	if err != nil {
-		return nil, err
-	}
-	op := store.NewOp(s.Clock.Now())
-	need.Version = item.Version.ID
+	// The value and what it is made of are stored together: a value without its template would never be made anew.
 	var c *Composed
-	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+	beside := func(tx store.Tx, item secret.Item) error {
 		b, err := readBook(ctx, tx, v.ID)
 		if err != nil {
 			return err
@@ -197,12 +192,15 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name, text string) 
 		if was := b[item.Object.ID]; was != nil {
 			c.Made = was.Made
 		}
-		c.made(Made{Version: item.Version.ID, At: op.At, Parts: parts})
+		c.made(Made{Version: item.Version.ID, At: item.Version.Attributes.Created, Parts: parts})
 		b[item.Object.ID] = c
 		return b.write(ctx, tx, v.ID)
-	})
+	}
+	if _, err := s.Secrets.Set(ctx, call, name, secret.Input{Value: value, Enabled: true, Beside: beside, Detail: "template"}); err != nil {
+		return nil, err
+	}
 	s.signal()
-	return c, err
+	return c, nil
 }
 
 func (b book) check(name string, t *Template) error {

@@ -183,3 +183,14 @@ func TestProblemsAreShown(t *testing.T) {
 		t.Errorf("the value is %q, the problem %q", got, c.Problem)
 	}
 }
+
+// The value and its template are one change: where the one cannot be stored, the other is not.
+func TestTemplateAndValueAreOneCommit(t *testing.T) {
+	w := newWorld(t)
+	w.set("user", "app")
+	before := len(w.Changes())
+	w.must(w.compose("url", "postgres://{{user}}@db.test"))
+	if n := len(w.Changes()) - before; n != 1 {
+		t.Errorf("setting a template made %d commits with a record, want 1", n)
+	}
+}

@@ -90,6 +90,13 @@ func (r *Request) SetHeader(name, value string) {
 // Header returns the header of the answer.
 func (r *Request) Header() http.Header { return r.w.Header() }
 
+// RetryAfter tells the caller to wait, in whole seconds, of which a part counts as one (RFC 9110, section 10.2.3). It does nothing when d is 0.
+func (r *Request) RetryAfter(d time.Duration) {
+	if d > 0 {
+		r.Header()["Retry-After"] = []string{strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)}
+	}
+}
+
 // Writer returns the writer of the answer, for streams and pages.
 func (r *Request) Writer() http.ResponseWriter {
 	r.written = true

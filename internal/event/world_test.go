@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/guard/guardtest"
@@ -33,24 +34,7 @@ type world struct {
 	*guardtest.World
 	now    *clock.Manual
 	events *event.Service
-	log    *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	log    *transcript.Buffer
 }
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -58,7 +42,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	now := clock.NewManual(noon)
-	w := &world{World: guardtest.New(t, guardtest.Options{Clock: now}), now: now, log: &syncBuffer{}}
+	w := &world{World: guardtest.New(t, guardtest.Options{Clock: now}), now: now, log: &transcript.Buffer{}}
 	w.events = w.start(t)
 	return w
 }

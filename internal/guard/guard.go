@@ -209,6 +209,11 @@ func (g *Guard) Throttle(call *Call) error { return g.throttle(call, "") }
 
 func (g *Guard) throttle(call *Call, host string) error {
 	limit, err := g.limiters.take(&g.Limits, call, call.Started)
+	return g.tooOften(call, host, limit, err)
+}
+
+// tooOften counts a request that passed a limit, and returns err.
+func (g *Guard) tooOften(call *Call, host, limit string, err error) error {
 	if err != nil {
 		g.TooOften(limit)
 		g.Audit.Unauthenticated(audit.Refusal{Door: call.Door, Host: host, Address: call.Address, Reason: string(Throttled)})

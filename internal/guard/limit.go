@@ -63,15 +63,31 @@ func (m *limiterMap[K]) get(key K, fresh func() *rate.Limiter) *rate.Limiter {
 // take counts the request. When one of the limits is passed it says which.
 func (l *limiters) take(limits *Limits, call *Call, now time.Time) (limit string, err error) {
 	if limits.PerCaller > 0 {
-		if err := reserve(l.caller(limits, call.Caller), now, "this principal sends more requests than the server allows"); err != nil {
+		if err := reserve(l.caller(limits, call.Caller), now, 1, "this principal sends more requests than the server allows"); err != nil {
 			return "principal", err
 		}
 	}
 	if limits.PerVault > 0 && call.Vault != nil {
-		perVault := l.vaults.get(call.Vault.Vault.ID, func() *rate.Limiter { return limits.limiter(limits.PerVault) })
-		return "vault", reserve(perVault, now, "this vault gets more requests than the server allows")
+		return "vault", reserve(l.vault(limits, call.Vault.Vault.ID), now, 1, busyVault)
 	}
 	return "", nil
+}
+
+// Charge counts a request that costs as much as that many ordinary ones against the rate of its vault; Admit counted it as one. What is over the rate
+// is a fault.Throttled.
+func (g *Guard) Charge(call *Call, weight int) error {
+	if g.Limits.PerVault <= 0 || weight <= 1 || call.Vault == nil {
+		return nil
+	}
+	l := g.limiters.vault(&g.Limits, call.Vault.Vault.ID)
+	// More than the burst could never be had at once: then all of it is taken.
+	return g.tooOften(call, call.Vault.Vault.Name, "vault", reserve(l, call.Started, min(weight-1, l.Burst()), busyVault))
+}
+
+const busyVault = "this vault gets more requests than the server allows"
+
+func (l *limiters) vault(limits *Limits, id vault.ID) *rate.Limiter {
+	return l.vaults.get(id, func() *rate.Limiter { return limits.limiter(limits.PerVault) })
 }
 
 // caller finds the limiter that all tokens of the principal share.
@@ -84,10 +100,10 @@ func (l *limiters) caller(limits *Limits, c *Caller) *rate.Limiter {
 	return r
 }
 
-func reserve(l *rate.Limiter, now time.Time, what string) error {
-	if l.AllowN(now, 1) {
+func reserve(l *rate.Limiter, now time.Time, n int, what string) error {
+	if l.AllowN(now, n) {
 		return nil
 	}
-	wait := time.Duration(float64(time.Second) / float64(l.Limit()))
+	wait := time.Duration(float64(n) * float64(time.Second) / float64(l.Limit()))
 	return fault.New(fault.Throttled, "%s: wait and try again", what).After(max(wait, time.Second))
 }

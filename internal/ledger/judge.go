@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,6 +58,8 @@ type Holder struct {
 	State State
 	// Reason is a sentence for people.
 	Reason string
+	// near says how sure it is that the consumer breaks: those for which it is surest are named first.
+	near int
 }
 
 // Verdict is the answer.
@@ -103,11 +106,14 @@ func Judge(q *Question) Verdict {
 		}
 		o := Holder{Holding: *h}
 		o.State, o.Reason = q.consumer(h, rows[c], target)
+		o.near = q.near(h, rows[c], target)
 		v.Holders = append(v.Holders, o)
 		if o.State != Moved && o.State != Gone {
 			v.WaitingFor = append(v.WaitingFor, o)
 		}
 	}
+	sortHolders(v.Holders)
+	sortHolders(v.WaitingFor)
 	v.Reason = q.waits(&v, target)
 	v.Safe = v.Reason == ""
 	if v.Safe {
@@ -153,10 +159,29 @@ func (q *Question) targetWaits(t *Target) string {
 
 func (q *Question) stale(t *Target) bool { return q.Now.Sub(t.Sampled) > SampleGap }
 
+// signedIn reports whether the last look at the target showed a session of the consumer.
+func (t *Target) signedIn(old *Holding) bool {
+	return t != nil && t.Open > 0 && !old.Seen.IsZero() && !old.Seen.Before(t.Sampled)
+}
+
+// near is 0 for a consumer that is signed in with the old version, 1 for one that took no newer one, 2 for one that did.
+func (q *Question) near(old *Holding, all []*Holding, t *Target) int {
+	switch {
+	case t.signedIn(old):
+		return 0
+	case len(q.newer(old, all)) == 0:
+		return 1
+	}
+	return 2
+}
+
 // consumer judges one consumer by its row of the old version and by all of its rows.
 func (q *Question) consumer(old *Holding, all []*Holding, t *Target) (State, string) {
-	if t != nil && t.Open > 0 && !old.Seen.IsZero() && !old.Seen.Before(t.Sampled) {
-		return Live, "the target shows a session of it"
+	if t.signedIn(old) {
+		if old.Login.IsZero() {
+			return Live, "the target shows a session of it"
+		}
+		return Live, "the target shows a session of it that signed in at " + instant(old.Login)
 	}
 	if vouched := old.Cleared; !vouched.IsZero() && vouched.After(old.Last) && !old.Seen.After(vouched) {
 		return Gone, fmt.Sprintf("cleared at %s by %s: %s", instant(vouched), old.By, old.Why)
@@ -286,11 +311,11 @@ func count(n int, one, many string) string {
 	return fmt.Sprint(n, " ", many)
 }
 
-// sortHolders puts those first that are waited for, the ones last heard of before the others.
+// sortHolders puts those first that are waited for, of them those that break for sure, and then the ones last heard of.
 func sortHolders(list []Holder) {
 	rank := map[State]int{Live: 0, Silent: 1, Moved: 2, Gone: 3}
 	slices.SortStableFunc(list, func(a, b Holder) int {
-		if d := rank[a.State] - rank[b.State]; d != 0 {
+		if d := cmp.Or(rank[a.State]-rank[b.State], a.near-b.near); d != 0 {
 			return d
 		}
 		return later(b.Last, b.Seen).Compare(later(a.Last, a.Seen))

@@ -433,3 +433,25 @@ func TestJoin(t *testing.T) {
 		}
 	})
 }
+
+// Who is signed in at the target is named first, then who took nothing newer; who took a newer version stands behind them, though it was heard of last.
+func TestWhoBreaksForSureIsNamedFirst(t *testing.T) {
+	q := Question{Old: v1, New: v2, Since: at(100), Now: at(200), Holdings: []*Holding{
+		row(v1, "@10.0.0.1", 1, 99), row(v2, "@10.0.0.1", 101, 199),
+		row(v1, "@10.0.0.2", 1, 50),
+		row(v1, "@10.0.0.3", 1, 99, seen(190, 20)), row(v2, "@10.0.0.3", 101, 199),
+		row(v1, "gone", 1, 99, cleared(150)),
+		targetRow(Target{Sampled: at(190), Open: 1, Samples: 9, Used: at(190)}),
+	}}
+	v := Judge(&q)
+	var order []string
+	for _, h := range v.Holders {
+		order = append(order, h.Instance)
+	}
+	if want := []string{"@10.0.0.3", "@10.0.0.2", "@10.0.0.1", "gone"}; !slices.Equal(order, want) {
+		t.Errorf("the holders stand as %q, want %q", order, want)
+	}
+	if !strings.Contains(v.Reason, "@10.0.0.3: the target shows a session") {
+		t.Errorf("the sentence names another one first: %s", v.Reason)
+	}
+}

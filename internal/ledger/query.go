@@ -82,10 +82,7 @@ func (l *Ledger) Ask(ctx context.Context, o Object, q Question) (Verdict, error)
 		return Verdict{}, err
 	}
 	q.Whole, q.Up, q.Now = l.whole, l.up, l.Clock.Now()
-	v := Judge(&q)
-	sortHolders(v.Holders)
-	sortHolders(v.WaitingFor)
-	return v, nil
+	return Judge(&q), nil
 }
 
 // around reads the rows that a judgement needs: ids of versions follow the time, so what was made after the old version stands behind it.

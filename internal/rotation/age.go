@@ -67,7 +67,7 @@ func (s *Service) Ages(ctx context.Context, call *guard.Call, after string, limi
 }
 
 func (s *Service) age(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object) (*Age, error) {
-	now := s.e.Clock.Now()
+	now := s.e.now(v.Tenant)
 	ver, err := tx.Version(ctx, o.ID, o.Current)
 	if err != nil {
 		return nil, err

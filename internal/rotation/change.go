@@ -10,16 +10,26 @@ import (
 // The states of a rotation up to the promotion. See Next.
 
 func (m *machine) look() {
+	if m.shut(Queued) {
+		return
+	}
 	if m.Began.IsZero() {
-		// The queue may have kept the run until there is too little left of the window in which it was due.
-		if at := m.Policy.windows(m.Need).opens(m.now); m.Start.Cause.windowed() && at.After(m.now) {
-			m.park(Queued, WindowClosed, at.Sub(m.now))
-			return
-		}
 		m.Began = m.now
 	}
 	m.reason = Began
 	m.call(Effect{Kind: CallLook})
+}
+
+// shut has a run wait for its next window, in a state in which it has changed nothing at the target yet: the queue, or tries that failed, may have kept it until
+// there is too little left of the one in which it was due.
+func (m *machine) shut(in State) bool {
+	at := m.Policy.windows(m.Need).opens(m.now)
+	if !m.Start.Cause.windowed() || !at.After(m.now) {
+		return false
+	}
+	m.Began = time.Time{} // the wait is not its own work
+	m.park(in, WindowClosed, at.Sub(m.now))
+	return true
 }
 
 func (m *machine) looked() {
@@ -58,6 +68,9 @@ func (m *machine) looked() {
 }
 
 func (m *machine) preflight() {
+	if m.shut(Queued) {
+		return
+	}
 	m.call(Effect{Kind: CallPreflight, Version: m.Base, Place: m.Plan.Next})
 }
 
@@ -112,7 +125,15 @@ func (m *machine) generated() {
 // ready waits for its due date; picked up, it goes on to set.
 func (m *machine) ready() {}
 
-func (m *machine) goSet() { m.enter(Setting, ValueMade) }
+func (m *machine) goSet() {
+	if !m.Sent && m.shut(Generated) {
+		return
+	}
+	if m.Began.IsZero() {
+		m.Began = m.now
+	}
+	m.enter(Setting, ValueMade)
+}
 
 func (m *machine) set() {
 	m.Sent = true

@@ -34,6 +34,8 @@ type Surroundings struct {
 	Rotator *rotator.Description
 	// Creates is true when the target of this rotator makes its values.
 	Creates bool
+	// Provisions is true when the rotator can make accounts and remove them.
+	Provisions bool
 	// Config checks the target's configuration.
 	Config func() error
 	// Schedule checks the text of a schedule.
@@ -53,6 +55,7 @@ func (p *Policy) Check(s Surroundings) []Mistake {
 	c.deadline()
 	c.references()
 	c.manual()
+	c.lease()
 	c.function()
 	c.rollout()
 	return c.found
@@ -155,8 +158,8 @@ func (c *checker) format() {
 		if f.Username != "" || f.Password != "" {
 			c.add("format", "leave the members out, or use the kind json", "a value of the kind %s has no members", f.Kind)
 		}
-		if f.Kind == Raw && c.p.Strategy == rotator.Alternating {
-			c.add("format", "use the kind json or url", "the user name changes with each turn, and a raw value does not tell it to the consumers")
+		if f.Kind == Raw && (c.p.Strategy == rotator.Alternating || strategies[c.p.Strategy].leased) {
+			c.add("format", "use the kind json or url", "the user name is another each time, and a raw value does not tell it to the consumers")
 		}
 	default:
 		c.add("format", "use raw, json or url", "%q is not a kind of value", clip(string(f.Kind)))
@@ -273,6 +276,39 @@ func (c *checker) manual() {
 	}
 	if m.Escalate > m.within() {
 		c.add("manual", "give at most "+m.within().String(), "the team would be told before the task is opened")
+	}
+}
+
+// lease checks what a dynamic policy has, and that it has nothing that is about one credential that changes.
+func (c *checker) lease() {
+	p, l := c.p, c.p.Lease
+	if strategies[p.Strategy].leased != (l != nil) {
+		c.add("lease", "give this member with the strategy dynamic, and only with it", "the strategy is %q", clip(string(p.Strategy)))
+	}
+	if l != nil {
+		if l.TTL < MinLease || l.MaxTTL < l.TTL || l.MaxTTL > MaxLease {
+			c.add("lease", fmt.Sprintf("give a ttl of %s or more, and a maxTTL from that to %s", MinLease, MaxLease), "leases of %s that live up to %s cannot be kept", l.TTL, l.MaxTTL)
+		}
+		if l.Most < 0 || l.Most > MostLeases {
+			c.add("lease", fmt.Sprintf("give at most %d for most", MostLeases), "%d leases at once cannot be kept", l.Most)
+		}
+	}
+	if !strategies[p.Strategy].leased {
+		return
+	}
+	if c.s.Rotator != nil && !c.s.Provisions {
+		c.add("strategy", "use another strategy", "%s makes no accounts", c.s.Rotator.Title)
+	}
+	if p.Admin == nil && (c.s.Rotator == nil || c.s.Rotator.SelfService) {
+		c.add("admin", "name the secret of an administrator's credential", "somebody has to make the accounts")
+	}
+	given := map[string]bool{"accounts": len(p.Accounts) > 0, "schedule": p.Schedule != "", "beforeExpiry": p.BeforeExpiry != 0, "maxAge": p.MaxAge != 0,
+		"validity": p.Validity != 0, "grace": p.Grace != 0, "observation": p.Observation != 0, "deadline": p.Deadline != 0, "terminate": p.Terminate, "approval": p.Approval,
+		"dependsOn": len(p.DependsOn) > 0, "overwriteDrift": p.OverwriteDrift, "maxConnectionLife": p.MaxConnectionLife != 0, "cacheTTL": p.CacheTTL != 0}
+	for _, member := range sortedKeys(given) {
+		if given[member] {
+			c.add(member, "leave it out", "each lease has an account of its own, which never changes")
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -45,7 +46,7 @@ func (d *driver) commit(ctx context.Context, next Run, effects []Effect, reason 
 	if err := d.fail(beforeCommit(next.State)); err != nil {
 		return err
 	}
-	c := &commit{d: d, next: next, effects: effects, reason: reason, op: store.NewOp(d.e.Clock.Now())}
+	c := &commit{d: d, next: next, effects: effects, reason: reason, op: store.NewOp(d.now())}
 	c.revocation = store.RunID(vault.NewVersionID(c.op.At))
 	c.task = string(vault.NewVersionID(c.op.At))
 	c.event = string(vault.NewVersionID(c.op.At))
@@ -118,7 +119,32 @@ func (c *commit) need() guard.Need {
 		by = "the engine"
 	}
 	n.Reason = fmt.Sprintf("run %s: %s: %s (%s by %s)", c.next.ID, c.next.State, c.reason, c.next.Start.Cause, by)
+	if c.next.Kind == store.RevocationRun && slices.Contains(overConsumers, c.reason) {
+		n.Detail = left(c.next.Waiting)
+	}
 	return n
+}
+
+// overConsumers are the reasons of moves that are made although consumers are left: the audit log names those.
+var overConsumers = []Reason{DeadlineHolds, DeadlineForces, DeadlineDisables, ApprovalNeeded, ByOrder}
+
+// maxLeft bounds the consumers that one audit record names.
+const maxLeft = 10
+
+// left names the consumers that still need the old version.
+func left(waiting []Holder) string {
+	if len(waiting) == 0 {
+		return ""
+	}
+	var names []string
+	for _, h := range waiting[:min(len(waiting), maxLeft)] {
+		names = append(names, strings.TrimSpace(h.Principal+" "+h.Instance))
+	}
+	text := fmt.Sprintf("consumers left: %d: %s", len(waiting), strings.Join(names, ", "))
+	if len(waiting) > maxLeft {
+		text += " and more"
+	}
+	return text
 }
 
 func (c *commit) call() *guard.Call {

@@ -39,7 +39,8 @@ func TestCrashMatrix(t *testing.T) {
 	}
 	t.Logf("a sample of the crashes, with the seed %d", o.Seed)
 	t.Run("strategies", func(t *testing.T) {
-		for _, s := range []rotationtest.Subject{passwords(rotator.Single), passwords(rotator.Dual), passwords(rotator.Alternating), passwords(rotator.Manual), madeKeys(true), madeKeys(false)} {
+		for _, s := range []rotationtest.Subject{passwords(rotator.Single), passwords(rotator.Dual), passwords(rotator.Alternating), passwords(rotator.Manual),
+			changeThemselves(rotator.Single), changeThemselves(rotator.Dual), madeKeys(true), madeKeys(false)} {
 			t.Run(s.Name, func(t *testing.T) {
 				t.Parallel()
 				points := rotationtest.Run(t, s, o)
@@ -86,6 +87,45 @@ func passwords(s rotator.Strategy) rotationtest.Subject {
 			return tg.accepts(c.Account, string(c.Value)), nil
 		},
 	}
+}
+
+// selves are accounts that change themselves: nobody else may, and only with what they accept.
+type selves struct{ *fake }
+
+func (s selves) self(t *rotator.Target, account string) error {
+	if t.Admin.Account != account || !s.accepts(account, string(t.Admin.Value.Reveal())) {
+		return rotator.Fail(rotator.Denied, nil, "%q cannot log in to change itself as %q", account, t.Admin.Account)
+	}
+	return nil
+}
+
+func (s selves) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
+	if err := s.self(t, p.Next.Account); err != nil {
+		return nil, err
+	}
+	return s.fake.Preflight(ctx, t, p)
+}
+
+func (s selves) Set(ctx context.Context, t *rotator.Target, c rotator.Change) error {
+	// One that did it already, without having heard of it, has nothing left to do.
+	if err := s.self(t, c.Account); err != nil && !s.accepts(c.Account, string(c.Value.Reveal())) {
+		return err
+	}
+	return s.fake.Set(ctx, t, c)
+}
+
+func (s selves) Revoke(ctx context.Context, t *rotator.Target, c rotator.Change) error {
+	if err := s.self(t, c.Account); err != nil {
+		return err
+	}
+	return s.fake.Revoke(ctx, t, c)
+}
+
+func changeThemselves(s rotator.Strategy) rotationtest.Subject {
+	subject := passwords(s)
+	subject.Name += "-by-itself"
+	subject.Rotator = selves{subject.Rotator.(*fake)}
+	return subject
 }
 
 // services are many of those that make their keys by themselves.

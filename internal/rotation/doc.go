@@ -15,6 +15,8 @@
 //
 //	awaiting -> [held | approval | disabled] -> verifying -> revoking -> [terminating] -> confirming -> done
 //
+// Beside them are leases (Loan): accounts that are made for who asks, and removed.
+//
 // What holds throughout:
 //
 //   - The journal is written before each effect. A state that has a call names exactly that one, and is entered only to make it; a run that is

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/redact"
@@ -31,6 +32,10 @@ const maxSteps = 200
 // drive takes a run as far as it goes now. It returns true when the run made a move.
 func (e *Engine) drive(loop, ctx context.Context, r *Run) bool {
 	log := e.Logger.With("run", r.ID, "kind", r.Kind)
+	if err := e.watchClock(ctx); err != nil {
+		log.Warn("whether the clock was moved could not be looked up: the rotation is tried again", "error", err)
+		return false
+	}
 	l, ok, err := e.acquire(ctx, r)
 	if err != nil || !ok {
 		if err != nil {
@@ -76,9 +81,12 @@ func (d *driver) load(ctx context.Context, id store.RunID) error {
 	})
 }
 
+// now is the time by which the run is driven.
+func (d *driver) now() time.Time { return d.e.now(d.run.Tenant) }
+
 // due reports whether the run wants to be looked at now.
 func (d *driver) due() bool {
-	return d.run.Open() && !d.run.NextAt.IsZero() && !d.run.NextAt.After(d.e.Clock.Now())
+	return d.run.Open() && !d.run.NextAt.IsZero() && !d.run.NextAt.After(d.now())
 }
 
 func (d *driver) steps(loop, ctx context.Context) (moved bool, err error) {
@@ -105,7 +113,7 @@ func (d *driver) steps(loop, ctx context.Context) (moved bool, err error) {
 // step asks what follows from the observation and writes it to the journal. It returns the call to be made, and leaves in obs what was learnt
 // instead when the journal could not be written as planned.
 func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
-	obs.Roll = roll()
+	obs.Roll, obs.Trusted = roll(), d.e.wall.resumed(d.run.Tenant, d.now())
 	if d.run.engaged() && !obs.Held {
 		if ok, err := d.leases.reserve(ctx, &d.run); err != nil {
 			return nil, err
@@ -113,14 +121,14 @@ func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
 			*obs = Observation{Held: true, Roll: obs.Roll}
 		}
 	}
-	next, effects, reason := Next(d.run, *obs, d.e.Clock.Now())
+	next, effects, reason := Next(d.run, *obs, d.now())
 	if next.engaged() && !obs.Held {
 		ok, err := d.leases.reserve(ctx, &next)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			next, effects, reason = Next(d.run, Observation{Held: true, Roll: obs.Roll}, d.e.Clock.Now())
+			next, effects, reason = Next(d.run, Observation{Held: true, Roll: obs.Roll}, d.now())
 		}
 	}
 	if err := d.leases.fresh(ctx); err != nil {

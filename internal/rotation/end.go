@@ -10,28 +10,36 @@ import (
 
 // The states of a revocation. See Next.
 
-// earliest is when the old version may go: after the grace, counted from the promotion or, when evidence was lost since, from then; and after
-// the target can no longer lose what it acknowledged.
+// earliest is when the old version may go: after the grace, counted from the promotion or, when evidence was lost or the clock was moved since, from then; and
+// after the target can no longer lose what it acknowledged.
 func (m *machine) earliest() time.Time {
-	start := later(m.Promoted, m.WholeSince)
-	durable := (m.Policy.ReplicationLag + m.Pace.Settle).after(m.Promoted)
+	start := later(m.waited(), m.WholeSince)
+	durable := (m.Policy.ReplicationLag + m.Pace.Settle).after(m.waited())
 	if !m.overlap() {
 		return durable // it went when the new value was set
 	}
 	return later(m.Policy.Grace.after(start), durable)
 }
 
+// waited is since when consumers are waited for.
+func (m *machine) waited() time.Time { return later(m.Promoted, m.Trusted) }
+
 func (m *machine) await() {
 	if m.Forced != "" {
 		m.enter(Verifying, m.Forced)
 		return
 	}
-	if e := m.earliest(); m.now.Before(e) && m.State == Awaiting {
+	// Who has not moved is looked at during the grace too, so that people can act before it ends; where the old value went when the new one was set, nobody can hold it.
+	first := m.Pace.Look.after(m.waited())
+	if e := m.earliest(); m.State == Awaiting && m.now.Before(e) && (!m.overlap() || m.now.Before(first)) {
 		m.warn()
-		m.reason = GracePeriod
-		m.NextAt = e
+		m.reason, m.NextAt = GracePeriod, e
+		if m.overlap() {
+			m.NextAt = earlier(e, first)
+		}
 		return
 	}
+	m.reason = m.Reason // which stays until the look is over
 	m.call(Effect{Kind: CallWitness, Version: m.old()})
 }
 
@@ -68,6 +76,9 @@ func (m *machine) judge(w *Witness) {
 	}
 	tells := m.tells()
 	switch {
+	case m.now.Before(m.earliest()) && m.State == Awaiting:
+		m.warn()
+		m.lookLater(GracePeriod)
 	case m.now.Before(m.earliest()):
 		m.notYet(GracePeriod)
 	case !m.overlap():
@@ -76,7 +87,7 @@ func (m *machine) judge(w *Witness) {
 		m.notYet(ConsumersLeft)
 	case tells && w.Sessions > 0:
 		m.notYet(SessionsLeft)
-	case tells && (m.QuietSince.IsZero() || m.now.Before(m.Policy.Observation.after(m.QuietSince))):
+	case tells && (m.QuietSince.IsZero() || m.now.Before(m.Policy.Observation.after(later(m.QuietSince, m.Trusted)))):
 		m.notYet(ObservationWindow)
 	default:
 		m.enter(Verifying, SafeToRevoke)
@@ -108,10 +119,11 @@ func (m *machine) notYet(why Reason) {
 	m.lookLater(why)
 }
 
+// lookLater looks again after the usual time; during the grace ever more rarely, each time after as long as they have been waited for.
 func (m *machine) lookLater(why Reason) {
 	next := m.now.Add(m.Pace.Look.Std())
 	if e := m.earliest(); m.now.Before(e) {
-		next = e
+		next = earlier(e, m.now.Add(max(m.Pace.Look.Std(), m.now.Sub(m.waited()))))
 	}
 	if end, ok := m.deadline(); ok && m.now.Before(end) && end.Before(next) {
 		next = end
@@ -119,11 +131,18 @@ func (m *machine) lookLater(why Reason) {
 	m.reason, m.NextAt = why, next
 }
 
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 func (m *machine) deadline() (time.Time, bool) {
 	if m.Policy.Deadline == 0 {
 		return time.Time{}, false
 	}
-	return m.Policy.Deadline.after(m.Promoted), true
+	return m.Policy.Deadline.after(m.waited()), true
 }
 
 // warn tells people at half and at nine tenths of the deadline.
@@ -131,7 +150,7 @@ func (m *machine) warn() {
 	if m.Policy.Deadline == 0 {
 		return
 	}
-	passed := int(m.now.Sub(m.Promoted) * 100 / m.Policy.Deadline.Std())
+	passed := int(m.now.Sub(m.waited()) * 100 / m.Policy.Deadline.Std())
 	for _, share := range []int{50, 90} {
 		if passed >= share && m.Alerted < share {
 			m.Alerted = share
@@ -161,8 +180,8 @@ func (m *machine) overdue() {
 		m.park(Held, DeadlineDisables, m.Policy.Grace.Std())
 		return
 	}
-	if then == DisableThenDelete && m.now.Before(m.Policy.Grace.after(m.Disabled)) {
-		m.park(Held, DeadlineDisables, min(m.Pace.Look.Std(), m.Policy.Grace.after(m.Disabled).Sub(m.now)))
+	if then == DisableThenDelete && m.now.Before(m.Policy.Grace.after(later(m.Disabled, m.Trusted))) {
+		m.park(Held, DeadlineDisables, min(m.Pace.Look.Std(), m.Policy.Grace.after(later(m.Disabled, m.Trusted)).Sub(m.now)))
 		return
 	}
 	m.Forced = DeadlineForces

@@ -251,3 +251,31 @@ func TestLockoutIsNotReached(t *testing.T) {
 		t.Errorf("the run is %s", r.State)
 	}
 }
+
+// People see who has not moved within a minute of the promotion, however long the grace is; and the looks become rare, so that a long grace costs little.
+func TestLaggardsAreNamedDuringTheGrace(t *testing.T) {
+	r := ending(Policy{Grace: Duration(30 * day)})
+	named, looks := time.Time{}, 0
+	for now := noon; now.Before(noon.Add(30 * day)); now = r.NextAt {
+		before := r.Looks
+		r, _ = look(t, r, held, now)
+		if r.Looks > before {
+			looks++
+			if named.IsZero() && len(r.Waiting) == 1 {
+				named = now
+			}
+		}
+		if r.State != Awaiting || r.Reason != GracePeriod || !r.NextAt.After(now) {
+			t.Fatalf("at %v the run is %s because of %s, next at %v", now, r.State, r.Reason, r.NextAt)
+		}
+	}
+	if named.IsZero() || named.After(noon.Add(time.Minute)) {
+		t.Errorf("the laggard was named at %v, the promotion was at %v", named, noon)
+	}
+	if looks > 30 {
+		t.Errorf("%d looks in thirty days of grace", looks)
+	}
+	if !r.NextAt.Equal(noon.Add(30 * day)) {
+		t.Errorf("the next look is at %v, the grace ends at %v", r.NextAt, noon.Add(30*day))
+	}
+}

@@ -95,6 +95,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Node names this process among those that share the store; no two processes may ever have the same.
 	Node string
+	// Machine names the clock that this process reads, through restarts; "" means Node.
+	Machine string
 	// Pace, Leasing and Caps have usual values where they are zero.
 	Pace    Pace
 	Leasing Leasing
@@ -128,11 +130,12 @@ type Engine struct {
 	Config
 	rotators map[string]rotator.Rotator
 	slots    slots
-	jumps    jumps
+	wall     wall
 	ages     sweep
 	queue    queue
 	wake     chan struct{}
 	freed    chan struct{}
+	returned chan struct{}
 	moved    atomic.Bool
 
 	mu      sync.Mutex
@@ -163,13 +166,16 @@ func New(c Config) (*Engine, error) {
 	if c.Schedule == 0 {
 		c.Schedule = 10 * time.Second
 	}
+	if c.Machine == "" {
+		c.Machine = c.Node
+	}
 	if c.Observe == nil {
 		c.Observe = func(Step) {}
 	}
 	if l := c.Leasing; l.Renew >= l.TTL || l.Margin >= l.TTL-l.Renew {
 		return nil, errors.New("a lease has to be renewed earlier: what is left of it before a renewal must be longer than the margin of calls")
 	}
-	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
+	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), returned: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
 	for _, r := range c.Rotators {
 		name := r.Describe().Name
 		if e.rotators[name] != nil {
@@ -190,7 +196,7 @@ func (e *Engine) Start(ctx context.Context) {
 	ctx, e.abandon = context.WithCancel(ctx)
 	var loop context.Context
 	loop, e.cancel = context.WithCancel(ctx)
-	e.running.Add(2)
+	e.running.Add(3)
 	go func() {
 		defer e.running.Done()
 		e.loop(loop, ctx)
@@ -198,6 +204,10 @@ func (e *Engine) Start(ctx context.Context) {
 	go func() {
 		defer e.running.Done()
 		e.schedule(loop)
+	}()
+	go func() {
+		defer e.running.Done()
+		e.lend(loop, ctx)
 	}()
 }
 
@@ -310,9 +320,13 @@ func (e *Engine) look(loop, work context.Context) error {
 
 // read puts the first due runs before those that wait already, and returns how many are due.
 func (e *Engine) read(ctx context.Context, most int) (int, error) {
+	// What the process before knew of the clock counts for the first runs too.
+	if err := e.watchClock(ctx); err != nil {
+		return 0, err
+	}
 	var due []*store.Run
 	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-		due, err = tx.Runs(ctx, store.RunQuery{Open: true, DueBefore: clock.Micro(e.Clock.Now()), Limit: most})
+		due, err = tx.Runs(ctx, store.RunQuery{Open: true, DueBefore: clock.Micro(e.wall.latest(e.Clock.Now())), Limit: most})
 		return err
 	})
 	if err != nil {
@@ -324,6 +338,10 @@ func (e *Engine) read(ctx context.Context, most int) (int, error) {
 	}
 	list := make([]waiting, 0, len(due)+len(known))
 	for _, s := range due {
+		if s.NextAt.After(e.now(s.Tenant)) {
+			delete(known, s.ID)
+			continue // its tenant's clock is behind that of another
+		}
 		w, ok := known[s.ID]
 		if !ok || w.run.Rank != s.Rank {
 			r, err := ReadRun(s)
@@ -350,13 +368,23 @@ func (e *Engine) read(ctx context.Context, most int) (int, error) {
 // fill starts those of the waiting runs for which there is a place. It returns true when there was one for any.
 func (e *Engine) fill(loop, work context.Context) (started bool) {
 	left := e.queue.waiting[:0]
+	// Thousands may wait for a few places, and each place that becomes free asks anew: whom a full target or rotator keeps is passed over without a further look.
+	full := make(map[string]bool)
+	over := loop.Err() != nil
 	for _, w := range e.queue.waiting {
 		switch {
-		case loop.Err() != nil, e.busy(w.run.ID):
-		case e.launch(loop, work, w):
-			started = true
-		default:
+		case over:
+		case !w.seat.urgent && (full[w.seat.rotator] || full[w.seat.target]):
 			left = append(left, w)
+		case e.busy(w.run.ID):
+		default:
+			ok, where := e.launch(loop, work, w)
+			if started = started || ok; !ok {
+				left = append(left, w)
+			}
+			if where != "" {
+				full[where] = true
+			}
 		}
 	}
 	clear(e.queue.waiting[len(left):])
@@ -370,10 +398,10 @@ func (e *Engine) busy(id store.RunID) bool {
 	return e.flying[id]
 }
 
-// launch starts a run in a goroutine of its own, if there is a place for it.
-func (e *Engine) launch(loop, work context.Context, w waiting) bool {
-	if !w.seat.urgent && e.slots.full(e.Caps) || !e.slots.take(w.seat, e.Caps) {
-		return false
+// launch starts a run in a goroutine of its own, if there is a place for it, or tells which of its bounds is reached, as slots.take does.
+func (e *Engine) launch(loop, work context.Context, w waiting) (ok bool, full string) {
+	if ok, full = e.slots.take(w.seat, e.Caps); !ok {
+		return false, full
 	}
 	id := w.run.ID
 	e.mu.Lock()
@@ -394,7 +422,7 @@ func (e *Engine) launch(loop, work context.Context, w waiting) bool {
 		default:
 		}
 	}()
-	return true
+	return true, ""
 }
 
 // Drive takes one run as far as it goes now, in the caller's goroutine. It is for tests and for tools that run without a queue.

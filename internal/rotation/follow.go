@@ -80,6 +80,13 @@ func (s *Service) Names(ctx context.Context, call *guard.Call, holders []Holder,
 		for _, o := range r.Orders {
 			want(o.By)
 		}
+		if i := r.Incident; i != nil {
+			want(i.By)
+			want(i.ClosedBy)
+			if i.Cause != nil {
+				want(i.Cause.By)
+			}
+		}
 	}
 	err := s.e.Store.View(ctx, func(tx store.Tx) error {
 		for id := range names {

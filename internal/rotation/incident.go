@@ -189,14 +189,14 @@ func (s *Service) incident(ctx context.Context, call *guard.Call, id store.RunID
 	if r, err = s.find(ctx, call, id); err != nil {
 		return nil, s.unknownRun(ctx, call, need, err)
 	}
-	need.Name, need.Reason = r.NameKey, fmt.Sprintf("run %s: %s", id, what)
+	need.Name, need.Detail = r.NameKey, fmt.Sprintf("run %s: %s", id, what)
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
 		return nil, err
 	}
 	if wrong != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, wrong)
 	}
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now(call.Vault.Vault.Tenant))
 	err = s.e.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		return editIncident(ctx, tx, id, func(i *Incident) error { return edit(ctx, tx, r, i, op.At) })
 	})
@@ -220,7 +220,7 @@ func (s *Service) Incidents(ctx context.Context, call *guard.Call, after vault.O
 }
 
 func openIncidents(ctx context.Context, tx store.Tx, v vault.ID, after vault.ObjectID, limit int) (list []*Run, next vault.ObjectID, err error) {
-	q := store.PolicyQuery{Vault: v, After: after, Limit: agesBatch}
+	q := store.PolicyQuery{Vault: v, Kind: vault.Secret, After: after, Limit: agesBatch}
 	for {
 		page, err := tx.Policies(ctx, q)
 		if err != nil {

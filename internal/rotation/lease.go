@@ -9,6 +9,7 @@ import (
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // leases are those under which one run is driven. The object's belongs to the worker, so that one worker at a time acts for an object. Those
@@ -16,9 +17,11 @@ import (
 // which this one is not finished.
 type leases struct {
 	engine   *Engine
+	tenant   vault.TenantID
 	object   *store.Lease
 	accounts []*store.Lease
-	// held is until when the object's lease is counted on: its length from before it was asked for, by the clock of this process.
+	// held is until when the object's lease is counted on: its length from before it was asked for, by the clock of this process. Both instants have a
+	// monotonic reading, so that lengths of leases do not change when the wall clock is set.
 	held, asked time.Time
 }
 
@@ -31,8 +34,8 @@ func accountLease(rotator, identity string) string {
 
 // acquire takes the object's lease. ok is false when another worker has it.
 func (e *Engine) acquire(ctx context.Context, r *Run) (l *leases, ok bool, err error) {
-	l = &leases{engine: e, asked: e.Clock.Now()}
-	err = e.Store.Update(ctx, store.NewOp(l.asked), func(tx store.Tx) (err error) {
+	l = &leases{engine: e, tenant: r.Tenant, asked: e.Clock.Now()}
+	err = e.Store.Update(ctx, store.NewOp(e.now(r.Tenant)), func(tx store.Tx) (err error) {
 		l.object, err = tx.AcquireLease(ctx, objectLease(r), e.Node, e.Leasing.TTL, e.Leasing.Slack)
 		return err
 	})
@@ -53,7 +56,7 @@ func (l *leases) reserve(ctx context.Context, r *Run) (ok bool, err error) {
 		return true, nil
 	}
 	var taken []*store.Lease
-	err = l.engine.Store.Update(ctx, store.NewOp(l.engine.Clock.Now()), func(tx store.Tx) error {
+	err = l.engine.Store.Update(ctx, store.NewOp(l.engine.now(r.Tenant)), func(tx store.Tx) error {
 		taken = nil
 		for _, name := range names {
 			a, err := tx.AcquireLease(ctx, name, "run/"+string(r.ID), l.engine.Leasing.TTL, l.engine.Leasing.Slack)
@@ -91,7 +94,7 @@ func (l *leases) fresh(ctx context.Context) error {
 		return nil
 	}
 	asked := now
-	err := l.engine.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) (err error) {
+	err := l.engine.Store.Update(ctx, store.NewOp(l.engine.now(l.tenant)), func(tx store.Tx) (err error) {
 		var object *store.Lease
 		if object, err = tx.RenewLease(ctx, l.object, l.engine.Leasing.TTL); err != nil {
 			return err
@@ -132,7 +135,7 @@ func (l *leases) check(ctx context.Context, tx store.Tx) error {
 func (l *leases) release(ctx context.Context, r *Run) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	now := l.engine.Clock.Now()
+	now := l.engine.now(r.Tenant)
 	err := l.engine.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error {
 		for _, a := range l.accounts {
 			if !r.engaged() {

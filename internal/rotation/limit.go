@@ -46,6 +46,8 @@ func (x *Exemption) holds(now time.Time) bool { return x != nil && now.Before(x.
 // limit is how old a version may become, 0 when nothing says, and what says so. d is nil for a secret of which the engine keeps nothing.
 func (e *Engine) limit(v *vault.Vault, ver *vault.Version, d *policyDoc, now time.Time) (time.Duration, LimitSource) {
 	switch {
+	case d != nil && strategies[d.Policy.Strategy].leased:
+		return 0, LimitByPolicy // the secret is the form of its leases, and holds no credential
 	case d != nil && d.Policy.MaxAge > 0:
 		return d.Policy.MaxAge.Std(), LimitByPolicy
 	case !ver.Attributes.Expires.IsZero():
@@ -69,7 +71,7 @@ func (e *Engine) defaultAge(v *vault.Vault) (time.Duration, LimitSource) {
 
 // Exempt records that a secret may become older than the default of its vault or server until a date, and why. It stands instead of an earlier exemption.
 func (s *Service) Exempt(ctx context.Context, call *guard.Call, name, why string, until time.Time) error {
-	now := s.e.Clock.Now()
+	now := s.e.now(call.Vault.Vault.Tenant)
 	var wrong error
 	switch {
 	case why == "" || len(why) > maxTextBytes:
@@ -79,12 +81,12 @@ func (s *Service) Exempt(ctx context.Context, call *guard.Call, name, why string
 	}
 	x := &Exemption{By: string(call.Caller.Principal), At: clock.Micro(now), Why: why, Until: clock.Micro(until)}
 	return s.exempt(ctx, call, guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name,
-		Reason: "exempted from the maximum age until " + until.UTC().Format(time.RFC3339) + ": " + why}, x, wrong)
+		Detail: "exempted from the maximum age until " + until.UTC().Format(time.RFC3339) + ": " + why}, x, wrong)
 }
 
 // EndExemption takes the exemption of a secret back.
 func (s *Service) EndExemption(ctx context.Context, call *guard.Call, name string) error {
-	return s.exempt(ctx, call, guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name, Reason: "the exemption from the maximum age ends"}, nil, nil)
+	return s.exempt(ctx, call, guard.Need{Action: authz.RotationPolicyWrite, Kind: vault.Secret, Name: name, Detail: "the exemption from the maximum age ends"}, nil, nil)
 }
 
 func (s *Service) exempt(ctx context.Context, call *guard.Call, need guard.Need, x *Exemption, wrong error) error {
@@ -94,7 +96,7 @@ func (s *Service) exempt(ctx context.Context, call *guard.Call, need guard.Need,
 	if wrong != nil {
 		return s.e.Guard.Refuse(ctx, call, need, wrong)
 	}
-	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.Clock.Now()), func(tx store.Tx) error {
+	return s.e.Guard.Commit(ctx, call, need, store.NewOp(s.e.now(call.Vault.Vault.Tenant)), func(tx store.Tx) error {
 		o, err := live(ctx, tx, call.Vault.Vault.ID, need.Name)
 		if err != nil {
 			return err

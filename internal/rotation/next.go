@@ -21,6 +21,7 @@ func Next(r Run, o Observation, now time.Time) (Run, []Effect, Reason) {
 		return m.Run, nil, ""
 	}
 	m.reason = ""
+	m.count()
 	m.step()
 	m.Reason = m.reason
 	return m.Run, m.effects, m.reason
@@ -71,6 +72,17 @@ func (m *machine) step() {
 	if makes && m.Open() && m.pendingOrder() {
 		m.dropCalls()
 		m.obey()
+	}
+}
+
+// count makes the instants from which waits are counted fit the clock. One that lies ahead was written by a clock that has been set back: from then until now
+// nothing counts, so that it is taken for now, and nobody waits for the clock to come by once more.
+func (m *machine) count() {
+	m.Trusted = later(m.Trusted, m.obs.Trusted)
+	for _, at := range []*time.Time{&m.Trusted, &m.Promoted, &m.Began, &m.SetAt, &m.ProbedAt, &m.QuietSince, &m.WholeSince, &m.Disabled} {
+		if at.After(m.now) {
+			*at = m.now
+		}
 	}
 }
 
@@ -183,7 +195,7 @@ func (m *machine) exhausted() bool { return m.Tries+1 >= m.Pace.Tries || m.late(
 
 // late reports whether a rotation has taken longer than it may. A revocation has all the time that its consumers need.
 func (m *machine) late() bool {
-	return m.Kind == store.RotationRun && !m.Began.IsZero() && m.now.After(m.Pace.Attempt.after(m.Began))
+	return m.Kind == store.RotationRun && !m.Began.IsZero() && m.now.After(m.Pace.Attempt.after(later(m.Began, m.Trusted)))
 }
 
 func (m *machine) givenUp() Reason {
@@ -245,7 +257,7 @@ func (m *machine) send(e Effect) {
 // calm reports whether the last change at the target can no longer come into force late. Otherwise the run comes back to its state when that is
 // so: two changes are never under way at once, and no run ends over one.
 func (m *machine) calm() bool {
-	due := m.Pace.Call.after(m.SetAt)
+	due := m.Pace.Call.after(later(m.SetAt, m.Trusted))
 	if m.Doubt && m.now.Before(due) {
 		m.park(m.State, NotAppliedYet, due.Sub(m.now))
 		return false

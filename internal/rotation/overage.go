@@ -64,6 +64,9 @@ func (e *Engine) TellAges(ctx context.Context) (told int, err error) {
 	}
 	var errs []error
 	for _, a := range append(byPolicy, byDefault...) {
+		if e.wall.paused(a.vault.Tenant) != 0 {
+			continue // by a wrong date everything is too old
+		}
 		ok, err := e.tellAge(ctx, a)
 		if errs = append(errs, err); ok {
 			told++
@@ -74,7 +77,7 @@ func (e *Engine) TellAges(ctx context.Context) (told int, err error) {
 
 // agedByPolicy finds the secrets with a maximum of their own.
 func (e *Engine) agedByPolicy(ctx context.Context) (list []aged, err error) {
-	q := store.PolicyQuery{Limit: agesBatch}
+	q := store.PolicyQuery{Kind: vault.Secret, Limit: agesBatch}
 	for {
 		var page []*store.Policy
 		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
@@ -90,7 +93,7 @@ func (e *Engine) agedByPolicy(ctx context.Context) (list []aged, err error) {
 				return nil, err
 			}
 			if doc.Policy.MaxAge > 0 {
-				list = append(list, aged{&vault.Vault{ID: p.Vault}, p.NameKey})
+				list = append(list, aged{&vault.Vault{ID: p.Vault, Tenant: p.Tenant}, p.NameKey})
 			}
 		}
 		if len(page) < q.Limit {
@@ -117,7 +120,7 @@ func (e *Engine) agedByDefault(ctx context.Context) (list []aged, err error) {
 			if limit == 0 {
 				continue
 			}
-			old, err := e.olderThan(ctx, v, e.Clock.Now().Add(-limit))
+			old, err := e.olderThan(ctx, v, e.now(v.Tenant).Add(-limit))
 			if err != nil {
 				return nil, err
 			}
@@ -155,7 +158,7 @@ func (e *Engine) olderThan(ctx context.Context, v *vault.Vault, then time.Time) 
 
 // tellAge emits the event of one secret, if it is too old and nobody was told.
 func (e *Engine) tellAge(ctx context.Context, a aged) (told bool, err error) {
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now(a.vault.Tenant))
 	id := string(vault.NewVersionID(op.At))
 	look := func(tx store.Tx, emits bool) error {
 		told = false

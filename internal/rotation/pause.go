@@ -3,12 +3,14 @@ package rotation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
@@ -24,90 +26,123 @@ type PauseData struct {
 	Node string `json:"node"`
 }
 
-// maxJump is how far the clock of the wall may move away from the one that only counts before nothing is started any more: a wrong date would make
-// everything due at once.
-const maxJump = 5 * time.Minute
-
-// jumps notices that the wall clock was set. Its zero value is ready.
-type jumps struct {
-	mu   sync.Mutex
-	last time.Time
-	off  time.Duration
-	// told is true once people know of the pause.
-	told bool
+// wall is what the engine knows of the clock of its machine.
+type wall struct {
+	jumps
+	mu sync.Mutex
+	// kept is what the store holds of it; nil before it was read.
+	kept []byte
 }
 
-// see takes an instant with its monotonic reading, and returns how far the wall clock was moved since the first.
-func (j *jumps) see(now time.Time) time.Duration {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.last.IsZero() {
-		j.off += now.Round(0).Sub(j.last.Round(0)) - now.Sub(j.last)
+// watchClock looks at the clock. At first it goes on from what the process before knew of it.
+func (e *Engine) watchClock(ctx context.Context) error {
+	e.wall.mu.Lock()
+	defer e.wall.mu.Unlock()
+	if e.wall.kept == nil {
+		kept := []byte{}
+		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
+			kept, err = tx.Setting(ctx, e.clockSetting())
+			return err
+		})
+		if err != nil && !isMissing(err) {
+			return fmt.Errorf("reading whether the clock was moved: %w", err)
+		}
+		var s clockState
+		if err == nil {
+			if err := json.Unmarshal(kept, &s); err != nil {
+				return fmt.Errorf("reading whether the clock was moved: %w", err)
+			}
+		}
+		e.wall.restore(s)
+		e.wall.kept = append([]byte{}, kept...)
 	}
-	j.last = now
-	if j.off.Abs() <= maxJump {
-		j.told = false
+	e.wall.see(e.Clock.Now())
+	return nil
+}
+
+// keepClock stores what has to outlive the process, when that has changed.
+func (e *Engine) keepClock(ctx context.Context) error {
+	e.wall.mu.Lock()
+	defer e.wall.mu.Unlock()
+	doc, err := json.Marshal(e.wall.state())
+	if err != nil || string(doc) == string(e.wall.kept) || len(e.wall.kept) == 0 && e.wall.never() {
+		return err
 	}
-	return j.off
-}
-
-// trust takes the clock as it is now for the right one.
-func (j *jumps) trust() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.off, j.told = 0, false
-}
-
-// untold takes the turn to tell people of a pause, if nobody has.
-func (j *jumps) untold() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	turn := !j.told
-	j.told = true
-	return turn
-}
-
-// again lets the next one tell, since this one could not.
-func (j *jumps) again() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.told = false
-}
-
-// Paused reports by how much the clock was moved when that is why nothing is scheduled; 0 when it is not.
-func (e *Engine) Paused() time.Duration {
-	if off := e.jumps.see(e.Clock.Now()); off.Abs() > maxJump {
-		return off
-	}
-	return 0
-}
-
-// Resume takes the clock for right, as a person has made sure.
-func (e *Engine) Resume() { e.jumps.trust() }
-
-// tellPause emits the event of a pause, once for each vault in which something is scheduled.
-func (e *Engine) tellPause(ctx context.Context, off time.Duration) error {
-	if !e.jumps.untold() {
-		return nil
-	}
-	err := e.emitPause(ctx, off)
-	if err != nil {
-		e.jumps.again()
+	err = e.Store.Update(ctx, store.NewOp(e.Clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, e.clockSetting(), doc) })
+	if err == nil {
+		e.wall.kept = doc
 	}
 	return err
 }
 
-func (e *Engine) emitPause(ctx context.Context, off time.Duration) error {
-	vaults, err := e.scheduledVaults(ctx)
+func (e *Engine) clockSetting() string { return "rotation-clock/" + e.Machine }
+
+// ClockMoved reports by how much the clock was moved when that is why a tenant's schedules stand still; 0 when none do.
+func (e *Engine) ClockMoved() time.Duration { return e.wall.doubted() }
+
+// Paused reports by how much the clock was moved when that is why nothing of the tenant is scheduled; 0 when it is not.
+func (e *Engine) Paused(ctx context.Context, t vault.TenantID) (time.Duration, error) {
+	if err := e.watchClock(ctx); err != nil {
+		return 0, err
+	}
+	return e.wall.paused(t), nil
+}
+
+// now is the time by which runs of the tenant are driven. While the clock is moved it is the one from before, counted on: a run in the midst of its change comes
+// to the end of that, no deadline passes, no grace ends, and nothing has to be put right when the clock comes back.
+func (e *Engine) now(t vault.TenantID) time.Time { return e.wall.by(t, e.Clock.Now()) }
+
+// scheduling returns the tenants for which something may be started, or the one empty id for all. It tells the people of the others.
+func (e *Engine) scheduling(ctx context.Context) (list []vault.TenantID, err error) {
+	if err := e.watchClock(ctx); err != nil {
+		return nil, err
+	}
+	if e.wall.never() {
+		return []vault.TenantID{""}, e.keepClock(ctx)
+	}
+	var all []*vault.Tenant
+	if err := e.Store.View(ctx, func(tx store.Tx) (err error) {
+		all, err = tx.Tenants(ctx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, t := range all {
+		off := e.wall.paused(t.ID)
+		if off == 0 {
+			list = append(list, t.ID)
+			continue
+		}
+		e.Logger.Error("the clock was moved: no rotation of the tenant is scheduled until it is right again, or somebody resumes", "tenant", t.ID, "by", off)
+		errs = append(errs, e.tellPause(ctx, t.ID, off))
+	}
+	return list, errors.Join(append(errs, e.keepClock(ctx))...)
+}
+
+// tellPause emits the event of a pause, once for each vault of the tenant in which something is scheduled.
+func (e *Engine) tellPause(ctx context.Context, t vault.TenantID, off time.Duration) error {
+	if !e.wall.untold(t) {
+		return nil
+	}
+	err := e.emitPause(ctx, t, off)
+	if err != nil {
+		e.wall.again(t)
+	}
+	return err
+}
+
+func (e *Engine) emitPause(ctx context.Context, t vault.TenantID, off time.Duration) error {
+	vaults, err := e.scheduledVaults(ctx, t)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(PauseData{By: off.Round(time.Second).String(), Node: e.Node})
+	data, err := json.Marshal(PauseData{By: off.Round(time.Second).String(), Node: e.Machine})
 	if err != nil {
 		return err
 	}
 	for batch := range slices.Chunk(vaults, agesBatch) {
-		op := store.NewOp(e.Clock.Now())
+		op := store.NewOp(e.now(t))
 		ids := make([]string, len(batch))
 		for i := range ids {
 			ids[i] = string(vault.NewVersionID(op.At))
@@ -124,10 +159,10 @@ func (e *Engine) emitPause(ctx context.Context, off time.Duration) error {
 	return nil
 }
 
-// scheduledVaults finds one policy with a due date in each vault that has any.
-func (e *Engine) scheduledVaults(ctx context.Context) (list []*store.Policy, err error) {
+// scheduledVaults finds one policy with a due date in each vault of the tenant that has any.
+func (e *Engine) scheduledVaults(ctx context.Context, t vault.TenantID) (list []*store.Policy, err error) {
 	seen := make(map[vault.ID]bool)
-	q := store.PolicyQuery{Limit: agesBatch}
+	q := store.PolicyQuery{Tenant: t, Kind: vault.Secret, Limit: agesBatch}
 	for {
 		var page []*store.Policy
 		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
@@ -150,30 +185,85 @@ func (e *Engine) scheduledVaults(ctx context.Context) (list []*store.Policy, err
 	}
 }
 
-// Paused reports by how much the clock of this node was moved when that is why it schedules nothing; 0 when it is not.
+// Paused reports by how much the clock of this node was moved when that is why nothing of the caller's tenant is scheduled; 0 when it is not. Every caller may
+// know: it is the state of the server.
 func (s *Service) Paused(ctx context.Context, call *guard.Call) (by time.Duration, err error) {
-	need := guard.Need{Action: authz.RotationRead, Kind: vault.Secret}
-	err = s.e.Guard.Read(ctx, call, &need, func() error {
-		by = s.e.Paused()
-		return nil
-	})
-	return by, err
+	return s.e.Paused(ctx, call.Caller.Tenant)
 }
 
-// Resume takes the clock of this node for right and schedules again. The caller has made sure that it is: whatever is due by it starts at once. It takes a
-// reason, which is recorded. A node that is not paused is a fault.Conflict.
+// Resume takes the clock of this node for right and schedules the rotations of the caller's tenant again. The caller has made sure that it is: whatever is due by it
+// starts at once, in every vault of the tenant, and so who may is decided for the tenant. It takes a reason, which is recorded. A node that is not
+// paused is a fault.Conflict.
 func (s *Service) Resume(ctx context.Context, call *guard.Call, reason string) error {
-	need := guard.Need{Action: authz.RotationRepair, Kind: vault.Secret, Reason: "the schedules resume: " + reason}
-	return s.e.Guard.Read(ctx, call, &need, func() error {
-		by := s.e.Paused()
-		switch {
-		case reason == "" || len(reason) > maxTextBytes:
-			return fault.New(fault.Invalid, "say in at most %d bytes why the clock is right: it is recorded", maxTextBytes)
-		case by == 0:
-			return fault.New(fault.Conflict, "nothing is paused on this node: its clock is as it was")
+	need := guard.Need{Action: authz.SchedulesResume, Scope: "/", Detail: reason}
+	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
+		return err
+	}
+	t := call.Caller.Tenant
+	by, err := s.e.Paused(ctx, t)
+	switch {
+	case err != nil:
+	case reason == "" || len(reason) > maxTextBytes:
+		err = fault.New(fault.Invalid, "say in at most %d bytes why the clock is right: it is recorded", maxTextBytes)
+	case by == 0:
+		err = fault.New(fault.Conflict, "nothing is paused on this node: its clock is as it was").Because("NotPaused")
+	}
+	if err != nil {
+		return s.e.Guard.Refuse(ctx, call, need, err)
+	}
+	need.Detail = fmt.Sprintf("with a clock that was moved by %s: %s", by.Round(time.Second), reason)
+	if err = s.e.resume(ctx, call, need); err == nil {
+		s.e.Logger.Warn("rotations are scheduled again with a clock that was moved: somebody made sure that it is right", "tenant", t, "by", by)
+	}
+	return err
+}
+
+// resume takes the clock for right once that is on record, and in the store, and looks at every open run of the tenant by it.
+func (e *Engine) resume(ctx context.Context, call *guard.Call, need guard.Need) error {
+	e.wall.mu.Lock()
+	defer e.wall.mu.Unlock()
+	t, now := call.Caller.Tenant, e.Clock.Now()
+	doc, err := json.Marshal(e.wall.trusting(t, now))
+	if err != nil {
+		return err
+	}
+	if err := e.Guard.Commit(ctx, call, need, store.NewOp(now), func(tx store.Tx) error { return tx.PutSetting(ctx, e.clockSetting(), doc) }); err != nil {
+		return err
+	}
+	e.wall.kept = doc
+	// Before anybody counts by the new clock. If this fails the pause goes on, and the next look at the clock stores that.
+	if err := e.rouse(ctx, t, now); err != nil {
+		return err
+	}
+	e.wall.trust(t, now)
+	e.Wake()
+	return nil
+}
+
+// rouse makes all runs of the tenant due that are not waiting for a person: what they wait for may be far away by the clock of now.
+func (e *Engine) rouse(ctx context.Context, t vault.TenantID, now time.Time) error {
+	const never = 100 * 365 * day
+	for {
+		op, n := store.NewOp(now), 0
+		err := e.Store.Update(ctx, op, func(tx store.Tx) error {
+			n = 0
+			// The latest come last: whatever is due already stays as it is.
+			open, err := tx.Runs(ctx, store.RunQuery{Tenant: t, Open: true, DueBefore: clock.Micro(op.At.Add(never))})
+			for _, r := range open {
+				if !r.NextAt.After(op.At) || n == agesBatch {
+					continue
+				}
+				n++
+				r := *r
+				r.NextAt = clock.Micro(op.At)
+				if err := tx.PutRun(ctx, &r); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		if err != nil || n < agesBatch {
+			return err
 		}
-		need.Reason = fmt.Sprintf("the schedules resume with a clock that was moved by %s: %s", by.Round(time.Second), reason)
-		s.e.Resume()
-		return nil
-	})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,8 @@ type Policy struct {
 	// DependsOn names the secrets that have to settle before this one changes: it follows them.
 	DependsOn []Reference `json:"dependsOn,omitempty"`
 	Manual    *Manual     `json:"manual,omitempty"`
+	// Lease bounds the leases of a dynamic credential, and is nil for all others.
+	Lease *LeaseRules `json:"lease,omitempty"`
 	// Function is a program of the users' own that makes the new value and changes the target; nil when the engine does.
 	Function *Function `json:"function,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's, in the words of the rollout engine.
@@ -155,6 +158,30 @@ func (m Mistake) String() string { return m.Member + ": " + m.Problem + ": " + m
 // ParsePolicy reads a policy and refuses members that it does not know: a misspelled one must not count as absent. It reports every mistake
 // of form at once; whether the policy makes sense is Check's to say.
 func ParsePolicy(data []byte) (*Policy, []Mistake) {
+	p, mistakes := readForm(data)
+	if len(mistakes) > 0 {
+		return nil, mistakes
+	}
+	return p, nil
+}
+
+// CheckDocument reports everything that is wrong with a policy that cannot be read as a whole: mistakes of form, and what the rest of it says that makes no sense.
+// The first mistake in a member hides no others, but those in the same one.
+func CheckDocument(data []byte, around func(*Policy) Surroundings) []Mistake {
+	p, mistakes := readForm(data)
+	if p == nil {
+		return mistakes
+	}
+	for _, m := range p.Check(around(p)) {
+		if !slices.ContainsFunc(mistakes, func(form Mistake) bool { return form.Member == m.Member }) {
+			mistakes = append(mistakes, m)
+		}
+	}
+	return mistakes
+}
+
+// readForm reads what of a policy can be read. It returns nil for what is no policy at all.
+func readForm(data []byte) (*Policy, []Mistake) {
 	var members map[string]json.RawMessage
 	if err := strict(data, &members); err != nil {
 		return nil, []Mistake{{"policy", "it is not a JSON object (" + err.Error() + ")", "give one JSON object"}}
@@ -175,12 +202,10 @@ func ParsePolicy(data []byte) (*Policy, []Mistake) {
 		}
 		if err := strict(members[name], field.Addr().Interface()); err != nil {
 			mistakes = append(mistakes, Mistake{name, "it cannot be read (" + err.Error() + ")", "see what this member holds"})
+			field.SetZero()
 		}
 	}
-	if len(mistakes) > 0 {
-		return nil, mistakes
-	}
-	return p, nil
+	return p, mistakes
 }
 
 // strict reads one JSON value and nothing behind it.

@@ -102,6 +102,30 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
+// A misspelled member does not keep the mistakes of the others from being told, and what could not be read is not told twice.
+func TestMistakesOfFormHideNoOthers(t *testing.T) {
+	found := CheckDocument([]byte(`{"strategy":"duel","grace":"soon","acounts":["a"],"rotator":"db","format":{"kind":"raw"},"deadline":"-1h"}`),
+		func(*Policy) Surroundings { return around() })
+	var members []string
+	for _, m := range found {
+		members = append(members, m.Member)
+	}
+	for member, want := range map[string]int{"strategy": 1, "grace": 1, "acounts": 1, "deadline": 1} {
+		n := 0
+		for _, m := range members {
+			if m == member {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%q is told of %d times among %v", member, n, found)
+		}
+	}
+	if found := CheckDocument([]byte(`[]`), func(*Policy) Surroundings { return around() }); len(found) != 1 {
+		t.Errorf("of what is no object: %v", found)
+	}
+}
+
 func TestPolicyOfTheStoreReadsItself(t *testing.T) {
 	p := whole()
 	p.Manual, p.Overdue = &Manual{Assignee: "x", Remind: []Duration{Duration(day)}}, Overdue{Then: Force}

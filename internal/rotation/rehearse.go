@@ -62,17 +62,17 @@ func (e *Engine) rehearse(ctx context.Context, v *vault.Vault, p *store.Policy) 
 	if err != nil {
 		return nil, err
 	}
-	now := e.Clock.Now()
+	now := e.now(v.Tenant)
 	run := newRotation(store.RunID("rehearsal-"+string(vault.NewVersionID(now))), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
 	run.Tenant, run.Vault, run.Object, run.NameKey = p.Tenant, p.Vault, p.Object, p.NameKey
 	d := &driver{e: e, run: run, vault: v, moves: e.Secrets.Rotation(v, p.NameKey, p.Object), sealed: make(map[vault.VersionID]*vault.Version)}
 	c := &calling{driver: d, rotator: e.rotators[doc.Policy.Rotator]}
 	defer c.zero()
 	h := &Rehearsal{Policy: doc.Policy, Length: doc.State.Length, Measured: doc.State.Length > 0, Gap: doc.Policy.AcceptGap, Approval: doc.Policy.Approval, RevokedAfter: doc.Policy.Grace + doc.Policy.ReplicationLag + e.Pace.Settle}
-	began := e.Clock.Now()
+	began := e.now(v.Tenant)
 	err = c.rehearse(ctx, h)
 	if h.Length == 0 {
-		h.Length = Duration(3 * e.Clock.Now().Sub(began)) // setting and testing reach the target about as often again
+		h.Length = Duration(3 * e.now(v.Tenant).Sub(began)) // setting and testing reach the target about as often again
 	}
 	return h, err
 }
@@ -81,6 +81,9 @@ func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 	var o Observation
 	if err := c.look(ctx, &o); err != nil {
 		return h.refuse(c, err)
+	}
+	if strategies[c.run.Policy.Strategy].leased {
+		return c.rehearseLease(ctx, h, o.Facts)
 	}
 	plan, refusal := MakePlan(&c.run.Policy, o.Facts, false)
 	h.Plan, h.Current, h.Holding = plan, o.Facts.Current, o.Facts.Places[o.Facts.Current]
@@ -109,6 +112,21 @@ func (c *calling) rehearse(ctx context.Context, h *Rehearsal) error {
 	return c.risk(ctx, h, c.run.Base)
 }
 
+// rehearseLease does what comes before an account is made.
+func (c *calling) rehearseLease(ctx context.Context, h *Rehearsal, f *Facts) error {
+	bounded, cancel := context.WithTimeout(ctx, c.run.Pace.Call.Std())
+	defer cancel()
+	if c.rotator == nil {
+		return h.refuse(c, rotator.Fail(rotator.Misconfigured, nil, "this server has no rotator %q", c.run.Policy.Rotator))
+	}
+	var o Observation
+	if err := c.preflight(bounded, Effect{}, &o); err != nil {
+		return h.refuse(c, err)
+	}
+	h.System, h.Warnings, h.Safe = o.Report.System, o.Report.Warnings, true
+	return nil
+}
+
 // refuse notes why a run would not begin. Only failures of our own are errors of a rehearsal.
 func (h *Rehearsal) refuse(c *calling, err error) error {
 	h.Refused = scrub(err.Error(), c.values...)
@@ -128,7 +146,7 @@ func (c *calling) risk(ctx context.Context, h *Rehearsal, current vault.VersionI
 	if current == "" {
 		return nil
 	}
-	v, err := c.e.Evidence.Verdict(ctx, c.subject(), current, "", c.e.Clock.Now().Add(-time.Second), &c.run.Policy)
+	v, err := c.e.Evidence.Verdict(ctx, c.subject(), current, "", c.now().Add(-time.Second), &c.run.Policy)
 	h.AtRisk = v.Waiting
 	return err
 }

@@ -28,7 +28,7 @@ func (s *Service) Revoke(ctx context.Context, call *guard.Call, name string, v v
 	if err != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now(call.Vault.Vault.Tenant))
 	order.At = op.At
 	id := store.RunID(vault.NewVersionID(op.At))
 	var r *Run
@@ -82,13 +82,15 @@ func (e *Engine) planRevocation(ctx context.Context, v *vault.Vault, name string
 		case o.LabelOf(vault.Pending) == version:
 			return fault.New(fault.Conflict, "version %s of %q is pending: abort its rotation instead", version, o.Name).Because("VersionPending")
 		}
-		doc, err = readPolicy(stored)
+		if doc, err = readPolicy(stored); err == nil && strategies[doc.Policy.Strategy].leased {
+			err = notRotated(o.Name)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	now := e.Clock.Now()
+	now := e.now(v.Tenant)
 	r := newRotation(store.RunID(vault.NewVersionID(now)), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
 	r.Tenant, r.Vault, r.Object, r.NameKey, r.Base = v.Tenant, v.ID, o.ID, vault.NameKey(o.Name), o.Current
 	d := &driver{e: e, run: r, vault: v, moves: e.Secrets.Rotation(v, r.NameKey, r.Object)}

@@ -128,6 +128,9 @@ type Run struct {
 	Began time.Time `json:"began,omitzero"`
 	Since time.Time `json:"since"`
 	Ended time.Time `json:"ended,omitzero"`
+	// Trusted is when a person took a clock for right that had been moved. Waits count from there at the earliest: nobody knows how long it was since what
+	// lies before.
+	Trusted time.Time `json:"trusted,omitzero"`
 	// Tries counts failures in a row. Sent is true once the target may have taken Pending; SetAt is when it was last asked to change
 	// anything.
 	Tries int       `json:"tries,omitempty"`

@@ -28,18 +28,28 @@ const parentWait = time.Minute
 
 // Tick starts what is due and reminds of tasks. The engine calls it by itself; calls may overlap, in one process or in several.
 func (e *Engine) Tick(ctx context.Context) error {
-	if off := e.Paused(); off != 0 {
-		e.Logger.Error("the clock was moved: no rotation is scheduled until it is right again, or somebody resumes", "by", off)
-		return e.tellPause(ctx, off)
-	}
+	tenants, err := e.scheduling(ctx)
+	errs := []error{err}
 	now := clock.Micro(e.Clock.Now())
+	for _, t := range tenants {
+		errs = append(errs, e.tick(ctx, t, now))
+	}
+	if len(tenants) > 0 && e.ages.due(now) {
+		_, err := e.TellAges(ctx)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// tick does it for one tenant, or for all.
+func (e *Engine) tick(ctx context.Context, t vault.TenantID, now time.Time) error {
 	var policies []*store.Policy
 	var tasks []*store.Task
 	err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-		if policies, err = tx.Policies(ctx, store.PolicyQuery{DueBefore: now, Limit: scheduleBatch}); err != nil {
+		if policies, err = tx.Policies(ctx, store.PolicyQuery{Tenant: t, Kind: vault.Secret, DueBefore: now, Limit: scheduleBatch}); err != nil {
 			return err
 		}
-		tasks, err = tx.Tasks(ctx, store.TaskQuery{Open: true, DueBefore: now, Limit: scheduleBatch})
+		tasks, err = tx.Tasks(ctx, store.TaskQuery{Tenant: t, Open: true, DueBefore: now, Limit: scheduleBatch})
 		return err
 	})
 	errs := []error{err}
@@ -51,10 +61,6 @@ func (e *Engine) Tick(ctx context.Context) error {
 	}
 	if len(policies) > 0 {
 		e.Wake()
-	}
-	if e.ages.due(now) {
-		_, err := e.TellAges(ctx)
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -81,7 +87,7 @@ func (e *Engine) start(ctx context.Context, o vault.ObjectID, now time.Time) err
 	if err != nil {
 		return err
 	}
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now(v.Tenant))
 	id := store.RunID(vault.NewVersionID(op.At))
 	need := guard.Need{Action: authz.RotationRun, Kind: vault.Secret, Name: name, Reason: fmt.Sprintf("run %s: scheduled", id)}
 	err = e.Guard.Commit(ctx, e.call(v, "rotation.schedule", string(id), op.At), need, op, func(tx store.Tx) error {
@@ -289,7 +295,7 @@ func (c *commit) follow(ctx context.Context, tx store.Tx, child vault.ObjectID) 
 
 // remind tells people of a task that is open.
 func (e *Engine) remind(ctx context.Context, stored *store.Task, now time.Time) error {
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now(stored.Tenant))
 	id := string(vault.NewVersionID(op.At))
 	return e.Store.Update(ctx, op, func(tx store.Tx) error {
 		s, err := tx.Task(ctx, stored.ID)

@@ -266,3 +266,90 @@ func TestRecoveredSecretIsScheduled(t *testing.T) {
 		t.Errorf("due at %s, want %s; %d runs", got, due, len(w.runs(store.RunQuery{})))
 	}
 }
+
+// A version that is made to end earlier is replaced earlier, without waiting for the date that was right before.
+func TestShorterValidityBringsTheRunForward(t *testing.T) {
+	const day = 24 * time.Hour
+	w := newWorld(t)
+	p := policyFor(rotator.Alternating)
+	p.BeforeExpiry = d(10 * day)
+	w.database("db", p)
+	if due := w.policy("db").DueAt; !due.IsZero() {
+		t.Fatalf("what never ends is due at %s", due)
+	}
+	ends := func(in time.Duration) time.Time {
+		t.Helper()
+		end := time.Now().Add(in).UTC().Truncate(time.Second)
+		_, err := w.secrets.Update(w.Ctx, w.Call(w.caller), secret.Selector{Name: "db"}, secret.Change{Expires: &end})
+		must(t, err)
+		return end
+	}
+	for _, in := range []time.Duration{100 * day, 50 * day} {
+		if end := ends(in); !w.policy("db").DueAt.Equal(end.Add(-10*day)) || w.policy("db").Cause != rotation.Expiring {
+			t.Errorf("with an end at %s it is due at %s, because of %s", end, w.policy("db").DueAt, w.policy("db").Cause)
+		}
+	}
+	before := w.policy("db").DueAt
+	ends(80 * day)
+	if due := w.policy("db").DueAt; !due.Equal(before) {
+		t.Errorf("a later end has moved the date to %s before it came", due)
+	}
+	value := []byte(`{"username":"app_a","password":"written-by-somebody-else"}`)
+	_, err := w.secrets.Set(w.Ctx, w.Call(w.caller), "db", secret.Input{Value: value, Enabled: true, Expires: time.Now().Add(20 * day)})
+	must(t, err)
+	if due := w.policy("db").DueAt; due.After(time.Now().Add(10 * day)) {
+		t.Errorf("a write with an earlier end left the date at %s", due)
+	}
+}
+
+// Trying on counts as beginning: outside of its window a run that has changed nothing yet waits for the next one.
+func TestRetriesKeepToTheWindow(t *testing.T) {
+	w := newWorld(t)
+	p := policyFor(rotator.Alternating)
+	p.Schedule = "every 1d window 02:00+1h"
+	w.database("db", p)
+	run := w.rotate("db")
+	w.Change(func(tx store.Tx) error {
+		stored, err := tx.Run(w.Ctx, run.ID)
+		if err != nil {
+			return err
+		}
+		r, err := rotation.ReadRun(stored)
+		if err != nil {
+			return err
+		}
+		r.Start.Cause = rotation.Scheduled
+		r.NextAt = time.Now().Add(-72 * time.Hour)
+		record, err := r.Record()
+		if err != nil {
+			return err
+		}
+		return tx.PutRun(w.Ctx, record)
+	})
+	w.target.before = func(verb string) error {
+		if verb == "preflight" {
+			return rotator.Fail(rotator.Busy, nil, "too many connections")
+		}
+		return nil
+	}
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	in := w.newEngineAt(today.Add(2*time.Hour + 10*time.Minute))
+	must(t, in.Drive(w.Ctx, run.ID))
+	if r := w.run(run.ID); r.State != rotation.Preflight || r.Tries == 0 {
+		t.Fatalf("within its window the run stands at %s after %d tries", r.State, r.Tries)
+	}
+	w.target.before = nil
+	out := w.newEngineAt(today.Add(5 * time.Hour))
+	must(t, out.Drive(w.Ctx, run.ID))
+	r := w.run(run.ID)
+	if r.State != rotation.Queued || r.Reason != rotation.WindowClosed || !r.NextAt.Equal(today.Add(26*time.Hour)) {
+		t.Fatalf("outside of its window the run stands at %s (%s) until %s", r.State, r.Reason, r.NextAt)
+	}
+	if u, _, _ := w.read("db"); u != "app_a" {
+		t.Error("the credential changed outside of the window")
+	}
+	must(t, w.newEngineAt(today.Add(26*time.Hour+time.Minute)).Drive(w.Ctx, run.ID))
+	if r := w.run(run.ID); r.State != rotation.Done {
+		t.Errorf("in its next window the run stands at %s (%s)", r.State, r.Reason)
+	}
+}

@@ -38,8 +38,9 @@ func targetKey(name string, config json.RawMessage) string {
 	return "target " + name + " " + hex.EncodeToString(sum[:8])
 }
 
-// take counts a run in when there is room for it. An urgent one finds one place more at each bound.
-func (s *slots) take(at seat, caps Caps) bool {
+// take counts a run in when there is room for it. An urgent one finds one place more at each bound. Otherwise full is the target or the rotator that has no
+// place for any run that is not urgent, if it is one of them.
+func (s *slots) take(at seat, caps Caps) (ok bool, full string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.counts == nil {
@@ -53,13 +54,18 @@ func (s *slots) take(at seat, caps Caps) bool {
 	if at.most > 0 && at.most < target {
 		target = at.most
 	}
-	if s.all >= caps.Global+extra || s.counts[at.rotator] >= caps.Rotator+extra || s.counts[at.target] >= target+extra {
-		return false
+	switch {
+	case s.counts[at.rotator] >= caps.Rotator+extra:
+		return false, at.rotator
+	case s.counts[at.target] >= caps.Target+extra:
+		return false, at.target
+	case s.all >= caps.Global+extra, s.counts[at.target] >= target+extra:
+		return false, ""
 	}
 	s.all++
 	s.counts[at.rotator]++
 	s.counts[at.target]++
-	return true
+	return true, ""
 }
 
 // full reports whether no run has a place but an urgent one.

@@ -213,6 +213,8 @@ type Observation struct {
 	Of EffectKind
 	// Roll is a random number in [0, 1), for waits.
 	Roll float64
+	// Trusted is when a person last took the clock for right that had been moved; zero for never.
+	Trusted time.Time
 	// Err is what went wrong; nil for a success.
 	Err *Trouble
 	// Class is Err's class.

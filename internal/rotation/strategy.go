@@ -19,6 +19,8 @@ type traits struct {
 	turns turns
 	// byHand leaves the change at the target to a person.
 	byHand bool
+	// leased makes an account for each who asks: no run ever changes it.
+	leased bool
 	// refused says why no run of this engine can follow the strategy, cure what to do; empty for one that it can.
 	refused, cure string
 }
@@ -45,7 +47,7 @@ var strategies = map[rotator.Strategy]traits{
 	rotator.NKeys:       {accounts: 1, overlap: true, turns: newKey},
 	rotator.CertificateOverlap: {refused: "a certificate is issued, not made up: secrets cannot be rotated so",
 		cure: "rotate the certificate object instead"},
-	rotator.Dynamic: {refused: "dynamic credentials are leased one by one and never rotated", cure: "ask for leases of the target instead"},
+	rotator.Dynamic: {leased: true},
 	rotator.Manual:  {turns: inPlace, byHand: true},
 }
 
@@ -122,6 +124,8 @@ func MakePlan(p *Policy, f *Facts, urgent bool) (Plan, *Refusal) {
 	switch {
 	case !ok || tr.refused != "":
 		return Plan{}, &Refusal{Reason: PlanUnsafe, Message: "the strategy " + string(p.Strategy) + " cannot be followed: " + tr.refused}
+	case tr.leased:
+		return Plan{}, &Refusal{Reason: PlanUnsafe, Message: "its credentials are leased one by one and never rotated: lease one, or revoke leases"}
 	case tr.byHand:
 		return manualPlan(p, f), nil
 	case f.Rotator == nil:

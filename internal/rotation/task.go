@@ -186,7 +186,7 @@ func (s *Service) Acknowledge(ctx context.Context, call *guard.Call, id string) 
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
 		return err
 	}
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now(call.Vault.Vault.Tenant))
 	return s.e.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		stored, err := tx.Task(ctx, id)
 		if err != nil {
@@ -237,7 +237,7 @@ func (s *Service) Submit(ctx context.Context, call *guard.Call, task string, in 
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
 	moves := s.e.Secrets.Rotation(call.Vault.Vault, r.NameKey, r.Object)
-	op := store.NewOp(s.e.Clock.Now())
+	op := store.NewOp(s.e.now(call.Vault.Vault.Tenant))
 	in.Enabled = true
 	ver, err := moves.Seal(ctx, op, in)
 	if err != nil {

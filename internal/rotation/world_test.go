@@ -60,11 +60,19 @@ func d(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{World: guardtest.New(t, guardtest.Options{Clock: clock.System{}}), target: newTarget("app_a", "app_b"), ledger: &nobody{}, log: &syncBuffer{}}
+	return newWorldWith(t, guardtest.Options{Clock: clock.System{}})
+}
+
+func newWorldWith(t *testing.T, o guardtest.Options) *world {
+	t.Helper()
+	w := &world{World: guardtest.New(t, o), target: newTarget("app_a", "app_b"), ledger: &nobody{}, log: &syncBuffer{}}
 	var err error
 	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock,
 		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
 			return w.engine.Pends(ctx, tx, call, o, ver)
+		},
+		Dated: func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error {
+			return w.engine.Redate(ctx, tx, o, ver)
 		}})
 	must(t, err)
 	w.Watch(w.secrets.Changed)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard/guardtest"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -21,7 +22,7 @@ const days = 24 * time.Hour
 type expiryWorld struct {
 	*world
 	now      *clock.Manual
-	expiries *secret.Expiries
+	expiries *object.Expiries
 	// heard is the place in the journal behind which events are new.
 	heard store.Position
 }
@@ -29,7 +30,7 @@ type expiryWorld struct {
 func newExpiryWorld(t *testing.T) *expiryWorld {
 	now := clock.NewManual(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 	w := &expiryWorld{world: newWorld(t, guardtest.Options{Clock: now}, nil), now: now}
-	w.expiries = secret.NewExpiries(w.svc)
+	w.expiries = w.svc.Expiries()
 	return w
 }
 
@@ -63,7 +64,7 @@ func (w *expiryWorld) events() []string {
 		for _, c := range commits {
 			w.heard = c.Position
 			for _, e := range c.Events {
-				switch secret.EventType(e.Type) {
+				switch e.Type {
 				case secret.NearExpiry:
 					list = append(list, "near "+e.Subject)
 				case secret.Expired:
@@ -101,7 +102,7 @@ func TestExpiriesAreToldOnce(t *testing.T) {
 	w.tells("expired soon")
 	w.tells()
 	// A new process tells nothing twice.
-	w.expiries = secret.NewExpiries(w.svc)
+	w.expiries = w.svc.Expiries()
 	w.tells()
 	w.now.Advance(days)
 	w.tells("expired later")
@@ -145,11 +146,11 @@ func TestAnotherExpiryIsToldAnew(t *testing.T) {
 
 func TestTimeAheadIsConfigured(t *testing.T) {
 	w := newExpiryWorld(t)
-	w.EditVault(func(v *vault.Vault) { v.Tags = map[string]string{secret.NearExpiryTag: "10"} })
+	w.EditVault(func(v *vault.Vault) { v.Tags = map[string]string{object.NearExpiryTag: "10"} })
 	w.expires("vaults", 11*days, nil)
-	w.expires("own", 61*days, map[string]string{secret.NearExpiryTag: "60"})
-	w.expires("wrong", 11*days, map[string]string{secret.NearExpiryTag: "soon"})
-	w.expires("bounded", 11*days, map[string]string{secret.NearExpiryTag: "99999999999999999999"})
+	w.expires("own", 61*days, map[string]string{object.NearExpiryTag: "60"})
+	w.expires("wrong", 11*days, map[string]string{object.NearExpiryTag: "soon"})
+	w.expires("bounded", 11*days, map[string]string{object.NearExpiryTag: "99999999999999999999"})
 	w.tells()
 	w.now.Advance(days)
 	w.tells("near vaults", "near wrong", "near bounded", "near own")

@@ -5,7 +5,6 @@ import (
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/guard"
-	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -14,17 +13,7 @@ import (
 
 // ManageSet stores a value like Set, for a caller of the management plane.
 func (s *Service) ManageSet(ctx context.Context, call *guard.Call, name string, in Input) (Item, error) {
-	if err := vault.CheckObjectName(name); err != nil {
-		return Item{}, err
-	}
-	need := s.manageNeed(call, authz.SecretManageWrite, name)
-	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
-		return Item{}, err
-	}
-	if err := s.checkInput(&in); err != nil {
-		return Item{}, s.Guard.Refuse(ctx, call, need, err)
-	}
-	return s.set(ctx, call, need, name, &in)
+	return s.set(ctx, call, s.manageNeed(call, authz.SecretManageWrite, name), name, &in)
 }
 
 // ManageGet finds a live secret's current version without its value.
@@ -34,7 +23,7 @@ func (s *Service) ManageGet(ctx context.Context, call *guard.Call, name string) 
 	}
 	need := s.manageNeed(call, authz.SecretManageRead, name)
 	err = s.Guard.Read(ctx, call, &need, func() error {
-		rec, err := s.record(ctx, call, &Selector{Name: name, Label: vault.Current})
+		rec, err := s.objects.Record(ctx, call, &Selector{Name: name, Label: vault.Current})
 		if err == nil {
 			item = rec.Item
 		}
@@ -44,15 +33,8 @@ func (s *Service) ManageGet(ctx context.Context, call *guard.Call, name string) 
 }
 
 // ManageList returns a page of live secrets with their current versions, without values.
-func (s *Service) ManageList(ctx context.Context, call *guard.Call, p Page) (l Listing, err error) {
-	need := s.manageNeed(call, authz.SecretManageRead, "")
-	err = s.Guard.Read(ctx, call, &need, func() error {
-		return s.Store.View(ctx, func(tx store.Tx) error {
-			l, err = listing(ctx, tx, store.ObjectQuery{Vault: call.Vault.Vault.ID, Kind: vault.Secret, After: p.After, Limit: p.Limit})
-			return err
-		})
-	})
-	return l, err
+func (s *Service) ManageList(ctx context.Context, call *guard.Call, p Page) (Listing, error) {
+	return s.objects.List(ctx, call, s.manageNeed(call, authz.SecretManageRead, ""), p, false)
 }
 
 func (s *Service) manageNeed(call *guard.Call, a authz.Action, name string) guard.Need {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rollout"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -31,9 +32,9 @@ func (s *Service) Rotation(v *vault.Vault, name string, object vault.ObjectID) *
 
 // Find returns the secret, which must be live.
 func (r *Rotation) Find(ctx context.Context, tx store.Tx) (*vault.Object, error) {
-	o, err := live(ctx, tx, r.vault.ID, r.name)
+	o, err := r.service.objects.Live(ctx, tx, r.vault.ID, r.name)
 	if err == nil && o.ID != r.object {
-		return nil, notFound(r.name)
+		return nil, r.service.objects.NotFound(r.name)
 	}
 	return o, err
 }
@@ -43,8 +44,7 @@ func (r *Rotation) Seal(ctx context.Context, op store.Op, in Input) (*vault.Vers
 	if err := r.service.checkInput(&in); err != nil {
 		return nil, err
 	}
-	ver := &vault.Version{ID: vault.NewVersionID(op.At), Object: r.object, ContentType: in.ContentType, Tags: in.Tags,
-		Attributes: vault.Attributes{Enabled: in.Enabled, NotBefore: in.NotBefore, Expires: in.Expires, Created: op.At, Updated: op.At}}
+	ver := in.draft().Version(r.object, op.At)
 	var err error
 	ver.Value, err = r.service.Keys.Seal(ctx, r.place(ver.ID), in.Value)
 	return ver, err
@@ -72,10 +72,10 @@ func (r *Rotation) Pend(ctx context.Context, tx store.Tx, ver *vault.Version) er
 	if p := o.LabelOf(vault.Pending); p != "" {
 		return fault.New(fault.Conflict, "the secret %q has a pending version %s already: end its rotation first", o.Name, p)
 	}
-	if err := r.service.checkRoom(ctx, tx, o); err != nil {
+	if err := r.service.objects.CheckRoom(ctx, tx, o); err != nil {
 		return err
 	}
-	ver = shallow(ver)
+	ver = object.Shallow(ver)
 	ver.Previous = o.Current
 	if err := tx.AddVersion(ctx, ver); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (r *Rotation) Promote(ctx context.Context, tx store.Tx, id, base vault.Vers
 	if err := tx.PutObject(ctx, o); err != nil {
 		return err
 	}
-	return emit(tx, NewVersion, r.vault, o, ver)
+	return r.service.objects.EmitNew(tx, r.vault, Item{Object: o, Version: ver})
 }
 
 // Return makes the version before current again and disables the bad one. When the bad one is not current any more, that is a conflict
@@ -148,7 +148,8 @@ func (r *Rotation) Return(ctx context.Context, tx store.Tx, bad, to vault.Versio
 	if err := r.withdraw(ctx, tx, bad, vault.Retiring, op); err != nil {
 		return err
 	}
-	return emitReturned(tx, r.vault, c, ver, op)
+	// To those who cache, a version that is current again is as good as new.
+	return r.emit(tx, object.NewVersion, c, ver, op)
 }
 
 // Ask emits the event that the secret is near its expiry, whenever that is: it is what rotation functions wait for.
@@ -163,7 +164,12 @@ func (r *Rotation) Ask(ctx context.Context, tx store.Tx, op store.Op) error {
 			return err
 		}
 	}
-	return emitAs(tx, string(op.ID), op.At, NearExpiry, r.vault, o, ver)
+	return r.emit(tx, object.NearExpiry, o, ver, op)
+}
+
+// emit tells of what the operation did, under its own id.
+func (r *Rotation) emit(tx store.Tx, e object.Event, o *vault.Object, ver *vault.Version, op store.Op) error {
+	return r.service.objects.Emit(tx, string(op.ID), op.At, e, r.vault, Item{Object: o, Version: ver})
 }
 
 // Abandon gives up a pending version: it stays hidden, and disabled.
@@ -213,11 +219,11 @@ func (r *Rotation) change(ctx context.Context, tx store.Tx, id vault.VersionID, 
 	if err != nil {
 		return err
 	}
-	ver = shallow(ver)
+	ver = object.Shallow(ver)
 	edit(ver)
 	return tx.PutVersion(ctx, ver)
 }
 
 func (r *Rotation) place(id vault.VersionID) keyring.Place {
-	return place(r.vault, &vault.Object{ID: r.object}, id)
+	return object.Place(r.vault, r.object, id)
 }

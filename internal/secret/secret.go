@@ -3,24 +3,18 @@ package secret
 import (
 	"context"
 	"errors"
-	"time"
 
+	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/clock"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
 // DefaultMaxValueBytes is the largest value that Key Vault takes: 25 KB, of 1,024 bytes each.
 const DefaultMaxValueBytes = 25 << 10
-
-// DefaultCacheBytes bounds the cache of sealed records.
-const DefaultCacheBytes = 64 << 20
-
-// DefaultMaxBackupBytes bounds the body with which a backup is restored: it holds 500 versions of the largest value.
-const DefaultMaxBackupBytes = 64 << 20
 
 // Config makes a Service. Guard, Store, Keys and Clock are required.
 type Config struct {
@@ -32,20 +26,24 @@ type Config struct {
 	MaxValueBytes int
 	// MaxVersions bounds the versions of one secret; 0 means no bound.
 	MaxVersions int
-	// MaxBackupBytes bounds the body of a restore; 0 means DefaultMaxBackupBytes.
+	// MaxBackupBytes bounds the body of a restore; 0 means object.DefaultMaxBackupBytes.
 	MaxBackupBytes int64
-	// CacheBytes bounds the cache; 0 means DefaultCacheBytes.
+	// CacheBytes bounds the cache of sealed versions; 0 means object.DefaultCacheBytes.
 	CacheBytes int64
 	// Pends is asked, in the transaction of each write, under which labels the new version waits instead of becoming current; for none it does. So
 	// waits what a rotation function writes, as pending, until it was proved at the target. It may write to the transaction, but not the object.
 	// Nil never lets a version wait.
 	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
+	// Dated is told, in the transaction of the change, of a current version whose end of validity may be another than before. It may write to the transaction, but
+	// not the object. Nil tells nobody.
+	Dated func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error
 }
 
 // Service serves secrets.
 type Service struct {
 	Config
-	cache *cache
+	object.Lifecycle
+	objects *object.Objects
 }
 
 // New checks the configuration. The caller hooks Changed to the store's commits before the first request.
@@ -57,12 +55,27 @@ func New(c Config) (*Service, error) {
 		c.MaxValueBytes = DefaultMaxValueBytes
 	}
 	if c.MaxBackupBytes == 0 {
-		c.MaxBackupBytes = DefaultMaxBackupBytes
+		c.MaxBackupBytes = object.DefaultMaxBackupBytes
 	}
-	if c.CacheBytes == 0 {
-		c.CacheBytes = DefaultCacheBytes
+	objects, err := object.New(object.Config{Guard: c.Guard, Store: c.Store, Keys: c.Keys, Clock: c.Clock, Kind: kind, MaxVersions: c.MaxVersions,
+		CacheBytes: c.CacheBytes, Pends: c.Pends, Settled: c.dated()})
+	if err != nil {
+		return nil, err
 	}
-	return &Service{Config: c, cache: newCache(c.CacheBytes)}, nil
+	return &Service{Config: c, Lifecycle: objects.Lifecycle(), objects: objects}, nil
+}
+
+// dated tells of current versions that expire; nil when nobody wants to hear.
+func (c *Config) dated() func(context.Context, store.Tx, *vault.Vault, Item) error {
+	if c.Dated == nil {
+		return nil
+	}
+	return func(ctx context.Context, tx store.Tx, _ *vault.Vault, it Item) error {
+		if it.Object.Deleted != nil || it.Version == nil || it.Version.Attributes.Expires.IsZero() {
+			return nil
+		}
+		return c.Dated(ctx, tx, it.Object, it.Version)
+	}
 }
 
 // MaxBodyBytes bounds the body that sets a secret. JSON may take six bytes for one of the value, and the rest of the body
@@ -72,138 +85,25 @@ func (s *Service) MaxBodyBytes() int64 {
 	return max(least, 6*int64(s.MaxValueBytes)+rest)
 }
 
-// Changed replaces or drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
-func (s *Service) Changed(c *store.Commit) {
-	for i := range c.Changes {
-		ch := &c.Changes[i]
-		switch {
-		case ch.Kind == store.ObjectChanged && ch.Object == vault.Secret:
-			s.cache.committed(c.Op.ID, cacheKey{ch.Vault, ch.NameKey})
-		case ch.Kind == store.VaultChanged:
-			s.cache.dropVault(ch.Vault)
-		}
-	}
-}
+// What secrets share with the other kinds of objects.
+type (
+	// Item is a secret with one of its versions, without its value.
+	Item = object.Item
+	// Selector says which version of a secret is meant.
+	Selector = object.Selector
+	// Page selects a part of a listing, Listing is it.
+	Page    = object.Page
+	Listing = object.Listing
+)
 
-// Item is a secret with one of its versions, without its value.
-type Item struct {
-	Object  *vault.Object
-	Version *vault.Version
-}
+// kind says what is a secret's own in the life that all objects have.
+var kind = object.Kind{Kind: vault.Secret, Word: "Secret", NotFound: "SecretNotFound",
+	List: authz.SecretList, GetDeleted: authz.SecretGetDeleted, Delete: authz.SecretDelete, Recover: authz.SecretRecover, Purge: authz.SecretPurge,
+	Backup: authz.SecretBackup, Restore: authz.SecretRestore}
 
-// Selector says which version of a secret is meant. With neither Version nor Label it is the one that the caller is to have: the current one,
-// unless a rollout gives the caller the next.
-type Selector struct {
-	Name    string
-	Version vault.VersionID
-	Label   vault.Label
-	// Candidate says that the reader knows what a candidate is: it may then read that one by its id.
-	Candidate bool
-}
-
-// Input is a new version.
-type Input struct {
-	Value              []byte
-	ContentType        string
-	Tags               map[string]string
-	Enabled            bool
-	NotBefore, Expires time.Time
-}
-
-// Change is what to change of a version: a nil member stays as it is.
-type Change struct {
-	ContentType *string
-	// Tags replaces the whole map.
-	Tags               map[string]string
-	Enabled            *bool
-	NotBefore, Expires *time.Time
-}
-
-// Page selects a part of a listing: at most Limit entries behind the key After.
-type Page struct {
-	After string
-	Limit int
-}
-
-// Listing is a page of items. Next is the key behind which the listing goes on; empty when it is at its end.
-type Listing struct {
-	Items []Item
-	Next  string
-}
-
-func notFound(name string) error {
-	return fault.New(fault.NotFound, "a secret with the name %q was not found in this vault: check the name, and that it was not deleted", name).
-		Because("SecretNotFound")
-}
-
-func versionNotFound(name string, v vault.VersionID) error {
-	return fault.New(fault.NotFound, "the secret %q has no version %q: list its versions to see those that it has", name, v).
-		Because("SecretNotFound")
-}
-
-func (s *Service) checkInput(in *Input) error {
-	if len(in.Value) > s.MaxValueBytes {
-		return fault.New(fault.Invalid, "the value has %d bytes: a secret has at most %d", len(in.Value), s.MaxValueBytes).
-			Because("ValueTooLarge")
-	}
-	if err := vault.CheckContentType(in.ContentType); err != nil {
-		return err
-	}
-	if err := vault.CheckTags(in.Tags); err != nil {
-		return err
-	}
-	return vault.Attributes{NotBefore: in.NotBefore, Expires: in.Expires}.Check()
-}
-
-// live finds a live object in a transaction.
-func live(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault.Object, error) {
-	o, err := tx.Object(ctx, v, vault.Secret, name)
-	if fault.Is(err, fault.NotFound) || err == nil && o.Deleted != nil {
-		return nil, notFound(name)
-	}
-	return o, err
-}
-
-// deleted finds a deleted object in a transaction.
-func deleted(ctx context.Context, tx store.Tx, v vault.ID, name string) (*vault.Object, error) {
-	o, err := tx.Object(ctx, v, vault.Secret, name)
-	if fault.Is(err, fault.NotFound) || err == nil && o.Deleted == nil {
-		return nil, fault.New(fault.NotFound, "a deleted secret with the name %q was not found in this vault", name).Because("SecretNotFound")
-	}
-	return o, err
-}
-
-// version finds a version that callers may see.
-func version(ctx context.Context, tx store.Tx, o *vault.Object, id vault.VersionID) (*vault.Version, error) {
-	if id == "" {
-		return nil, notFound(o.Name)
-	}
-	v, err := tx.Version(ctx, o.ID, id)
-	if fault.Is(err, fault.NotFound) || err == nil && o.Hides(v) {
-		return nil, versionNotFound(o.Name, id)
-	}
-	return v, err
-}
-
-// candidate finds the version under the label candidate, for who asks for it by that name, or by its id and says that it knows what it gets. It is
-// pending, and everybody else is told that it does not exist.
-func candidate(ctx context.Context, tx store.Tx, o *vault.Object, id vault.VersionID) (*vault.Version, error) {
-	if id == "" {
-		return nil, fault.New(fault.NotFound, "the secret %q has no candidate now", o.Name).Because("SecretNotFound")
-	}
-	v, err := tx.Version(ctx, o.ID, id)
-	if err == nil && v.State == vault.Abandoned {
-		return nil, versionNotFound(o.Name, id)
-	}
-	return v, err
-}
-
-// liveVault makes sure that a new object gets a vault: one that was deleted and purged since the request began has no key
-// any more, and what is put into it could never be read.
-func liveVault(ctx context.Context, tx store.Tx, v *vault.Vault) error {
-	stored, err := tx.Vault(ctx, v.ID)
-	if fault.Is(err, fault.NotFound) || err == nil && stored.Deleted != nil {
-		return fault.New(fault.NotFound, "the vault %q was deleted meanwhile: recover it, or use another", v.Name).Because("VaultNotFound")
-	}
-	return err
-}
+// The types of the events of secrets.
+var (
+	NewVersion = kind.EventType(object.NewVersion)
+	NearExpiry = kind.EventType(object.NearExpiry)
+	Expired    = kind.EventType(object.Expired)
+)

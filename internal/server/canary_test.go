@@ -114,6 +114,19 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 	c := canaries{"a secret's value": random(), "an older value": random(), "a value that was refused": random(), "a value of bytes": random() + "\xff\x00", "a stranger's value": random(),
 		"a certificate's key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "a password": random(), "a wrong client secret": random(),
 		"a token of nonsense": random(), "the client secret": x.variable("AZURE_CLIENT_SECRET"), "the identity header": x.variable("IDENTITY_HEADER")}
+	private, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusedKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusedPrivate, err := refusedKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c["a private key"], c["a private key that was refused"], c["what a key encrypted"] = string(private), string(refusedPrivate), random()
 	admin, api := x.token(t, at["azure"].resource), x.token(t, at["native"].resource)
 	person := x.newPerson(x.estate.Tenant, "person")
 	stranger := x.tokenOf(person, at["azure"].resource)
@@ -165,6 +178,36 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 		do(200, "GET", base+"/secrets/"+name+v, admin, "")
 	}
 	do(200, "GET", at["native"].base+"/api/v1/vaults/demo/secrets/bytes", api, "")
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	jwk := func(d []byte) string {
+		return `{"key":{"kty":"EC","crv":"P-256","x":"` + b64(point[1:33]) + `","y":"` + b64(point[33:]) + `","d":"` + b64(d) + `"}}`
+	}
+	do(200, "PUT", base+"/keys/k"+v, admin, jwk(private))
+	do(400, "PUT", base+"/keys/k"+v, admin, jwk(refusedPrivate))
+	do(403, "PUT", base+"/keys/k"+v, stranger, jwk(refusedPrivate))
+	do(200, "PUT", at["native"].base+"/api/v1/vaults/demo/keys/der", api, `{"pkcs8":"`+base64.StdEncoding.EncodeToString(der)+`"}`)
+	do(200, "GET", at["native"].base+"/api/v1/vaults/demo/keys/der", api, "")
+	do(200, "POST", base+"/keys/k/sign"+v, admin, `{"alg":"ES256","value":"`+b64(make([]byte, 32))+`"}`)
+	do(400, "POST", base+"/keys/k/sign"+v, admin, `{"alg":"ES256","value":"`+b64([]byte(c["what a key encrypted"]))+`"}`)
+	do(200, "GET", base+"/keys/k"+v, admin, "")
+	do(200, "POST", base+"/keys/k/rotate"+v, admin, "")
+	do(200, "POST", base+"/keys/oct/create"+v, admin, `{"kty":"oct"}`)
+	sealed := do(200, "POST", base+"/keys/oct/encrypt"+v, admin, `{"alg":"A256GCM","value":"`+b64([]byte(c["what a key encrypted"]))+`"}`)
+	var conceal struct{ Value, IV, Tag string }
+	if err := json.Unmarshal([]byte(sealed.body), &conceal); err != nil {
+		t.Fatal(err)
+	}
+	if opened := x.send("POST", base+"/keys/oct/decrypt"+v, admin, `{"alg":"A256GCM","value":"`+conceal.Value+`","iv":"`+conceal.IV+`","tag":"`+conceal.Tag+`"}`); !strings.Contains(opened.body, b64([]byte(c["what a key encrypted"]))) {
+		t.Errorf("decrypting: %+v", opened)
+	}
+	kept := do(200, "POST", base+"/keys/k/backup"+v, admin, "")
+	do(200, "DELETE", base+"/keys/k"+v, admin, "")
+	do(204, "DELETE", base+"/deletedkeys/k"+v, admin, "")
+	do(200, "POST", base+"/keys/restore"+v, admin, kept.body)
 	do(200, "PATCH", base+"/secrets/s"+v, admin, `{"attributes":{"enabled":false}}`)
 	do(403, "GET", base+"/secrets/s"+v, admin, "")
 	do(200, "PATCH", base+"/secrets/s"+v, admin, `{"attributes":{"enabled":true}}`)

@@ -13,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/secret"
@@ -55,7 +56,7 @@ type Limits struct {
 	MaxSecretBytes int
 	// MaxVersions bounds the versions of one secret; 0 means no bound.
 	MaxVersions int
-	// MaxBackupBytes bounds the body of a restore; 0 means secret.DefaultMaxBackupBytes.
+	// MaxBackupBytes bounds the body of a restore; 0 means object.DefaultMaxBackupBytes.
 	MaxBackupBytes int64
 	// MaxConnections bounds the open connections of each listener; 0 means DefaultMaxConnections. Those beyond wait.
 	MaxConnections int
@@ -66,7 +67,7 @@ type Limits struct {
 
 // largestBody is about the largest body that a route takes: a backup, or a value of which each byte is escaped.
 func (l *Limits) largestBody() int64 {
-	backup, value := cmp.Or(l.MaxBackupBytes, secret.DefaultMaxBackupBytes), cmp.Or(l.MaxSecretBytes, secret.DefaultMaxValueBytes)
+	backup, value := cmp.Or(l.MaxBackupBytes, object.DefaultMaxBackupBytes), cmp.Or(l.MaxSecretBytes, secret.DefaultMaxValueBytes)
 	return max(backup, 6*int64(value)+1<<20)
 }
 

@@ -47,7 +47,7 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 func (d *dispatch) byPath(path string) http.Handler {
 	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	switch strings.ToLower(first) {
-	case "secrets", "deletedsecrets":
+	case "secrets", "deletedsecrets", "keys", "deletedkeys", "rng", "certificates", "deletedcertificates":
 		return d.vault
 	case "subscriptions", "providers", "tenants", "metadata":
 		return d.arm

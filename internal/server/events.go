@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/object"
 )
 
 // validationPath is where an endpoint confirms its handshake by hand. It asks for no credential but the code in its query.
@@ -29,7 +30,7 @@ func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (er
 	if k.eventing, err = eventing.New(eventing.Config{Guard: k.guard, Store: k.store, Events: k.events}); err != nil {
 		return err
 	}
-	k.expiries = secret.NewExpiries(k.secrets)
+	k.expiries = []*object.Expiries{k.secrets.Expiries(), k.cryptoKeys.Expiries(), k.certificates.Expiries()}
 	k.onClose(wrapStop(k.store.Watch(k.events.Changed)))
 	k.events.Start(ctx)
 	k.onClose(wrapStop(k.events.Stop))
@@ -47,13 +48,18 @@ func issuerNetwork(c *Config) *event.Network {
 	return &event.Network{Loopback: c.EventLoopback, Allow: c.IssuerAllow}
 }
 
-// tellExpiries emits the events of secrets that are about to expire or have expired.
+// tellExpiries emits the events of secrets and keys that are about to expire or have expired.
 func (k *core) tellExpiries(ctx context.Context) error {
-	near, expired, err := k.expiries.Tell(ctx)
+	near, expired := 0, 0
+	var errs []error
+	for _, x := range k.expiries {
+		n, e, err := x.Tell(ctx)
+		near, expired, errs = near+n, expired+e, append(errs, err)
+	}
 	if near+expired > 0 {
 		k.log.InfoContext(ctx, "expiries were told", "near", near, "expired", expired)
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // eventLinks are what a development server's events tell to the outside.

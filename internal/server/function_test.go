@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -24,6 +23,7 @@ import (
 	"github.com/keywright/keywright/e2e/npm"
 	"github.com/keywright/keywright/e2e/process"
 	"github.com/keywright/keywright/e2e/tdsfake"
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/rotation"
 )
 
@@ -121,22 +121,7 @@ dns.lookup = (name, ...rest) => lookup(name.endsWith('.localhost') ? '127.0.0.1'
 }
 
 // output is what a program has printed so far.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+type output struct{ transcript.Buffer }
 
 // line returns what follows the words in the last line that begins with them.
 func (o *output) line(words string) string {

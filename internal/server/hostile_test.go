@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,10 +13,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/principal"
@@ -32,24 +31,7 @@ type target struct {
 	t      testing.TB
 	dir    string
 	client *http.Client
-	log    *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log    *transcript.Buffer
 }
 
 // startTarget starts a server. Its client reaches every host name there.
@@ -61,7 +43,7 @@ func startTarget(t testing.TB) *target {
 // startTracedTarget starts one that sends its traces to a collector, if there is one.
 func startTracedTarget(t testing.TB, collector string) *target {
 	t.Helper()
-	x := &target{t: t, dir: filepath.Join(t.TempDir(), "d"), log: &lockedBuffer{}}
+	x := &target{t: t, dir: filepath.Join(t.TempDir(), "d"), log: &transcript.Buffer{}}
 	var err error
 	x.Dev, err = StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: x.dir, AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20,
 		TraceEndpoint: collector, Logger: slog.New(slog.NewJSONHandler(x.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}})

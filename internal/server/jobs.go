@@ -22,6 +22,7 @@ func (k *core) jobs() []job {
 		{"maintain-keys", time.Hour, k.maintainKeys},
 		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
 		{"tell-expiries", time.Minute, k.tellExpiries},
+		{"rotate-keys", time.Minute, k.rotateKeys},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}
@@ -104,4 +105,37 @@ func (k *core) maintainKeys(ctx context.Context) error {
 		k.log.InfoContext(ctx, "keys were maintained", "moved", done.Moved, "resealed", done.Resealed, "retired", done.Retired)
 	}
 	return err
+}
+
+// rotateKeys rotates the keys whose policies say so.
+func (k *core) rotateKeys(ctx context.Context) error {
+	rotated, err := k.cryptoKeys.RotateDue(ctx)
+	if rotated > 0 {
+		k.log.InfoContext(ctx, "keys were rotated as their policies say", "keys", rotated)
+	}
+	return err
+}
+
+// certificatesEvery is how often certificates are looked for that are to be brought on.
+const certificatesEvery = 10 * time.Second
+
+// issueCertificates asks issuers and renews what is due, until ctx ends: every few seconds, and at once when something was begun.
+func (k *core) issueCertificates(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, err := k.certificates.Due(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		k.metrics.job("issue-certificates", err, k.clock.Now())
+		if err != nil {
+			k.log.ErrorContext(ctx, "certificates could not be brought on; it is tried again", "after", certificatesEvery, "error", err)
+		}
+		timer := time.NewTimer(certificatesEvery)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-k.certificates.Woken():
+		}
+		timer.Stop()
+	}
 }

@@ -1,9 +1,13 @@
 package server
 
 import (
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +40,18 @@ func (x *target) fronts() map[string]front {
 // bodies are well-formed bodies, by door and operation; every other route gets an empty object.
 func (x *target) bodies() map[string]string {
 	return map[string]string{
+		"azure KeyCreate": `{"kty":"EC"}`, "azure KeyImport": `{"key":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "azure KeyRestore": `{"value":"QUJD"}`,
+		"azure KeyEncrypt": `{"alg":"RSA-OAEP","value":"QUJD"}`, "azure KeyWrap": `{"alg":"RSA-OAEP","value":"QUJD"}`,
+		"azure KeyDecrypt": `{"alg":"RSA-OAEP","value":"QUJD"}`, "azure KeyUnwrap": `{"alg":"RSA-OAEP","value":"QUJD"}`,
+		"azure KeySign": `{"alg":"RS256","value":"QUJD"}`, "azure KeyVerify": `{"alg":"RS256","digest":"QUJD","value":"QUJD"}`,
+		"azure KeyRelease": `{"target":"a.b.c"}`, "azure KeyGetRandomBytes": `{"count":1}`,
+		"azure CertificateCreate": `{"policy":{"issuer":{"name":"Self"},"x509_props":{"subject":"CN=x"}}}`, "azure CertificateImport": `{"value":"QUJD"}`,
+		"azure CertificateRestore": `{"value":"QUJD"}`, "azure CertificatePendingUpdate": `{"cancellation_requested":true}`, "azure CertificatePendingMerge": `{"x5c":["` + x.certificate() + `"]}`,
+		"azure CertificateIssuerSet": `{"provider":"ACME"}`, "azure CertificateContactsSet": `{"contacts":[{"email":"a@b"}]}`,
+		"native KeyCreate": `{"type":"EC"}`, "native KeyImport": `{"jwk":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "native KeyRestore": `{"blob":"QUJD"}`,
+		"native KeyEncrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "native KeyWrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`,
+		"native KeyDecrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "native KeyUnwrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`,
+		"native KeySign": `{"algorithm":"RS256","value":"QUJD"}`, "native KeyVerify": `{"algorithm":"RS256","digest":"QUJD","signature":"QUJD"}`,
 		"azure SecretSet": `{"value":"x"}`, "azure SecretRestore": `{"value":"QUJD"}`, "native SecretSet": `{"value":"x"}`, "native SecretRestore": `{"blob":"QUJD"}`,
 		"arm VaultPut":        `{"location":"local","properties":{"tenantId":"` + string(x.estate.Tenant) + `","sku":{"family":"A","name":"standard"},"accessPolicies":[]}}`,
 		"arm SecretManageSet": `{"properties":{"value":"x"}}`, "arm ResourceGroupPut": `{"location":"local"}`, "arm VaultAccessPolicyChange": `{"properties":{"accessPolicies":[]}}`,
@@ -47,6 +63,16 @@ func (x *target) bodies() map[string]string {
 		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
 		"native GrantCreate":             `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
 	}
+}
+
+// certificate is some certificate, in DER and base64.
+func (x *target) certificate() string {
+	text, err := os.ReadFile(filepath.Join(x.dir, caFile))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	return base64.StdEncoding.EncodeToString(block.Bytes)
 }
 
 // queries are the parameters without which a route judges nothing.
@@ -155,6 +181,16 @@ func (x *target) existing() map[string]string {
 		"group": devGroup, "tenant": string(x.estate.Tenant), "location": "local", "operation": "add", "principal": string(x.estate.Identity)}
 }
 
+// make makes what existing names.
+func (x *target) make() {
+	x.t.Helper()
+	for _, made := range [][3]string{{"PUT", "secrets/exists", `{"value":"v"}`}, {"POST", "keys/exists/create", `{"kty":"RSA"}`}} {
+		if r := x.send(made[0], x.namedVault(devVault)+"/"+made[1]+"?api-version=7.6", x.token(x.t, x.vaultResource()), made[2]); r.status != 200 {
+			x.t.Fatal(r)
+		}
+	}
+}
+
 func missing(from map[string]string, names ...string) map[string]string {
 	m := make(map[string]string)
 	for k, v := range from {
@@ -170,9 +206,7 @@ func missing(from map[string]string, names ...string) map[string]string {
 func TestAuthorisationMatrix(t *testing.T) {
 	x := startTarget(t)
 	own := x.estate.Tenant
-	if r := x.send("PUT", x.namedVault(devVault)+"/secrets/exists?api-version=7.6", x.token(t, x.vaultResource()), `{"value":"v"}`); r.status != 200 {
-		t.Fatal(r)
-	}
+	x.make()
 	stranger := x.newPerson(own, "stranger")
 	there := x.existing()
 	absent := missing(there, "name", "object")
@@ -269,7 +303,8 @@ func TestAuthorisationMatrix(t *testing.T) {
 				tokens[at.resource] = x.tokenOf(holder, at.resource)
 			}
 			a := x.send(r.Method, x.url(at, r.Pattern, values), tokens[at.resource], x.body(name, r))
-			if a.status == 403 || a.status == 401 || a.status >= 500 {
+			// A key that is not exportable is released to nobody, whatever they may do.
+			if a.status == 403 && !strings.Contains(a.body, "KeyOperationForbidden") || a.status == 401 || a.status >= 500 {
 				t.Errorf("%s with %s: %d %s", what, r.Action, a.status, a.body)
 			}
 		})
@@ -279,9 +314,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 // TestCrossTenantMatrix asks, with tokens of one tenant, for what another has. Nothing may differ from what nobody has.
 func TestCrossTenantMatrix(t *testing.T) {
 	x := startTarget(t)
-	if r := x.send("PUT", x.namedVault(devVault)+"/secrets/exists?api-version=7.6", x.token(t, x.vaultResource()), `{"value":"v"}`); r.status != 200 {
-		t.Fatal(r)
-	}
+	x.make()
 	other, _ := x.newTenant("foreign")
 	intruder := x.newPerson(other, "intruder")
 	for _, role := range []string{authz.Owner, authz.VaultAdministrator, authz.KeywrightAuditor, authz.KeywrightIdentityOperator} {

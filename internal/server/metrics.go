@@ -127,9 +127,11 @@ func (m *metrics) watch(k *core) {
 		{"keywright_request_body_bytes", "Bytes that the bodies of requests under way hold.", func() float64 { return float64(k.bodies.held.Load()) }},
 		{"keywright_ledger_lag_records", "Records of the audit log that the ledger has not taken in.", func() float64 { n, _ := k.ledgerLag(); return n }},
 		{"keywright_ledger_lag_seconds", "For how long the ledger has not been level with the audit log.", func() float64 { _, s := k.ledgerLag(); return s }},
+		{"keywright_rotation_schedules_paused", "1 while rotations of a tenant do not start by schedule because the clock was moved.",
+			func() float64 { return boolean(k.engine.ClockMoved() != 0) }},
 		{"keywright_keyring_locked", "1 while the keyring is locked.", func() float64 { return boolean(k.keys.Locked()) }},
 		{"keywright_keyring_cached_keys", "Unwrapped keys in memory.", func() float64 { return float64(k.keys.Stats().Cached) }},
-		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Secrets) }},
+		{"keywright_secret_cache_secrets", "Secrets in the cache of sealed values.", func() float64 { return float64(cache().Objects) }},
 		{"keywright_secret_cache_bytes", "Memory that the cache of sealed values takes, about.", func() float64 { return float64(cache().Bytes) }},
 	} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: s.name, Help: s.help}, s.read))

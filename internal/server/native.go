@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/fips140"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -11,27 +12,26 @@ import (
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
-	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/version"
 )
 
 // besideNative are the doors that the description of the native API covers too. The names are those of the installation's vaults.
-func besideNative(n *names, s *secret.Service) []native.Described {
-	return []native.Described{{Name: "azure", URL: "https://{vault}." + n.suffix + n.port, Routes: azure.Table(s),
+func besideNative(n *names, k *core) []native.Described {
+	return []native.Described{{Name: "azure", URL: "https://{vault}." + n.suffix + n.port, Routes: azure.Table(k.secrets, k.cryptoKeys, k.certificates),
 		Description: "A vault, in the protocol of Azure Key Vault. The challenge of a vault names the resource of its tokens, which is not this API's."}}
 }
 
 // nativeDoor makes the door of the product's own API, whose resources are the addresses at which it is reached.
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
-	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets,
+	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys,
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
 		Changes:   k.feed,
 		Consumers: k.consumers,
 		Eventing:  k.eventing,
 		Rotation:  k.rotation,
 		Composed:  k.composed,
-		Beside:    besideNative(n, k.secrets),
+		Beside:    besideNative(n, k),
 		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
 }
 
@@ -78,7 +78,7 @@ const readyTimeout = 2 * time.Second
 func (s *status) Checks(ctx context.Context) []api.Check {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}}
+	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}, {Name: "clock"}}
 	if err := s.core.store.Health(ctx); err != nil {
 		checks[0].Detail = publicText(err)
 	}
@@ -96,6 +96,9 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	// The server is ready in spite of an alarm: turning requests away would make an outage of what is none yet.
 	if err := s.core.storeAlarm(); err != nil && checks[0].Detail == "" {
 		checks[0].Detail = publicText(err)
+	}
+	if by := s.core.engine.ClockMoved(); by != 0 {
+		checks[3].Detail = fmt.Sprintf("the clock was moved by %s: rotations start by schedule again when it is back, or when somebody resumes", by.Round(time.Second))
 	}
 	return checks
 }

@@ -27,7 +27,7 @@ func TestReadinessNamesWhatFails(t *testing.T) {
 		t.Helper()
 		wrong := map[string]string{}
 		h := ask("/readyz", want)
-		if len(h.Checks) != 3 {
+		if len(h.Checks) != 4 {
 			t.Fatalf("the checks are %+v", h.Checks)
 		}
 		for _, c := range h.Checks {

@@ -18,6 +18,7 @@ type rotationMetrics struct {
 	lasted *prometheus.HistogramVec
 	ended  *prometheus.CounterVec
 	open   *prometheus.GaugeVec
+	leases *prometheus.GaugeVec
 	// all and untouched count the rotations that ended since the start.
 	all, untouched atomic.Int64
 
@@ -38,6 +39,8 @@ func newRotationMetrics(registry *prometheus.Registry) *rotationMetrics {
 			"kind", "result", "rotator", "touched"),
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keywright_rotation_open_runs", Help: "Runs that have not ended, by kind and state."},
 			[]string{"kind", "state"}),
+		leases: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keywright_rotation_open_leases", Help: "Leases whose account may be there, by state."},
+			[]string{"state"}),
 		stuck:    gauge("keywright_rotation_stuck_runs", "Runs that need a person: see the list of runs in the state stuck."),
 		policies: gauge("keywright_rotation_policies", "Secrets that have a rotation policy."),
 		overdue:  gauge("keywright_rotation_overdue_secrets", "Secrets whose rotation is due for more than an hour and not under way."),
@@ -45,7 +48,7 @@ func newRotationMetrics(registry *prometheus.Registry) *rotationMetrics {
 		oldest:   gauge("keywright_rotation_oldest_age_ratio", "The largest age of a current version, as a share of what its policy allows; above 1 a secret is too old."),
 		lag:      gauge("keywright_rotation_queue_lag_seconds", "For how long the run that waits longest could have gone on and was not taken up."),
 	}
-	registry.MustRegister(m.lasted, m.ended, m.open, m.stuck, m.policies, m.overdue, m.overAge, m.oldest, m.lag,
+	registry.MustRegister(m.lasted, m.ended, m.open, m.leases, m.stuck, m.policies, m.overdue, m.overAge, m.oldest, m.lag,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keywright_rotation_untouched_ratio",
 			Help: "The share of rotations since the start of the process that ended well without a person; not a number before the first."}, m.untouchedRatio))
 	return m
@@ -90,6 +93,9 @@ func (k *core) measureRotations(ctx context.Context) error {
 	now := k.clock.Now()
 	open, err := k.measureRuns(ctx, now)
 	if err != nil {
+		return err
+	}
+	if err := k.measureLeases(ctx); err != nil {
 		return err
 	}
 	return k.measurePolicies(ctx, now, open)
@@ -140,10 +146,36 @@ func (k *core) measureRuns(ctx context.Context, now time.Time) (map[vault.Object
 	return open, nil
 }
 
+// measureLeases counts the leases whose account may be there. Each state has a figure, so that an alarm on one is not without data.
+func (k *core) measureLeases(ctx context.Context) error {
+	counts := make(map[string]int)
+	q := store.LoanQuery{Open: true, Limit: measureBatch}
+	for n := measureBatch; n == measureBatch; {
+		err := k.store.View(ctx, func(tx store.Tx) error {
+			page, err := tx.Loans(ctx, q)
+			n = len(page)
+			for _, l := range page {
+				counts[l.State]++
+				q.After = l.ID
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range rotation.LoanStates {
+		if s != rotation.LoanRevoked {
+			k.metrics.rotations.leases.WithLabelValues(string(s)).Set(float64(counts[string(s)]))
+		}
+	}
+	return nil
+}
+
 // measurePolicies compares every policy with what it asks for.
 func (k *core) measurePolicies(ctx context.Context, now time.Time, open map[vault.ObjectID]bool) error {
 	policies, overdue, overAge, oldest := 0, 0, 0, 0.0
-	q := store.PolicyQuery{Limit: measureBatch}
+	q := store.PolicyQuery{Kind: vault.Secret, Limit: measureBatch}
 	for {
 		n := 0
 		err := k.store.View(ctx, func(tx store.Tx) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
@@ -25,8 +26,10 @@ import (
 	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
@@ -52,16 +55,18 @@ type core struct {
 	clock clock.Clock
 	store store.Store
 	// storeAlarm says what an operator has to see to although the store works.
-	storeAlarm func() error
-	keys       *keyring.Keyring
-	guard      *guard.Guard
-	identity   *identity.Service
-	secrets    *secret.Service
-	feed       *feed.Feed
-	journal    *journalRows
-	metrics    *metrics
-	tracer     *tracer
-	audit      *auditor
+	storeAlarm   func() error
+	keys         *keyring.Keyring
+	guard        *guard.Guard
+	identity     *identity.Service
+	secrets      *secret.Service
+	cryptoKeys   *key.Service
+	certificates *cert.Service
+	feed         *feed.Feed
+	journal      *journalRows
+	metrics      *metrics
+	tracer       *tracer
+	audit        *auditor
 
 	connections connections
 	bodies      bodies
@@ -72,7 +77,7 @@ type core struct {
 	auditing  *auditing.Service
 	events    *event.Service
 	eventing  *eventing.Service
-	expiries  *secret.Expiries
+	expiries  []*object.Expiries
 	ledger    *ledger.Ledger
 	consumers *consumer.Service
 	engine    *rotation.Engine
@@ -129,14 +134,25 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		MaxValueBytes: c.Limits.MaxSecretBytes, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes,
 		Pends: func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error) {
 			return k.engine.Pends(ctx, tx, call, o, ver)
+		},
+		Dated: func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error {
+			return k.engine.Redate(ctx, tx, o, ver)
 		}}); err != nil {
+		return nil, err
+	}
+	if k.cryptoKeys, err = key.New(key.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger,
+		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity}); err != nil {
+		return nil, err
+	}
+	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
+		Issuers: issuers{c.Clock}, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c, base); err != nil {
 		return nil, err
 	}
 	// The feed is the last to hear: what it tells is asked of the others.
-	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.feed.Changed}
+	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.cryptoKeys.Changed, k.certificates.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	if err := k.openEvents(ctx, c, links); err != nil {
 		return nil, err
@@ -145,6 +161,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.startRotation()
 	k.startComposition()
 	k.background(k.feed.Run)
+	k.background(k.issueCertificates)
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -307,7 +324,7 @@ func (a *authority) tlsConfig() *tls.Config {
 // vaultDoor makes the data-plane door.
 func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
-	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Clock: k.clock,
+	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
 		Observe: k.observe})
 }

@@ -52,8 +52,10 @@ type Policy struct {
 
 // PolicyQuery selects policies. Empty fields select all; Limit 0 means no limit.
 type PolicyQuery struct {
-	Tenant    vault.TenantID
-	Vault     vault.ID
+	Tenant vault.TenantID
+	Vault  vault.ID
+	// Kind is the kind of the objects.
+	Kind      vault.Kind
 	DueBefore time.Time
 	After     vault.ObjectID
 	Limit     int

@@ -80,6 +80,7 @@ type Tx interface {
 	Keys
 	SignIns
 	Rotations
+	Loans
 	Leases
 	Subscriptions
 	Deliveries
@@ -147,7 +148,7 @@ type Objects interface {
 	// AddVersion inserts a version; its id must be new to the object, else fault.Conflict. When the object does not exist by the
 	// end of the Update, that is a fault.NotFound.
 	AddVersion(ctx context.Context, v *vault.Version) error
-	// PutVersion replaces a version's attributes, content type, tags, state and envelope; Previous stays as it was added.
+	// PutVersion replaces a version's attributes, content type, tags, state, document and envelope; Previous stays as it was added.
 	PutVersion(ctx context.Context, v *vault.Version) error
 	// CurrentVersions lists like Objects and gives each object with its current version, in one query. Objects without a
 	// current version have a nil one.

@@ -17,6 +17,9 @@ const (
 	Secret      Kind = "secret"
 	Key         Kind = "key"
 	Certificate Kind = "certificate"
+	// Issuer and Contacts belong to certificates: who issues them, and who is told of them. No door shows them as objects.
+	Issuer   Kind = "issuer"
+	Contacts Kind = "contacts"
 )
 
 // Label points from an object to one of its versions.
@@ -63,6 +66,8 @@ type Version struct {
 	State       VersionState
 	// Previous is the version that was current when this one became so; empty for the first.
 	Previous VersionID
+	// Doc is what the service of the object's kind keeps beside the value and may show, as its own package encodes it; nil when there is nothing.
+	Doc []byte
 	// Value is the sealed value; its Ciphertext is empty until there is one.
 	Value Envelope
 }
@@ -141,6 +146,20 @@ func (a Attributes) Check() error {
 			a.Expires.UTC().Format(time.RFC3339), a.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// With returns the attributes with those members changed that are given.
+func (a Attributes) With(enabled *bool, notBefore, expires *time.Time) Attributes {
+	if enabled != nil {
+		a.Enabled = *enabled
+	}
+	if notBefore != nil {
+		a.NotBefore = *notBefore
+	}
+	if expires != nil {
+		a.Expires = *expires
+	}
+	return a
 }
 
 // CheckContentType reports whether a content type can be stored.

@@ -9,11 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -25,13 +27,15 @@ type Authenticator interface {
 
 // Config makes the door.
 type Config struct {
-	Hosts   Hosts
-	Guard   *guard.Guard
-	Callers Authenticator
-	Secrets *secret.Service
-	Clock   clock.Clock
-	Logger  *slog.Logger
-	Observe func(door string, r *door.Request, status int, took time.Duration)
+	Hosts        Hosts
+	Guard        *guard.Guard
+	Callers      Authenticator
+	Secrets      *secret.Service
+	Keys         *key.Service
+	Certificates *cert.Service
+	Clock        clock.Clock
+	Logger       *slog.Logger
+	Observe      func(door string, r *door.Request, status int, took time.Duration)
 	// DefaultTenant is named by challenges of hosts that are no vault's.
 	DefaultTenant vault.TenantID
 	// Region is what x-ms-keyvault-region says.
@@ -42,8 +46,8 @@ type Config struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Secrets == nil {
-		return nil, errors.New("the azure door needs a guard, an authenticator and the secret service")
+	if c.Guard == nil || c.Callers == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil {
+		return nil, errors.New("the azure door needs a guard, an authenticator and the services of secrets, keys and certificates")
 	}
 	if c.ClientAddress == nil {
 		c.ClientAddress = door.ConnectionAddress

@@ -2,8 +2,8 @@ package azure
 
 import (
 	"net/http"
-	"strconv"
 
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
@@ -31,12 +31,14 @@ var wireErrors = map[fault.Kind]wireError{
 // outerReasons are the reasons that Key Vault shows as the error's own code instead of as an inner one.
 var outerReasons = map[fault.Reason]bool{
 	"SecretNotFound": true, "KeyNotFound": true, "CertificateNotFound": true, "PendingCertificateNotFound": true,
+	"CertificateIssuerNotFound": true, "ContactsNotFound": true, "CertificatePolicyNotFound": true,
 }
 
 // innerReasons are the reasons that Key Vault shows as innererror.code. Any other reason stays inside.
 var innerReasons = map[fault.Reason]bool{
 	"ForbiddenByRbac": true, "ForbiddenByPolicy": true, "AccessDenied": true, "ForbiddenByFirewall": true, "ForbiddenByConnection": true,
 	"SecretDisabled": true, "KeyDisabled": true, "CertificateDisabled": true,
+	"KeyNotYetValid": true, "KeyExpired": true, "KeyOperationForbidden": true,
 	"ObjectIsDeletedButRecoverable": true, "ObjectIsBeingDeleted": true, "ObjectIsBeingRecovered": true, "ObjectAlreadyExists": true,
 }
 
@@ -71,9 +73,9 @@ func fail(r *door.Request, e *fault.Error) {
 		body.Error.Inner = &innerError{string(e.Reason)}
 	case e.Reason == door.UnknownMethod:
 		body.Error.Code = "MethodNotAllowed"
+	case e.Reason == cert.InProgressReason:
+		body.Error.Code = "Forbidden" // with the status 409: so the service answers while an operation is in progress
 	}
-	if e.RetryAfter > 0 {
-		r.Header()["Retry-After"] = []string{strconv.Itoa(int(e.RetryAfter.Seconds() + 0.999))}
-	}
+	r.RetryAfter(e.RetryAfter)
 	r.JSON(status(e), &body)
 }

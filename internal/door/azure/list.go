@@ -7,7 +7,7 @@ import (
 
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -15,8 +15,8 @@ import (
 const maxResults = 25
 
 // page reads where a listing goes on and how much is wanted.
-func page(r *door.Request) (secret.Page, error) {
-	p := secret.Page{Limit: maxResults}
+func page(r *door.Request) (object.Page, error) {
+	p := object.Page{Limit: maxResults}
 	if s := r.Query("maxresults"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > maxResults {
@@ -75,7 +75,7 @@ func (h *handler) listVersions(r *door.Request) error {
 }
 
 // list answers with a page. A full page has a nextLink, which may lead to an empty one.
-func (h *handler) list(r *door.Request, path string, p secret.Page, found secret.Listing, add func(*encoder, *secret.Item)) {
+func (h *handler) list(r *door.Request, path string, p object.Page, found object.Listing, add func(*encoder, *object.Item)) {
 	e := h.encoder(r)
 	e.raw(`{"value":[`)
 	for i := range found.Items {
@@ -97,28 +97,28 @@ func (h *handler) list(r *door.Request, path string, p secret.Page, found secret
 }
 
 // item appends a live secret of a listing: its id has no version.
-func (e *encoder) item(it *secret.Item) {
+func (e *encoder) item(it *object.Item) {
 	e.byte('{')
-	e.id("secrets", &secret.Item{Object: it.Object})
+	e.id("id", secrets, &object.Item{Object: it.Object})
 	if it.Version != nil {
 		e.properties(it)
 	}
 	e.byte('}')
 }
 
-func (e *encoder) deletedItem(it *secret.Item) {
+func (e *encoder) deletedItem(it *object.Item) {
 	e.byte('{')
-	e.deletion(it)
-	e.id("secrets", &secret.Item{Object: it.Object})
+	e.deletion(secrets, it)
+	e.id("id", secrets, &object.Item{Object: it.Object})
 	if it.Version != nil {
 		e.properties(it)
 	}
 	e.byte('}')
 }
 
-func (e *encoder) versionItem(it *secret.Item) {
+func (e *encoder) versionItem(it *object.Item) {
 	e.byte('{')
-	e.id("secrets", it)
+	e.id("id", secrets, it)
 	e.properties(it)
 	e.byte('}')
 }

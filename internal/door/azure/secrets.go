@@ -2,11 +2,15 @@ package azure
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -16,15 +20,28 @@ const maxUpdateBody = 128 << 10
 
 var apiVersionParam = door.Param{Name: "api-version", Summary: "The protocol version.", Required: true}
 
-// Table returns the door's routes over a service, which bounds their bodies, for documents: nothing can be served by them.
-func Table(s *secret.Service) []door.Route {
-	return (&handler{Config: Config{Secrets: s}}).routes()
+// Table returns the door's routes over services, which bound their bodies, for documents: nothing can be served by them.
+func Table(s *secret.Service, k *key.Service, c *cert.Service) []door.Route {
+	return (&handler{Config: Config{Secrets: s, Keys: k, Certificates: c}}).routes()
 }
 
-// routes is the door's table. Every secret operation of the Key Vault REST API stands here.
+// pageParams are the query parameters of listings.
+var pageParams = []door.Param{apiVersionParam, {Name: "maxresults", Summary: "The most entries of one page, 1 to 25."}}
+
+// routes is the door's table.
 func (h *handler) routes() []door.Route {
-	page := []door.Param{apiVersionParam, {Name: "maxresults", Summary: "The most entries of one page, 1 to 25."}}
-	routes := []door.Route{
+	routes := slices.Concat(h.secretRoutes(), h.keyRoutes(), h.certificateRoutes(), h.issuerRoutes())
+	for i := range routes {
+		if routes[i].Query == nil {
+			routes[i].Query = pageParams[:1]
+		}
+	}
+	return routes
+}
+
+// secretRoutes has every secret operation of the Key Vault REST API.
+func (h *handler) secretRoutes() []door.Route {
+	return []door.Route{
 		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(), Input: setInput{},
 			Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
 		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(),
@@ -33,15 +50,15 @@ func (h *handler) routes() []door.Route {
 			Summary: "Changes the attributes of the current version, or of one version.", Serve: h.updateSecret},
 		{Method: "DELETE", Pattern: "/secrets/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(),
 			Summary: "Soft-deletes a secret with all its versions.", Serve: h.deleteSecret},
-		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: page,
+		{Method: "GET", Pattern: "/secrets", Operation: "SecretList", Action: authz.SecretList.String(), Query: pageParams,
 			Summary: "Lists secrets without their values.", Serve: h.listSecrets},
-		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: page,
+		{Method: "GET", Pattern: "/secrets/{name}/versions", Operation: "SecretListVersions", Action: authz.SecretList.String(), Query: pageParams,
 			Summary: "Lists the versions of a secret without their values.", Serve: h.listVersions},
 		{Method: "POST", Pattern: "/secrets/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(),
 			Summary: "Returns a secret with all its versions as a sealed blob.", Serve: h.backupSecret},
 		{Method: "POST", Pattern: "/secrets/restore", Operation: "SecretRestore", Action: authz.SecretRestore.String(), MaxBody: h.Secrets.MaxBackupBytes, Input: blob{}, Admit: h.admitRestore,
 			Summary: "Brings a secret back from a blob.", Serve: h.restoreSecret},
-		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: page,
+		{Method: "GET", Pattern: "/deletedsecrets", Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: pageParams,
 			Summary: "Lists the deleted secrets that can be recovered.", Serve: h.listDeleted},
 		{Method: "GET", Pattern: "/deletedsecrets/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(),
 			Summary: "Shows a deleted secret without its value.", Serve: h.getDeleted},
@@ -50,12 +67,6 @@ func (h *handler) routes() []door.Route {
 		{Method: "DELETE", Pattern: "/deletedsecrets/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent,
 			Summary: "Destroys a deleted secret for good.", Serve: h.purgeSecret},
 	}
-	for i := range routes {
-		if routes[i].Query == nil {
-			routes[i].Query = page[:1]
-		}
-	}
-	return routes
 }
 
 // attributesInput are the attributes that a caller may set. Instants are Unix seconds.
@@ -122,8 +133,8 @@ func (h *handler) getSecret(r *door.Request) error {
 	return nil
 }
 
-func selector(r *door.Request) (secret.Selector, error) {
-	sel := secret.Selector{Name: r.Params.Get("name")}
+func selector(r *door.Request) (object.Selector, error) {
+	sel := object.Selector{Name: r.Params.Get("name")}
 	if v := r.Params.Get("version"); v != "" {
 		id, err := vault.ParseVersionID(v)
 		if err != nil {
@@ -206,14 +217,14 @@ func (h *handler) encoder(r *door.Request) encoder {
 	return encoder{buf: r.Scratch[:0], version: version, base: r.Base, vault: r.Call.Vault.Vault}
 }
 
-func (h *handler) bundle(r *door.Request, item *secret.Item, value []byte) {
+func (h *handler) bundle(r *door.Request, item *object.Item, value []byte) {
 	e := h.encoder(r)
 	e.bundle(item, value)
 	r.Scratch = e.buf
 	r.Reply(http.StatusOK, e.buf)
 }
 
-func (h *handler) deletedBundle(r *door.Request, item *secret.Item) {
+func (h *handler) deletedBundle(r *door.Request, item *object.Item) {
 	e := h.encoder(r)
 	e.deletedBundle(item)
 	r.Scratch = e.buf

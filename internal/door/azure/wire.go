@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -22,14 +22,14 @@ type encoder struct {
 }
 
 // bundle appends a secret bundle. value is nil for answers without one.
-func (e *encoder) bundle(it *secret.Item, value []byte) {
+func (e *encoder) bundle(it *object.Item, value []byte) {
 	e.byte('{')
 	if value != nil {
 		e.raw(`"value":`)
 		e.buf = appendString(e.buf, value)
 		e.byte(',')
 	}
-	e.id("secrets", it)
+	e.id("id", secrets, it)
 	e.properties(it)
 	// The API has this of certificates only ("The version of the previous certificate", SecretBundle).
 	if e.version >= v2025 && it.Object.Managed && it.Version.Previous != "" {
@@ -41,18 +41,26 @@ func (e *encoder) bundle(it *secret.Item, value []byte) {
 }
 
 // deletedBundle appends a deleted secret's bundle, which never has a value.
-func (e *encoder) deletedBundle(it *secret.Item) {
+func (e *encoder) deletedBundle(it *object.Item) {
 	e.byte('{')
-	e.deletion(it)
-	e.id("secrets", it)
+	e.deletion(secrets, it)
+	e.id("id", secrets, it)
 	e.properties(it)
 	e.byte('}')
 }
 
-func (e *encoder) deletion(it *secret.Item) {
+// secrets and keys are the collections of a vault, as paths name them.
+const (
+	secrets = "secrets"
+	keys    = "keys"
+)
+
+func (e *encoder) deletion(collection string, it *object.Item) {
 	e.raw(`"recoveryId":"`)
 	e.raw(e.base)
-	e.raw("/deletedsecrets/")
+	e.raw("/deleted")
+	e.raw(collection)
+	e.byte('/')
 	e.raw(it.Object.Name)
 	e.raw(`","deletedDate":`)
 	e.seconds(it.Object.Deleted.At)
@@ -61,9 +69,11 @@ func (e *encoder) deletion(it *secret.Item) {
 	e.byte(',')
 }
 
-// id appends the id member with its version.
-func (e *encoder) id(collection string, it *secret.Item) {
-	e.raw(`"id":"`)
+// id appends an item's id, with its version, as the named member.
+func (e *encoder) id(member, collection string, it *object.Item) {
+	e.byte('"')
+	e.raw(member)
+	e.raw(`":"`)
 	e.raw(e.base)
 	e.byte('/')
 	e.raw(collection)
@@ -76,7 +86,7 @@ func (e *encoder) id(collection string, it *secret.Item) {
 	e.byte('"')
 }
 
-func (e *encoder) properties(it *secret.Item) {
+func (e *encoder) properties(it *object.Item) {
 	v := it.Version
 	if v.ContentType != "" {
 		e.raw(`,"contentType":`)
@@ -87,11 +97,19 @@ func (e *encoder) properties(it *secret.Item) {
 		e.tags(v.Tags)
 	}
 	if it.Object.Managed {
+		e.byte(',')
+		e.id("kid", keys, it)
 		e.raw(`,"managed":true`)
 	}
 }
 
 func (e *encoder) attributes(a *vault.Attributes) {
+	e.openAttributes(a)
+	e.byte('}')
+}
+
+// openAttributes appends the attributes that every kind of objects has, and leaves their object open.
+func (e *encoder) openAttributes(a *vault.Attributes) {
 	e.raw(`,"attributes":{"enabled":`)
 	e.buf = strconv.AppendBool(e.buf, a.Enabled)
 	if !a.NotBefore.IsZero() {
@@ -113,7 +131,6 @@ func (e *encoder) attributes(a *vault.Attributes) {
 		e.raw(`,"recoverableDays":`)
 		e.buf = strconv.AppendInt(e.buf, int64(e.vault.RetentionDays), 10)
 	}
-	e.byte('}')
 }
 
 func (e *encoder) tags(tags map[string]string) {

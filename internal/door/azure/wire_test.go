@@ -13,7 +13,7 @@ import (
 
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -43,8 +43,8 @@ func FuzzString(f *testing.F) {
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 999, time.UTC)
 
-func item() *secret.Item {
-	return &secret.Item{
+func item() *object.Item {
+	return &object.Item{
 		Object: &vault.Object{Name: "Db", Deleted: &vault.Deletion{At: noon, PurgeAt: noon.AddDate(0, 0, 90)}},
 		Version: &vault.Version{ID: "0123456789abcdef0123456789abcdef", ContentType: "text/\"plain\"", Tags: map[string]string{"b": "2", "a": "<1>"}, Previous: "fedcba9876543210fedcba9876543210",
 			Attributes: vault.Attributes{Enabled: true, NotBefore: noon, Expires: noon.Add(time.Hour), Created: noon, Updated: noon.Add(time.Minute)}},
@@ -84,7 +84,8 @@ func TestGoldenBodies(t *testing.T) {
 	managed.Object.Managed = true
 	e := encoder{version: v2025, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
 	e.bundle(managed, nil)
-	if want := `{` + id + days + tags + `,"managed":true` + previous + `}`; string(e.buf) != want {
+	kid := `,"kid":"https://demo.v:8443/keys/Db/0123456789abcdef0123456789abcdef"`
+	if want := `{` + id + days + tags + kid + `,"managed":true` + previous + `}`; string(e.buf) != want {
 		t.Errorf("of a certificate: got\n%s\nwant\n%s", e.buf, want)
 	}
 	e = encoder{version: v76, base: "https://demo.v:8443", vault: &vault.Vault{RetentionDays: 90}}
@@ -96,8 +97,8 @@ func TestGoldenBodies(t *testing.T) {
 
 func TestEverythingUnsetIsLeftOut(t *testing.T) {
 	e := encoder{version: v2026, base: "https://v", vault: &vault.Vault{RetentionDays: 7, PurgeProtection: true}}
-	e.bundle(&secret.Item{Object: &vault.Object{Name: "a", Managed: true}, Version: &vault.Version{ID: "v", Attributes: vault.Attributes{Created: noon, Updated: noon}}}, []byte{})
-	want := `{"value":"","id":"https://v/secrets/a/v","attributes":{"enabled":false,"created":1795348800,"updated":1795348800,"recoveryLevel":"CustomizedRecoverable","recoverableDays":7},"managed":true}`
+	e.bundle(&object.Item{Object: &vault.Object{Name: "a", Managed: true}, Version: &vault.Version{ID: "v", Attributes: vault.Attributes{Created: noon, Updated: noon}}}, []byte{})
+	want := `{"value":"","id":"https://v/secrets/a/v","attributes":{"enabled":false,"created":1795348800,"updated":1795348800,"recoveryLevel":"CustomizedRecoverable","recoverableDays":7},"kid":"https://v/keys/a/v","managed":true}`
 	if string(e.buf) != want {
 		t.Errorf("got\n%s\nwant\n%s", e.buf, want)
 	}

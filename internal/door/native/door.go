@@ -21,6 +21,7 @@ import (
 	"github.com/keywright/keywright/internal/feed"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/tenancy"
@@ -39,6 +40,7 @@ type Config struct {
 	// Audiences are the API's resources, in every form in which clients may name it.
 	Audiences identity.Audiences
 	Secrets   *secret.Service
+	Keys      *key.Service
 	Changes   *feed.Feed
 	Tenancy   *tenancy.Service
 	Access    *access.Service
@@ -77,7 +79,7 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
 		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
@@ -104,10 +106,12 @@ const root = "/api/v1"
 func (h *handler) routes() []door.Route {
 	var all []door.Route
 	for _, part := range [][]door.Route{
-		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(),
+		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),
+		h.incidentRoutes(),
+		h.leaseRoutes(),
 		h.taskRoutes(),
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/door"
@@ -43,9 +42,7 @@ func status(e *fault.Error) int {
 func fail(r *door.Request, e *fault.Error) {
 	wire := wireErrors[e.Kind]
 	wire.status = status(e)
-	if e.RetryAfter > 0 {
-		r.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
-	}
+	r.RetryAfter(e.RetryAfter)
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)

@@ -187,9 +187,15 @@ var bodies = map[string]string{
 	"PasswordSet": `{"password":"a-long-password"}`, "MemberAdd": `{"principal":"x"}`, "TrustedIssuerAdd": `{"issuer":"https://i.example.org"}`,
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
-	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`, "RotationTaskSubmit": `{"value":"x"}`,
-	"SecretTemplateSet": `{"template":"{{x}}"}`,
-	"VersionAck":        `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
+	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,
+	"LeaseIssue": `{}`, "LeaseRenew": `{}`, "LeaseRevoke": `{}`,
+	"IncidentCauseSet": `{"what":"x","how":"y","measures":"z"}`, "AgeExemptionSet": `{"reason":"x","until":"2100-01-01T00:00:00Z"}`, "RotationSchedulesResume": `{"reason":"x"}`,
+	"RotationTaskSubmit": `{"value":"x"}`,
+	"SecretTemplateSet":  `{"template":"{{x}}"}`,
+	"VersionAck":         `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
+	"KeyCreate": `{"type":"EC"}`, "KeyImport": `{"jwk":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "KeyUpdate": `{}`, "KeyRestore": `{"blob":"QUJD"}`, "KeyRotationPolicySet": `{}`,
+	"KeyEncrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "KeyWrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "KeyDecrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`,
+	"KeyUnwrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "KeySign": `{"algorithm":"RS256","value":"QUJD"}`, "KeyVerify": `{"algorithm":"RS256","digest":"QUJD","signature":"QUJD"}`,
 	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
 }
 

@@ -60,7 +60,7 @@ func (h *handler) setRotationPolicy(r *door.Request) error {
 	policy, mistakes := rotation.ParsePolicy(raw)
 	if len(mistakes) > 0 {
 		// Who may set no policy is refused whatever the policy is.
-		return h.Rotation.RefusePolicy(ctx, &r.Call, name, mistakes)
+		return h.Rotation.RefusePolicy(ctx, &r.Call, name, raw)
 	}
 	info, err := h.Rotation.PutPolicy(ctx, &r.Call, name, policy)
 	return answerPolicy(r, info, err)
@@ -196,6 +196,9 @@ func (h *handler) listRotations(r *door.Request) error {
 	}
 	if len(list) == limit {
 		out.Next = next(string(list[limit-1].ID))
+	}
+	if out.Paused, err = h.schedulePause(r); err != nil {
+		return err
 	}
 	return r.JSON(http.StatusOK, out)
 }

@@ -45,6 +45,10 @@ func (h *handler) ready(r *door.Request) error {
 
 func (h *handler) status(r *door.Request) error {
 	s := h.Config.Status.Status(r.HTTP.Context())
+	var err error
+	if s.SchedulesPaused, err = h.schedulePause(r); err != nil {
+		return err
+	}
 	c := r.Call.Caller
 	s.Caller = api.Caller{Principal: string(c.Principal), Kind: string(c.Kind), Tenant: string(c.Tenant), Name: c.Name, UPN: c.UPN, AppID: c.AppID}
 	for _, g := range c.Groups {

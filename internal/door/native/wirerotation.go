@@ -19,7 +19,8 @@ func wireRun(r *door.Request, run *rotation.Run, names map[string]string) *api.R
 		Rotator: run.Policy.Rotator, Account: run.Plan.Next.Account, Slot: run.Plan.Next.Slot, System: run.System, Warnings: run.Warnings, Base: string(run.Base),
 		Pending: string(run.Pending), Current: string(run.Current), Old: texts(run.Old), Since: run.Since, Next: optional(run.NextAt), Ended: optional(run.Ended),
 		Tries: run.Tries, Stuck: string(run.Stuck), Promoted: optional(run.Promoted), Waiting: wireWaiting(run.Waiting, names), Forced: string(run.Forced),
-		Ordered: run.Obeyed < len(run.Orders) && run.Open(), Steps: make([]api.RotationStep, 0, len(run.History))}
+		Ordered: run.Obeyed < len(run.Orders) && run.Open(), Steps: make([]api.RotationStep, 0, len(run.History)),
+		Incident: wireIncident(run.Incident, names)}
 	if len(run.History) > 0 {
 		out.Created = run.History[0].At
 	}

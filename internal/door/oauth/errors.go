@@ -3,7 +3,6 @@ package oauth
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/keywright/keywright/internal/door"
@@ -84,7 +83,7 @@ func wireOf(e *fault.Error) wireError {
 
 func (h *handler) fail(r *door.Request, e *fault.Error) {
 	w := wireOf(e)
-	setRetryAfter(r, e.RetryAfter)
+	r.RetryAfter(e.RetryAfter)
 	if w.status == http.StatusUnauthorized {
 		// RFC 6749, section 5.2: a client that failed to prove itself is told how it may.
 		r.Header()["Www-Authenticate"] = []string{`Basic realm="keywright"`}
@@ -101,10 +100,4 @@ func newErrorReply(r *door.Request, w wireError, e *fault.Error, now time.Time) 
 	out.Description = fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", w.number, e.Message, out.TraceID,
 		out.CorrelationID, out.Timestamp)
 	return out
-}
-
-func setRetryAfter(r *door.Request, d time.Duration) {
-	if d > 0 {
-		r.Header()["Retry-After"] = []string{strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)}
-	}
 }

@@ -169,7 +169,7 @@ func (h *handler) managed(r *door.Request, m identity.ManagedRequest, get func(s
 // for App Service. Clients read one or the other; both are in one body.
 func (h *handler) failManaged(r *door.Request, e *fault.Error) {
 	w := wireOf(e)
-	setRetryAfter(r, e.RetryAfter)
+	r.RetryAfter(e.RetryAfter)
 	body, err := json.Marshal(struct {
 		Error         string `json:"error"`
 		Description   string `json:"error_description"`

@@ -85,7 +85,7 @@ func (h *handler) problem(r *door.Request, p page, err error) error {
 	if f == nil || f.Kind == fault.Internal {
 		return err
 	}
-	setRetryAfter(r, f.RetryAfter)
+	r.RetryAfter(f.RetryAfter)
 	p.Error = f.Message
 	return h.show(r, wireOf(f).status, p)
 }

@@ -176,13 +176,14 @@ type Entry struct {
 	Action, Name, Version  string
 	Outcome, Reason, Kind  string
 	Principal, VaultID     string
+	Detail                 string
 	Correlation, CallerApp string
 }
 
 // EntryOf is what tests look at of a record.
 func EntryOf(r *audit.Record) Entry {
 	return Entry{ID: r.ID.String(), Action: r.Action, Name: r.ObjectName, Version: r.Version, Outcome: r.Outcome.String(), Reason: r.Reason,
-		Kind: r.ObjectKind, Principal: r.Caller.PrincipalID, VaultID: r.VaultID, Correlation: r.CorrelationID, CallerApp: r.Caller.AppID}
+		Kind: r.ObjectKind, Principal: r.Caller.PrincipalID, VaultID: r.VaultID, Correlation: r.CorrelationID, CallerApp: r.Caller.AppID, Detail: r.Detail}
 }
 
 // Changes lists the audit records that were committed with changes, in order.

@@ -42,6 +42,11 @@ func Run(t *testing.T, s Subject, o Options) []rotation.Point {
 	if len(told) == 0 {
 		t.Fatalf("no scenario fits %s", s.Name)
 	}
+	choice := rand.New(rand.NewPCG(o.Seed, uint64(len(s.Name))))
+	if rest := told[1:]; o.Stories > 0 && o.Stories < len(rest) {
+		choice.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+		told = told[:1+o.Stories]
+	}
 	passed := w.rehearse(t, told)
 	var cases []*crash
 	for _, p := range Points() {
@@ -56,8 +61,7 @@ func Run(t *testing.T, s Subject, o Options) []rotation.Point {
 		}
 	}
 	if o.Sample > 0 && o.Sample < len(cases) {
-		r := rand.New(rand.NewPCG(o.Seed, uint64(len(s.Name))))
-		r.Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+		choice.Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
 		rest := cases[o.Sample:]
 		cases = cases[:o.Sample:o.Sample]
 		for _, c := range cases {

@@ -35,6 +35,8 @@ type Options struct {
 	Sample int
 	Seed   uint64
 	Claim  func(rotation.Point) bool
+	// Stories is how many scenarios besides the plain one are told, chosen by Seed; 0 means all. Each is told once without a crash, which costs as much as one.
+	Stories int
 	// Pairs has a process die at every point of every scenario, in the place of every point once.
 	Pairs bool
 }

@@ -3,7 +3,6 @@ package contract
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/rotator"
@@ -24,7 +23,7 @@ var Strategies = []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Altern
 
 // Preflight asks whether the plan can succeed, and tries the present credential.
 func (r *Receiver) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
-	if err := r.fits(p); err != nil {
+	if err := p.Fits("a receiver of orders", Strategies); err != nil {
 		return nil, err
 	}
 	next := part(t, p.Next)
@@ -56,25 +55,6 @@ func (r *Receiver) Preflight(ctx context.Context, t *rotator.Target, p rotator.P
 		return report, nil
 	}
 	return report, r.works(ctx, t, p.Current)
-}
-
-// fits refuses plans that no receiver can keep.
-func (r *Receiver) fits(p rotator.Plan) error {
-	want := 1
-	if p.Strategy == rotator.Alternating {
-		want = 2
-	}
-	switch {
-	case !slices.Contains(Strategies, p.Strategy):
-		return rotator.Fail(rotator.Misconfigured, nil, "orders for others have no strategy %q: use %v", p.Strategy, Strategies)
-	case len(p.Accounts) != want:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs %d accounts and the policy names %d", p.Strategy, want, len(p.Accounts))
-	case want == 2 && p.Accounts[0] == p.Accounts[1]:
-		return rotator.Fail(rotator.Misconfigured, nil, "both accounts of the pair are %q: name two", p.Accounts[0])
-	case !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "the account %q that is about to change is none of the policy's", p.Next.Account)
-	}
-	return nil
 }
 
 func (r *Receiver) works(ctx context.Context, t *rotator.Target, current *rotator.Credential) error {

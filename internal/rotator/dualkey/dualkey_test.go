@@ -14,8 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -385,26 +383,8 @@ func TestDiscardBySlot(t *testing.T) {
 	})
 }
 
-// The page's configurations are good ones, and it explains each member.
 func TestPage(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/rotators/two-keys.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 3 {
-		t.Fatalf("the page has %d configurations, want 3", len(blocks))
-	}
-	for _, b := range blocks {
-		if err := dualkey.New().Check(json.RawMessage(b[1])); err != nil {
-			t.Errorf("%s: %v", b[1], err)
-		}
-	}
-	for _, m := range dualkey.New().Describe().Config {
-		if !strings.Contains(string(text), "| `"+m.Name+"` |") {
-			t.Errorf("the page does not explain %s", m.Name)
-		}
-	}
+	rotatortest.Page(t, dualkey.New(), "two-keys.md", 3)
 	if err := dualkey.New().Check(json.RawMessage(`{"kind":"ftp"}`)); !fault.Is(err, fault.Invalid) {
 		t.Error(err)
 	}

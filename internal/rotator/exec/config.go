@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/rotator/contract"
 	"github.com/keywright/keywright/internal/rotator/endpoint"
 )
 
@@ -22,11 +23,8 @@ const maxArguments = 32
 type config struct {
 	Program   string   `json:"program"`
 	Arguments []string `json:"arguments"`
-	// Probe is nil for true.
-	Probe *bool `json:"probe"`
+	contract.Sight
 }
-
-func (c *config) probes() bool { return c.Probe == nil || *c.Probe }
 
 func (r *Rotator) parse(raw json.RawMessage) (*config, error) {
 	c := &config{}

@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -25,7 +24,10 @@ type Config struct {
 }
 
 // Rotator runs programs. It implements rotator.Rotator and rotator.Blind.
-type Rotator struct{ config Config }
+type Rotator struct {
+	contract.Verbs
+	config Config
+}
 
 var (
 	_ rotator.Rotator = (*Rotator)(nil)
@@ -43,24 +45,16 @@ func New(c Config) (*Rotator, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Rotator{c}, nil
+	r := &Rotator{config: c}
+	r.Verbs = r.receiver
+	return r, nil
 }
 
 // Describe says what the rotator can do.
 func (*Rotator) Describe() rotator.Description {
-	return rotator.Description{
-		Name: Name, Title: "Program",
-		Strategies: slices.Clone(contract.Strategies),
-		Evidence:   rotator.NoEvidence,
-		Value:      rotator.DefaultValue,
-		Verified:   []rotator.System{{Product: "the reference receiver of the contract", Version: "1"}},
-		Unverified: []rotator.System{{Product: "any other program", Version: "any"}},
-		Config: []rotator.Member{
-			{Name: "program", Type: "absolute path", Required: true, Help: "The program; the server's operator has to list it, and nobody but root and the server's user may be able to change it."},
-			{Name: "arguments", Type: "list of strings", Help: "What stands after the program's name. Everybody on the machine can read it."},
-			{Name: "probe", Type: "boolean", Help: "false for a program that cannot try credentials: then its word is the only proof, and whatever is unknown waits for a person."},
-		},
-	}
+	return contract.Describe(Name, "Program", "program",
+		rotator.Member{Name: "program", Type: "absolute path", Required: true, Help: "The program; the server's operator has to list it, and nobody but root and the server's user may be able to change it."},
+		rotator.Member{Name: "arguments", Type: "list of strings", Help: "What stands after the program's name. Everybody on the machine can read it."})
 }
 
 // Check reports every mistake of a configuration.
@@ -72,7 +66,7 @@ func (r *Rotator) Check(raw json.RawMessage) error {
 // Probes reports whether the program can try credentials.
 func (r *Rotator) Probes(raw json.RawMessage) bool {
 	c, err := r.parse(raw)
-	return err == nil && c.probes()
+	return err == nil && !c.Blind()
 }
 
 // receiver is the program of a target.
@@ -85,45 +79,5 @@ func (r *Rotator) receiver(t *rotator.Target) (*contract.Receiver, error) {
 		return nil, rotator.Fail(rotator.Misconfigured, err, "the program %q is not run", c.Program)
 	}
 	p := &program{config: c, admin: t.Admin, log: r.config.Log}
-	return &contract.Receiver{Name: fmt.Sprintf("the program %q", c.Program), Endpoint: c.Program, Blind: !c.probes(), Send: p.send}, nil
-}
-
-// Preflight asks the program whether the plan can succeed.
-func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
-	s, err := r.receiver(t)
-	if err != nil {
-		return nil, err
-	}
-	report, err := s.Preflight(ctx, t, p)
-	if err != nil {
-		return nil, err
-	}
-	return report, nil
-}
-
-// Set asks the program to make the account accept the credential.
-func (r *Rotator) Set(ctx context.Context, t *rotator.Target, c rotator.Change) error {
-	s, err := r.receiver(t)
-	if err != nil {
-		return err
-	}
-	return s.Set(ctx, t, c)
-}
-
-// Probe asks the program to try the credential.
-func (r *Rotator) Probe(ctx context.Context, t *rotator.Target, c rotator.Credential) (rotator.Logins, error) {
-	s, err := r.receiver(t)
-	if err != nil {
-		return nil, err
-	}
-	return s.Probe(ctx, t, c)
-}
-
-// Revoke asks the program to make the account refuse the credential.
-func (r *Rotator) Revoke(ctx context.Context, t *rotator.Target, c rotator.Change) error {
-	s, err := r.receiver(t)
-	if err != nil {
-		return err
-	}
-	return s.Revoke(ctx, t, c)
+	return &contract.Receiver{Name: fmt.Sprintf("the program %q", c.Program), Endpoint: c.Program, Blind: c.Blind(), Send: p.send}, nil
 }

@@ -1,7 +1,6 @@
 package exec_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,12 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotator"
@@ -109,25 +107,7 @@ type world struct {
 	rotator   *exec.Rotator
 	program   string
 	directory string
-	log       *journal
-}
-
-// journal is a log that may be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
+	log       *transcript.Buffer
 }
 
 func newWorld(t *testing.T, programs ...string) *world {
@@ -136,7 +116,7 @@ func newWorld(t *testing.T, programs ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, program: self, directory: t.TempDir(), log: &journal{}}
+	w := &world{t: t, program: self, directory: t.TempDir(), log: &transcript.Buffer{}}
 	w.rotator, err = exec.New(exec.Config{Programs: append(programs, self), Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -156,58 +136,17 @@ func (w *world) with(f func(*contracttest.Site)) {
 	}
 }
 
-var serial atomic.Int64
-
 func TestConformance(t *testing.T) {
 	w := newWorld(t)
-	rotatortest.Run(t, rotatortest.Subject{
-		Rotator:    w.rotator,
-		Strategies: []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Alternating},
-		Target:     func(*testing.T, []string) *rotator.Target { return w.target() },
-		Make: func(_ *testing.T, n int) (made []rotator.Credential) {
-			w.with(func(s *contracttest.Site) {
-				for range n {
-					name := rotatortest.HostileName + strconv.FormatInt(serial.Add(1), 10)
-					s.Make(name, "the first value")
-					made = append(made, rotator.Credential{Account: name, Value: redact.Bytes("the first value")})
-				}
-			})
-			return made
-		},
-		Login: func(_ context.Context, _ string, c rotator.Credential) (ok bool, err error) {
-			w.with(func(s *contracttest.Site) { ok, err = s.Accepts(c.Account, string(c.Value.Reveal())) })
-			return ok, err
-		},
-		Snapshot: func(_ *testing.T, name string) (text string) {
-			w.with(func(s *contracttest.Site) { text = s.Describe(name) })
-			return text
-		},
-		Log:    func(*testing.T) string { return w.log.String() },
-		Absent: "nobody",
-		Powerless: func(*testing.T) rotator.Credential {
-			return rotator.Credential{Account: "guest", Value: redact.Bytes("guest's own code")}
-		},
-		RefusedValue: func(*testing.T) redact.Bytes {
-			w.with(func(s *contracttest.Site) { s.Breached[contracttest.Digest("known to everybody")] = true })
-			return redact.Bytes("known to everybody")
-		},
-		LockOut: func(_ *testing.T, name string) func() {
-			w.with(func(s *contracttest.Site) { s.Accounts[name].Locked = true })
-			return func() { w.with(func(s *contracttest.Site) { s.Accounts[name].Locked = false }) }
-		},
-		Shadow: func(_ *testing.T, c rotator.Credential) func() {
-			w.with(func(s *contracttest.Site) {
-				s.Make("somebody else", "another")
-				s.Accounts[c.Account].Becomes = "somebody else"
-			})
-			return func() { w.with(func(s *contracttest.Site) { s.Accounts[c.Account].Becomes = "" }) }
-		},
-		Unequal: func(_ *testing.T, accounts []string) {
-			w.with(func(s *contracttest.Site) { s.Accounts[accounts[1]].Doors = []string{"vault"} })
-		},
-		Broken:     json.RawMessage(`{"program":"rotate","arguments":["a\u0000b"]}`),
-		Complaints: []string{"absolute", "zero byte"},
-	})
+	s := contracttest.With(w.with).Subject(w.rotator)
+	s.Target = func(*testing.T, []string) *rotator.Target { return w.target() }
+	s.Log = func(*testing.T) string { return w.log.String() }
+	s.Powerless = func(*testing.T) rotator.Credential {
+		return rotator.Credential{Account: "guest", Value: redact.Bytes("guest's own code")}
+	}
+	s.Broken = json.RawMessage(`{"program":"rotate","arguments":["a\u0000b"]}`)
+	s.Complaints = []string{"absolute", "zero byte"}
+	rotatortest.Run(t, s)
 }
 
 // Nothing but what the policy says, and a fixed environment, reaches the program beside standard input.

@@ -62,19 +62,11 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 
 // fits refuses a plan that the directory cannot keep safe.
 func (c *config) fits(p rotator.Plan) error {
-	n := 1
-	if p.Strategy == rotator.Alternating {
-		n = 2
+	if err := p.Fits("a directory of the shape "+c.Shape, c.strategies()); err != nil {
+		return err
 	}
-	switch {
-	case !slices.Contains(c.strategies(), p.Strategy):
-		return rotator.Fail(rotator.Misconfigured, nil, "a directory of the shape %s has no strategy %q: use one of %v", c.Shape, p.Strategy, c.strategies())
-	case len(p.Accounts) != n:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs %d accounts and the policy names %d", p.Strategy, n, len(p.Accounts))
-	case n == 2 && (p.Accounts[0] == p.Accounts[1] || sameDN(c.dn(p.Accounts[0]), c.dn(p.Accounts[1]))):
+	if p.Strategy == rotator.Alternating && sameDN(c.dn(p.Accounts[0]), c.dn(p.Accounts[1])) {
 		return rotator.Fail(rotator.Misconfigured, nil, "both accounts of the pair are %q: name two", p.Accounts[0])
-	case !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "the account %q that is about to change is none of the policy's", p.Next.Account)
 	}
 	return nil
 }
@@ -97,7 +89,7 @@ func (s *session) system() string {
 func (s *session) inspect(account string, p rotator.Plan) (*found, string, error) {
 	dn := s.config.dn(account)
 	id, err := s.identity(dn)
-	if err != nil && code(err) == 255 {
+	if errors.Is(err, errHidden) {
 		return nil, "", rotator.Fail(rotator.Denied, err, "the administrator may not read what identifies %q at %s: let it read the entry", account, s.address)
 	}
 	if err != nil {
@@ -181,12 +173,10 @@ func (c *config) everywhere(ctx context.Context, admin rotator.Credential, p rot
 			continue
 		}
 		one := c.login(ctx, e, admin, *p.Current)
-		switch {
-		case one.Verdict == rotator.Rejected:
-			return rotator.Fail(rotator.Misconfigured, nil, "the present password of %q is refused at %s: find out which value it has, or begin without one", p.Current.Account, e)
-		case one.Verdict != rotator.Accepted:
-			return rotator.Fail(rotator.NotApplied, nil, "whether the present password of %q works at %s is unknown: %s", p.Current.Account, e, one.Detail)
-		case one.Identity != identities[p.Current.Account]:
+		if err := one.Works(p.Current.Account); err != nil {
+			return err
+		}
+		if one.Identity != identities[p.Current.Account] {
 			return rotator.Fail(rotator.Misconfigured, nil, "%q is another entry at %s than at %s: name endpoints of one directory", p.Current.Account, e, c.WriteEndpoint)
 		}
 	}

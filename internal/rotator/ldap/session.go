@@ -157,6 +157,9 @@ func (c *config) identifier() string {
 	return "entryUUID"
 }
 
+// errHidden says that an entry is visible, and what identifies it is not.
+var errHidden = errors.New("it is not readable")
+
 // identity names an entry independently of addresses.
 func (s *session) identity(dn string) (string, error) {
 	e, err := s.entry(dn, s.config.identifier())
@@ -165,7 +168,7 @@ func (s *session) identity(dn string) (string, error) {
 	}
 	raw := e.GetRawAttributeValue(s.config.identifier())
 	if len(raw) == 0 {
-		return "", fmt.Errorf("the attribute %s of %q is not readable", s.config.identifier(), dn)
+		return "", fmt.Errorf("the attribute %s of %q: %w", s.config.identifier(), dn, errHidden)
 	}
 	if s.config.Shape == activeDirectory {
 		return "ldap:" + hex.EncodeToString(raw), nil

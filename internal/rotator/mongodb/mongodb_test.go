@@ -7,8 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -174,22 +172,4 @@ func TestTwoEndpoints(t *testing.T) {
 	}
 }
 
-// The page's configuration is a good one, and it explains each member.
-func TestPage(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/rotators/mongodb.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 1 {
-		t.Fatalf("the page has %d configurations, want 1", len(blocks))
-	}
-	if err := mongodb.New().Check(json.RawMessage(blocks[0][1])); err != nil {
-		t.Error(err)
-	}
-	for _, m := range mongodb.New().Describe().Config {
-		if !strings.Contains(string(text), "| `"+m.Name+"` |") {
-			t.Errorf("the page does not explain %s", m.Name)
-		}
-	}
-}
+func TestPage(t *testing.T) { rotatortest.Page(t, mongodb.New(), "mongodb.md", 1) }

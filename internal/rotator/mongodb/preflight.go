@@ -3,7 +3,6 @@ package mongodb
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -42,7 +41,11 @@ func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pl
 		return nil, rotator.Fail(rotator.NotApplied, nil, "none of the endpoints takes writes: there is no primary now, or it is not among them")
 	}
 	if p.Current != nil {
-		if err := r.works(ctx, t, *p.Current); err != nil {
+		logins, err := r.Probe(ctx, t, *p.Current)
+		if err != nil {
+			return nil, err
+		}
+		if err := logins.Works(p.Current.Account); err != nil {
 			return nil, err
 		}
 	}
@@ -52,19 +55,13 @@ func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pl
 	return report, nil
 }
 
+// fits checks what needs no target.
 func fits(t *rotator.Target, p rotator.Plan) error {
-	want := map[rotator.Strategy]int{rotator.Single: 1, rotator.Alternating: 2}[p.Strategy]
-	switch {
-	case want == 0:
-		return rotator.Fail(rotator.Misconfigured, nil, "MongoDB cannot keep the strategy %q safe: a user has one password; use single or alternating", p.Strategy)
-	case len(p.Accounts) != want:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs %d users and the policy names %d", p.Strategy, want, len(p.Accounts))
-	case want == 2 && p.Accounts[0] == p.Accounts[1]:
-		return rotator.Fail(rotator.Misconfigured, nil, "both users of the pair are %q: name two", p.Accounts[0])
-	case !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "the user %q that is about to change is none of the policy's", p.Next.Account)
-	case slices.Contains(p.Accounts, t.Admin.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "%q would change its own password and lose its access in the middle of a run: use another administrator", t.Admin.Account)
+	if err := p.Fits("MongoDB, whose users have one password each,", (*Rotator)(nil).Describe().Strategies); err != nil {
+		return err
+	}
+	if err := p.Spares(t.Admin); err != nil {
+		return err
 	}
 	for _, a := range p.Accounts {
 		if err := checkName(a); err != nil {
@@ -132,21 +129,4 @@ func (s *session) mayChange(ctx context.Context) error {
 		}
 	}
 	return rotator.Fail(rotator.Denied, nil, "the administrator may not change passwords at %s: give it a role with changePassword and viewUser on the database %q", s.endpoint, s.config.Database)
-}
-
-func (r *Rotator) works(ctx context.Context, t *rotator.Target, current rotator.Credential) error {
-	logins, err := r.Probe(ctx, t, current)
-	if err != nil {
-		return err
-	}
-	for _, one := range logins {
-		switch one.Verdict {
-		case rotator.Accepted:
-		case rotator.Rejected:
-			return rotator.Fail(rotator.Misconfigured, nil, "the present password of %q is refused at %s: find out which value it has, or begin without one", current.Account, one.Endpoint)
-		default:
-			return rotator.Fail(rotator.NotApplied, errors.New(one.Detail), "whether the present password of %q works at %s is unknown", current.Account, one.Endpoint)
-		}
-	}
-	return nil
 }

@@ -1,20 +1,15 @@
 package mssql_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -22,6 +17,7 @@ import (
 	"github.com/microsoft/go-mssqldb/msdsn"
 
 	"github.com/keywright/keywright/e2e/tdsfake"
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/rotator/mssql"
@@ -30,33 +26,16 @@ import (
 
 // The real driver against a protocol fake: what is proved here is the rotator, and not that SQL Server behaves so.
 
-// trace collects statements as a server would show them that redacts nothing.
-type trace struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *trace) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *trace) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // group is an availability group: replicas with logins of their own.
 type group struct {
 	replicas []*tdsfake.Server
-	log      *trace
+	// log has the statements as a server would show them that redacts nothing.
+	log *transcript.Buffer
 }
 
 func newGroup(t *testing.T, n int) *group {
 	t.Helper()
-	g := &group{log: &trace{}}
+	g := &group{log: &transcript.Buffer{}}
 	for range n {
 		s, err := tdsfake.Start(tdsfake.Config{Trace: g.log, Logins: map[string]tdsfake.Login{
 			"keywright": {Password: "the administrator's own", Admin: true}, "guest": {Password: "the guest's own"},
@@ -280,25 +259,4 @@ func TestSendsText(t *testing.T) {
 	}
 }
 
-// The page explains each member and each of its examples is one.
-func TestPage(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/rotators/sql-server.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 1 {
-		t.Fatalf("the page has %d configurations, want 1", len(blocks))
-	}
-	if err := mssql.New().Check(json.RawMessage(strings.ReplaceAll(blocks[0][1], `"ca": "-----BEGIN CERTIFICATE-----\n…"`, `"serverName": "x"`))); err != nil {
-		t.Error(err)
-	}
-	for _, m := range mssql.New().Describe().Config {
-		if !strings.Contains(string(text), fmt.Sprintf("| `%s` |", m.Name)) {
-			t.Errorf("the page does not explain %s", m.Name)
-		}
-	}
-	if !strings.Contains(string(text), "not verified") {
-		t.Error("the page does not say that no real server was tried")
-	}
-}
+func TestPage(t *testing.T) { rotatortest.Page(t, mssql.New(), "sql-server.md", 1) }

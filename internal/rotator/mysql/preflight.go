@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotator"
 )
 
@@ -15,7 +14,8 @@ import (
 func (r Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	if err := fits(r.Describe(), p); err != nil {
+	d := r.Describe()
+	if err := p.Fits(d.Title, d.Strategies); err != nil {
 		return nil, err
 	}
 	config, err := open(t, rotator.Change{Credential: p.Next})
@@ -32,23 +32,6 @@ func (r Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pla
 		return nil, err
 	}
 	return f.report()
-}
-
-// fits checks what needs no target.
-func fits(d rotator.Description, p rotator.Plan) error {
-	want := 1
-	if p.Strategy == rotator.Alternating {
-		want = 2
-	}
-	switch {
-	case !d.Supports(p.Strategy):
-		return rotator.Fail(rotator.Misconfigured, nil, "%s has no strategy %q: use one of %v", d.Title, p.Strategy, d.Strategies)
-	case len(p.Accounts) != want || want == 2 && p.Accounts[0] == p.Accounts[1]:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs %d different accounts and got %d", p.Strategy, want, len(p.Accounts))
-	case !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "%q, which is to change, is none of the accounts", p.Next.Account)
-	}
-	return nil
 }
 
 type preflight struct {
@@ -163,12 +146,7 @@ func (f *preflight) row(s *session, r row) error {
 
 // crowded says that a row has a password beside those that the plan knows, which a change would kill.
 func (f *preflight) crowded(r row) string {
-	known := []redact.Bytes{f.plan.Next.Value}
-	spare := 1
-	if f.plan.Current != nil {
-		known, spare = append(known, f.plan.Current.Value), 0
-	}
-	if f.plan.Strategy != rotator.Dual || r.strangers(known...) <= spare {
+	if !f.plan.Crowded(r.strangers) {
 		return ""
 	}
 	return fmt.Sprintf("%v has another password than the current one, which would be lost: find out who uses it and remove it (MySQL: DISCARD OLD PASSWORD; MariaDB: IDENTIFIED VIA with the current one alone)", r)
@@ -228,16 +206,11 @@ func (f *preflight) current(ctx context.Context, r Rotator, t *rotator.Target) e
 		return err
 	}
 	for _, l := range logins {
-		switch {
-		case l.Verdict == rotator.Rejected:
-			return rotator.Fail(rotator.Misconfigured, nil, "the current password of %q does not work at %s (%s): find out which one does, or whether its rows let this machine in", f.plan.Current.Account, l.Endpoint, l.Detail)
-		case l.Verdict == rotator.Unknown && l.Identity != "":
+		if l.Verdict == rotator.Unknown && l.Identity != "" {
 			return rotator.Fail(rotator.Misconfigured, nil, "the login of %q at %s fails: %s", f.plan.Current.Account, l.Endpoint, l.Detail)
-		case l.Verdict == rotator.Unknown:
-			return rotator.Fail(rotator.NotApplied, nil, "the current password of %q could not be tried at %s: %s", f.plan.Current.Account, l.Endpoint, l.Detail)
 		}
 	}
-	return nil
+	return logins.Works(f.plan.Current.Account)
 }
 
 func (f *preflight) report() (*rotator.Report, error) {

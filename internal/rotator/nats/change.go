@@ -105,7 +105,7 @@ func (c *config) changeAt(ctx context.Context, s *server, account string, value 
 		}
 		return err
 	}
-	return s.reload(ctx, m)
+	return c.load(ctx, s, m, rotator.Credential{Account: account, Value: value})
 }
 
 // fileDoubt is an error of a write that may have come to its end: a later reload, by whomever, loads it.

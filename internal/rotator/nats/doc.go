@@ -9,7 +9,11 @@
 //     reader ever sees half of it,
 //   - lets the server's own program check the configuration, where the policy names it, and puts the old file back when it is refused,
 //   - sends SIGHUP to the process of the PID file, once it is sure that this is a NATS server, and
-//   - waits until the monitoring endpoint shows a newer time of loading: a server that refuses its configuration goes on with the old one.
+//   - waits until the monitoring endpoint shows a newer time of loading: a server that refuses its configuration goes on with the old one, and
+//   - logs in with the new value, because a reload of somebody else that ended meanwhile may have read the file before.
+//
+// A reload refuses, as if its password were wrong, every client that is connected and has not authenticated yet. A refused login therefore proves something
+// only when the server did not reload around it.
 //
 // A reload disconnects the clients of a user whose password changed, at once, and nobody else. Hence there is no Single: only the idle user
 // of a pair may change.

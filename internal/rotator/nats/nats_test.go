@@ -40,6 +40,8 @@ func TestNATS(t *testing.T) {
 	t.Run("a PID file of something else", s.otherProcess)
 	t.Run("the rest of the file", s.restOfFile)
 	t.Run("many users at once", s.together)
+	t.Run("logins while it reloads", s.duringReloads)
+	t.Run("a reload of somebody else", s.otherReload)
 	t.Run("conformance", func(t *testing.T) { rotatortest.Run(t, s.subject(t)) })
 }
 
@@ -368,6 +370,65 @@ func (s *server) together(t *testing.T) {
 		}
 		if ok, err := s.login(t.Context(), "", c); !ok || err != nil {
 			t.Errorf("user %d: %v, %v", i+1, ok, err)
+		}
+	}
+}
+
+// duringReloads: a reload refuses every login that is under way, whatever its password. That is no verdict on the password.
+func (s *server) duringReloads(t *testing.T) {
+	one := s.make(t, 1)[0]
+	target := s.target(t, s.Address(), s.Monitoring(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var reloads, logins sync.WaitGroup
+	reloads.Go(func() {
+		for ctx.Err() == nil {
+			_ = s.Reload(ctx) // the end of the test may come in between
+		}
+	})
+	var refused atomic.Int64
+	for range 4 {
+		logins.Go(func() {
+			for range 100 {
+				if ok, err := s.login(ctx, "", one); err == nil && !ok {
+					refused.Add(1)
+				}
+				if l, err := nats.New().Probe(ctx, target, one); err != nil || l.Verdict() == rotator.Rejected {
+					t.Errorf("a good password: %+v, %v", l, err)
+				}
+			}
+		})
+	}
+	logins.Wait()
+	cancel()
+	reloads.Wait()
+	t.Logf("the server refused %d of 400 plain logins with the right password", refused.Load())
+	wrong := one
+	wrong.Value = rotatortest.Value(rotator.DefaultValue)
+	if l, err := nats.New().Probe(t.Context(), target, wrong); err != nil || l.Verdict() != rotator.Rejected {
+		t.Errorf("a wrong password: %+v, %v", l, err)
+	}
+}
+
+// otherReload: a change is over when the server has loaded this very file, and not when it has loaded any.
+func (s *server) otherReload(t *testing.T) {
+	two := s.make(t, 2)
+	target := s.target(t, s.Address(), s.Monitoring(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var reloads sync.WaitGroup
+	reloads.Go(func() {
+		for ctx.Err() == nil {
+			_ = s.Reload(ctx) // the end of the test may come in between
+		}
+	})
+	defer reloads.Wait()
+	defer cancel()
+	for range 20 {
+		next := rotator.Credential{Account: two[1].Account, Value: rotatortest.Value(rotator.DefaultValue)}
+		if err := nats.New().Set(t.Context(), target, rotator.Change{Credential: next}); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := nats.New().Probe(t.Context(), target, next); err != nil || l.Verdict() == rotator.Rejected { // a reload may cut it off
+			t.Fatalf("after its change: %+v, %v", l, err)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,11 +30,11 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 			return nil, err
 		}
 	}
-	for _, s := range c.Servers {
+	for i := range c.Servers {
 		if p.Current == nil {
-			err = greets(ctx, s.Endpoint)
+			err = greets(ctx, c.Servers[i].Endpoint)
 		} else {
-			err = c.works(ctx, s.Endpoint, *p.Current, report)
+			err = c.works(ctx, &c.Servers[i], *p.Current, report)
 		}
 		if err != nil {
 			return nil, err
@@ -46,15 +45,7 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 
 // fits refuses a plan that the server cannot keep safe.
 func fits(p rotator.Plan) error {
-	switch {
-	case p.Strategy != rotator.Alternating:
-		return rotator.Fail(rotator.Misconfigured, nil, "NATS has no strategy %q: a change disconnects the clients of that user at once, so use a pair of users and the strategy %s", p.Strategy, rotator.Alternating)
-	case len(p.Accounts) != 2 || p.Accounts[0] == p.Accounts[1]:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs two users", p.Strategy)
-	case !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "the user %q that is about to change is none of the policy's", p.Next.Account)
-	}
-	return nil
+	return p.Fits("NATS, which disconnects the clients of a user that changes at once,", (*Rotator)(nil).Describe().Strategies)
 }
 
 // inspect proves that one server answers, that its file can be changed and loaded, and that the pair in it is one.
@@ -158,15 +149,13 @@ func greets(ctx context.Context, address string) error {
 }
 
 // works proves that the present credential logs in at one server.
-func (c *config) works(ctx context.Context, address string, current rotator.Credential, report *rotator.Report) error {
-	one := c.login(ctx, address, current)
-	switch {
-	case one.Verdict == rotator.Rejected:
-		return rotator.Fail(rotator.Misconfigured, nil, "the present password of %q is refused at %s: find out which value it has, or begin without one", current.Account, address)
-	case one.Verdict != rotator.Accepted:
-		return rotator.Fail(rotator.NotApplied, nil, "whether the present password of %q works at %s is unknown: %s", current.Account, address, one.Detail)
-	case one.Identity != report.Identities[current.Account]:
-		return rotator.Fail(rotator.Misconfigured, nil, "%s is another server than the one that is monitored: correct endpoint or monitoring", address)
+func (c *config) works(ctx context.Context, s *server, current rotator.Credential, report *rotator.Report) error {
+	one := c.login(ctx, s, current)
+	if err := one.Works(current.Account); err != nil {
+		return err
+	}
+	if one.Identity != report.Identities[current.Account] {
+		return rotator.Fail(rotator.Misconfigured, nil, "%s is another server than the one that is monitored: correct endpoint or monitoring", s.Endpoint)
 	}
 	return nil
 }

@@ -60,6 +60,29 @@ func (s *server) pid() (int, error) {
 	return pid, nil
 }
 
+// loads is how often the server is told again when it does not take a value: once is enough for each load of somebody else that was under way.
+const loads = 5
+
+// load reloads the server until it accepts the credential that the file holds. That it has loaded something is not enough: a reload of somebody else may have
+// begun before the file was changed, and ended after.
+func (c *config) load(ctx context.Context, s *server, m *monitor, credential rotator.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, reloadTime+probeTime)
+	defer cancel()
+	var one rotator.Login
+	for range loads {
+		if err := s.reload(ctx, m); err != nil {
+			return err
+		}
+		if one = c.surely(ctx, m, s.Endpoint, credential); one.Verdict != rotator.Rejected {
+			break
+		}
+	}
+	if one.Verdict != rotator.Accepted {
+		return fmt.Errorf("the server at %s has loaded its configuration, and does not show that it takes the new password of %q: %s", s.Endpoint, credential.Account, one.Detail)
+	}
+	return nil
+}
+
 // reload makes the server read its configuration again and waits until it has. Errors leave in doubt what it runs with, unless they have a class.
 func (s *server) reload(ctx context.Context, m *monitor) error {
 	// The file is in its place: whenever the server loads it after this moment, it loads this one.

@@ -26,6 +26,8 @@ type server struct {
 	system        string
 	standby       bool
 	fsync         bool
+	// sees is true when the administrator is shown where sessions of others come from.
+	sees bool
 }
 
 // role is an account as pg_roles has it.
@@ -104,8 +106,8 @@ func (c *config) survey(ctx context.Context, t *rotator.Target, report *rotator.
 		}
 		v := &server{}
 		err = s.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery(),
-			current_setting('fsync')::bool, system_identifier::text FROM pg_control_system()`).
-			Scan(&v.version, &v.versionNumber, &v.standby, &v.fsync, &v.system)
+			current_setting('fsync')::bool, system_identifier::text, pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') FROM pg_control_system()`).
+			Scan(&v.version, &v.versionNumber, &v.standby, &v.fsync, &v.system, &v.sees)
 		s.close(ctx)
 		if err != nil {
 			return nil, failed(err, "asking %s what it is", e)
@@ -123,6 +125,10 @@ func (c *config) survey(ctx context.Context, t *rotator.Target, report *rotator.
 		}
 		if !v.fsync {
 			report.Warnings = append(report.Warnings, fmt.Sprintf("%s runs with fsync = off: it may forget a password that it acknowledged", e))
+		}
+		if !v.sees {
+			report.Warnings = append(report.Warnings, fmt.Sprintf("%s does not tell the administrator where sessions come from, so nobody who stays with an old password is named by them: "+
+				"grant it pg_read_all_stats", e))
 		}
 	}
 	return first, nil

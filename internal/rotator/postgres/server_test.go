@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,33 +16,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keywright/keywright/e2e/pgtest"
+	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/rotator/postgres"
 	"github.com/keywright/keywright/internal/rotator/rotatortest"
 )
 
-// logFile keeps what the server logs, readable while it runs.
-type logFile struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logFile) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logFile) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // A server costs seconds, so the package has one. It logs all that it can.
 var (
-	serverLog logFile
+	serverLog transcript.Buffer
 	started   *pgtest.Server
 	server    = sync.OnceValues(func() (*pgtest.Server, error) {
 		s, err := pgtest.Start(context.Background(), pgtest.Config{Log: &serverLog, Settings: []string{
@@ -57,7 +39,7 @@ var (
 		return s, s.Exec(context.Background(),
 			"CREATE DATABASE app", "CREATE DATABASE other",
 			"CREATE ROLE "+quoted(owner)+" NOLOGIN", "GRANT ALL ON SCHEMA public TO PUBLIC",
-			"CREATE ROLE "+quoted(keeper)+" LOGIN CREATEROLE PASSWORD 'keeper'", "GRANT "+quoted(owner)+", pg_signal_backend TO "+quoted(keeper),
+			"CREATE ROLE "+quoted(keeper)+" LOGIN CREATEROLE PASSWORD 'keeper'", "GRANT "+quoted(owner)+", pg_signal_backend, pg_read_all_stats TO "+quoted(keeper),
 			"CREATE ROLE powerless LOGIN PASSWORD 'powerless'")
 	})
 )

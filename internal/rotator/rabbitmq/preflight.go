@@ -75,24 +75,13 @@ func (*Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan
 
 // fits refuses a plan that the broker cannot keep safe.
 func (a *api) fits(p rotator.Plan) error {
-	description := (*Rotator)(nil).Describe()
-	want := map[rotator.Strategy]int{rotator.Single: 1, rotator.Alternating: 2}
-	n, counted := want[p.Strategy]
-	switch {
-	case !description.Supports(p.Strategy):
-		return rotator.Fail(rotator.Misconfigured, nil, "RabbitMQ has no strategy %q: a user has one password, so use %v", p.Strategy, description.Strategies)
-	case p.Strategy == rotator.Dynamic && a.config.Dynamic == nil:
-		return rotator.Fail(rotator.Misconfigured, nil, "the configuration of the target has no member dynamic: write which rights an account for a lease gets")
-	case counted && len(p.Accounts) != n:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs %d users and the policy names %d", p.Strategy, n, len(p.Accounts))
-	case n == 2 && p.Accounts[0] == p.Accounts[1]:
-		return rotator.Fail(rotator.Misconfigured, nil, "both users of the pair are %q: name two", p.Accounts[0])
-	case counted && !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "the user %q that is about to change is none of the policy's", p.Next.Account)
-	case slices.Contains(p.Accounts, a.admin.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "%q would change its own password and lose its access in the middle of a run: use another administrator", a.admin.Account)
+	if err := p.Fits("RabbitMQ, whose users have one password each,", (*Rotator)(nil).Describe().Strategies); err != nil {
+		return err
 	}
-	return nil
+	if p.Strategy == rotator.Dynamic && a.config.Dynamic == nil {
+		return rotator.Fail(rotator.Misconfigured, nil, "the configuration of the target has no member dynamic: write which rights an account for a lease gets")
+	}
+	return p.Spares(a.admin)
 }
 
 // administers proves that the administrator may change users.
@@ -223,12 +212,8 @@ func (a *api) works(ctx context.Context, current *rotator.Credential) error {
 		return nil
 	}
 	for _, e := range a.config.AMQPEndpoints {
-		switch one := a.login(ctx, e, *current); one.Verdict {
-		case rotator.Accepted:
-		case rotator.Rejected:
-			return rotator.Fail(rotator.Misconfigured, nil, "the present password of %q is refused at %s: find out which value it has, or begin without one", current.Account, e)
-		default:
-			return rotator.Fail(rotator.NotApplied, nil, "whether the present password of %q works at %s is unknown: %s", current.Account, e, one.Detail)
+		if err := a.login(ctx, e, *current).Works(current.Account); err != nil {
+			return err
 		}
 	}
 	return nil

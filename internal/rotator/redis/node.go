@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	client "github.com/redis/go-redis/v9"
@@ -52,6 +53,7 @@ func login(ctx context.Context, c *config, address string, who rotator.Credentia
 			return conn, err
 		},
 	}
+	silence()
 	n := &node{endpoint: address, client: client.NewClient(options)}
 	n.conn = n.client.Conn()
 	// The first command opens the connection. Its own reply does not matter, for the user may not be allowed any, but AUTH's does.
@@ -220,3 +222,11 @@ func deadline(ctx context.Context) time.Time {
 	end, _ := ctx.Deadline()
 	return end
 }
+
+// quiet drops what the client library writes to standard error by itself: what there is to say stands in the errors of its calls, and goes to the server's log from there.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// silence sets it once. The library has one logger for a process, which has no other use for it.
+var silence = sync.OnceFunc(func() { client.SetLogger(quiet{}) })

@@ -16,7 +16,8 @@ import (
 func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	if err := fits(r.Describe(), p); err != nil {
+	d := r.Describe()
+	if err := p.Fits(d.Title, d.Strategies); err != nil {
 		return nil, err
 	}
 	var config *config
@@ -42,23 +43,6 @@ func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pl
 		return nil, err
 	}
 	return f.report()
-}
-
-// fits checks what needs no target.
-func fits(d rotator.Description, p rotator.Plan) error {
-	want := 1
-	if p.Strategy == rotator.Alternating {
-		want = 2
-	}
-	switch {
-	case !d.Supports(p.Strategy):
-		return rotator.Fail(rotator.Misconfigured, nil, "%s has no strategy %q: use one of %v", d.Title, p.Strategy, d.Strategies)
-	case len(p.Accounts) != want || want == 2 && p.Accounts[0] == p.Accounts[1]:
-		return rotator.Fail(rotator.Misconfigured, nil, "the strategy %s needs %d different accounts and got %d", p.Strategy, want, len(p.Accounts))
-	case !slices.Contains(p.Accounts, p.Next.Account):
-		return rotator.Fail(rotator.Misconfigured, nil, "%q, which is to change, is none of the accounts", p.Next.Account)
-	}
-	return nil
 }
 
 type preflight struct {
@@ -126,7 +110,7 @@ func (f *preflight) account(ctx context.Context, n *node, account string) (*user
 	if err := f.mayChange(ctx, p, account); err != nil {
 		return nil, err
 	}
-	if f.crowded(p.user) {
+	if f.plan.Crowded(p.user.strangers) {
 		return nil, rotator.Fail(rotator.Misconfigured, nil, "the user %q has another password than the current one at %s, which would be lost: find out who uses it and remove it", account, n.endpoint)
 	}
 	s := f.snapshot[n.endpoint]
@@ -159,20 +143,14 @@ func (f *preflight) mayChange(ctx context.Context, p place, account string) erro
 	return nil
 }
 
-// crowded reports a password beside those that the plan knows.
-func (f *preflight) crowded(u *user) bool {
-	known := []redact.Bytes{f.plan.Next.Value}
-	spare := 1
-	if f.plan.Current != nil {
-		known, spare = append(known, f.plan.Current.Value), 0
-	}
-	strangers := 0
+// strangers counts the passwords of a user that none of the values is.
+func (u *user) strangers(values ...redact.Bytes) (n int) {
 	for _, h := range u.hashes {
-		if !slices.ContainsFunc(known, func(v redact.Bytes) bool { return hash(v) == h }) {
-			strangers++
+		if !slices.ContainsFunc(values, func(v redact.Bytes) bool { return hash(v) == h }) {
+			n++
 		}
 	}
-	return f.plan.Strategy == rotator.Dual && strangers > spare
+	return n
 }
 
 // current logs in with the credential in use. It saves nothing: that would be a change.
@@ -184,15 +162,7 @@ func (f *preflight) current(ctx context.Context, t *rotator.Target) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range logins {
-		switch {
-		case l.Verdict == rotator.Rejected:
-			return rotator.Fail(rotator.Misconfigured, nil, "the current password of %q does not work at %s (%s): find out which one does", f.plan.Current.Account, l.Endpoint, l.Detail)
-		case l.Verdict == rotator.Unknown:
-			return rotator.Fail(rotator.NotApplied, nil, "the current password of %q could not be tried at %s: %s", f.plan.Current.Account, l.Endpoint, l.Detail)
-		}
-	}
-	return nil
+	return logins.Works(f.plan.Current.Account)
 }
 
 func (f *preflight) report() (*rotator.Report, error) {

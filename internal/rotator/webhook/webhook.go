@@ -1,10 +1,8 @@
 package webhook
 
 import (
-	"context"
 	"encoding/json"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/keywright/keywright/internal/clock"
@@ -27,7 +25,10 @@ type Config struct {
 }
 
 // Rotator asks web services. It implements rotator.Rotator and rotator.Blind.
-type Rotator struct{ config Config }
+type Rotator struct {
+	contract.Verbs
+	config Config
+}
 
 var (
 	_ rotator.Rotator = (*Rotator)(nil)
@@ -43,7 +44,9 @@ func New(c Config) (*Rotator, error) {
 	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fault.New(fault.Invalid, "the address at which webhooks fetch values must be https://host/path, and is %q", c.URL)
 	}
-	return &Rotator{c}, nil
+	r := &Rotator{config: c}
+	r.Verbs = r.receiver
+	return r, nil
 }
 
 // How a service learns who asks.
@@ -57,13 +60,10 @@ type config struct {
 	URL  string       `json:"url"`
 	Auth string       `json:"auth"`
 	TLS  endpoint.TLS `json:"tls"`
-	// Probe is nil for true.
-	Probe *bool `json:"probe"`
+	contract.Sight
 
 	url *url.URL
 }
-
-func (c *config) probes() bool { return c.Probe == nil || *c.Probe }
 
 func parse(raw json.RawMessage) (*config, error) {
 	c := &config{Auth: authHMAC}
@@ -98,20 +98,10 @@ func (c *config) address() string {
 
 // Describe says what the rotator can do.
 func (*Rotator) Describe() rotator.Description {
-	return rotator.Description{
-		Name: Name, Title: "Webhook",
-		Strategies: slices.Clone(contract.Strategies),
-		Evidence:   rotator.NoEvidence,
-		Value:      rotator.DefaultValue,
-		Verified:   []rotator.System{{Product: "the reference receiver of the contract", Version: "1"}},
-		Unverified: []rotator.System{{Product: "any other service", Version: "any"}},
-		Config: []rotator.Member{
-			{Name: "url", Type: "https address", Required: true, Help: "Where the service takes orders."},
-			{Name: "auth", Type: "hmac or mtls", Help: "How the service learns who asks: a signature with the administrator's value (the default), or the client certificate and key in it."},
-			{Name: "tls", Type: "{ca, serverName}", Help: "Trusted certificates in PEM in place of the system's, and the service's name where it is not the host."},
-			{Name: "probe", Type: "boolean", Help: "false for a service that cannot try credentials: then its word is the only proof, and whatever is unknown waits for a person."},
-		},
-	}
+	return contract.Describe(Name, "Webhook", "service",
+		rotator.Member{Name: "url", Type: "https address", Required: true, Help: "Where the service takes orders."},
+		rotator.Member{Name: "auth", Type: "hmac or mtls", Help: "How the service learns who asks: a signature with the administrator's value (the default), or the client certificate and key in it."},
+		rotator.Member{Name: "tls", Type: "{ca, serverName}", Help: "Trusted certificates in PEM in place of the system's, and the service's name where it is not the host."})
 }
 
 // Check reports every mistake of a configuration.
@@ -123,7 +113,7 @@ func (*Rotator) Check(raw json.RawMessage) error {
 // Probes reports whether the service can try credentials.
 func (*Rotator) Probes(raw json.RawMessage) bool {
 	c, err := parse(raw)
-	return err == nil && c.probes()
+	return err == nil && !c.Blind()
 }
 
 // receiver is the service of a target.
@@ -136,45 +126,5 @@ func (r *Rotator) receiver(t *rotator.Target) (*contract.Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &contract.Receiver{Name: "the service at " + strings.TrimSuffix(c.url.Host, "."), Endpoint: c.address(), Blind: !c.probes(), Send: s.send}, nil
-}
-
-// Preflight asks the service whether the plan can succeed.
-func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Plan) (*rotator.Report, error) {
-	s, err := r.receiver(t)
-	if err != nil {
-		return nil, err
-	}
-	report, err := s.Preflight(ctx, t, p)
-	if err != nil {
-		return nil, err
-	}
-	return report, nil
-}
-
-// Set asks the service to make the account accept the credential.
-func (r *Rotator) Set(ctx context.Context, t *rotator.Target, c rotator.Change) error {
-	s, err := r.receiver(t)
-	if err != nil {
-		return err
-	}
-	return s.Set(ctx, t, c)
-}
-
-// Probe asks the service to try the credential.
-func (r *Rotator) Probe(ctx context.Context, t *rotator.Target, c rotator.Credential) (rotator.Logins, error) {
-	s, err := r.receiver(t)
-	if err != nil {
-		return nil, err
-	}
-	return s.Probe(ctx, t, c)
-}
-
-// Revoke asks the service to make the account refuse the credential.
-func (r *Rotator) Revoke(ctx context.Context, t *rotator.Target, c rotator.Change) error {
-	s, err := r.receiver(t)
-	if err != nil {
-		return err
-	}
-	return s.Revoke(ctx, t, c)
+	return &contract.Receiver{Name: "the service at " + strings.TrimSuffix(c.url.Host, "."), Endpoint: c.address(), Blind: c.Blind(), Send: s.send}, nil
 }

@@ -184,65 +184,26 @@ func (w *world) target(address string) *rotator.Target {
 	return &rotator.Target{Config: config, Admin: admin, Attempt: "attempt"}
 }
 
-var serial atomic.Int64
-
-func (w *world) make(t *testing.T, n int) (made []rotator.Credential) {
-	w.with(func(s *contracttest.Site) {
-		for range n {
-			name := rotatortest.HostileName + strconv.FormatInt(serial.Add(1), 10)
-			s.Make(name, "the first value")
-			made = append(made, rotator.Credential{Account: name, Value: redact.Bytes("the first value")})
-		}
-	})
-	return made
+func (w *world) make(t *testing.T, n int) []rotator.Credential {
+	return contracttest.With(w.with).NewAccounts(t, n)
 }
 
 func TestConformance(t *testing.T) {
 	w := newWorld(t, false)
-	rotatortest.Run(t, rotatortest.Subject{
-		Rotator:    w.rotator,
-		Endpoints:  []string{w.address()},
-		Strategies: []rotator.Strategy{rotator.Single, rotator.Dual, rotator.Alternating},
-		Target:     func(_ *testing.T, addresses []string) *rotator.Target { return w.target(addresses[0]) },
-		Make:       w.make,
-		Login: func(_ context.Context, _ string, c rotator.Credential) (ok bool, err error) {
-			w.with(func(s *contracttest.Site) { ok, err = s.Accepts(c.Account, string(c.Value.Reveal())) })
-			return ok, err
-		},
-		Snapshot: func(_ *testing.T, name string) (text string) {
-			w.with(func(s *contracttest.Site) { text = s.Describe(name) })
-			return text
-		},
-		Log: func(*testing.T) string {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.log.String()
-		},
-		Absent: "nobody",
-		Powerless: func(*testing.T) rotator.Credential {
-			return rotator.Credential{Account: "guest", Value: redact.Bytes("the key of a mere guest")}
-		},
-		RefusedValue: func(*testing.T) redact.Bytes {
-			w.with(func(s *contracttest.Site) { s.Breached[contracttest.Digest("known to everybody")] = true })
-			return redact.Bytes("known to everybody")
-		},
-		LockOut: func(_ *testing.T, name string) func() {
-			w.with(func(s *contracttest.Site) { s.Accounts[name].Locked = true })
-			return func() { w.with(func(s *contracttest.Site) { s.Accounts[name].Locked = false }) }
-		},
-		Shadow: func(_ *testing.T, c rotator.Credential) func() {
-			w.with(func(s *contracttest.Site) {
-				s.Make("somebody else", "another")
-				s.Accounts[c.Account].Becomes = "somebody else"
-			})
-			return func() { w.with(func(s *contracttest.Site) { s.Accounts[c.Account].Becomes = "" }) }
-		},
-		Unequal: func(_ *testing.T, accounts []string) {
-			w.with(func(s *contracttest.Site) { s.Accounts[accounts[1]].Doors = []string{"vault"} })
-		},
-		Broken:     json.RawMessage(`{"url":"http://x/","auth":"trust","tls":{"ca":"none"}}`),
-		Complaints: []string{"https", "auth", "PEM"},
-	})
+	s := contracttest.With(w.with).Subject(w.rotator)
+	s.Endpoints = []string{w.address()}
+	s.Target = func(_ *testing.T, addresses []string) *rotator.Target { return w.target(addresses[0]) }
+	s.Log = func(*testing.T) string {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.log.String()
+	}
+	s.Powerless = func(*testing.T) rotator.Credential {
+		return rotator.Credential{Account: "guest", Value: redact.Bytes("the key of a mere guest")}
+	}
+	s.Broken = json.RawMessage(`{"url":"http://x/","auth":"trust","tls":{"ca":"none"}}`)
+	s.Complaints = []string{"https", "auth", "PEM"}
+	rotatortest.Run(t, s)
 }
 
 // With a client certificate the same orders need no signature, and without one nobody gives orders.

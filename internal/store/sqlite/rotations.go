@@ -78,6 +78,7 @@ func (t *tx) Policies(ctx context.Context, q store.PolicyQuery) (list []*store.P
 	var w where
 	w.equal("tenant", string(q.Tenant))
 	w.equal("vault", string(q.Vault))
+	w.equal("kind", string(q.Kind))
 	w.and("object > ?", string(q.After))
 	order := " ORDER BY object"
 	if !q.DueBefore.IsZero() {

@@ -70,6 +70,9 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	subscriptionSchema,
 	rolloutSchema,
 	holdingsSchema,
+	loanSchema,
+	keySchema,
+	leaseSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -66,6 +67,8 @@ type Store struct {
 
 	// doubt is set while the log may hold a group that was reported lost: after a failed COMMIT, and after opening.
 	doubt atomic.Bool
+	// leases is the clock of leases.
+	leases leaseClock
 	// failing is the last outcome of the writer: the error of a group that failed as a whole, or nil.
 	failing atomic.Pointer[error]
 
@@ -97,6 +100,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	}
 	s := &Store{
 		log: cfg.Logger, faults: cfg.Faults, dir: dir,
+		leases:        leaseClock{opened: time.Now()},
 		turn:          make(chan struct{}, 1),
 		checkpointDue: make(chan struct{}, 1),
 		stop:          make(chan struct{}),
@@ -133,6 +137,11 @@ func (s *Store) open() error {
 	}
 	if err := migrate(s.writer); err != nil {
 		return err
+	}
+	if err := settleLeases(s.writer, s.leases.opened); err != nil {
+		if err := s.tolerate(err); err != nil {
+			return err
+		}
 	}
 	if s.checkpointer.conn, err = newConn(path, readerCacheKiB, "busy_timeout=0"); err != nil {
 		return err
@@ -206,7 +215,7 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	t := &tx{conn: c}
+	t := &tx{conn: c, leases: s.leases}
 	defer func() {
 		t.over = true
 		s.readers.put(c)

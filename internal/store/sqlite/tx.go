@@ -15,6 +15,7 @@ import (
 type tx struct {
 	conn     *conn
 	writable bool
+	leases   leaseClock
 	// over is set when the closure has returned.
 	over bool
 	// broken is the error that ended SQLite's transaction; nothing may be run after it.

@@ -7,9 +7,12 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
+// keySchema is the step of the schema that lets a version have a document.
+const keySchema = `ALTER TABLE versions ADD COLUMN doc BLOB;`
+
 const (
 	versionColumns = "v.object, v.id, v.enabled, v.not_before, v.expires, v.created, v.updated, v.content_type, v.tags, v.state, " +
-		"v.previous, v.key, v.wrapped_key, v.ciphertext"
+		"v.previous, v.key, v.wrapped_key, v.ciphertext, v.doc"
 	selectVersion = "SELECT " + versionColumns + " FROM versions v "
 )
 
@@ -24,7 +27,7 @@ func (r row) version() (*vault.Version, error) {
 		Attributes: vault.Attributes{
 			Enabled: r.bool(2), NotBefore: r.instant(3), Expires: r.instant(4), Created: r.instant(5), Updated: r.instant(6),
 		},
-		ContentType: r.text(7), Tags: tags, State: vault.VersionState(r.text(9)), Previous: vault.VersionID(r.text(10)),
+		ContentType: r.text(7), Tags: tags, State: vault.VersionState(r.text(9)), Previous: vault.VersionID(r.text(10)), Doc: r.blob(14),
 		Value: vault.Envelope{Key: r.text(11), WrappedKey: r.blob(12), Ciphertext: r.blob(13)},
 	}, err
 }
@@ -63,10 +66,10 @@ func (t *tx) AddVersion(ctx context.Context, v *vault.Version) error {
 		return err
 	}
 	_, err = t.write(ctx, notingVersion(v.Object), `INSERT INTO versions (object, id, enabled, not_before, expires, created, updated,
-		content_type, tags, state, previous, key, wrapped_key, ciphertext) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		content_type, tags, state, previous, key, wrapped_key, ciphertext, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(v.Object), string(v.ID), v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires),
 		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), string(v.Previous),
-		v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext)
+		v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext, bytesColumn(v.Doc))
 	if isConstraint(err) {
 		return fault.Wrap(err, fault.Conflict, "the version %s exists already: choose another id", v.ID)
 	}
@@ -80,10 +83,10 @@ func (t *tx) PutVersion(ctx context.Context, v *vault.Version) error {
 		return err
 	}
 	return t.mustChange(ctx, notingVersion(v.Object), "version", v.ID, `UPDATE versions SET enabled = ?, not_before = ?, expires = ?, created = ?,
-		updated = ?, content_type = ?, tags = ?, state = ?, key = ?, wrapped_key = ?, ciphertext = ? WHERE object = ? AND id = ?`,
+		updated = ?, content_type = ?, tags = ?, state = ?, key = ?, wrapped_key = ?, ciphertext = ?, doc = ? WHERE object = ? AND id = ?`,
 		v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires), micros(v.Attributes.Created),
 		micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext,
-		string(v.Object), string(v.ID))
+		bytesColumn(v.Doc), string(v.Object), string(v.ID))
 }
 
 // CountVersions implements store.Objects.

@@ -62,7 +62,7 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 	if err := s.takeTurn(ctx); err != nil {
 		return err
 	}
-	u := &update{tx: tx{conn: s.writer, writable: true, op: op}, err: errAbandoned}
+	u := &update{tx: tx{conn: s.writer, writable: true, leases: s.leases, op: op}, err: errAbandoned}
 	// Deferred, because others wait for the turn and for the group even if fn panics.
 	defer func() { err = s.finish(u) }()
 	s.join(u)

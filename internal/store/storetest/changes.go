@@ -24,14 +24,14 @@ type mutation struct {
 }
 
 // mutations has at least one entry for every method that writes.
-var mutations = slices.Concat(coreMutations, rotationMutations, subscriptionMutations, holdingMutations)
+var mutations = slices.Concat(coreMutations, rotationMutations, subscriptionMutations, holdingMutations, loanMutations)
 
 // readers are the methods of a transaction that write nothing. A method that is neither here nor in mutations fails the suite.
 var readers = strings.Fields(`Tenant Tenants Subscription Subscriptions ResourceGroup ResourceGroups Vault VaultByName Vaults
 	Object Objects Version Versions CurrentVersions CountVersions Tombstones Principal PrincipalByAppID PrincipalByUPN PrincipalByResource
 	Principals Members GroupsOf TrustedIssuer TrustedIssuers Grant GrantsAt GrantsUnder GrantsOf Role Roles WrappedKey WrappedKeys
 	SigningKeys Setting SignIn Commits Head Cursor
-	Policy Policies Run OpenRun Runs Task Tasks CheckLease
+	Policy Policies Run OpenRun Runs Task Tasks Loan Loans CountLoans CheckLease
 	EventSubscription EventSubscriptionByName EventSubscriptions Delivery Deliveries DueDeliveries NextDelivery CountDeliveries Expiring`)
 
 func changes(list ...store.Change) func(*fixture) []store.Change {

@@ -40,6 +40,7 @@ type fixture struct {
 	task     *store.Task
 	lease    *store.Lease
 	holding  *store.Holding
+	loan     *store.Loan
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -99,6 +100,7 @@ func newFixture() *fixture {
 	f.delivery = newDelivery(f, 1, "db")
 	f.expired = &store.SignIn{Kind: "device", ID: "old", Tenant: tn, Expires: noon.Add(-time.Hour), Data: []byte("state")}
 	f.policy, f.run, f.task = newPolicy(41), newRun(42, 41, store.RotationRun), newTask(43)
+	f.loan = newLoan(45)
 	f.lease = &store.Lease{Name: "seeded", Owner: "a", Fence: 1}
 	f.holding = newHolding(f)
 	return f
@@ -121,7 +123,7 @@ func envelope() vault.Envelope {
 }
 
 func newVersion(o *vault.Object, at time.Time) *vault.Version {
-	return &vault.Version{ID: vault.NewVersionID(at), Object: o.ID, ContentType: "text/plain", Tags: map[string]string{"color": "blue"},
+	return &vault.Version{ID: vault.NewVersionID(at), Object: o.ID, ContentType: "text/plain", Tags: map[string]string{"color": "blue"}, Doc: []byte(`{"n":"1"}`),
 		State: vault.Retiring, Value: envelope(),
 		Attributes: vault.Attributes{Enabled: true, NotBefore: at, Expires: at.Add(time.Hour), Created: at, Updated: at.Add(time.Minute)}}
 }
@@ -150,7 +152,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
-		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task),
+		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
 	errs = append(errs, err)
@@ -180,6 +182,7 @@ type state struct {
 	Policies      []*store.Policy
 	Runs          []*store.Run
 	Tasks         []*store.Task
+	Loans         []*store.Loan
 	Settings      map[string][]byte
 	Cursor        store.Position
 
@@ -258,6 +261,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Policies, err = tx.Policies(ctx, store.PolicyQuery{})
 	note(err)
 	s.Runs, err = tx.Runs(ctx, store.RunQuery{})
+	note(err)
+	s.Loans, err = tx.Loans(ctx, store.LoanQuery{})
 	note(err)
 	s.Tasks, err = tx.Tasks(ctx, store.TaskQuery{})
 	note(err)

@@ -109,8 +109,8 @@ func Run(t *testing.T, place Place, can Capabilities) {
 
 func allCases() []testCase {
 	var all []testCase
-	for _, group := range [][]testCase{transactionCases, journalCases, watchCases, faultCases, tenantCases, vaultCases, objectCases,
-		principalCases, grantCases, keyCases, signInCases, rotationCases, leaseCases, subscriptionCases, holdingCases, changeCases, historyCases} {
+	for _, group := range [][]testCase{transactionCases, journalCases, watchCases, faultCases, tenantCases, vaultCases, objectCases, versionCases,
+		principalCases, grantCases, keyCases, signInCases, rotationCases, leaseCases, subscriptionCases, holdingCases, loanCases, changeCases, historyCases} {
 		if len(group) == 0 {
 			panic("storetest: a group of cases is empty")
 		}

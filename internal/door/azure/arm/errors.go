@@ -2,7 +2,6 @@ package arm
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/authz"
@@ -86,8 +85,6 @@ func (h *handler) fail(r *door.Request, e *fault.Error) {
 	if wire.status == http.StatusMethodNotAllowed && r.Header().Get("Allow") == "" {
 		r.Header().Set("Allow", "GET")
 	}
-	if e.RetryAfter > 0 {
-		r.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
-	}
+	r.RetryAfter(e.RetryAfter)
 	r.JSON(wire.status, &errorBody{errorDetail{wire.code, e.Message}})
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -145,9 +144,7 @@ func (h *handler) fail(r *door.Request, e *fault.Error) {
 	if e.Kind == fault.Unauthenticated {
 		r.Header().Set("Www-Authenticate", `Bearer authorization_uri="`+h.Authority(r.HTTP.Host)+`"`)
 	}
-	if e.RetryAfter > 0 {
-		r.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
-	}
+	r.RetryAfter(e.RetryAfter)
 	r.JSON(status(e), map[string]any{"error": map[string]any{"code": wire.code, "message": e.Message,
 		"innerError": map[string]string{"request-id": r.Call.Correlation, "date": r.Call.Started.UTC().Format("2006-01-02T15:04:05")}}})
 }

@@ -1,0 +1,200 @@
+package cert
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/object"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// due is when there is something to do for a certificate next; zero for never. An operation in progress has an instant of its own.
+func (st *state) due(it Item) time.Time {
+	if it.Object.Deleted != nil || st.Policy == nil {
+		return time.Time{}
+	}
+	if st.running() {
+		return st.row.DueAt
+	}
+	ver := it.Version
+	if ver == nil || ver.ID != it.Object.Current || ver.Attributes.Expires.IsZero() || !ver.Attributes.Enabled {
+		return time.Time{}
+	}
+	at, _ := st.next(ver)
+	return at
+}
+
+// next is the instant of the next lifetime action of a version, and whether that is to renew it.
+func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
+	a := &ver.Attributes
+	at, renews := st.Policy.first(AutoRenew, a.NotBefore, a.Expires)
+	if st.Policy.Issuer.Is(UnknownIssuer) {
+		renews = false // a person has to, and is told
+	}
+	if op := st.Operation; renews && op != nil && op.Version > ver.ID { // one that made nothing
+		if again := op.Started.Add(renewRetry); again.After(at) {
+			at = again
+		}
+	}
+	told, tells := st.Policy.first(EmailContacts, a.NotBefore, a.Expires)
+	tells = tells && st.Told != ver.ID
+	switch {
+	case renews && tells && told.Before(at), tells && !renews:
+		return told, false
+	case renews:
+		return at, true
+	}
+	return time.Time{}, false
+}
+
+const (
+	// dueAtOnce bounds the certificates of one look.
+	dueAtOnce = 100
+	// renewRetry is when a renewal that could not begin, or failed, is tried again.
+	renewRetry = time.Hour
+)
+
+// Due does what is due: it asks issuers after operations in progress, renews certificates, and tells who is to be told. It returns how many certificates it
+// went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
+func (s *Service) Due(ctx context.Context) (n int, err error) {
+	for {
+		var rows []*store.Policy
+		now := s.Clock.Now()
+		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+			rows, err = tx.Policies(ctx, store.PolicyQuery{Kind: vault.Certificate, DueBefore: now, Limit: dueAtOnce})
+			return err
+		})
+		if err != nil {
+			return n, err
+		}
+		for _, row := range rows {
+			if err := ctx.Err(); err != nil {
+				return n, err
+			}
+			if err := s.doDue(ctx, row, now); err != nil {
+				s.Logger.ErrorContext(ctx, "a certificate could not be brought on; it is tried again", "certificate", row.NameKey, "vault", row.Vault, "error", err)
+				if err := s.putOff(ctx, row, now); err != nil {
+					return n, err
+				}
+			}
+			n++
+		}
+		if len(rows) < dueAtOnce {
+			return n, nil
+		}
+	}
+}
+
+// doDue does what is due for one certificate. Afterwards the row is due later, or the error says why not.
+func (s *Service) doDue(ctx context.Context, row *store.Policy, now time.Time) error {
+	var v *vault.Vault
+	var it Item
+	var st *state
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		if v, err = tx.Vault(ctx, row.Vault); err != nil {
+			return err
+		}
+		if st, err = stateOf(ctx, tx, row.Object); err != nil {
+			return err
+		}
+		if it.Object, err = s.own.Find(ctx, tx, row.Vault, row.NameKey); err == nil && it.Object.Current != "" {
+			it.Version, err = tx.Version(ctx, it.Object.ID, it.Object.Current)
+		}
+		return err
+	})
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return s.forget(ctx, row)
+	case err != nil:
+		return err
+	case v.Deleted != nil || it.Object.Deleted != nil || st.revision() != row.Revision:
+		return s.reckon(ctx, row, st, it, v)
+	case st.running():
+		return s.advance(ctx, v, it.Object.ID, false)
+	}
+	if at := st.due(it); at.IsZero() || at.After(now) {
+		return s.reckon(ctx, row, st, it, v)
+	}
+	if _, renew := st.next(it.Version); renew {
+		return s.renew(ctx, v, it)
+	}
+	return s.tell(ctx, v, it, st)
+}
+
+// renew begins an operation that makes the certificate anew, by its policy.
+func (s *Service) renew(ctx context.Context, v *vault.Vault, it Item) error {
+	call := s.system(v, "CertificateRenew")
+	need := guard.Need{Action: authz.CertificateCreate, Kind: vault.Certificate, Name: it.Object.Name, Reason: "CertificatePolicy"}
+	f, err := Describe(it.Version)
+	if err != nil {
+		return err
+	}
+	enabled := it.Version.Attributes.Enabled
+	_, _, err = s.begin(ctx, call, need, Input{Tags: it.Version.Tags, Enabled: &enabled, PreserveOrder: f.PreserveOrder}, true)
+	if err != nil {
+		return fmt.Errorf("renewing the certificate %q: %w", it.Object.Name, err)
+	}
+	return nil
+}
+
+// tell emits the event by which contacts hear that a certificate is to be seen to, once for a version.
+func (s *Service) tell(ctx context.Context, v *vault.Vault, it Item, st *state) error {
+	next := *st
+	next.Told = it.Version.ID
+	op := store.NewOp(s.Clock.Now())
+	err := s.Store.Update(ctx, op, func(tx store.Tx) error {
+		if err := s.objects.Emit(tx, string(op.ID), op.At, object.NearExpiry, v, it); err != nil {
+			return err
+		}
+		return next.put(ctx, tx, v, it.Object, next.due(it))
+	})
+	if fault.Is(err, fault.Conflict) {
+		return nil
+	}
+	return err
+}
+
+// reckon moves the row to when it is due by what is known now.
+func (s *Service) reckon(ctx context.Context, row *store.Policy, st *state, it Item, v *vault.Vault) error {
+	due := time.Time{}
+	if v.Deleted == nil {
+		due = st.due(it)
+	}
+	return s.note(ctx, v, it.Object, st, due)
+}
+
+// putOff tries again later.
+func (s *Service) putOff(ctx context.Context, row *store.Policy, now time.Time) error {
+	var fresh *store.Policy
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		fresh, err = tx.Policy(ctx, row.Object)
+		return err
+	})
+	if fault.Is(err, fault.NotFound) || err == nil && (fresh.DueAt.IsZero() || fresh.DueAt.After(now)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	next := *fresh
+	next.DueAt = now.Add(renewRetry)
+	err = s.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error { return tx.PutPolicy(ctx, &next) })
+	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// forget removes a row whose certificate or vault is gone.
+func (s *Service) forget(ctx context.Context, row *store.Policy) error {
+	err := s.Store.Update(ctx, store.NewOp(s.Clock.Now()), func(tx store.Tx) error { return tx.DeletePolicy(ctx, row.Object) })
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,400 @@
+package native
+
+import (
+	"context"
+	"encoding/pem"
+	"net/http"
+
+	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/cryptokey"
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/object"
+)
+
+func (h *handler) keyRoutes() []door.Route {
+	const live, gone = root + "/vaults/{vault}/keys", root + "/vaults/{vault}/deleted-keys"
+	version := selectorParams[:1]
+	use := func(verb, operation string, action authz.Action, summary string, serve func(*door.Request) error) door.Route {
+		return door.Route{Method: "POST", Pattern: live + "/{name}/" + verb, Operation: operation, Action: action.String(), MaxBody: maxLargeBody, Query: version,
+			Input: api.UseKey{}, Output: api.KeyResult{}, Summary: summary, Serve: serve}
+	}
+	return []door.Route{
+		{Method: "GET", Pattern: live, Operation: "KeyList", Action: authz.KeyList.String(), Query: pageParams, Output: api.KeyList{},
+			Summary: "Lists the keys of a vault with their current versions.", Serve: func(r *door.Request) error { return h.listKeys(r, h.Keys.List) }},
+		{Method: "POST", Pattern: live + "/{name}", Operation: "KeyCreate", Action: authz.KeyCreate.String(), MaxBody: maxLargeBody, Input: api.CreateKey{}, Output: api.Key{},
+			Summary: "Makes a key, or a new version of one.", Serve: h.createKey},
+		{Method: "PUT", Pattern: live + "/{name}", Operation: "KeyImport", Action: authz.KeyImport.String(), MaxBody: maxLargeBody, Input: api.ImportKey{}, Output: api.Key{},
+			Summary: "Stores a key that was made elsewhere.", Serve: h.importKey},
+		{Method: "GET", Pattern: live + "/{name}", Operation: "KeyGet", Action: authz.KeyGet.String(), Query: version, Output: api.Key{},
+			Summary: "Shows the public half of a key.", Serve: h.getKey},
+		{Method: "PATCH", Pattern: live + "/{name}", Operation: "KeyUpdate", Action: authz.KeyUpdate.String(), MaxBody: maxSmallBody, Query: version,
+			Input: api.UpdateKey{}, Output: api.Key{}, Summary: "Changes what is known about a version.", Serve: h.updateKey},
+		{Method: "DELETE", Pattern: live + "/{name}", Operation: "KeyDelete", Action: authz.KeyDelete.String(), Output: api.Key{},
+			Summary: "Soft-deletes a key with all of its versions.", Serve: h.keyMove(h.Keys.Delete)},
+		{Method: "GET", Pattern: live + "/{name}/versions", Operation: "KeyListVersions", Action: authz.KeyList.String(), Query: pageParams, Output: api.KeyList{},
+			Summary: "Lists the versions of a key, oldest first.", Serve: h.listKeyVersions},
+		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "KeyBackup", Action: authz.KeyBackup.String(), Output: api.KeyBackup{},
+			Summary: "Returns a sealed copy of a key with all of its versions.", Serve: h.backupKey},
+		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-key", Operation: "KeyRestore", Action: authz.KeyRestore.String(), MaxBody: h.Keys.MaxBackupBytes,
+			Admit: func(r *door.Request) error { return h.Keys.AdmitRestore(r.HTTP.Context(), &r.Call) },
+			Input: api.KeyBackup{}, Output: api.Key{}, Summary: "Brings a key back from its backup.", Serve: h.restoreKey},
+		{Method: "GET", Pattern: gone, Operation: "KeyListDeleted", Action: authz.KeyList.String(), Query: pageParams, Output: api.KeyList{},
+			Summary: "Lists the deleted keys of a vault.", Serve: func(r *door.Request) error { return h.listKeys(r, h.Keys.ListDeleted) }},
+		{Method: "GET", Pattern: gone + "/{name}", Operation: "KeyGetDeleted", Action: authz.KeyGet.String(), Output: api.Key{},
+			Summary: "Shows a deleted key.", Serve: h.keyMove(h.Keys.GetDeleted)},
+		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "KeyRecover", Action: authz.KeyRecover.String(), Output: api.Key{},
+			Summary: "Brings a deleted key back.", Serve: h.keyMove(h.Keys.Recover)},
+		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "KeyPurge", Action: authz.KeyPurge.String(), Success: http.StatusNoContent,
+			Summary: "Destroys a deleted key for good.", Serve: h.purgeKey},
+		{Method: "POST", Pattern: live + "/{name}/rotate", Operation: "KeyRotate", Action: authz.KeyRotate.String(), Output: api.Key{},
+			Summary: "Makes a new version of a key, of the same kind.", Serve: h.keyMove(h.Keys.Rotate)},
+		{Method: "GET", Pattern: live + "/{name}/rotation-policy", Operation: "KeyRotationPolicyGet", Action: authz.KeyRotationPolicyRead.String(), Output: api.KeyPolicy{},
+			Summary: "Shows when a key is rotated.", Serve: h.getKeyPolicy},
+		{Method: "PUT", Pattern: live + "/{name}/rotation-policy", Operation: "KeyRotationPolicySet", Action: authz.KeyRotationPolicyWrite.String(), MaxBody: maxSmallBody,
+			Input: api.KeyPolicy{}, Output: api.KeyPolicy{}, Summary: "Says when a key is rotated.", Serve: h.setKeyPolicy},
+		use("encrypt", "KeyEncrypt", authz.KeyEncryptPublic, "Encrypts a value with a key.", h.conceal(h.Keys.Encrypt)),
+		use("wrap", "KeyWrap", authz.KeyWrapPublic, "Encrypts a key with a key.", h.conceal(h.Keys.WrapKey)),
+		use("decrypt", "KeyDecrypt", authz.KeyDecrypt, "Decrypts a value with a key.", h.reveal(h.Keys.Decrypt)),
+		use("unwrap", "KeyUnwrap", authz.KeyUnwrap, "Decrypts a wrapped key with a key.", h.reveal(h.Keys.UnwrapKey)),
+		use("sign", "KeySign", authz.KeySign, "Signs a digest with a key.", h.signWithKey),
+		{Method: "POST", Pattern: live + "/{name}/verify", Operation: "KeyVerify", Action: authz.KeyVerifyPublic.String(), MaxBody: maxLargeBody, Query: version,
+			Input: api.VerifyKey{}, Output: api.KeyVerdict{}, Summary: "Verifies the signature of a digest.", Serve: h.verifyWithKey},
+	}
+}
+
+// keyInput is what new versions have in common. The purpose is a tag.
+func keyInput(in *api.KeyAttributes) (key.Input, error) {
+	tags := in.Tags
+	if in.Purpose != "" {
+		if tags[key.PurposeTag] != "" {
+			return key.Input{}, fault.New(fault.Invalid, "the purpose stands in the request twice: leave the tag %s out", key.PurposeTag)
+		}
+		tags = map[string]string{key.PurposeTag: in.Purpose}
+		for k, v := range in.Tags {
+			tags[k] = v
+		}
+	}
+	return key.Input{Ops: in.Operations, Tags: tags, Enabled: in.Enabled == nil || *in.Enabled, NotBefore: instant(in.NotBefore), Expires: instant(in.Expires)}, nil
+}
+
+func (h *handler) createKey(r *door.Request) error {
+	var body api.CreateKey
+	if err := r.Decode(&body); err != nil {
+		return err
+	}
+	in, err := keyInput(&body.KeyAttributes)
+	if err != nil {
+		return err
+	}
+	item, err := h.Keys.Create(r.HTTP.Context(), &r.Call, r.Params.Get("name"), key.Spec{Kty: body.Type, Bits: body.Bits, Curve: body.Curve, Exponent: body.Exponent}, in)
+	return h.keyAnswer(r, &item, err)
+}
+
+func (h *handler) importKey(r *door.Request) error {
+	var body api.ImportKey
+	err := r.Decode(&body)
+	defer clear(body.PKCS8)
+	defer clear(body.JWK)
+	if err != nil {
+		return err
+	}
+	if (body.PKCS8 == nil) == (body.JWK == nil) {
+		return fault.New(fault.Invalid, "the request needs exactly one of \"pkcs8\" and \"jwk\"")
+	}
+	in, err := keyInput(&body.KeyAttributes)
+	if err != nil {
+		return err
+	}
+	var item key.Item
+	if body.PKCS8 != nil {
+		item, err = h.Keys.ImportPKCS8(r.HTTP.Context(), &r.Call, r.Params.Get("name"), body.PKCS8, body.HSM, in)
+		return h.keyAnswer(r, &item, err)
+	}
+	jwk, err := cryptokey.ParseJWK(body.JWK)
+	if err != nil {
+		return err
+	}
+	item, err = h.Keys.Import(r.HTTP.Context(), &r.Call, r.Params.Get("name"), &jwk, body.HSM, in)
+	return h.keyAnswer(r, &item, err)
+}
+
+func (h *handler) getKey(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	item, err := h.Keys.Get(r.HTTP.Context(), &r.Call, sel)
+	return h.keyAnswer(r, &item, err)
+}
+
+func (h *handler) updateKey(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	var in api.UpdateKey
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	ch := key.Change{Ops: in.Operations, Tags: in.Tags, Enabled: in.Enabled}
+	if ch.NotBefore, err = replaced("notBefore", in.NotBefore, in.ClearNotBefore); err != nil {
+		return err
+	}
+	if ch.Expires, err = replaced("expires", in.Expires, in.ClearExpires); err != nil {
+		return err
+	}
+	item, err := h.Keys.Update(r.HTTP.Context(), &r.Call, sel, ch)
+	return h.keyAnswer(r, &item, err)
+}
+
+// keyMove serves what takes a name alone.
+func (h *handler) keyMove(move func(context.Context, *guard.Call, string) (object.Item, error)) func(*door.Request) error {
+	return func(r *door.Request) error {
+		item, err := move(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+		return h.keyAnswer(r, &item, err)
+	}
+}
+
+func (h *handler) purgeKey(r *door.Request) error {
+	if err := h.Keys.Purge(r.HTTP.Context(), &r.Call, r.Params.Get("name")); err != nil {
+		return err
+	}
+	r.Raw(http.StatusNoContent, nil)
+	return nil
+}
+
+func (h *handler) backupKey(r *door.Request) error {
+	blob, err := h.Keys.Backup(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, api.KeyBackup{Blob: blob})
+}
+
+func (h *handler) restoreKey(r *door.Request) error {
+	var in api.KeyBackup
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	item, err := h.Keys.Restore(r.HTTP.Context(), &r.Call, in.Blob)
+	return h.keyAnswer(r, &item, err)
+}
+
+func (h *handler) listKeyVersions(r *door.Request) error {
+	return h.listKeys(r, func(ctx context.Context, call *guard.Call, p object.Page) (object.Listing, error) {
+		return h.Keys.Versions(ctx, call, r.Params.Get("name"), p)
+	})
+}
+
+func (h *handler) listKeys(r *door.Request, find func(context.Context, *guard.Call, object.Page) (object.Listing, error)) error {
+	after, limit, err := page(r)
+	if err != nil {
+		return err
+	}
+	found, err := find(r.HTTP.Context(), &r.Call, object.Page{After: after, Limit: limit})
+	if err != nil {
+		return err
+	}
+	out := api.KeyList{Items: make([]api.Key, 0, len(found.Items))}
+	for i := range found.Items {
+		k, err := wireKey(r, &found.Items[i])
+		if err != nil {
+			return err
+		}
+		out.Items = append(out.Items, *k)
+	}
+	if found.Next != "" {
+		out.Next = next(found.Next)
+	}
+	return r.JSON(http.StatusOK, out)
+}
+
+func (h *handler) keyAnswer(r *door.Request, item *object.Item, err error) error {
+	if err != nil {
+		return err
+	}
+	k, err := wireKey(r, item)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, k)
+}
+
+// wireKey is a key as the API shows it.
+func wireKey(r *door.Request, item *object.Item) (*api.Key, error) {
+	o, v := item.Object, item.Version
+	k := &api.Key{Vault: r.Call.Vault.Vault.Name, Name: o.Name, Managed: o.Managed}
+	if o.Deleted != nil {
+		k.Deleted, k.PurgeAt = &o.Deleted.At, &o.Deleted.PurgeAt
+	}
+	if v == nil {
+		return k, nil
+	}
+	facts, err := key.Describe(v)
+	if err != nil {
+		return nil, err
+	}
+	k.Version, k.Type, k.Bits, k.Curve = string(v.ID), facts.Kty(), facts.Bits, facts.Public.Crv+facts.Public.Alg
+	k.Operations, k.Purpose, k.Exportable = facts.Ops.Words(), v.Tags[key.PurposeTag], facts.Exportable
+	k.Tags, k.Enabled, k.NotBefore, k.Expires = v.Tags, v.Attributes.Enabled, optional(v.Attributes.NotBefore), optional(v.Attributes.Expires)
+	k.Created, k.Updated, k.Previous, k.Current = v.Attributes.Created, v.Attributes.Updated, string(v.Previous), o.Current == v.ID
+	k.PublicKey, err = publicPEM(facts)
+	return k, err
+}
+
+func publicPEM(f *key.Facts) (string, error) {
+	if f.Public.Kty == string(cryptokey.Oct) {
+		return "", nil
+	}
+	public, err := f.Public.PublicKey()
+	if err != nil {
+		return "", err
+	}
+	der, err := public.SPKI()
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+}
+
+func (h *handler) getKeyPolicy(r *door.Request) error {
+	_, p, err := h.Keys.Policy(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireKeyPolicy(&p))
+}
+
+func (h *handler) setKeyPolicy(r *door.Request) error {
+	var in api.KeyPolicy
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	p, err := keyPolicy(&in)
+	if err != nil {
+		return err
+	}
+	if _, p, err = h.Keys.SetPolicy(r.HTTP.Context(), &r.Call, r.Params.Get("name"), p); err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, wireKeyPolicy(&p))
+}
+
+func keyPolicy(in *api.KeyPolicy) (p key.Policy, err error) {
+	var rotate, notify key.Trigger
+	for _, f := range []struct {
+		text string
+		into *key.Period
+	}{{in.RotateAfter, &rotate.AfterCreate}, {in.RotateBefore, &rotate.BeforeExpiry}, {in.NotifyBefore, &notify.BeforeExpiry}, {in.ExpireAfter, &p.Expiry}} {
+		if f.text == "" {
+			continue
+		}
+		if *f.into, err = key.ParsePeriod(f.text); err != nil {
+			return p, err
+		}
+	}
+	if rotate != (key.Trigger{}) {
+		p.Rotate = &rotate
+	}
+	if notify != (key.Trigger{}) {
+		p.Notify = &notify
+	}
+	return p, nil
+}
+
+func wireKeyPolicy(p *key.Policy) api.KeyPolicy {
+	out := api.KeyPolicy{ExpireAfter: p.Expiry.String(), Created: optional(p.Created), Updated: optional(p.Updated)}
+	if p.Rotate != nil {
+		out.RotateAfter, out.RotateBefore = p.Rotate.AfterCreate.String(), p.Rotate.BeforeExpiry.String()
+	}
+	if p.Notify != nil {
+		out.NotifyBefore = p.Notify.BeforeExpiry.String()
+	}
+	return out
+}
+
+type (
+	concealer func(context.Context, *guard.Call, object.Selector, cryptokey.Algorithm, cryptokey.Input) (object.Item, cryptokey.Output, error)
+	revealer  func(context.Context, *guard.Call, object.Selector, cryptokey.Algorithm, cryptokey.Input) (object.Item, []byte, error)
+)
+
+// useOf reads which key is to be used, and for what.
+func useOf(r *door.Request) (sel object.Selector, in api.UseKey, err error) {
+	if sel, err = selector(r); err != nil {
+		return sel, in, err
+	}
+	if err = r.Decode(&in); err == nil && in.Value == nil {
+		err = fault.New(fault.Invalid, "the request has no member \"value\": give it in base64")
+	}
+	return sel, in, err
+}
+
+func engineInput(in *api.UseKey) cryptokey.Input {
+	return cryptokey.Input{Value: in.Value, IV: in.IV, AAD: in.AAD, Tag: in.Tag}
+}
+
+func (h *handler) conceal(with concealer) func(*door.Request) error {
+	return func(r *door.Request) error {
+		sel, in, err := useOf(r)
+		defer clear(in.Value)
+		if err != nil {
+			return err
+		}
+		item, out, err := with(r.HTTP.Context(), &r.Call, sel, cryptokey.Algorithm(in.Algorithm), engineInput(&in))
+		if err != nil {
+			return err
+		}
+		return r.JSON(http.StatusOK, keyResult(&item, &out))
+	}
+}
+
+func (h *handler) reveal(with revealer) func(*door.Request) error {
+	return func(r *door.Request) error {
+		sel, in, err := useOf(r)
+		if err != nil {
+			return err
+		}
+		item, plain, err := with(r.HTTP.Context(), &r.Call, sel, cryptokey.Algorithm(in.Algorithm), engineInput(&in))
+		defer clear(plain)
+		if err != nil {
+			return err
+		}
+		return r.JSON(http.StatusOK, keyResult(&item, &cryptokey.Output{Value: plain}))
+	}
+}
+
+func (h *handler) signWithKey(r *door.Request) error {
+	sel, in, err := useOf(r)
+	if err != nil {
+		return err
+	}
+	item, signature, err := h.Keys.Sign(r.HTTP.Context(), &r.Call, sel, cryptokey.Algorithm(in.Algorithm), in.Value)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, keyResult(&item, &cryptokey.Output{Value: signature}))
+}
+
+func keyResult(item *object.Item, out *cryptokey.Output) api.KeyResult {
+	return api.KeyResult{Name: item.Object.Name, Version: string(item.Version.ID), Value: out.Value, IV: out.IV, AAD: out.AAD, Tag: out.Tag}
+}
+
+func (h *handler) verifyWithKey(r *door.Request) error {
+	sel, err := selector(r)
+	if err != nil {
+		return err
+	}
+	var in api.VerifyKey
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	item, valid, err := h.Keys.Verify(r.HTTP.Context(), &r.Call, sel, cryptokey.Algorithm(in.Algorithm), in.Digest, in.Signature)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, api.KeyVerdict{Name: item.Object.Name, Version: string(item.Version.ID), Valid: valid})
+}

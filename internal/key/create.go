@@ -1,0 +1,249 @@
+package key
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/cryptokey"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/object"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// Input is what a new version of a key is to be, beside the key itself.
+type Input struct {
+	// Ops are the words of key_ops; nil means those that the type of key usually has.
+	Ops                []string
+	Tags               map[string]string
+	Enabled            bool
+	NotBefore, Expires time.Time
+	// Exportable keys may be released as the policy says, which they need.
+	Exportable bool
+	Release    *ReleasePolicy
+}
+
+// Spec says which key is to be made, in the words of the protocol.
+type Spec struct {
+	// Kty is the type, with -HSM or without.
+	Kty string
+	// Bits is the size; 0 means the usual one.
+	Bits int
+	// Curve is the curve of an EC key, or the algorithm of an AKP one; empty means P-256.
+	Curve string
+	// Exponent is the public exponent of an RSA key; 0 means 65537.
+	Exponent int
+}
+
+func (sp *Spec) engine() (spec cryptokey.Spec, hsm bool, err error) {
+	spec.Type, hsm, err = cryptokey.ParseType(sp.Kty)
+	if err != nil {
+		return spec, hsm, err
+	}
+	spec.Bits, spec.Exponent = sp.Bits, sp.Exponent
+	if spec.Type == cryptokey.AKP {
+		spec.Set = cryptokey.ParameterSet(sp.Curve)
+	} else {
+		spec.Curve = cryptokey.Curve(sp.Curve)
+	}
+	spec, err = spec.Complete()
+	return spec, hsm, err
+}
+
+// Create makes a key and stores it as the newest version under the name. A deleted key of that name is a fault.Conflict with reason
+// ObjectIsDeletedButRecoverable.
+func (s *Service) Create(ctx context.Context, call *guard.Call, name string, sp Spec, in Input) (Item, error) {
+	need := guard.Need{Action: authz.KeyCreate, Kind: vault.Key, Name: name}
+	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+		spec, hsm, err := sp.engine()
+		if err != nil {
+			return nil, hsm, err
+		}
+		k, err := s.generate(ctx, call, spec, hsm)
+		return k, hsm, err
+	})
+}
+
+// Import stores a key that was made elsewhere, like Create. The JWK's key_ops are kept as they are. Import takes the JWK's private members and zeroes them.
+func (s *Service) Import(ctx context.Context, call *guard.Call, name string, jwk *cryptokey.JWK, hsm bool, in Input) (Item, error) {
+	defer jwk.Zero()
+	if jwk.KeyOps != nil {
+		in.Ops = jwk.KeyOps
+	}
+	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: name}
+	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+		_, asked, err := cryptokey.ParseType(jwk.Kty)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(jwk.KeyHSM) > 0 {
+			k, err := s.receive(ctx, call, jwk)
+			return k, true, err
+		}
+		k, err := jwk.PrivateKey()
+		return k, hsm || asked, err
+	})
+}
+
+// ImportPKCS8 stores a key that is an unencrypted PrivateKeyInfo in DER (RFC 5958), like Import.
+func (s *Service) ImportPKCS8(ctx context.Context, call *guard.Call, name string, der []byte, hsm bool, in Input) (Item, error) {
+	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: name}
+	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+		k, err := cryptokey.ParsePKCS8(der)
+		return k, hsm, err
+	})
+}
+
+// receive opens a key that was wrapped for a key of the same vault, which has the operation import: bring your own key. The private key of the
+// sender is in clear nowhere on its way.
+func (s *Service) receive(ctx context.Context, call *guard.Call, jwk *cryptokey.JWK) (*cryptokey.Key, error) {
+	t, _, err := cryptokey.ParseType(jwk.Kty)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := cryptokey.ParseTransferBlob(jwk.KeyHSM)
+	if err != nil {
+		return nil, err
+	}
+	sel, err := exchangeKey(blob.Header.Kid)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.objects.Record(ctx, call, &sel)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.parse(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := usable(rec.Item, p.facts, cryptokey.Import, false, call.Started); err != nil {
+		return nil, err
+	}
+	// It is a use of that key too, and recorded as one.
+	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: rec.Object.Name, Version: rec.Version.ID, Detail: string(blob.Header.Enc)}
+	if err := s.Guard.Record(ctx, call, &need); err != nil {
+		return nil, err
+	}
+	return p.key.Receive(t, blob.Header.Enc, blob.Ciphertext)
+}
+
+// exchangeKey reads which key a blob was wrapped for: the last two parts of its id are the name and the version.
+func exchangeKey(kid string) (sel Selector, err error) {
+	parts := strings.Split(kid, "/")
+	if n := len(parts); n >= 3 && parts[n-3] == "keys" && vault.CheckObjectName(parts[n-2]) == nil {
+		sel.Name = parts[n-2]
+		if sel.Version, err = vault.ParseVersionID(parts[n-1]); err == nil {
+			return sel, nil
+		}
+	}
+	return sel, fault.New(fault.Invalid, "the kid of the transfer blob is not the id of a version of a key in this vault")
+}
+
+// add authorises the need, gets a key and stores it.
+func (s *Service) add(ctx context.Context, call *guard.Call, need guard.Need, in *Input, get func() (k *cryptokey.Key, hsm bool, err error)) (Item, error) {
+	if err := vault.CheckObjectName(need.Name); err != nil {
+		return Item{}, err
+	}
+	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
+		return Item{}, err
+	}
+	if err := in.check(); err != nil {
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
+	}
+	k, hsm, err := get()
+	if err != nil {
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
+	}
+	facts, err := in.facts(k, hsm)
+	if err != nil {
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
+	}
+	draft, err := newDraft(k, facts)
+	if err != nil {
+		return Item{}, s.Guard.Refuse(ctx, call, need, err)
+	}
+	defer clear(draft.Value)
+	draft.Tags, draft.Enabled, draft.NotBefore, draft.Expires = in.Tags, in.Enabled, in.NotBefore, in.Expires
+	return s.objects.Add(ctx, call, need, need.Name, draft)
+}
+
+// newDraft makes the draft of a key. The caller zeroes its value.
+func newDraft(k *cryptokey.Key, facts *Facts) (*object.Draft, error) {
+	doc, err := facts.encode()
+	if err != nil {
+		return nil, err
+	}
+	value, err := sealable(k, facts.Exportable)
+	return &object.Draft{Value: value, Doc: doc}, err
+}
+
+// generate makes a key, a bounded number of them at once.
+func (s *Service) generate(ctx context.Context, call *guard.Call, spec cryptokey.Spec, hsm bool) (*cryptokey.Key, error) {
+	if err := s.Guard.Charge(call, creationWeight(hsm)); err != nil {
+		return nil, err
+	}
+	select {
+	case s.making <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fault.Wrap(ctx.Err(), fault.Unavailable, "the server makes as many keys at once as it may: try again")
+	}
+	defer func() { <-s.making }()
+	return cryptokey.Generate(spec)
+}
+
+// Limits of the tags of keys: the Key Vault documentation.
+const maxTagBytes = 256
+
+func (in *Input) check() error {
+	if err := checkTags(in.Tags); err != nil {
+		return err
+	}
+	return vault.Attributes{NotBefore: in.NotBefore, Expires: in.Expires}.Check()
+}
+
+func checkTags(tags map[string]string) error {
+	for k, v := range tags {
+		if len(k) > maxTagBytes || len(v) > maxTagBytes {
+			return fault.New(fault.Invalid, "tag %q is too long: names and values of the tags of keys have at most %d bytes", fault.Clip(k), maxTagBytes)
+		}
+	}
+	return vault.CheckTags(tags)
+}
+
+func (in *Input) facts(k *cryptokey.Key, hsm bool) (*Facts, error) {
+	spec := k.Spec()
+	f := &Facts{Public: k.PublicJWK(), Bits: spec.Bits, HSM: hsm, Exportable: in.Exportable, Release: in.Release}
+	if in.Ops == nil {
+		f.Ops = narrowed(spec.DefaultOps(), in.Tags)
+	} else {
+		ops, err := cryptokey.ParseOps(in.Ops)
+		if err != nil {
+			return nil, err
+		}
+		f.Ops = ops
+	}
+	return f, f.check(in.Tags)
+}
+
+// check reports whether the facts of a version agree with each other and with its tags.
+func (f *Facts) check(tags map[string]string) error {
+	switch {
+	case f.Exportable && !f.HSM:
+		return fault.New(fault.Invalid, "only keys of an -HSM type can be exportable: ask for kty %s-HSM", f.Public.Kty)
+	case f.Exportable && f.Release == nil:
+		return fault.New(fault.Invalid, "an exportable key needs a release policy, which says to whom it may be released")
+	case !f.Exportable && f.Release != nil:
+		return fault.New(fault.Invalid, "a release policy is for exportable keys: set the attribute exportable when the key is made")
+	case !f.Exportable && f.Ops.Has(cryptokey.Export):
+		return fault.New(fault.Invalid, "the operation export is for exportable keys")
+	}
+	if f.Release != nil {
+		if err := f.Release.check(); err != nil {
+			return err
+		}
+	}
+	return checkPurpose(f.Ops, tags)
+}

@@ -1,0 +1,312 @@
+package object
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+type cacheKey struct {
+	vault vault.ID
+	name  string
+}
+
+// shards is a power of two, so that a hash chooses one by its low bits.
+const shards = 64
+
+// cache keeps sealed records within a bound of bytes. Records are immutable and swapped whole; no lock is held across
+// I/O. Filling it is safe against a concurrent change: see ticket and announce.
+type cache struct {
+	seed   maphash.Seed
+	shards [shards]shard
+	// announced holds what writes under way will make current: store.OpID -> announcement.
+	announced sync.Map
+}
+
+// announcement is the record that one operation makes current.
+type announcement struct {
+	key    cacheKey
+	record *Record
+}
+
+type shard struct {
+	mu sync.RWMutex
+	// generation counts what was dropped, so that a record read before a drop is not put behind it.
+	generation uint64
+	objects    map[cacheKey]*versions
+	bytes, max int64
+	// kept is what a record takes beside itself: see Kind.
+	kept int64
+	// hits and misses count lookups.
+	hits, misses atomic.Uint64
+}
+
+// versions holds the cached versions of one object: the current one, and others that were asked for by id.
+type versions struct {
+	// id is the object's. It outlives a drop, as a hint for the next write: who uses it proves it in the transaction.
+	id      vault.ObjectID
+	current *Record
+	others  map[vault.VersionID]*Record
+}
+
+// find returns the record of a version, by its id or as the current one, or nil.
+func (v *versions) find(id vault.VersionID, label vault.Label) *Record {
+	switch {
+	case id == "" && label != "" && label != vault.Current:
+		return nil
+	case id == "" || v.current != nil && v.current.Version.ID == id:
+		return v.current
+	}
+	return v.others[id]
+}
+
+// keep adds a record and returns the one whose place it takes, or nil.
+func (v *versions) keep(r *Record) (old *Record) {
+	if r.Version.ID == r.Object.Current {
+		old, v.current = v.current, r
+		return old
+	}
+	if v.others == nil {
+		v.others = make(map[vault.VersionID]*Record, 1)
+	}
+	old, v.others[r.Version.ID] = v.others[r.Version.ID], r
+	return old
+}
+
+// all visits every record.
+func (v *versions) all(yield func(*Record) bool) {
+	if v.current != nil && !yield(v.current) {
+		return
+	}
+	for _, r := range v.others {
+		if !yield(r) {
+			return
+		}
+	}
+}
+
+// ticket proves at put time that nothing was dropped from the shard since get.
+type ticket uint64
+
+func newCache(maxBytes int64, kept int) *cache {
+	c := &cache{seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].objects = make(map[cacheKey]*versions)
+		c.shards[i].max, c.shards[i].kept = maxBytes/shards, int64(kept)
+	}
+	return c
+}
+
+func (c *cache) shard(k cacheKey) *shard {
+	return &c.shards[maphash.Comparable(c.seed, k)&(shards-1)]
+}
+
+// get returns the record, or nil and a ticket with which put may add it.
+func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*Record, ticket) {
+	s := c.shard(k)
+	s.mu.RLock()
+	var r *Record
+	if v := s.objects[k]; v != nil {
+		r = v.find(id, label)
+	}
+	t := ticket(s.generation)
+	s.mu.RUnlock()
+	if r == nil {
+		s.misses.Add(1)
+		return nil, t
+	}
+	s.hits.Add(1)
+	if !r.used.Load() {
+		r.used.Store(true)
+	}
+	return r, t
+}
+
+// put adds a record that was read after the ticket was drawn, unless something was dropped in between.
+func (c *cache) put(k cacheKey, r *Record, t ticket) {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ticket(s.generation) == t {
+		s.add(k, r)
+	}
+}
+
+func (s *shard) add(k cacheKey, r *Record) {
+	size := s.size(r)
+	room := size + hintBytes // its object may be new, or fall to the sweep
+	if room > s.max {
+		return
+	}
+	if s.bytes+room > s.max {
+		s.sweep(s.bytes + room - s.max)
+	}
+	v := s.object(k)
+	v.id = r.Object.ID
+	if old := v.keep(r); old != nil {
+		s.bytes -= s.size(old)
+	}
+	s.bytes += size
+}
+
+// size is what a record takes of the shard's bytes.
+func (s *shard) size(r *Record) int64 { return r.size() + s.kept }
+
+// object finds the entry of an object, or makes one.
+func (s *shard) object(k cacheKey) *versions {
+	v := s.objects[k]
+	if v == nil {
+		v = &versions{}
+		k.name = strings.Clone(k.name) // it may be a part of a request, which is not kept with it
+		s.objects[k] = v
+		s.bytes += hintBytes
+	}
+	return v
+}
+
+// announce says which record the operation makes current, so that its commit replaces what it makes stale instead of only
+// dropping it: what was just written is what is read next. It is called within the transaction; the last call counts. The
+// caller withdraws the announcement when the operation is over, however it went.
+func (c *cache) announce(op store.OpID, k cacheKey, r *Record) {
+	c.announced.Store(op, announcement{k, r})
+}
+
+func (c *cache) withdraw(op store.OpID) { c.announced.Delete(op) }
+
+// committed forgets an object's records, and keeps the one that the operation announced for it. Commits come one at a time and in
+// their order, so that an announced record never takes the place of a newer one.
+func (c *cache) committed(op store.OpID, k cacheKey) {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	s.empty(k)
+	if a, ok := c.announced.Load(op); ok && a.(announcement).key == k {
+		s.add(k, a.(announcement).record)
+	}
+}
+
+// sweep drops objects that were not read since the last sweep until need bytes are free; when all were read, it drops
+// what it meets first. Maps are walked in random order, which serves as the clock's hand.
+func (s *shard) sweep(need int64) {
+	for pass := range 2 {
+		for k, v := range s.objects {
+			if need <= 0 {
+				return
+			}
+			if pass == 0 && v.touched() {
+				continue
+			}
+			need -= s.remove(k)
+		}
+	}
+}
+
+func (v *versions) touched() bool {
+	touched := false
+	for r := range v.all {
+		touched = r.used.Swap(false) || touched
+	}
+	return touched
+}
+
+// hintBytes estimates what an object costs of which only the id is kept.
+const hintBytes = 200
+
+func (s *shard) remove(k cacheKey) (freed int64) {
+	if s.objects[k] == nil {
+		return 0
+	}
+	freed = s.empty(k) + hintBytes
+	delete(s.objects, k)
+	s.bytes -= hintBytes
+	return freed
+}
+
+// empty forgets an object's records and keeps the hint.
+func (s *shard) empty(k cacheKey) (freed int64) {
+	v := s.objects[k]
+	if v == nil {
+		return 0
+	}
+	for r := range v.all {
+		freed += s.size(r)
+	}
+	v.current, v.others = nil, nil
+	s.bytes -= freed
+	return freed
+}
+
+// hint returns the id of the object that was last seen under the name, or the empty id.
+func (c *cache) hint(k cacheKey) vault.ObjectID {
+	s := c.shard(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if v := s.objects[k]; v != nil {
+		return v.id
+	}
+	return ""
+}
+
+// setHint remembers the id of the object under the name; an empty id forgets it.
+func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
+		s.object(k).id = id
+	}
+}
+
+// dropVault forgets every object of a vault, or everything when the vault is not known. It is rare, so it looks at all.
+func (c *cache) dropVault(id vault.ID) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.generation++
+		for k := range s.objects {
+			if id == "" || k.vault == id {
+				s.remove(k)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// CacheStats is what operators watch of the cache.
+type CacheStats struct {
+	// Objects are in the cache, with one version or several, and take about Bytes of memory.
+	Objects int
+	Bytes   int64
+	// Hits and Misses count lookups since the start.
+	Hits, Misses uint64
+}
+
+func (c *cache) stats() (sum CacheStats) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.RLock()
+		sum.Objects += len(s.objects)
+		sum.Bytes += s.bytes
+		s.mu.RUnlock()
+		sum.Hits += s.hits.Load()
+		sum.Misses += s.misses.Load()
+	}
+	return sum
+}
+
+func (s *Objects) changed(c *store.Commit) {
+	for i := range c.Changes {
+		ch := &c.Changes[i]
+		switch {
+		case ch.Kind == store.ObjectChanged && ch.Object == s.Kind.Kind:
+			s.cache.committed(c.Op.ID, cacheKey{ch.Vault, ch.NameKey})
+		case ch.Kind == store.VaultChanged:
+			s.cache.dropVault(ch.Vault)
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package object
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keywright/keywright/internal/vault"
+)
+
+func sealed(name string, version vault.VersionID, bytes int) *Record {
+	r, err := newRecord(vault.Secret, &vault.Vault{}, &vault.Object{Name: name, Current: version},
+		&vault.Version{ID: version, Value: vault.Envelope{Ciphertext: make([]byte, bytes)}})
+	if err != nil {
+		panic(err) // there is no rollout to decode
+	}
+	return r
+}
+
+// held counts the bytes of what is cached, by looking at all of it.
+func (c *cache) held(t *testing.T) (bytes int64, records int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		var n int64
+		for _, v := range s.objects {
+			n += hintBytes
+			for r := range v.all {
+				n += r.size()
+				records++
+			}
+		}
+		if n != s.bytes {
+			t.Errorf("shard %d holds %d bytes and counts %d", i, n, s.bytes)
+		}
+		if n > s.max {
+			t.Errorf("shard %d holds %d bytes: %d at most", i, n, s.max)
+		}
+		bytes += n
+	}
+	return bytes, records
+}
+
+func TestCacheStaysWithinItsBytes(t *testing.T) {
+	c := newCache(1<<20, 0)
+	for i := range 5000 {
+		k := cacheKey{"v", fmt.Sprint("n", i%1500)}
+		_, ticket := c.get(k, "", "")
+		c.put(k, sealed(k.name, vault.VersionID(fmt.Sprint(i%3)), i%700), ticket)
+		if i%500 == 0 {
+			c.held(t)
+		}
+	}
+	if bytes, n := c.held(t); bytes < 1<<19 || n < 300 {
+		t.Errorf("the cache holds %d bytes in %d records: it should be full", bytes, n)
+	}
+	_, ticket := c.get(cacheKey{"v", "huge"}, "", "")
+	c.put(cacheKey{"v", "huge"}, sealed("huge", "1", 1<<20), ticket)
+	if r, _ := c.get(cacheKey{"v", "huge"}, "", ""); r != nil {
+		t.Error("a record that is larger than a shard is kept")
+	}
+	c.dropVault("other")
+	if _, n := c.held(t); n == 0 {
+		t.Error("another vault's change dropped everything")
+	}
+	c.dropVault("v")
+	if bytes, n := c.held(t); bytes != 0 || n != 0 {
+		t.Errorf("after dropping the vault %d bytes in %d records are left", bytes, n)
+	}
+}
+
+func TestRecordsReadBeforeADropAreNotKept(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	for name, drop := range map[string]func(){"object": func() { c.committed("op", k) }, "vault": func() { c.dropVault("v") }, "all": func() { c.dropVault("") }} {
+		_, ticket := c.get(k, "", "")
+		drop()
+		c.put(k, sealed("a", "1", 1), ticket)
+		if r, _ := c.get(k, "", ""); r != nil {
+			t.Errorf("%s: a record from before the drop is served", name)
+		}
+	}
+}
+
+func TestCacheFindsByVersionAndCurrent(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	old := sealed("a", "1", 1)
+	old.Object = &vault.Object{Name: "a", Current: "2"}
+	current := sealed("a", "2", 1)
+	for _, r := range []*Record{old, current} {
+		_, ticket := c.get(k, "", "")
+		c.put(k, r, ticket)
+	}
+	for _, tt := range []struct {
+		id    vault.VersionID
+		label vault.Label
+		want  *Record
+	}{{"", "", current}, {"", vault.Current, current}, {"1", "", old}, {"2", "", current}, {"3", "", nil}, {"", vault.Previous, nil}} {
+		if got, _ := c.get(k, tt.id, tt.label); got != tt.want {
+			t.Errorf("%+v: got %+v", tt, got)
+		}
+	}
+}
+
+func TestHintsOutliveDropsAndAreBounded(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	r := sealed("a", "1", 1)
+	r.Object.ID = "o"
+	_, ticket := c.get(k, "", "")
+	c.put(k, r, ticket)
+	c.committed("op", k)
+	if got, _ := c.get(k, "", ""); got != nil || c.hint(k) != "o" {
+		t.Errorf("after a drop: record %v, hint %q", got, c.hint(k))
+	}
+	c.setHint(k, "")
+	if c.hint(k) != "" || c.hint(cacheKey{"v", "b"}) != "" {
+		t.Error("a hint that was forgotten is there")
+	}
+	for i := range 20_000 {
+		c.setHint(cacheKey{"v", fmt.Sprint(i)}, "o")
+	}
+	if bytes, _ := c.held(t); bytes < 1<<19 {
+		t.Errorf("hints take %d bytes: they should fill the cache", bytes)
+	}
+	_, ticket = c.get(k, "", "")
+	c.put(k, r, ticket)
+	if got, _ := c.get(k, "", ""); got != r {
+		t.Error("a record finds no room beside hints")
+	}
+	c.held(t)
+}
+
+func TestCommitsPutWhatTheyAnnounced(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	old, first, second := sealed("a", "1", 1), sealed("a", "2", 1), sealed("a", "3", 1)
+	_, before := c.get(k, "", "")
+	c.announce("first", k, first)
+	c.put(k, old, before)
+	if got, _ := c.get(k, "", ""); got != old {
+		t.Error("what is announced is served before its commit")
+	}
+	c.announce("second", k, sealed("a", "9", 1))
+	c.announce("second", k, second) // the transaction ran again
+	c.committed("first", k)
+	if got, _ := c.get(k, "", ""); got != first {
+		t.Error("the announced record is not served after its commit")
+	}
+	if got, _ := c.get(k, "1", ""); got != nil {
+		t.Error("a record from before the commit is served")
+	}
+	c.put(k, old, before)
+	if got, _ := c.get(k, "", ""); got != first {
+		t.Error("a record that was read before the commit took the place of the committed one")
+	}
+	c.committed("second", cacheKey{"v", "b"})
+	if got, _ := c.get(cacheKey{"v", "b"}, "", ""); got != nil {
+		t.Error("a record is served under a name that it was not announced for")
+	}
+	c.committed("second", k)
+	if got, _ := c.get(k, "", ""); got != second {
+		t.Error("the record that was announced last is not served")
+	}
+	c.committed("other", k)
+	if got, _ := c.get(k, "", ""); got != nil {
+		t.Error("a commit that announced nothing kept the record")
+	}
+	c.withdraw("second")
+	c.committed("second", k)
+	if got, _ := c.get(k, "", ""); got != nil {
+		t.Error("a withdrawn record is served")
+	}
+	c.held(t)
+}
+
+// What was read since the last sweep outlives what was not.
+func TestSweepsKeepWhatIsRead(t *testing.T) {
+	s := &shard{objects: make(map[cacheKey]*versions), max: 1 << 20}
+	for i := range 100 {
+		k := cacheKey{"v", fmt.Sprint(strings.Repeat("x", 3), i)}
+		r := sealed(k.name, "1", 0)
+		r.used.Store(i < 10)
+		s.objects[k] = &versions{current: r}
+		s.bytes += r.size() + hintBytes
+	}
+	s.sweep(s.bytes / 2)
+	for i := range 10 {
+		if s.objects[cacheKey{"v", fmt.Sprint("xxx", i)}] == nil {
+			t.Errorf("record %d was read and is gone", i)
+		}
+	}
+	if len(s.objects) > 50 {
+		t.Errorf("%d of 100 records are left", len(s.objects))
+	}
+}
