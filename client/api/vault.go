@@ -93,7 +93,7 @@ type AccessPolicyList struct {
 	Next  string         `json:"next,omitempty"`
 }
 
-// VaultList is a list of vaults in the order of their names.
+// VaultList is a page of vaults, subscription by subscription in the order of their names. Next is empty at the end.
 type VaultList struct {
 	Items []Vault `json:"items"`
 	Next  string  `json:"next,omitempty"`

@@ -25,7 +25,7 @@ import (
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability string
-	var eventAllow []string
+	var eventAllow, issuerAllow []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
@@ -49,7 +49,10 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.Durability, err = auditDurability(durability); err != nil {
 				return err
 			}
-			if c.EventAllow, err = networks(eventAllow); err != nil {
+			if c.EventAllow, err = networks("event-allow", eventAllow); err != nil {
+				return err
+			}
+			if c.IssuerAllow, err = networks("issuer-allow", issuerAllow); err != nil {
 				return err
 			}
 			c.Rotation.Pace, c.Rotation.Leasing = pace, rotation.LeasingFor(lease)
@@ -77,6 +80,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Limits.MaxConnections, "max-connections", server.DefaultMaxConnections, "most open connections of a listener; those beyond wait")
 	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
 	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringSliceVar(&issuerAllow, "issuer-allow", nil, "networks that trusted OpenID Connect issuers may be in although they are refused otherwise, such as 169.254.10.0/24")
 	f.BoolVar(&c.Rotation.Files, "rotation-files", false, "let rotation policies name files and programs of this machine, as the rotator nats needs it")
 	f.StringSliceVar(&c.Rotation.Programs, "rotation-program", nil, "absolute paths of programs that rotation policies may run, with the rotator exec")
 	f.DurationVar(&lease, "rotation-lease", lease, "how long a worker that died keeps its rotations from being continued by another")
@@ -90,11 +94,12 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	return cmd
 }
 
-func networks(list []string) (prefixes []netip.Prefix, err error) {
+// networks reads the values of a flag.
+func networks(flag string, list []string) (prefixes []netip.Prefix, err error) {
 	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, cli.Usage("--event-allow %q is not a network: write an address and the length of its prefix, such as 169.254.10.0/24", s)
+			return nil, cli.Usage("--%s %q is not a network: write an address and the length of its prefix, such as 169.254.10.0/24", flag, s)
 		}
 		prefixes = append(prefixes, p.Masked())
 	}

@@ -143,7 +143,7 @@ func (s *Service) assign(ctx context.Context, tx store.Tx, g *principal.Grant, a
 	if err := s.checkUnique(ctx, tx, g, at, op.At); err != nil {
 		return done, err
 	}
-	if done.Flagged, err = s.judge(ctx, tx, g, role); err != nil {
+	if done.Flagged, err = newJudgement(tx, g.Tenant, at).judge(ctx, g, role); err != nil {
 		return done, err
 	}
 	if err := flag(tx, g.Tenant, g.ID, done.Flagged, op); err != nil {

@@ -72,16 +72,16 @@ func (s *Service) SetRules(ctx context.Context, call *guard.Call, list []authz.R
 
 // judge finds what a grant that is about to be stored puts into one hand, for its principal and for everybody in it. What the
 // rules refuse is a fault.Forbidden. Conflicts that were there before are not the grant's and are left out.
-func (s *Service) judge(ctx context.Context, tx store.Tx, g *principal.Grant, role *principal.Role) ([]Finding, error) {
+func (j *judgement) judge(ctx context.Context, g *principal.Grant, role *principal.Role) ([]Finding, error) {
 	fresh, err := authz.HoldingOf(g, role)
 	if err != nil {
 		return nil, err
 	}
-	who, err := reached(ctx, tx, g.Tenant, g.Principal, g.PrincipalKind)
+	who, err := reached(ctx, j.tx, g.Tenant, g.Principal, g.PrincipalKind)
 	if err != nil {
 		return nil, err
 	}
-	return s.judgeHands(ctx, tx, g.Tenant, who, fresh, func(held *principal.Grant) bool { return held.ID == g.ID })
+	return j.judgeHands(ctx, who, fresh, func(held *principal.Grant) bool { return held.ID == g.ID })
 }
 
 // reached lists whom a grant to a principal reaches.
@@ -95,15 +95,15 @@ func reached(ctx context.Context, tx store.Tx, t vault.TenantID, id principal.ID
 
 // judgeHands finds the conflicts of a fresh holding with all that each of the principals holds besides. replaced tells which
 // stored grant the fresh holding takes the place of.
-func (s *Service) judgeHands(ctx context.Context, tx store.Tx, t vault.TenantID, who []principal.ID, fresh authz.Holding,
+func (j *judgement) judgeHands(ctx context.Context, who []principal.ID, fresh authz.Holding,
 	replaced func(*principal.Grant) bool) ([]Finding, error) {
-	list, err := rules(ctx, tx, t)
+	list, err := rules(ctx, j.tx, j.tenant)
 	if err != nil {
 		return nil, err
 	}
 	var found []Finding
 	for _, id := range who {
-		held, err := holdings(ctx, tx, t, id, replaced)
+		held, err := j.holdings(ctx, id, replaced)
 		if err != nil {
 			return nil, err
 		}
@@ -126,45 +126,6 @@ func refusal(found []Finding) error {
 	return nil
 }
 
-// holdings lists what a principal holds by role assignments, its own and those of its groups, and by the access policies of vaults
-// that use them.
-func holdings(ctx context.Context, tx store.Tx, t vault.TenantID, id principal.ID, skip func(*principal.Grant) bool) ([]authz.Holding, error) {
-	groups, err := groupsOf(ctx, tx, t, id)
-	if err != nil {
-		return nil, err
-	}
-	var list []authz.Holding
-	hand := map[string]bool{}
-	for _, p := range append([]principal.ID{id}, groups...) {
-		hand[string(p)] = true
-		grants, err := tx.GrantsOf(ctx, t, p)
-		if err != nil {
-			return nil, err
-		}
-		for _, g := range grants {
-			role, err := findRole(ctx, tx, t, g.Role)
-			if err != nil && !fault.Is(err, fault.NotFound) {
-				return nil, err
-			}
-			if err != nil || skip(g) {
-				continue
-			}
-			if h, err := authz.HoldingOf(g, role); err == nil {
-				list = append(list, h)
-			}
-		}
-	}
-	vaults, err := tx.Vaults(ctx, store.VaultQuery{Tenant: t})
-	for _, v := range vaults {
-		for i := range v.Policies {
-			if p := &v.Policies[i]; v.Access == vault.AccessByPolicy && hand[p.Principal] {
-				list = append(list, authz.HoldingOfPolicy(p, v))
-			}
-		}
-	}
-	return list, err
-}
-
 // judgeRole judges every grant of a role that was changed in this transaction.
 func (s *Service) judgeRole(ctx context.Context, tx store.Tx, r *principal.Role) ([]Finding, error) {
 	grants, err := holdersOf(ctx, tx, r)
@@ -172,8 +133,9 @@ func (s *Service) judgeRole(ctx context.Context, tx store.Tx, r *principal.Role)
 		return nil, err
 	}
 	var found []Finding
+	j := newJudgement(tx, r.Tenant, authz.TenantScope())
 	for _, g := range grants {
-		more, err := s.judge(ctx, tx, g, r)
+		more, err := j.judge(ctx, g, r)
 		if err != nil {
 			return nil, err
 		}
@@ -188,6 +150,7 @@ func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault
 	if v.Access != vault.AccessByPolicy {
 		return nil
 	}
+	j := newJudgement(tx, v.Tenant, authz.VaultScope(v))
 	for i := range v.Policies {
 		p := &v.Policies[i]
 		id := principal.ID(p.Principal)
@@ -203,7 +166,7 @@ func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault
 			return err
 		}
 		fresh := authz.HoldingOfPolicy(p, v)
-		if _, err := s.judgeHands(ctx, tx, v.Tenant, hands, fresh, func(*principal.Grant) bool { return false }); err != nil {
+		if _, err := j.judgeHands(ctx, hands, fresh, func(*principal.Grant) bool { return false }); err != nil {
 			return err
 		}
 	}
@@ -219,7 +182,8 @@ func (s *Service) CheckMember(ctx context.Context, tx store.Tx, group, member *p
 	if err != nil {
 		return err
 	}
-	given, err := holdings(ctx, tx, group.Tenant, group.ID, none)
+	j := newJudgement(tx, group.Tenant, authz.TenantScope())
+	given, err := j.holdings(ctx, group.ID, none)
 	if err != nil || len(given) == 0 {
 		return err
 	}
@@ -229,7 +193,7 @@ func (s *Service) CheckMember(ctx context.Context, tx store.Tx, group, member *p
 	}
 	var found []Finding
 	for _, id := range hands {
-		held, err := holdings(ctx, tx, group.Tenant, id, none)
+		held, err := j.holdings(ctx, id, none)
 		if err != nil {
 			return err
 		}
@@ -287,8 +251,9 @@ func (s *Service) Conflicts(ctx context.Context, call *guard.Call, scope string)
 			if err != nil {
 				return err
 			}
+			j := newJudgement(tx, t, at)
 			for _, p := range everybody {
-				held, err := holdings(ctx, tx, t, p.ID, func(*principal.Grant) bool { return false })
+				held, err := j.holdings(ctx, p.ID, func(*principal.Grant) bool { return false })
 				if err != nil {
 					return err
 				}

@@ -146,13 +146,19 @@ func (a *Aggregator) Flush(ctx context.Context) error {
 	return fmt.Errorf("appending %d aggregated records: %w", len(errs), errs[0])
 }
 
+// back counts on what could not be appended: with the rest when other kinds took all places meanwhile.
 func (a *Aggregator) back(r Refusal, t tally) {
 	a.countMu.Lock()
 	defer a.countMu.Unlock()
-	if old := a.counts[r]; old != nil {
-		t = t.plus(*old)
+	old := a.counts[r]
+	switch {
+	case old != nil:
+		*old = t.plus(*old)
+	case len(a.counts) >= a.cfg.MaxKeys:
+		a.other = a.other.plus(t)
+	default:
+		a.counts[r] = &t
 	}
-	a.counts[r] = &t
 }
 
 func (t tally) plus(u tally) tally {

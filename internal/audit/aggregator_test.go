@@ -64,3 +64,47 @@ func TestAggregator(t *testing.T) {
 		t.Errorf("%v", counts)
 	}
 }
+
+// TestAggregatorStaysBoundedWhileAppendsFail refuses other callers in each interval, none of which can be recorded.
+func TestAggregatorStaysBoundedWhileAppendsFail(t *testing.T) {
+	var fail error
+	var n uint64
+	var a *Aggregator
+	address := func(i, j byte) netip.Addr { return netip.AddrFrom4([4]byte{10, i, j, 1}) }
+	var meanwhile func()
+	a, err := NewAggregator(AggregatorConfig{Clock: clock.NewManual(epoch), MaxKeys: 3, Append: func(_ context.Context, r *Record) error {
+		if meanwhile != nil {
+			meanwhile()
+			meanwhile = nil
+		}
+		if fail == nil {
+			n += r.Count
+		}
+		return fail
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail = errors.New("full")
+	for i := range byte(10) {
+		for j := range byte(3) {
+			a.Add(Refusal{Address: address(i, j)})
+		}
+		meanwhile = func() { // what is refused while the records are appended takes the place of those that failed
+			for j := range byte(3) {
+				a.Add(Refusal{Address: address(i, 100+j)})
+			}
+		}
+		if a.Flush(t.Context()) == nil {
+			t.Fatal("the failure is hidden")
+		}
+		if len(a.counts) > 3 {
+			t.Fatalf("%d kinds of refusal are kept, of at most 3", len(a.counts))
+		}
+	}
+	fail = nil
+	a.Stop()
+	if n != 60 {
+		t.Errorf("%d of 60 refusals were recorded", n)
+	}
+}

@@ -122,9 +122,6 @@ const (
 	RFC5424 Format = "rfc5424"
 )
 
-// Formats lists the formats.
-func Formats() []Format { return []Format{Azure, OCSF, CEF, RFC5424} }
-
 // Export calls open once it is decided and recorded that the caller may, and writes the selected records to what open
 // returns. An error before that is the caller's; one after it ends the output early.
 func (s *Service) Export(ctx context.Context, call *guard.Call, f audit.Filter, format Format, open func() io.Writer) error {
@@ -175,22 +172,26 @@ func writeLines(w io.Writer, records iter.Seq2[*audit.Record, error], format For
 // resources finds the resource ids of vaults, each once.
 func (s *Service) resources(ctx context.Context) export.ResourceID {
 	known := make(map[string]string)
-	return func(r *audit.Record) string {
+	return func(r *audit.Record) (string, error) {
 		if r.VaultID == "" {
-			return ""
+			return "", nil
 		}
 		id, ok := known[r.VaultID]
-		if !ok {
-			_ = s.Store.View(ctx, func(tx store.Tx) error {
-				v, err := tx.Vault(ctx, vault.ID(r.VaultID))
-				if err == nil {
-					id = v.Scope()
-				}
-				return err // a vault that is gone has no resource id any more
-			})
-			known[r.VaultID] = id
+		if ok {
+			return id, nil
 		}
-		return id
+		err := s.Store.View(ctx, func(tx store.Tx) error {
+			v, err := tx.Vault(ctx, vault.ID(r.VaultID))
+			if err == nil {
+				id = v.Scope()
+			}
+			return err
+		})
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return "", fmt.Errorf("finding the vault of audit record %d: %w", r.Index, err)
+		}
+		known[r.VaultID] = id // a vault that is gone has no resource id any more
+		return id, nil
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/tenancy/tenancytest"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -177,7 +178,7 @@ func TestTenantsSeeTheirOwnRecords(t *testing.T) {
 				t.Errorf("a query with %+v shows %d records", f, len(found))
 			}
 		}
-		for _, format := range auditing.Formats() {
+		for _, format := range []auditing.Format{auditing.Azure, auditing.OCSF, auditing.CEF, auditing.RFC5424} {
 			var out bytes.Buffer
 			w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{Tenant: string(other.ID)}, format, func() io.Writer { return &out }))
 			if !strings.Contains(out.String(), c.own) {
@@ -255,6 +256,38 @@ func TestReadersAreToldOfALogThatIsBehind(t *testing.T) {
 		if e := fault.As(err); !fault.Is(err, fault.Unavailable) || e.Reason != auditing.Behind || strings.Contains(e.Message, canary) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// unreadable is a store that fails for whoever looks vaults up, once it is broken.
+type unreadable struct {
+	store.Store
+	broken error
+}
+
+// View implements store.Store.
+func (u *unreadable) View(ctx context.Context, f func(store.Tx) error) error {
+	if u.broken != nil {
+		return u.broken
+	}
+	return u.Store.View(ctx, f)
+}
+
+// An export that cannot find out which vault a record is about is not written as if the vault were gone.
+func TestExportTellsOfAStoreThatFails(t *testing.T) {
+	s := &unreadable{}
+	w := newWorld(t, func(c *auditing.Config) { s.Store, c.Store = c.Store, s })
+	w.Home.MakeVault("box")
+	w.work(w.Home, "box", "one")
+	call := w.auditor(w.Home).Call
+	export := func() error {
+		return w.Export(w.Ctx, call("AuditExport"), audit.Filter{}, auditing.Azure, func() io.Writer {
+			s.broken = errors.New("the disk is gone")
+			return io.Discard
+		})
+	}
+	if err := export(); !errors.Is(err, s.broken) {
+		t.Errorf("the export ended with %v", err)
 	}
 }
 

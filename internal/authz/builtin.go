@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/keywright/keywright/internal/principal"
@@ -166,14 +165,4 @@ func BuiltinRoles() []*principal.Role {
 func BuiltinRole(id string) (*principal.Role, bool) {
 	b, ok := builtinByID()[RoleID(id)]
 	return b.role, ok
-}
-
-// AssignableBy lists the only roles that the holder of a built-in role may assign and remove by means of it. limited is
-// false for a role without such a limit.
-func AssignableBy(id string) (roles []string, limited bool) {
-	b, ok := builtinByID()[RoleID(id)]
-	if !ok || b.compiled.assigns == nil {
-		return nil, false
-	}
-	return slices.Clone(b.compiled.assigns), true
 }

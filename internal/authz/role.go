@@ -76,14 +76,14 @@ func CheckRole(r *principal.Role) error {
 	count := 0
 	for _, p := range r.Permissions {
 		count += len(p.Actions) + len(p.NotActions) + len(p.DataActions) + len(p.NotDataActions)
-		wrong = append(wrong, checkPatterns("actions", Control, p.Actions)...)
-		wrong = append(wrong, checkPatterns("notActions", Control, p.NotActions)...)
-		wrong = append(wrong, checkPatterns("dataActions", Data, p.DataActions)...)
-		wrong = append(wrong, checkPatterns("notDataActions", Data, p.NotDataActions)...)
 		if count > MaxRolePatterns {
 			wrong = []error{fault.New(fault.TooLarge, "the role %q has more than %d patterns: use wildcards, or several roles", fault.Clip(r.Name), MaxRolePatterns)}
 			break
 		}
+		wrong = append(wrong, checkPatterns("actions", Control, p.Actions)...)
+		wrong = append(wrong, checkPatterns("notActions", Control, p.NotActions)...)
+		wrong = append(wrong, checkPatterns("dataActions", Data, p.DataActions)...)
+		wrong = append(wrong, checkPatterns("notDataActions", Data, p.NotDataActions)...)
 	}
 	if len(wrong) == 0 {
 		return nil

@@ -82,15 +82,6 @@ func TestRoleID(t *testing.T) {
 	}
 }
 
-func TestAssignableBy(t *testing.T) {
-	if roles, limited := AssignableBy(DataAccessAdministrator); !limited || len(roles) != 8 {
-		t.Errorf("the data access administrator assigns %v, %v", roles, limited)
-	}
-	if _, limited := AssignableBy(Owner); limited {
-		t.Error("the owner is limited")
-	}
-}
-
 // A custom role may not take over the id of a built-in one, whatever the store holds.
 func TestCustomRoleDoesNotShadowBuiltin(t *testing.T) {
 	f, r := story()
@@ -117,5 +108,17 @@ func TestCheckPolicy(t *testing.T) {
 	err := CheckPolicy(&vault.AccessPolicy{Principal: "p", Secrets: []string{"get", "sign"}, Keys: []string{"set"}})
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "secrets sign, keys set") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// TestRoleOfTooManyPatternsCostsNothing gives a role that must be refused by its length alone.
+func TestRoleOfTooManyPatternsCostsNothing(t *testing.T) {
+	r := &principal.Role{Name: "n", AssignableScopes: []string{"/"}, Permissions: []principal.Permission{{Actions: make([]string, 100_000)}}}
+	var err error
+	if n := testing.AllocsPerRun(1, func() { err = CheckRole(r) }); n > 1000 {
+		t.Errorf("refusing 100,000 patterns takes %v allocations", n)
+	}
+	if !fault.Is(err, fault.TooLarge) {
+		t.Error(err)
 	}
 }

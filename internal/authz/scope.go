@@ -203,9 +203,6 @@ func (s Scope) Chain() []Scope {
 	return chain
 }
 
-// IsObject reports whether the scope is one object.
-func (s Scope) IsObject() bool { return s.level == objectLevel }
-
 // String writes the scope as a resource id with the names in lower case. The zero value writes "no scope".
 func (s Scope) String() string {
 	switch s.level {

@@ -60,7 +60,7 @@ func (n *Network) check(addr netip.Addr) error {
 	return errRefused
 }
 
-var errRefused = errors.New("the endpoint's address is one that webhooks must not reach: loop-back, link-local, or a metadata service")
+var errRefused = errors.New("the address is one that the server must not connect to for others: loop-back, link-local, or a metadata service")
 
 // checkEndpoint reads a URL to which events may be sent. Its errors do not show the query.
 func (n *Network) checkEndpoint(raw string) (*url.URL, error) {
@@ -94,6 +94,18 @@ const (
 	dialTimeout   = 10 * time.Second
 )
 
+// Dial connects to an address that is not refused. It serves whatever else connects to where somebody who does not operate the server says.
+func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return errRefused
+		}
+		return n.check(ap.Addr())
+	}}
+	return dialer.DialContext(ctx, network, address)
+}
+
 // client makes an HTTP client for one subscription: no proxy, which would connect in our place, and no redirects, which Event Grid does not follow either.
 func (n *Network) client(ca string, connections int) (*http.Client, error) {
 	roots := n.Roots
@@ -109,15 +121,8 @@ func (n *Network) client(ca string, connections int) (*http.Client, error) {
 		}
 		roots.AppendCertsFromPEM([]byte(ca))
 	}
-	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		ap, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return errRefused
-		}
-		return n.check(ap.Addr())
-	}}
 	return &http.Client{
-		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		Transport: &http.Transport{DialContext: n.Dial, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			TLSHandshakeTimeout: dialTimeout, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -24,7 +24,7 @@ type View struct {
 	Network *authz.Network
 }
 
-// maxViews bounds the vaults whose views are kept. Beyond it the least recently built go.
+// maxViews bounds the vaults whose views are kept. Beyond it, one at random makes room for each new one.
 const maxViews = 8192
 
 // viewCache keeps views by vault name. Reads take no lock.

@@ -112,34 +112,26 @@ type RedeemRequest struct {
 func (s *Service) RedeemCode(ctx context.Context, r RedeemRequest) (*Token, error) {
 	event := SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.ClientID), Flow: FlowCode, Address: r.Address, Correlation: r.Correlation}
 	id, now := deviceID(r.Code), clock.Micro(s.Clock.Now())
-	var state codeState
-	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
-		_, state, err = readCode(ctx, tx, r, id, now)
-		return err
-	})
+	pass, err := s.gate.redeem(r.Tenant, r.From)
 	if err != nil {
 		return nil, s.refuse(ctx, event, err)
 	}
+	state, err := s.checkCode(ctx, r, id, now)
+	pass.ended(err)
 	event.Resource = state.Resource
-	sum := sha256.Sum256([]byte(r.Verifier.Reveal()))
-	want := base64.RawURLEncoding.EncodeToString(sum[:])
-	switch {
-	case state.Spent:
-		return nil, s.refuse(ctx, event, s.codeReused(ctx, r, id, now))
-	case subtle.ConstantTimeCompare([]byte(want), []byte(state.Challenge)) != 1:
-		return nil, s.refuse(ctx, event, wrongGrant("the code verifier does not match the challenge"))
-	case r.Redirect != state.Redirect:
-		return nil, s.refuse(ctx, event, wrongGrant("the redirect_uri is not the one that the code was issued for"))
+	if err != nil {
+		return nil, s.refuse(ctx, event, err)
 	}
 	g := personGrant{tenant: r.Tenant, principal: state.Principal, credential: state.Credential, client: state.ClientID, resource: state.Resource,
 		scope: state.Scope, nonce: state.Nonce, issuer: r.Issuer}
-	return s.begin(ctx, event, g, func(tx store.Tx, family string) error {
+	var overtaken bool // by another who redeemed the code since it was checked
+	t, err := s.begin(ctx, event, g, func(tx store.Tx, family string) error {
 		row, state, err := readCode(ctx, tx, r, id, now)
 		if err != nil {
 			return err
 		}
-		if state.Spent {
-			return wrongGrant("the code was used before")
+		if overtaken = state.Spent; overtaken {
+			return codeReused()
 		}
 		state.Spent, state.Family = true, family
 		data, err := json.Marshal(state)
@@ -148,6 +140,34 @@ func (s *Service) RedeemCode(ctx context.Context, r RedeemRequest) (*Token, erro
 		}
 		return tx.PutSignIn(ctx, &store.SignIn{Kind: row.Kind, ID: row.ID, Tenant: row.Tenant, Expires: row.Expires, Data: data})
 	})
+	if overtaken {
+		// The refusal has undone its transaction, so that the sign-in ends in one of its own.
+		err = s.endCode(ctx, r, id, now)
+	}
+	return t, err
+}
+
+// checkCode finds what a code stands for and checks that whoever presents it is who it was issued to.
+func (s *Service) checkCode(ctx context.Context, r RedeemRequest, id string, now time.Time) (codeState, error) {
+	var state codeState
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		_, state, err = readCode(ctx, tx, r, id, now)
+		return err
+	})
+	if err != nil {
+		return state, err
+	}
+	sum := sha256.Sum256([]byte(r.Verifier.Reveal()))
+	want := base64.RawURLEncoding.EncodeToString(sum[:])
+	switch {
+	case state.Spent:
+		return state, s.endCode(ctx, r, id, now)
+	case subtle.ConstantTimeCompare([]byte(want), []byte(state.Challenge)) != 1:
+		return state, wrongGrant("the code verifier does not match the challenge")
+	case r.Redirect != state.Redirect:
+		return state, wrongGrant("the redirect_uri is not the one that the code was issued for")
+	}
+	return state, nil
 }
 
 func readCode(ctx context.Context, tx store.Tx, r RedeemRequest, id string, now time.Time) (*store.SignIn, codeState, error) {
@@ -168,8 +188,12 @@ func readCode(ctx context.Context, tx store.Tx, r RedeemRequest, id string, now 
 	return row, state, nil
 }
 
-// codeReused ends the sign-in that a code began (RFC 6749, section 4.1.2).
-func (s *Service) codeReused(ctx context.Context, r RedeemRequest, id string, now time.Time) error {
+func codeReused() error {
+	return unauthenticated(ReusedGrant, "The code was used before. Somebody may have copied it, so the sign-in was ended; sign in again.")
+}
+
+// endCode ends the sign-in that a code began (RFC 6749, section 4.1.2) and says so.
+func (s *Service) endCode(ctx context.Context, r RedeemRequest, id string, now time.Time) error {
 	err := s.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error {
 		_, state, err := readCode(ctx, tx, r, id, now)
 		if err != nil || state.Family == "" {
@@ -187,5 +211,5 @@ func (s *Service) codeReused(ctx context.Context, r RedeemRequest, id string, no
 	if err != nil {
 		return err
 	}
-	return unauthenticated(ReusedGrant, "The code was used before. Somebody may have copied it, so the sign-in was ended; sign in again.")
+	return codeReused()
 }

@@ -65,12 +65,15 @@ const (
 	declined = "declined"
 )
 
-// StartDevice starts a sign-in of a person on another device.
+// StartDevice starts a sign-in of a person on another device. How often that can be done is bounded, see starts.
 func (s *Service) StartDevice(ctx context.Context, r DeviceRequest) (*Device, error) {
 	if err := checkResource(r.Resource); err != nil {
 		return nil, err
 	}
 	if _, err := s.checkPublicClient(r.ClientID, r.Tenant); err != nil {
+		return nil, err
+	}
+	if err := s.starts.take(r.Tenant, r.From); err != nil {
 		return nil, err
 	}
 	now := clock.Micro(s.Clock.Now())
@@ -232,11 +235,16 @@ type PollRequest struct {
 func (s *Service) PollDevice(ctx context.Context, r PollRequest) (*Token, error) {
 	id := deviceID(r.DeviceCode)
 	now := s.Clock.Now()
+	pass, err := s.gate.redeem(r.Tenant, r.From)
+	if err != nil {
+		return nil, err
+	}
 	var state deviceState
-	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
 		state, err = readDevice(ctx, tx, r, id, now)
 		return err
 	})
+	pass.ended(err) // to wait for the person is no failure
 	if err != nil {
 		return nil, err
 	}

@@ -2,12 +2,13 @@ package identity
 
 import (
 	"bytes"
-	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -142,7 +143,7 @@ func (s *Service) keySet(ctx context.Context, r *store.TrustedIssuer) (oidc.KeyS
 	if o := s.issuers.get(r, s.Clock.Now()); o != nil {
 		return o.keys, nil
 	}
-	v, err, _ := s.flights.Do("issuer "+string(r.Tenant)+" "+r.Issuer, func() (any, error) {
+	v, err, _ := s.flights.Do(flightOf(r), func() (any, error) {
 		// Others wait for this discovery too: the caller's leaving does not end it.
 		o, err := s.discover(context.WithoutCancel(ctx), r)
 		if err != nil {
@@ -155,6 +156,15 @@ func (s *Service) keySet(ctx context.Context, r *store.TrustedIssuer) (oidc.KeyS
 		return nil, err
 	}
 	return v.(oidc.KeySet), nil
+}
+
+// flightOf names the discovery for a record. One that began for the record before it must not answer for what replaced it.
+func flightOf(r *store.TrustedIssuer) string {
+	sum := sha256.New()
+	for _, part := range [][]byte{[]byte(r.Tenant), []byte(r.Issuer), r.JWKS, r.CA} {
+		fmt.Fprintf(sum, "%d:%s", len(part), part)
+	}
+	return fmt.Sprintf("issuer %x", sum.Sum(nil))
 }
 
 func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outside, error) {
@@ -170,8 +180,8 @@ func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outsid
 	}
 	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), r.Issuer)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "The issuer '%s' cannot be reached for its keys; try again, or give its key "+
-			"set by hand.", fault.Clip(r.Issuer)).(*fault.Error).Because(UnreachableIssuer)
+		return nil, fault.Wrap(err, fault.Unavailable, "The issuer '%s' cannot be reached for its keys: try again, give its key "+
+			"set by hand, or ask the operator whether the server may connect to its address.", fault.Clip(r.Issuer)).(*fault.Error).Because(UnreachableIssuer)
 	}
 	var doc struct {
 		JWKS string `json:"jwks_uri"`
@@ -184,24 +194,20 @@ func (s *Service) discover(ctx context.Context, r *store.TrustedIssuer) (*outsid
 }
 
 // issuerClient returns a client that trusts the issuer's own authority, if it has one, and no other then. It follows no
-// redirection: what an issuer's answers point to is fetched from inside of our network.
+// redirection, and it asks no proxy, which would connect in our place: what an issuer's answers point to is fetched from inside of
+// our network.
 func (s *Service) issuerClient(r *store.TrustedIssuer) (*http.Client, error) {
-	client := *s.HTTP
-	client.Timeout = issuerTimeout
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if len(r.CA) == 0 {
-		client.Transport = issuerTransport{cmp.Or(client.Transport, http.DefaultTransport)}
-		return &client, nil
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(r.CA) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(r.CA) {
+			return nil, fault.New(fault.Unavailable, "The certificate authority of the issuer '%s' holds no certificate; register it again.", fault.Clip(r.Issuer))
+		}
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(r.CA) {
-		return nil, fault.New(fault.Unavailable, "The certificate authority of the issuer '%s' holds no certificate; register it again.", fault.Clip(r.Issuer))
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	transport.MaxIdleConns, transport.IdleConnTimeout = 2, time.Minute
-	client.Transport = issuerTransport{transport}
-	return &client, nil
+	transport := &http.Transport{DialContext: s.Dial, TLSClientConfig: config, TLSHandshakeTimeout: issuerTimeout, MaxIdleConns: 2,
+		IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true}
+	return &http.Client{Transport: issuerTransport{transport}, Timeout: issuerTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
 // maxIssuerBytes bounds an answer of an issuer. Discovery documents have some kilobytes, key sets of large issuers some tens.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // gate slows guessing. It counts failed attempts in three ways, because each alone is got round:
@@ -62,6 +63,9 @@ var limits = map[string]limit{
 	"user":           {free: 5, first: 2 * time.Second, most: 15 * time.Minute, strict: true},
 	"user-overall":   {free: 10, first: 2 * time.Second, most: 15 * time.Minute, strict: true},
 	"code":           {free: 5, first: 2 * time.Second, most: 15 * time.Minute, strict: true},
+	// A grant is random enough to be safe from guessing, but each try costs a look into the store. Its name is the tenant, in which
+	// many honest programs may share an address, so this pause stays short too.
+	"grant": {free: 50, first: time.Second, most: 10 * time.Second},
 	// Many honest programs may share an address with a broken one, so this pause stays short.
 	"address": {free: 200, first: time.Second, most: 10 * time.Second},
 }
@@ -157,6 +161,21 @@ func (g *gate) count(keys []counterKey, now time.Time, start bool) (locked []str
 		}
 	}
 	return locked
+}
+
+// redeem starts the redemption of something random that was issued: a code or a refresh token. Success forgives nothing, as who
+// guesses can always have one of its own.
+func (g *gate) redeem(t vault.TenantID, from From) (*pass, error) {
+	return g.enter(attempt{"grant", string(t), from.Address})
+}
+
+// ended ends the redemption of a grant.
+func (p *pass) ended(err error) {
+	if err != nil {
+		p.failed(err)
+		return
+	}
+	p.takeBack()
 }
 
 // failed ends an attempt that proved nothing. An error that is not the caller's fault does not count.

@@ -43,6 +43,9 @@ type world struct {
 	audit  *auditor
 	tenant vault.TenantID
 	vaults *identity.AudienceSet
+	// roams makes each request of a person come from another address, for tests of what is right and not of how often.
+	roams  bool
+	roamed [2]byte
 	// forgive is a secret that signInOnce made.
 	forgive redact.String
 }
@@ -84,6 +87,16 @@ func newWorld(t testing.TB, options ...func(*identity.Config)) *world {
 	w.must(err)
 	t.Cleanup(w.store.Watch(w.svc.Changed))
 	return w
+}
+
+// from says where a person's next request comes from.
+func (w *world) from() identity.From {
+	if w.roams {
+		if w.roamed[1]++; w.roamed[1] == 0 {
+			w.roamed[0]++
+		}
+	}
+	return identity.From{Address: netip.AddrFrom4([4]byte{203, 0, w.roamed[0], w.roamed[1]})}
 }
 
 func (w *world) must(err error) {

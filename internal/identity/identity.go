@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"net"
 	"net/netip"
 	"runtime"
 	"time"
@@ -99,10 +99,11 @@ type Config struct {
 	Store   store.Store
 	Keys    Keys
 	Auditor Auditor
-	// Clock is the system's when nil, Logger the default one, HTTP (used to reach outside issuers) a plain client.
+	// Clock is the system's when nil, Logger the default one.
 	Clock  clock.Clock
 	Logger *slog.Logger
-	HTTP   *http.Client
+	// Dial connects to outside issuers and refuses the addresses at which none may be; nil connects to any.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Issuer returns the issuer that the tenant's tokens name.
 	Issuer func(vault.TenantID) string
@@ -121,7 +122,8 @@ type Config struct {
 	// AssertionsOnce refuses every second use of a client assertion, also from the same address. Some client libraries
 	// cannot live with that.
 	AssertionsOnce bool
-	// Locked, when not nil, is told that guessing was stopped; kind is client, address or user.
+	// Locked, when not nil, is told that guessing was stopped; kind is client, user,
+	// code, grant or address, or the first two with -overall.
 	Locked func(kind string)
 }
 
@@ -133,6 +135,7 @@ type Service struct {
 	gate    *gate
 	issuers issuers
 	polls   *polls
+	starts  *starts
 	flights singleflight.Group
 	// heavy admits as many signatures and password digests at once as there are cores, so that a burst of sign-ins leaves
 	// time for reads.
@@ -160,6 +163,7 @@ func New(c Config) (*Service, error) {
 		cache:  newCache(c.CacheSize),
 		gate:   newGate(c.Clock, c.Locked),
 		polls:  newPolls(c.Clock),
+		starts: newStarts(c.Clock),
 		heavy:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
@@ -171,8 +175,8 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.HTTP == nil {
-		c.HTTP = &http.Client{Timeout: 10 * time.Second}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
 	}
 	if c.TokenLifetime == 0 {
 		c.TokenLifetime = DefaultTokenLifetime
@@ -227,6 +231,7 @@ func (s *Service) Tend(ctx context.Context) error {
 	now := s.Clock.Now()
 	s.gate.sweep(now)
 	s.polls.sweep(now)
+	s.starts.sweep(now)
 	failed = append(failed, s.expireSignIns(ctx))
 	return errors.Join(failed...)
 }

@@ -17,6 +17,7 @@ import (
 // it for ten seconds, and any older ends the family.
 func TestRefreshFamilies(t *testing.T) {
 	w := newWorld(t)
+	w.roams = true
 	_, code := w.user("ada@example.org")
 	who, err := w.person("ada@example.org", code())
 	w.must(err)
@@ -75,6 +76,7 @@ func TestRefreshFamilies(t *testing.T) {
 // refusal or its end.
 func TestDeviceCodes(t *testing.T) {
 	w := newWorld(t)
+	w.roams = true
 	user, code := w.user("ada@example.org")
 	who, err := w.person("ada@example.org", code())
 	w.must(err)

@@ -76,17 +76,26 @@ func (s *Service) ManagedIdentity(ctx context.Context, r ManagedRequest) (*Token
 	}
 	event := SignInEvent{Tenant: r.Tenant, Subject: string(r.Principal), Flow: FlowManaged, Resource: r.Resource, Address: r.Address,
 		Correlation: r.Correlation}
+	var malformed error
 	if r.Secret != "" {
-		t, id, err := parseEndpointSecret(r.Secret)
-		if err != nil {
-			return nil, s.refuse(ctx, event, err)
+		var t vault.TenantID
+		var id principal.ID
+		if t, id, malformed = parseEndpointSecret(r.Secret); malformed == nil {
+			r.Tenant, r.Principal = t, id
+			event.Tenant, event.Subject = t, string(id)
 		}
-		r.Tenant, r.Principal = t, id
-		event.Tenant, event.Subject = t, string(id)
 	}
-	pass, err := s.gate.enter(attempt{"client", string(r.Tenant) + "/" + string(r.Principal), r.Address})
+	who := attempt{"client", string(r.Tenant) + "/" + string(r.Principal), r.Address}
+	if malformed != nil {
+		who = attempt{kind: "grant", address: r.Address} // it names nobody
+	}
+	pass, err := s.gate.enter(who)
 	if err != nil {
 		return nil, s.refuse(ctx, event, err)
+	}
+	if malformed != nil {
+		pass.failed(malformed)
+		return nil, s.refuse(ctx, event, malformed)
 	}
 	proof, err := s.proveManaged(ctx, r)
 	if err != nil {

@@ -73,10 +73,13 @@ func (h *holder) WebAuthnDisplayName() string                { return h.user.Nam
 func (h *holder) WebAuthnCredentials() []webauthn.Credential { return h.credentials }
 
 // BeginPasskey starts the sign-in of whoever holds a passkey for the origin. The authenticator names the user, so that nobody
-// learns here who exists.
-func (s *Service) BeginPasskey(ctx context.Context, t vault.TenantID, origin string) (*Ceremony, error) {
+// learns here who exists. How often that can be done is bounded, see starts.
+func (s *Service) BeginPasskey(ctx context.Context, t vault.TenantID, origin string, from From) (*Ceremony, error) {
 	rp, err := relyingParty(origin)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.starts.take(t, from); err != nil {
 		return nil, err
 	}
 	options, session, err := rp.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))

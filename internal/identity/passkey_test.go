@@ -38,7 +38,7 @@ func TestPasskey(t *testing.T) {
 
 	begin := func() *identity.Ceremony {
 		t.Helper()
-		c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin)
+		c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin, w.from())
 		w.must(err)
 		return c
 	}
@@ -102,7 +102,7 @@ func TestPasskey(t *testing.T) {
 func TestPasskeyNeedsAName(t *testing.T) {
 	w := newWorld(t)
 	for _, bad := range []string{"https://127.0.0.1:8443", "http://login.test", "https://[::1]", ""} {
-		_, err := w.svc.BeginPasskey(w.ctx, w.tenant, bad)
+		_, err := w.svc.BeginPasskey(w.ctx, w.tenant, bad, w.from())
 		reason(t, err, identity.WrongRequest)
 	}
 }
@@ -116,7 +116,7 @@ func TestChallengeIsGoodOnce(t *testing.T) {
 	key := identitytest.NewAuthenticator(t, origin)
 	key.Synced = true
 	w.enrol(ada, key, "phone")
-	c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin)
+	c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin, w.from())
 	w.must(err)
 	answer := key.Get(c.Options)
 	_, err = w.svc.SignInWithPasskey(w.ctx, w.tenant, origin, c.ID, answer, identity.From{})
@@ -138,7 +138,7 @@ func TestRegistrationIsRefused(t *testing.T) {
 		"another tenant's challenge": {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) { a.Tenant = "other" }, want: identity.WrongPassword},
 		"no challenge":               {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) { a.Ceremony = "" }, want: identity.WrongPassword},
 		"a challenge of a sign-in": {answer: func(w *world, a *identity.PasskeyAnswer, _ *identitytest.Authenticator) {
-			c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin)
+			c, err := w.svc.BeginPasskey(w.ctx, w.tenant, origin, w.from())
 			w.must(err)
 			a.Ceremony = c.ID
 		}, want: identity.WrongPassword},

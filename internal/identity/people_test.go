@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/redact"
+	"github.com/keywright/keywright/internal/store"
 )
 
 const (
@@ -47,17 +49,17 @@ func (w *world) person(upn string, code redact.String) (*identity.Person, error)
 
 func (w *world) device() *identity.Device {
 	w.t.Helper()
-	d, err := w.svc.StartDevice(w.ctx, identity.DeviceRequest{Tenant: w.tenant, ClientID: cliID, Resource: resource, Scope: openID})
+	d, err := w.svc.StartDevice(w.ctx, identity.DeviceRequest{Tenant: w.tenant, ClientID: cliID, Resource: resource, Scope: openID, From: w.from()})
 	w.must(err)
 	return d
 }
 
 func (w *world) poll(d *identity.Device) (*identity.Token, error) {
-	return w.svc.PollDevice(w.ctx, identity.PollRequest{Tenant: w.tenant, ClientID: cliID, DeviceCode: d.DeviceCode, Issuer: "https://login.test/x"})
+	return w.svc.PollDevice(w.ctx, identity.PollRequest{Tenant: w.tenant, ClientID: cliID, DeviceCode: d.DeviceCode, Issuer: "https://login.test/x", From: w.from()})
 }
 
 func (w *world) refresh(r redact.String) (*identity.Token, error) {
-	return w.svc.Refresh(w.ctx, identity.RefreshRequest{Tenant: w.tenant, ClientID: cliID, Refresh: r, Resource: resource})
+	return w.svc.Refresh(w.ctx, identity.RefreshRequest{Tenant: w.tenant, ClientID: cliID, Refresh: r, Resource: resource, From: w.from()})
 }
 
 // signInPerson takes a person through a device code.
@@ -279,6 +281,55 @@ func TestAuthorizationCode(t *testing.T) {
 			t.Errorf("the redirect %q is taken", bad)
 		}
 	}
+}
+
+// overtaken lets another come between what a caller reads and what it writes.
+type overtaken struct {
+	store.Store
+	by func()
+}
+
+// Update implements store.Store.
+func (o *overtaken) Update(ctx context.Context, op store.Op, f func(store.Tx) error) error {
+	if by := o.by; by != nil {
+		o.by = nil
+		by()
+	}
+	return o.Store.Update(ctx, op, f)
+}
+
+// TestCodeRedeemedTwiceAtOnce has two redeem one code at the same time: one of them stole it, so that neither may keep what it got.
+func TestCodeRedeemedTwiceAtOnce(t *testing.T) {
+	between := &overtaken{}
+	w := newWorld(t, func(c *identity.Config) { between.Store, c.Store = c.Store, between })
+	_, code := w.user("ada@example.org")
+	who, err := w.person("ada@example.org", code())
+	w.must(err)
+	const verifier, redirect = "a-verifier-that-has-at-least-forty-three-characters", "http://localhost:8400/"
+	sum := sha256.Sum256([]byte(verifier))
+	issued, err := w.svc.IssueCode(w.ctx, identity.CodeRequest{Tenant: w.tenant, ClientID: cliID, Redirect: redirect,
+		Challenge: base64.RawURLEncoding.EncodeToString(sum[:]), Resource: resource, Scope: openID}, who)
+	w.must(err)
+	redeem := func() (*identity.Token, error) {
+		return w.svc.RedeemCode(w.ctx, identity.RedeemRequest{Tenant: w.tenant, ClientID: cliID, Code: issued, Verifier: verifier, Redirect: redirect})
+	}
+	var winner *identity.Token
+	between.by = func() {
+		var err error
+		winner, err = redeem()
+		w.must(err)
+		_, err = w.svc.Authenticate(w.ctx, winner.Access.Reveal(), w.vaults)
+		w.must(err)
+	}
+	_, err = redeem()
+	reason(t, err, identity.ReusedGrant)
+	if e := w.audit.last(); e.Reason != identity.ReusedGrant {
+		t.Errorf("recorded as %q", e.Reason)
+	}
+	_, err = w.svc.Authenticate(w.ctx, winner.Access.Reveal(), w.vaults)
+	reason(t, err, identity.StaleToken)
+	_, err = w.refresh(winner.Refresh)
+	reason(t, err, identity.WrongGrant)
 }
 
 func FuzzUserCode(f *testing.F) {

@@ -102,23 +102,34 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (*Token, error)
 	}
 	event := SignInEvent{Tenant: r.Tenant, Subject: fault.Clip(r.ClientID), Flow: FlowRefresh, Resource: r.Resource, Address: r.Address,
 		Correlation: r.Correlation}
-	id, secret, err := parseRefresh(r.Refresh)
+	pass, err := s.gate.redeem(r.Tenant, r.From)
 	if err != nil {
 		return nil, s.refuse(ctx, event, err)
+	}
+	user, g, refresh, err := s.redeemRefresh(ctx, r)
+	pass.ended(err)
+	if err != nil {
+		return nil, s.refuse(ctx, event, err)
+	}
+	return s.tokens(ctx, event, user, g, refresh)
+}
+
+// redeemRefresh finds out who a refresh token belongs to, and gives the next token for it.
+func (s *Service) redeemRefresh(ctx context.Context, r RefreshRequest) (*principal.Principal, personGrant, redact.String, error) {
+	id, secret, err := parseRefresh(r.Refresh)
+	if err != nil {
+		return nil, personGrant{}, "", err
 	}
 	next, err := s.successor(ctx, r.Tenant, secret)
 	if err != nil {
-		return nil, s.refuse(ctx, event, err)
+		return nil, personGrant{}, "", err
 	}
 	user, g, err := s.rotate(ctx, r, id, secret, next)
 	if err != nil {
-		return nil, s.refuse(ctx, event, err)
+		return nil, personGrant{}, "", err
 	}
 	raw, err := hex.DecodeString(id)
-	if err != nil {
-		return nil, s.refuse(ctx, event, err)
-	}
-	return s.tokens(ctx, event, user, g, redact.String(base64.RawURLEncoding.EncodeToString(append(raw, next...))))
+	return user, g, redact.String(base64.RawURLEncoding.EncodeToString(append(raw, next...))), err
 }
 
 // rotate moves the family on by one secret, or ends it.

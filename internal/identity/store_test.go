@@ -10,6 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -59,6 +60,8 @@ func addTenant(t testing.TB, s store.Store, ring *keyring.Keyring, c clock.Clock
 		t.Fatal(err)
 	}
 }
+
+func base64URL(b []byte) redact.String { return redact.String(base64.RawURLEncoding.EncodeToString(b)) }
 
 func unbase64(t testing.TB, s string) []byte {
 	t.Helper()

@@ -27,30 +27,6 @@ func (k *Keyring) Digest(ctx context.Context, tenant vault.TenantID, purpose str
 	return digest(n, tenant, purpose, secret)
 }
 
-// Digests returns the digests of a credential under every digest key of the tenant, newest first, for looking one up that
-// was stored before a rotation.
-func (k *Keyring) Digests(ctx context.Context, tenant vault.TenantID, purpose string, secret []byte) ([][]byte, error) {
-	var rows []*store.WrappedKey
-	err := k.store.View(ctx, func(tx store.Tx) (err error) {
-		rows, err = tx.WrappedKeys(ctx, store.DigestKey, string(tenant))
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	all := make([][]byte, len(rows))
-	for i, row := range rows {
-		n, err := k.keyOf(ctx, row.ID, store.DigestKey, tenant, string(tenant))
-		if err != nil {
-			return nil, err
-		}
-		if all[len(rows)-1-i], err = digest(n, tenant, purpose, secret); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
-
 // Matches reports, in constant time, whether a digest is that of the credential for this tenant and purpose. A digest that
 // is none, or whose key is gone, matches nothing.
 func (k *Keyring) Matches(ctx context.Context, tenant vault.TenantID, purpose string, secret, want []byte) (bool, error) {

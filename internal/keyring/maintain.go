@@ -106,6 +106,7 @@ func parentsIn(list lister) func(context.Context, store.Tx, map[string]bool) err
 func (k *Keyring) retire(ctx context.Context, purpose store.KeyPurpose, owner string, mark func(context.Context, store.Tx, map[string]bool) error) (int, error) {
 	var unused []string
 	err := k.store.View(ctx, func(tx store.Tx) error {
+		unused = nil
 		old, err := k.pastGrace(ctx, tx, purpose, owner)
 		if err != nil || len(old) == 0 {
 			return err

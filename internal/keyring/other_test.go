@@ -47,14 +47,8 @@ func TestSealFor(t *testing.T) {
 	if _, err := w.RotateTenantKeys(ctx, tenant, nil); err != nil {
 		t.Fatal(err)
 	}
-	moved, err := w.ResealFor(ctx, tenant, "totp", "u1", env)
-	if err != nil || moved.Key == env.Key || !bytes.Equal(moved.Ciphertext, env.Ciphertext) {
-		t.Errorf("ResealFor: key %s, %v", moved.Key, err)
-	}
-	for _, e := range []vault.Envelope{env, moved} {
-		if got, err := w.OpenFor(ctx, tenant, "totp", "u1", e); err != nil || string(got) != "seed" {
-			t.Errorf("OpenFor after rotation = %q, %v", got, err)
-		}
+	if got, err := w.OpenFor(ctx, tenant, "totp", "u1", env); err != nil || string(got) != "seed" {
+		t.Errorf("OpenFor after rotation = %q, %v", got, err)
 	}
 }
 
@@ -257,10 +251,6 @@ func TestDigest(t *testing.T) {
 	second, err := w.Digest(ctx, tenant, "client", secret)
 	if err != nil || bytes.Equal(second, first) {
 		t.Errorf("Digest after rotation is the same: %v", err)
-	}
-	all, err := w.Digests(ctx, tenant, "client", secret)
-	if err != nil || len(all) != 2 || !bytes.Equal(all[0], second) || !bytes.Equal(all[1], first) {
-		t.Errorf("Digests = %x, %v", all, err)
 	}
 	changed := bytes.Clone(first)
 	changed[len(changed)-1] ^= 1

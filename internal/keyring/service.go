@@ -34,19 +34,6 @@ func (k *Keyring) OpenFor(ctx context.Context, tenant vault.TenantID, purpose, i
 	return plain, nil
 }
 
-// ResealFor wraps the data key of what SealFor made under the tenant's newest key.
-func (k *Keyring) ResealFor(ctx context.Context, tenant vault.TenantID, purpose, id string, env vault.Envelope) (vault.Envelope, error) {
-	newest, err := k.newest(ctx, store.ServiceKey, string(tenant))
-	if err != nil || newest.row.ID == env.Key {
-		return env, err
-	}
-	old, err := k.keyOf(ctx, env.Key, store.ServiceKey, tenant, string(tenant))
-	if err != nil {
-		return env, err
-	}
-	return rewrap(old, newest, env, serviceDataKey(tenant, purpose, id))
-}
-
 func serviceDataKey(tenant vault.TenantID, purpose, id string) func(key string) []byte {
 	return func(key string) []byte { return binding(bindServiceDataKey, key, string(tenant), purpose, id) }
 }

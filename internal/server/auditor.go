@@ -6,12 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/segment"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
@@ -70,6 +72,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
 		Sink:    k.keepCheckpoint,
+		OnState: tellAuditState(c.Logger),
 		OnError: func(err error) { c.Logger.Error("the audit log has a problem behind the request path", "error", err) },
 	})
 	if err != nil {
@@ -94,6 +97,28 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	}
 	k.onShutdown(func(ctx context.Context) error { a.aggregator.Shutdown(ctx); return nil })
 	return a, a.aggregator.Start(ctx)
+}
+
+// What is logged of the audit log's health.
+const (
+	reserveAlarm = "the audit log cannot fill its reserve and uses it up; once it is used up, reads fail: free space on its disk, or mend it"
+	auditClosed  = "the audit log takes no records, so that every request that must be recorded fails: free space on its disk, or mend it"
+	auditWell    = "the audit log is well again"
+)
+
+// tellAuditState logs the alarm of the log's reserve, how it shrinks, and its end.
+func tellAuditState(log *slog.Logger) func(segment.State) {
+	return func(s segment.State) {
+		reserve := []any{"reserve_segments", s.ReserveFree, "reserve_target", s.ReserveTarget}
+		switch {
+		case s.Alarm == nil:
+			log.Info(auditWell, reserve...)
+		case s.Closed:
+			log.Error(auditClosed, append(reserve, "error", s.Alarm)...)
+		default:
+			log.Warn(reserveAlarm, append(reserve, "error", s.Alarm)...)
+		}
+	}
 }
 
 // Append implements guard.Auditor.

@@ -39,7 +39,10 @@ type Config struct {
 	// as those of a link-local network.
 	EventLoopback bool
 	EventAllow    []netip.Prefix
-	Rotation      Rotation
+	// IssuerAllow permits addresses of outside OpenID Connect issuers that are refused otherwise: loop-back (unless EventLoopback is set),
+	// link-local ones and metadata services. Private networks are not refused.
+	IssuerAllow []netip.Prefix
+	Rotation    Rotation
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

@@ -42,6 +42,12 @@ func network(c *Config) event.Network {
 	return event.Network{Loopback: c.EventLoopback, Allow: c.EventAllow}
 }
 
+// issuerNetwork says where outside issuers may be. An administrator of a tenant names them, and their own documents where their keys are:
+// neither operates the server.
+func issuerNetwork(c *Config) *event.Network {
+	return &event.Network{Loopback: c.EventLoopback, Allow: c.IssuerAllow}
+}
+
 // tellExpiries emits the events of secrets and keys that are about to expire or have expired.
 func (k *core) tellExpiries(ctx context.Context) error {
 	near, expired := 0, 0

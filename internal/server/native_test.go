@@ -59,6 +59,62 @@ func TestChangesAtOnce(t *testing.T) {
 	}
 }
 
+// Vaults are listed page by page, those of every subscription, and a deleted one is found by its name.
+func TestVaultsHavePages(t *testing.T) {
+	c := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir()}}).native(t)
+	v := c.firstVault()
+	do := func(method, path, body string, status int) string {
+		t.Helper()
+		answer, got := c.do(method, "/api/v1"+path, body)
+		if answer.StatusCode != status {
+			t.Fatal(method, path, answer.Status, got)
+		}
+		return got
+	}
+	want := []string{v.Name}
+	for i := range 4 {
+		name := fmt.Sprint("paged-", i)
+		do("PUT", "/vaults/"+name, fmt.Sprintf(`{"subscription":%q,"resourceGroup":%q}`, v.Subscription, v.ResourceGroup), 200)
+		want = append(want, name)
+	}
+	pages := func(path string, sizes ...int) (names []string) {
+		t.Helper()
+		next := ""
+		for _, size := range sizes {
+			var list api.VaultList
+			if err := json.Unmarshal([]byte(do("GET", path+"?limit=2&after="+next, "", 200)), &list); err != nil || len(list.Items) != size {
+				t.Fatalf("a page of %d vaults, want %d: %v", len(list.Items), size, err)
+			}
+			for _, v := range list.Items {
+				names = append(names, v.Name)
+			}
+			next = list.Next
+		}
+		if next != "" {
+			t.Error("the last page has a next one")
+		}
+		return names
+	}
+	if got := pages("/vaults", 2, 2, 1); !slices.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+	for _, name := range want[1:] {
+		do("DELETE", "/vaults/"+name, "", 204)
+	}
+	if got := pages("/deleted-vaults", 2, 2); !slices.Equal(got, want[1:]) {
+		t.Errorf("listed %v as deleted, want %v", got, want[1:])
+	}
+	do("GET", "/vaults?limit=0", "", 400)
+	do("GET", "/vaults?after=%21", "", 400)
+	do("DELETE", "/deleted-vaults/PAGED-1", "", 204)
+	do("POST", "/deleted-vaults/paged-1/recover", "", 404)
+	do("DELETE", "/deleted-vaults/"+v.Name, "", 404) // it lives
+	do("POST", "/deleted-vaults/paged-2/recover", "", 200)
+	if got := pages("/deleted-vaults", 2); !slices.Equal(got, []string{"paged-0", "paged-3"}) {
+		t.Errorf("listed %v as deleted", got)
+	}
+}
+
 func TestMinutesThatDoNotFitAreRefused(t *testing.T) {
 	c := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir()}}).native(t)
 	path := "/api/v1/vaults/" + c.firstVault().Name + "/event-subscriptions/one"

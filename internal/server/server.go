@@ -128,7 +128,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
-		Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
+		Dial: issuerNetwork(c).Dial, Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,

@@ -75,7 +75,7 @@ func (s *Service) listVaults(ctx context.Context, call *guard.Call, ref GroupRef
 			q := store.VaultQuery{Tenant: call.Caller.Tenant, Subscription: ref.Subscription, ResourceGroup: ref.Group, Deleted: gone, After: p.After}
 			return list.fill(ctx, tx, q, p.Limit, func(v *vault.Vault) bool {
 				if gone {
-					return sight.May(authz.DeletedVaultRead, at) || sight.May(authz.DeletedVaultReadAt, at)
+					return seesDeleted(sight, ref.Subscription)
 				}
 				return sight.May(authz.VaultRead, authz.VaultScope(v))
 			})
@@ -125,6 +125,30 @@ func (s *Service) DeletedVault(ctx context.Context, call *guard.Call, id vault.S
 		})
 	})
 	return v, err
+}
+
+// DeletedVaultByName finds a deleted vault of the caller's tenant, wherever it was, that the caller may see.
+func (s *Service) DeletedVaultByName(ctx context.Context, call *guard.Call, name string) (v *vault.Vault, err error) {
+	need := guard.Need{Action: authz.DeletedVaultRead, Scope: "/"}
+	err = s.Guard.List(ctx, call, &need, func(sight *guard.Sight) error {
+		return s.Store.View(ctx, func(tx store.Tx) (err error) {
+			v, err = tx.VaultByName(ctx, name)
+			if fault.Is(err, fault.NotFound) || err == nil && (v.Deleted == nil || v.Tenant != call.Caller.Tenant || !seesDeleted(sight, v.Subscription)) {
+				return fault.New(fault.NotFound, "there is no deleted vault %q: list the deleted vaults to see those that you may recover", fault.Clip(name)).
+					Because(DeletedVaultNotFound)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func seesDeleted(sight *guard.Sight, id vault.SubscriptionID) bool {
+	at := authz.SubscriptionScope(id)
+	return sight.May(authz.DeletedVaultRead, at) || sight.May(authz.DeletedVaultReadAt, at)
 }
 
 func deletedNeed(a authz.Action, id vault.SubscriptionID, name string) (guard.Need, error) {

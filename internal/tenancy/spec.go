@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -47,7 +48,7 @@ func (s *VaultSpec) empty() bool {
 		s.ForDiskEncryption == nil && s.ForTemplateDeployment == nil
 }
 
-// apply changes v, which belongs to the caller, as the spec says. fresh is true for a vault that does not exist yet.
+// apply changes v, which belongs to the caller, as the spec says. It keeps nothing of the spec. fresh is true for a vault that does not exist yet.
 func (s *VaultSpec) apply(v *vault.Vault, fresh bool) error {
 	if s.Tenant != "" && s.Tenant != v.Tenant {
 		return badRequest("the tenant %q is not the one that the vault belongs to, %s: leave it as it is", fault.Clip(string(s.Tenant)), v.Tenant)
@@ -60,17 +61,17 @@ func (s *VaultSpec) apply(v *vault.Vault, fresh bool) error {
 		return err
 	}
 	if s.Tags != nil {
-		v.Tags = s.Tags
+		v.Tags = maps.Clone(s.Tags)
 	}
 	if s.Access != "" {
 		v.Access = s.Access
 	}
 	if s.Policies != nil {
-		v.Policies = slices.Clone(*s.Policies)
+		v.Policies = vault.ClonePolicies(*s.Policies)
 	}
 	if s.Network != nil {
 		public := v.Network.PublicAccess
-		v.Network = *s.Network
+		v.Network = s.Network.Clone()
 		v.Network.PublicAccess = public
 	}
 	set(&v.Network.PublicAccess, s.PublicAccess)

@@ -11,7 +11,8 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// PutSubscription makes a subscription of the caller's tenant, or renames it. An empty id is drawn.
+// PutSubscription makes a subscription of the caller's tenant, with an id that is drawn, when id is empty; else it renames one. Nobody
+// chooses an id but the operator: that one is taken would tell of another tenant.
 func (s *Service) PutSubscription(ctx context.Context, call *guard.Call, id vault.SubscriptionID, name string) (*vault.Subscription, error) {
 	need := guard.Need{Action: authz.SubscriptionWrite, Scope: "/"}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
@@ -21,7 +22,12 @@ func (s *Service) PutSubscription(ctx context.Context, call *guard.Call, id vaul
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
-	return sub, s.commitSubscription(ctx, call, need, sub)
+	return sub, s.commitSubscription(ctx, call, need, sub, func(old *vault.Subscription) error {
+		if id != "" && (old == nil || old.Tenant != sub.Tenant) {
+			return subscriptionMissing(id)
+		}
+		return nil
+	})
 }
 
 // FoundSubscription makes the first subscription of a tenant, when nobody is there yet who could be allowed to. Like
@@ -32,7 +38,12 @@ func (s *Service) FoundSubscription(ctx context.Context, t vault.TenantID, id va
 		return nil, err
 	}
 	call := System(t, "SubscriptionFound", s.Clock.Now())
-	return sub, s.commitSubscription(ctx, call, guard.Need{Action: authz.SubscriptionWrite, Scope: "/"}, sub)
+	return sub, s.commitSubscription(ctx, call, guard.Need{Action: authz.SubscriptionWrite, Scope: "/"}, sub, func(old *vault.Subscription) error {
+		if old != nil && old.Tenant != t {
+			return fault.New(fault.Conflict, "the subscription id %s cannot be used: choose another", sub.ID)
+		}
+		return nil
+	})
 }
 
 func (s *Service) newSubscription(t vault.TenantID, id vault.SubscriptionID, name string) (*vault.Subscription, error) {
@@ -45,16 +56,22 @@ func (s *Service) newSubscription(t vault.TenantID, id vault.SubscriptionID, nam
 	return &vault.Subscription{ID: id, Tenant: t, Name: name, Created: clock.Micro(s.Clock.Now())}, checkDisplayName("subscription", name)
 }
 
-func (s *Service) commitSubscription(ctx context.Context, call *guard.Call, need guard.Need, sub *vault.Subscription) error {
+// commitSubscription stores a subscription unless check minds the one that has its id, which is nil when there is none.
+func (s *Service) commitSubscription(ctx context.Context, call *guard.Call, need guard.Need, sub *vault.Subscription,
+	check func(old *vault.Subscription) error) error {
 	return s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) error {
 		old, err := tx.Subscription(ctx, sub.ID)
-		switch {
-		case err == nil && old.Tenant != sub.Tenant:
-			return fault.New(fault.Conflict, "the subscription id %s cannot be used: choose another", sub.ID)
-		case err == nil:
-			sub.Created = old.Created
-		case !fault.Is(err, fault.NotFound):
+		if fault.Is(err, fault.NotFound) {
+			old, err = nil, nil
+		}
+		if err == nil {
+			err = check(old)
+		}
+		if err != nil {
 			return err
+		}
+		if old != nil {
+			sub.Created = old.Created
 		}
 		return tx.PutSubscription(ctx, sub)
 	})
@@ -71,13 +88,17 @@ func (s *Service) Subscription(ctx context.Context, call *guard.Call, id vault.S
 		return s.Store.View(ctx, func(tx store.Tx) (err error) {
 			found, err = tx.Subscription(ctx, id)
 			if fault.Is(err, fault.NotFound) || err == nil && (found.Tenant != call.Caller.Tenant || !sees(sight, at)) {
-				return fault.New(fault.NotFound, "the subscription %q could not be found: check its id and the tenant that you signed in to", id).
-					Because(SubscriptionNotFound)
+				return subscriptionMissing(id)
 			}
 			return err
 		})
 	})
 	return found, err
+}
+
+func subscriptionMissing(id vault.SubscriptionID) error {
+	return fault.New(fault.NotFound, "the subscription %q could not be found: check its id and the tenant that you signed in to", id).
+		Because(SubscriptionNotFound)
 }
 
 // sees reports whether the caller may see the subscription or holds anything in it: clients have to find the way there.

@@ -153,6 +153,9 @@ func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 		v, err = tx.Vault(ctx, o.Vault)
 		return err
 	})
+	if fault.Is(err, fault.NotFound) {
+		return guard.ErrAgain // the vault was purged meanwhile, and the object with it
+	}
 	if err != nil {
 		return err
 	}

@@ -89,28 +89,6 @@ func (s *Service) Tenant(ctx context.Context, call *guard.Call) (t *vault.Tenant
 	return t, err
 }
 
-// RenameTenant changes the display name of the caller's tenant.
-func (s *Service) RenameTenant(ctx context.Context, call *guard.Call, name string) (*vault.Tenant, error) {
-	need := guard.Need{Action: authz.TenantWrite, Scope: "/"}
-	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
-		return nil, err
-	}
-	if err := checkDisplayName("tenant", name); err != nil {
-		return nil, s.Guard.Refuse(ctx, call, need, err)
-	}
-	var t vault.Tenant
-	err := s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) error {
-		old, err := tx.Tenant(ctx, call.Caller.Tenant)
-		if err != nil {
-			return err
-		}
-		t = *old
-		t.Name = name
-		return tx.PutTenant(ctx, &t)
-	})
-	return &t, err
-}
-
 const maxDisplayNameBytes = 256
 
 func checkDisplayName(what, name string) error {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/keywright/keywright/internal/audit"
@@ -136,6 +138,10 @@ func TestNothingCrossesTenants(t *testing.T) {
 			_, err := w.Tenancy.Subscription(ctx, other.Owner.Call(""), sub)
 			return err
 		},
+		"put subscription": func(sub vault.SubscriptionID, _ string) error {
+			_, err := w.Tenancy.PutSubscription(ctx, other.Owner.Call(""), sub, "mine")
+			return err
+		},
 		"delete group": func(sub vault.SubscriptionID, _ string) error {
 			return w.Tenancy.DeleteGroup(ctx, other.Owner.Call(""), tenancy.GroupRef{Subscription: sub, Group: "dev"})
 		},
@@ -154,6 +160,40 @@ func TestNothingCrossesTenants(t *testing.T) {
 	_, missing := w.Tenancy.Vault(ctx, other.Owner.Call(""), other.Vault("absent"))
 	if strings.ReplaceAll(foreign.Error(), "secret", "absent") != missing.Error() {
 		t.Errorf("a foreign vault says %v, a missing one %v", foreign, missing)
+	}
+}
+
+func TestSubscriptions(t *testing.T) {
+	w := tenancytest.New(t)
+	made, err := w.Tenancy.PutSubscription(w.Ctx, w.Home.Owner.Call(""), "", "first")
+	w.Must(err)
+	renamed, err := w.Tenancy.PutSubscription(w.Ctx, w.Home.Owner.Call(""), made.ID, "second")
+	w.Must(err)
+	if found, err := w.Tenancy.Subscription(w.Ctx, w.Home.Owner.Call(""), made.ID); err != nil || found.Name != "second" || !renamed.Created.Equal(made.Created) {
+		t.Errorf("renamed to %+v, %v", found, err)
+	}
+	chosen := vault.NewSubscriptionID()
+	if _, err := w.Tenancy.FoundSubscription(w.Ctx, w.Home.ID, chosen, "the operator's choice"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSpecKeepsNothingOfItsCaller changes what a caller gave, after it was stored.
+func TestSpecKeepsNothingOfItsCaller(t *testing.T) {
+	w := tenancytest.New(t)
+	tags := map[string]string{"a": "b"}
+	network := vault.OpenNetwork()
+	network.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	network.Subnets = []vault.Subnet{{ID: "/subscriptions/" + string(w.Home.Subscription) + "/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n/subnets/s"}}
+	policies := []vault.AccessPolicy{{Tenant: w.Home.ID, Principal: vault.NewGUID(), Secrets: []string{"get"}}}
+	v, _, err := w.Tenancy.PutVault(w.Ctx, w.Home.Owner.Call(""), w.Home.Vault("kept"),
+		tenancy.VaultSpec{Tags: tags, Network: &network, Policies: &policies, Access: vault.AccessByPolicy})
+	w.Must(err)
+	want := v.Clone()
+	tags["a"], policies[0].Secrets[0] = "x", "x"
+	network.Addresses[0], network.Subnets[0].ID = netip.Prefix{}, "x"
+	if diff := cmp.Diff(want, v, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("the caller's changes show in the vault:\n%s", diff)
 	}
 }
 
@@ -316,6 +356,36 @@ func TestSweepLeavesWhatWasMadeMeanwhile(t *testing.T) {
 	}
 	_, _, err = w.Secrets.Get(w.Ctx, call, secret.Selector{Name: "back"}, nil)
 	w.Must(err)
+}
+
+// A vault that somebody purges while the sweep is at its objects leaves it nothing to do, and no failure.
+func TestSweepOvertakenByAPurge(t *testing.T) {
+	w := tenancytest.New(t)
+	v := w.Home.MakeVault("held")
+	call := officer(w, "held")
+	for _, name := range []string{"one", "two"} {
+		_, err := w.Secrets.Set(w.Ctx, call, name, secret.Input{Value: []byte("v"), Enabled: true})
+		w.Must(err)
+		_, err = w.Secrets.Delete(w.Ctx, call, name)
+		w.Must(err)
+	}
+	w.Clock.Advance(v.Retention())
+	var once sync.Once
+	w.Audit.Sealing = func(r *audit.Record) {
+		if r.Caller.Kind != "System" {
+			return
+		}
+		once.Do(func() {
+			owner := w.Home.Owner.Call("")
+			w.Must(w.Tenancy.DeleteVault(w.Ctx, owner, w.Home.Vault("held")))
+			w.Must(w.Tenancy.PurgeVault(w.Ctx, owner, w.Home.Subscription, tenancytest.Location, "held"))
+		})
+	}
+	swept, err := w.Tenancy.Sweep(w.Ctx)
+	w.Must(err)
+	if swept.Objects != 0 {
+		t.Errorf("swept %+v", swept)
+	}
 }
 
 // officer returns a call of the owner, who may do everything with the secrets of the vault.

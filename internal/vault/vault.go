@@ -97,13 +97,29 @@ func (v *Vault) Scope() string {
 		"/providers/Microsoft.KeyVault/vaults/" + v.Name
 }
 
+// ClonePolicies returns a deep copy.
+func ClonePolicies(list []AccessPolicy) []AccessPolicy {
+	c := slices.Clone(list)
+	for i := range c {
+		p := &c[i]
+		p.Secrets, p.Keys = slices.Clone(p.Secrets), slices.Clone(p.Keys)
+		p.Certificates, p.Storage = slices.Clone(p.Certificates), slices.Clone(p.Storage)
+	}
+	return c
+}
+
+// Clone returns a deep copy.
+func (n NetworkRules) Clone() NetworkRules {
+	n.Addresses, n.Subnets = slices.Clone(n.Addresses), slices.Clone(n.Subnets)
+	return n
+}
+
 // Clone returns a deep copy, for callers that change a vault which others still read.
 func (v *Vault) Clone() *Vault {
 	c := *v
 	c.Tags = maps.Clone(v.Tags)
-	c.Policies = slices.Clone(v.Policies)
-	c.Network.Addresses = slices.Clone(v.Network.Addresses)
-	c.Network.Subnets = slices.Clone(v.Network.Subnets)
+	c.Policies = ClonePolicies(v.Policies)
+	c.Network = v.Network.Clone()
 	if v.Deleted != nil {
 		d := *v.Deleted
 		c.Deleted = &d

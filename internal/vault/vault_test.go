@@ -13,7 +13,7 @@ import (
 
 func full() *vault.Vault {
 	return &vault.Vault{ID: "i", Tenant: "t", Subscription: "s", ResourceGroup: "G", Name: "Shop", Tags: map[string]string{"a": "b"},
-		Policies: []vault.AccessPolicy{{Principal: "p"}}, RetentionDays: 7, Deleted: &vault.Deletion{At: noon},
+		Policies: []vault.AccessPolicy{{Principal: "p", Secrets: []string{"get"}, Keys: []string{"sign"}, Certificates: []string{"list"}, Storage: []string{"set"}}}, RetentionDays: 7, Deleted: &vault.Deletion{At: noon},
 		Network: vault.NetworkRules{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Subnets: []vault.Subnet{{ID: "n"}}}}
 }
 
@@ -25,6 +25,7 @@ func TestCloneSharesNothing(t *testing.T) {
 		t.Fatalf("a clone differs:\n%s", diff)
 	}
 	c.Tags["a"] = "x"
+	c.Policies[0].Secrets[0], c.Policies[0].Keys[0], c.Policies[0].Certificates[0], c.Policies[0].Storage[0] = "x", "x", "x", "x"
 	c.Policies[0].Principal = "x"
 	c.Network.Addresses[0] = netip.Prefix{}
 	c.Network.Subnets[0].ID = "x"

@@ -14,8 +14,8 @@ import (
 	"github.com/keywright/keywright/internal/audit"
 )
 
-// ResourceID returns the ARM id of the vault that a record is about, or "" when there is none.
-type ResourceID func(*audit.Record) string
+// ResourceID returns the ARM id of the vault that a record is about, or "" when there is none. An error ends the export.
+type ResourceID func(*audit.Record) (string, error)
 
 // The claim names of an AuditEvent's identity.
 const (
@@ -62,7 +62,11 @@ func Azure(w io.Writer, records iter.Seq2[*audit.Record, error], resource Resour
 		if err != nil {
 			return err
 		}
-		b, err := json.Marshal(azure(r, resource))
+		id, err := resource(r)
+		if err != nil {
+			return err
+		}
+		b, err := json.Marshal(azure(r, id))
 		if err != nil {
 			return fmt.Errorf("encoding audit record %d: %w", r.Index, err)
 		}
@@ -79,8 +83,8 @@ func Azure(w io.Writer, records iter.Seq2[*audit.Record, error], resource Resour
 	return err
 }
 
-func azure(r *audit.Record, resource ResourceID) azureEvent {
-	id := strings.ToUpper(resource(r))
+func azure(r *audit.Record, resource string) azureEvent {
+	id := strings.ToUpper(resource)
 	if id == "" {
 		id = strings.ToUpper(r.Scope)
 	}

@@ -55,11 +55,11 @@ func sequence(records []*audit.Record, err error) iter.Seq2[*audit.Record, error
 	}
 }
 
-func resource(r *audit.Record) string {
+func resource(r *audit.Record) (string, error) {
 	if r.VaultID == "" {
-		return ""
+		return "", nil
 	}
-	return "/subscriptions/s/resourceGroups/dev/providers/Microsoft.KeyVault/vaults/" + r.VaultName
+	return "/subscriptions/s/resourceGroups/dev/providers/Microsoft.KeyVault/vaults/" + r.VaultName, nil
 }
 
 func golden(t *testing.T, name string, got []byte) {

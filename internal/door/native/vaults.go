@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/keywright/keywright/client/api"
@@ -16,7 +17,7 @@ import (
 func (h *handler) vaultRoutes() []door.Route {
 	const live, gone = root + "/vaults", root + "/deleted-vaults"
 	return []door.Route{
-		{Method: "GET", Pattern: live, Operation: "VaultList", Action: authz.VaultRead.String(), Output: api.VaultList{}, Serve: h.listVaults,
+		{Method: "GET", Pattern: live, Operation: "VaultList", Action: authz.VaultRead.String(), Query: pageParams, Output: api.VaultList{}, Serve: h.listVaults,
 			Summary: "Lists the vaults that you may see."},
 		{Method: "PUT", Pattern: live + "/{vault}", Operation: "VaultCreate", Action: authz.VaultWrite.String(), MaxBody: maxSmallBody, Input: api.CreateVault{},
 			Output: api.Vault{}, Summary: "Makes a vault.", Serve: h.createVault},
@@ -28,7 +29,7 @@ func (h *handler) vaultRoutes() []door.Route {
 			Input: api.UpdateNetwork{}, Output: api.Vault{}, Summary: "Changes from where a vault can be reached.", Serve: h.updateNetwork},
 		{Method: "DELETE", Pattern: live + "/{vault}", Operation: "VaultDelete", Action: authz.VaultDelete.String(), Success: http.StatusNoContent, Serve: h.deleteVault,
 			Summary: "Soft-deletes a vault with all that it keeps, and removes the grants in it."},
-		{Method: "GET", Pattern: gone, Operation: "VaultListDeleted", Action: authz.DeletedVaultRead.String(), Output: api.VaultList{}, Serve: h.listDeletedVaults,
+		{Method: "GET", Pattern: gone, Operation: "VaultListDeleted", Action: authz.DeletedVaultRead.String(), Query: pageParams, Output: api.VaultList{}, Serve: h.listDeletedVaults,
 			Summary: "Lists the deleted vaults that can be recovered."},
 		{Method: "POST", Pattern: gone + "/{vault}/recover", Operation: "VaultRecover", Action: authz.VaultWrite.String(), Output: api.Vault{},
 			Summary: "Brings a deleted vault back, without the grants that it had.", Serve: h.recoverVault},
@@ -55,44 +56,58 @@ func refOf(v *vault.Vault) tenancy.VaultRef {
 }
 
 func (h *handler) listVaults(r *door.Request) error {
-	return h.everyVault(r, func(ctx context.Context, s vault.SubscriptionID) (tenancy.Vaults, error) {
-		return h.Tenancy.ListVaults(ctx, &r.Call, tenancy.GroupRef{Subscription: s}, tenancy.Page{})
+	return h.pageOfVaults(r, func(ctx context.Context, s vault.SubscriptionID, p tenancy.Page) (tenancy.Vaults, error) {
+		return h.Tenancy.ListVaults(ctx, &r.Call, tenancy.GroupRef{Subscription: s}, p)
 	})
 }
 
 func (h *handler) listDeletedVaults(r *door.Request) error {
-	return h.everyVault(r, func(ctx context.Context, s vault.SubscriptionID) (tenancy.Vaults, error) {
-		return h.Tenancy.ListDeletedVaults(ctx, &r.Call, s, tenancy.Page{})
+	return h.pageOfVaults(r, func(ctx context.Context, s vault.SubscriptionID, p tenancy.Page) (tenancy.Vaults, error) {
+		return h.Tenancy.ListDeletedVaults(ctx, &r.Call, s, p)
 	})
 }
 
-// everyVault lists the vaults of every subscription that the caller may see.
-func (h *handler) everyVault(r *door.Request, list func(context.Context, vault.SubscriptionID) (tenancy.Vaults, error)) error {
-	found, err := h.collectVaults(r, list)
+// pageOfVaults lists the vaults of every subscription that the caller may see, one after the other. A page goes on behind
+// SUBSCRIPTION/KEY, where the key is that of tenancy.Page.
+func (h *handler) pageOfVaults(r *door.Request, list func(context.Context, vault.SubscriptionID, tenancy.Page) (tenancy.Vaults, error)) error {
+	after, limit, err := page(r)
 	if err != nil {
 		return err
 	}
-	out := api.VaultList{Items: make([]api.Vault, 0, len(found))}
-	for _, v := range found {
-		out.Items = append(out.Items, *wireVault(v))
-	}
-	return r.JSON(http.StatusOK, out)
-}
-
-func (h *handler) collectVaults(r *door.Request, list func(context.Context, vault.SubscriptionID) (tenancy.Vaults, error)) (all []*vault.Vault, err error) {
 	ctx := r.HTTP.Context()
 	subscriptions, err := h.Tenancy.Subscriptions(ctx, &r.Call)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	slices.SortFunc(subscriptions, func(a, b *vault.Subscription) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	from, key, _ := strings.Cut(after, "/")
+	out := api.VaultList{Items: []api.Vault{}}
 	for _, s := range subscriptions {
-		found, err := list(ctx, s.ID)
-		if err != nil {
-			return nil, err
+		id := string(s.ID)
+		if id < from {
+			continue
 		}
-		all = append(all, found.Vaults...)
+		p := tenancy.Page{Limit: limit - len(out.Items)}
+		if p.Limit == 0 {
+			out.Next = next(id + "/")
+			break
+		}
+		if id == from {
+			p.After = key
+		}
+		found, err := list(ctx, s.ID, p)
+		if err != nil {
+			return err
+		}
+		for _, v := range found.Vaults {
+			out.Items = append(out.Items, *wireVault(v))
+		}
+		if found.Next != "" {
+			out.Next = next(id + "/" + found.Next)
+			break
+		}
 	}
-	return all, nil
+	return r.JSON(http.StatusOK, out)
 }
 
 func (h *handler) createVault(r *door.Request) error {
@@ -145,26 +160,8 @@ func (h *handler) deleteVault(r *door.Request) error {
 	return nil
 }
 
-// deleted finds a deleted vault among those that the caller may see.
-func (h *handler) deleted(r *door.Request) (*vault.Vault, error) {
-	name := r.Params.Get("vault")
-	found, err := h.collectVaults(r, func(ctx context.Context, s vault.SubscriptionID) (tenancy.Vaults, error) {
-		return h.Tenancy.ListDeletedVaults(ctx, &r.Call, s, tenancy.Page{})
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range found {
-		if vault.NameKey(v.Name) == vault.NameKey(name) {
-			return v, nil
-		}
-	}
-	return nil, fault.New(fault.NotFound, "there is no deleted vault %q: list the deleted vaults to see those that you may recover", fault.Clip(name)).
-		Because(tenancy.DeletedVaultNotFound)
-}
-
 func (h *handler) recoverVault(r *door.Request) error {
-	v, err := h.deleted(r)
+	v, err := h.Tenancy.DeletedVaultByName(r.HTTP.Context(), &r.Call, r.Params.Get("vault"))
 	if err != nil {
 		return err
 	}
@@ -173,7 +170,7 @@ func (h *handler) recoverVault(r *door.Request) error {
 }
 
 func (h *handler) purgeVault(r *door.Request) error {
-	v, err := h.deleted(r)
+	v, err := h.Tenancy.DeletedVaultByName(r.HTTP.Context(), &r.Call, r.Params.Get("vault"))
 	if err != nil {
 		return err
 	}

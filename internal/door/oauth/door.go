@@ -34,7 +34,7 @@ type People interface {
 	PendingDevice(ctx context.Context, t vault.TenantID, userCode string, from identity.From) (*identity.Pending, error)
 	DecideDevice(ctx context.Context, t vault.TenantID, userCode string, who *identity.Person, allow bool) error
 	SignInWithPassword(context.Context, identity.PasswordSignIn) (*identity.Person, error)
-	BeginPasskey(ctx context.Context, t vault.TenantID, origin string) (*identity.Ceremony, error)
+	BeginPasskey(ctx context.Context, t vault.TenantID, origin string, from identity.From) (*identity.Ceremony, error)
 	SignInWithPasskey(ctx context.Context, t vault.TenantID, origin string, id redact.String, response []byte, from identity.From) (*identity.Person, error)
 	BeginPasskeyRegistration(ctx context.Context, who *identity.Person, origin string) (*identity.Ceremony, error)
 	CheckCodeRequest(identity.CodeRequest) (string, error)

@@ -169,7 +169,7 @@ func (h *handler) passkey(r *door.Request) error {
 	if err := sameOrigin(r); err != nil {
 		return err
 	}
-	c, err := h.Issuer.BeginPasskey(r.HTTP.Context(), a.tenant, "https://"+r.HTTP.Host)
+	c, err := h.Issuer.BeginPasskey(r.HTTP.Context(), a.tenant, "https://"+r.HTTP.Host, from(r))
 	if err != nil {
 		return err
 	}
