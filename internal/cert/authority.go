@@ -29,19 +29,21 @@ func (s *Service) opener(v *vault.Vault) func(context.Context, string) (*Authori
 	return func(ctx context.Context, name string) (*Authority, error) { return s.Authority(ctx, v, name, "") }
 }
 
-// Authority opens a version of a certificate with its key, the current one when none is named. It authorises nobody: it is for the issuers, whose makers were
-// permitted to sign with that key. A certificate that is deleted, disabled or over is a fault.Invalid.
+// Authority opens a version of a certificate with its key. It authorises nobody: it is for the issuers, whose makers were permitted to sign with that key. Without an
+// id it is the current version, to issue with: a certificate that is disabled or over is a fault.Invalid. A version that is named says what it has revoked, whatever
+// became of it; only that of a deleted certificate does not.
 func (s *Service) Authority(ctx context.Context, v *vault.Vault, name string, id vault.VersionID) (*Authority, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
 	var own, k *vault.Version
+	issues := id == ""
 	err := s.Store.View(ctx, func(tx store.Tx) error {
 		o, err := s.objects.Live(ctx, tx, v.ID, name)
 		if err != nil {
 			return err
 		}
-		if id == "" {
+		if issues {
 			id = o.Current
 		}
 		if own, err = tx.Version(ctx, o.ID, id); err != nil {
@@ -59,7 +61,7 @@ func (s *Service) Authority(ctx context.Context, v *vault.Vault, name string, id
 	if err != nil {
 		return nil, err
 	}
-	if !own.Attributes.Enabled || !s.Clock.Now().Before(expiry(own)) {
+	if issues && (!own.Attributes.Enabled || !s.Clock.Now().Before(expiry(own))) {
 		return nil, fault.New(fault.Invalid, "the certificate %q is disabled, not made yet or over, so nothing is signed with it: change the issuer over to another one", name)
 	}
 	f, err := Describe(own)

@@ -107,6 +107,9 @@ const (
 // complete fills in what the owner left to the usual.
 func (p *Policy) complete() {
 	yes, no := true, false
+	if p.signs() {
+		p.completeAuthority()
+	}
 	if p.Key.Exportable == nil {
 		p.Key.Exportable = &yes
 	}
@@ -135,6 +138,38 @@ func (p *Policy) complete() {
 			do = EmailContacts
 		}
 		p.Actions = []Action{{Percentage: usualPercentage, Do: do}}
+	}
+}
+
+// The types (cty) with which an issuer makes certificates of authorities: RootType with SelfIssuer, IntermediateType with an internal authority.
+const (
+	RootType         = "root"
+	IntermediateType = "intermediate"
+)
+
+// signs reports whether the policy asks for a certificate that signs others.
+func (p *Policy) signs() bool {
+	return p.Issuer.Is(SelfIssuer) && p.Issuer.Type == RootType || !p.Issuer.Is(SelfIssuer) && p.Issuer.Type == IntermediateType
+}
+
+// completeAuthority fills in what is usual for an authority: its key never leaves, no purpose is written into it, and a person makes it anew, because everybody who
+// trusts it has to hear of that first.
+func (p *Policy) completeAuthority() {
+	no := false
+	if p.Key.Exportable == nil {
+		p.Key.Exportable = &no
+	}
+	if p.X509.KeyUsage == nil {
+		p.X509.KeyUsage = []string{"digitalSignature", "keyCertSign", "cRLSign"}
+	}
+	if p.X509.EKUs == nil {
+		p.X509.EKUs = []string{}
+	}
+	if p.X509.Months == 0 {
+		p.X509.Months = maxMonths
+	}
+	if p.Actions == nil {
+		p.Actions = []Action{{Percentage: usualPercentage, Do: EmailContacts}}
 	}
 }
 

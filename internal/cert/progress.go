@@ -156,7 +156,13 @@ func (s *Service) setBack(ctx context.Context, v *vault.Vault, o *vault.Object, 
 	next := *st
 	op := *st.Operation
 	next.Operation = &op
+	if ctx.Err() != nil {
+		return cause // the program ends: nothing is known of the issuer
+	}
 	f := fault.As(cause)
+	if f == nil { // of no kind: what went wrong is ours, and the caller logs it
+		f = fault.New(fault.Internal, "something went wrong here")
+	}
 	op.Tries++
 	temporary := f.Kind == fault.Unavailable || f.Kind == fault.Throttled || f.Kind == fault.Internal
 	if temporary && now.Sub(op.Started) < giveUp {

@@ -334,6 +334,7 @@ func (d *Dev) openLocal(before map[string]string) (string, error) {
 		return "", err
 	}
 	d.listeners = append(d.listeners, l)
+	d.core.issuers.authorities.listensAt("http://" + l.Addr().String())
 	d.serve(l, local, nil)
 	return "http://" + l.Addr().String(), nil
 }

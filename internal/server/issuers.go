@@ -11,7 +11,9 @@ import (
 	"github.com/keywright/keywright/internal/issuer"
 	"github.com/keywright/keywright/internal/issuer/acme"
 	"github.com/keywright/keywright/internal/issuer/external"
+	"github.com/keywright/keywright/internal/issuer/internalca"
 	"github.com/keywright/keywright/internal/issuer/selfsigned"
+	"github.com/keywright/keywright/internal/store"
 )
 
 // issuers implements cert.Issuers over the adapters that the product has.
@@ -22,34 +24,44 @@ type issuers struct {
 	alpn acme.TLSALPN01
 	// accounts are the ACME issuers in use.
 	accounts accounts
+	// authorities are the internal ones, and store has what they have issued.
+	authorities authorities
+	store       store.Store
 }
 
-func newIssuers(c clock.Clock) *issuers {
-	return &issuers{clock: c, accounts: accounts{open: map[string]*account{}}}
+func newIssuers(c clock.Clock, s store.Store) *issuers {
+	return &issuers{clock: c, store: s, accounts: accounts{open: map[string]*account{}}, authorities: authorities{open: map[string]*openedCA{}}}
 }
 
 var _ cert.Preparer = (*issuers)(nil)
 
 // Issuer implements cert.Issuers.
-func (i *issuers) Issuer(_ context.Context, o cert.Order) (issuer.Issuer, error) {
+func (i *issuers) Issuer(ctx context.Context, o cert.Order) (issuer.Issuer, error) {
+	own := func(ctx context.Context, _ issuer.Request) (crypto.Signer, error) { return o.Signer(ctx) }
 	switch {
+	case o.Ref.Is(cert.SelfIssuer) && o.Ref.Type == cert.RootType:
+		return internalca.NewRootIssuer(internalca.RootConfig{Clock: i.clock, Signer: own})
 	case o.Ref.Is(cert.SelfIssuer):
-		return selfsigned.New(selfsigned.Config{Clock: i.clock, Signer: func(ctx context.Context, _ issuer.Request) (crypto.Signer, error) {
-			return o.Signer(ctx)
-		}})
+		return selfsigned.New(selfsigned.Config{Clock: i.clock, Signer: own})
 	case o.Ref.Is(cert.UnknownIssuer):
 		return external.New(external.Config{Clock: i.clock})
 	}
 	if isACME(o.Settings.Provider) {
 		return i.account(o)
 	}
+	if isCA(o.Settings.Provider) {
+		return i.ca(ctx, o)
+	}
 	return nil, unknownProvider(o.Settings)
 }
 
 // Prepare implements cert.Preparer.
-func (i *issuers) Prepare(_ context.Context, o cert.Order) error {
+func (i *issuers) Prepare(ctx context.Context, o cert.Order) error {
 	if isACME(o.Settings.Provider) {
 		return i.prepareACME(o.Settings)
+	}
+	if isCA(o.Settings.Provider) {
+		return i.prepareCA(ctx, o)
 	}
 	return unknownProvider(o.Settings)
 }
@@ -60,4 +72,4 @@ func unknownProvider(s *cert.Settings) error {
 }
 
 // providers are the words that name a kind of authority. They are compared without regard to case.
-func providers() []string { return acmeProviders() }
+func providers() []string { return append(acmeProviders(), providerCA) }

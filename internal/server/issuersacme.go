@@ -112,7 +112,7 @@ func (i *issuers) prepareACME(s *cert.Settings) error {
 
 // openACME makes the issuer of settings. All of their mistakes are in one fault.Invalid.
 func (i *issuers) openACME(s *cert.Settings) (*acme.Issuer, error) {
-	p := &acmeSettings{s: s}
+	p := &acmeSettings{settings{s: s}}
 	c := p.config(i)
 	made, err := acme.New(c)
 	for line := range strings.Lines(message(err)) {
@@ -131,28 +131,11 @@ func message(err error) string {
 	return err.Error()
 }
 
-// acmeSettings reads settings and gathers what is wrong with them.
-type acmeSettings struct {
-	s        *cert.Settings
-	mistakes []string
-}
-
-func (p *acmeSettings) wrong(format string, args ...any) {
-	p.mistakes = append(p.mistakes, fmt.Sprintf(format, args...))
-}
-
-// list is a setting that has commas between its members.
-func (p *acmeSettings) list(name string) (list []string) {
-	for part := range strings.SplitSeq(p.s.Options[name], ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			list = append(list, part)
-		}
-	}
-	return list
-}
+// acmeSettings reads the settings of an ACME issuer.
+type acmeSettings struct{ settings }
 
 func (p *acmeSettings) config(i *issuers) acme.Config {
-	p.known()
+	p.known(acmeOptions)
 	o := p.s.Options
 	preset, isPreset := acme.Presets()[strings.ToLower(p.s.Provider)]
 	c := acme.Config{Directory: o[optDirectory], Contact: p.list(optContact), Prefer: p.list(optChallenge), PreferredRoot: o[optPreferredRoot], Clock: i.clock,
@@ -191,16 +174,6 @@ func (p *acmeSettings) config(i *issuers) acme.Config {
 		c.Solvers["dns-01"] = solver
 	}
 	return c
-}
-
-// known names the settings that mean nothing, which are most often spelled wrong.
-func (p *acmeSettings) known() {
-	given := append(slices.Sorted(maps.Keys(p.s.Options)), slices.Sorted(maps.Keys(p.s.Secrets))...)
-	for _, name := range given {
-		if !slices.Contains(acmeOptions, name) {
-			p.wrong("there is no setting %q: use %s", fault.Clip(name), strings.Join(acmeOptions, ", "))
-		}
-	}
 }
 
 func accountKey(s *cert.Settings) (crypto.Signer, error) {

@@ -16,6 +16,7 @@ func (d *Dev) localHandler() (http.Handler, error) {
 		return nil, err
 	}
 	metrics := d.core.metrics.handler()
+	authorities := newAuthorityHandler(d.core)
 	traced := d.core.tracer.handler(managed)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -23,6 +24,8 @@ func (d *Dev) localHandler() (http.Handler, error) {
 			metrics.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, acme.ChallengePath):
 			d.core.issuers.http.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, authorityPath):
+			authorities.ServeHTTP(w, r)
 		default:
 			traced.ServeHTTP(w, r)
 		}

@@ -142,7 +142,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity}); err != nil {
 		return nil, err
 	}
-	k.issuers = newIssuers(c.Clock)
+	k.issuers = newIssuers(c.Clock, k.store)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err

@@ -207,7 +207,7 @@ var bodies = map[string]string{
 	"KeyVerify":         `{"digest":"AA==","signature":"AA=="}`,
 	"CertificateCreate": `{}`, "CertificateImport": `{"file":"AA=="}`, "CertificateUpdate": `{}`, "CertificatePolicyUpdate": `{}`, "CertificateRestore": `{"blob":""}`,
 	"CertificatePendingMerge": "{\"pem\":\"" + strings.ReplaceAll(aCertificate, "\n", "\\n") + "\"}",
-	"CertificateIssuerSet":    `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
+	"CertificateIssuerSet":    `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"SecretTemplateSet": `{"template":"{{x}}"}`,
 	"VersionAck":        `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
 	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
