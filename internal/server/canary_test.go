@@ -6,12 +6,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"io"
 	"io/fs"
+	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -126,7 +128,7 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c["a private key"], c["a private key that was refused"], c["what a key encrypted"] = string(private), string(refusedPrivate), random()
+	c["a private key"], c["a private key that was refused"], c["what a key encrypted"], c["a password of an issuer"] = string(private), string(refusedPrivate), random(), random()
 	admin, api := x.token(t, at["azure"].resource), x.token(t, at["native"].resource)
 	person := x.newPerson(x.estate.Tenant, "person")
 	stranger := x.tokenOf(person, at["azure"].resource)
@@ -208,6 +210,23 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 	do(200, "DELETE", base+"/keys/k"+v, admin, "")
 	do(204, "DELETE", base+"/deletedkeys/k"+v, admin, "")
 	do(200, "POST", base+"/keys/restore"+v, admin, kept.body)
+	chain := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t, key)}))
+	file := c["a certificate's key"] + chain
+	do(200, "POST", base+"/certificates/brought/import"+v, admin, `{"value":`+quote(file)+`}`)
+	do(400, "POST", base+"/certificates/refused/import"+v, admin, `{"value":`+quote(file)+`,"policy":{"secret_props":{"contentType":"text/plain"}}}`)
+	do(400, "POST", base+"/certificates/refused/import"+v, admin, `{"value":`+quote(c["a certificate's key"])+`}`)
+	do(403, "POST", base+"/certificates/refused/import"+v, stranger, `{"value":`+quote(file)+`}`)
+	do(200, "PUT", at["native"].base+"/api/v1/vaults/demo/certificates/brought-too", api, `{"file":"`+base64.StdEncoding.EncodeToString([]byte(file))+`"}`)
+	do(400, "PUT", at["native"].base+"/api/v1/vaults/demo/certificates/refused", api, `{"file":"MIIB","password":`+quote(c["a password"])+`}`)
+	do(200, "GET", base+"/certificates/brought"+v, admin, "")
+	do(200, "GET", base+"/secrets/brought"+v, admin, "")
+	do(202, "POST", base+"/certificates/brought/create"+v, admin, `{"policy":{"issuer":{"name":"Self"},"key_props":{"kty":"EC","reuse_key":true},"x509_props":{"subject":"CN=again"}}}`)
+	keptCertificate := do(200, "POST", base+"/certificates/brought/backup"+v, admin, "")
+	do(200, "DELETE", base+"/certificates/brought"+v, admin, "")
+	do(204, "DELETE", base+"/deletedcertificates/brought"+v, admin, "")
+	do(200, "POST", base+"/certificates/restore"+v, admin, keptCertificate.body)
+	do(200, "PUT", base+"/certificates/issuers/ca"+v, admin, `{"provider":"DigiCert","credentials":{"account_id":"a","pwd":"`+b64([]byte(c["a password of an issuer"]))+`"}}`)
+	do(200, "GET", base+"/certificates/issuers/ca"+v, admin, "")
 	do(200, "PATCH", base+"/secrets/s"+v, admin, `{"attributes":{"enabled":false}}`)
 	do(403, "GET", base+"/secrets/s"+v, admin, "")
 	do(200, "PATCH", base+"/secrets/s"+v, admin, `{"attributes":{"enabled":true}}`)
@@ -367,4 +386,15 @@ func crash(t *testing.T, sig string) {
 		t.Fatal(err)
 	}
 	time.Sleep(10 * time.Second) // the signal comes first
+}
+
+// selfSigned is a certificate for a key.
+func selfSigned(t *testing.T, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "brought.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

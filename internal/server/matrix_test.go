@@ -40,7 +40,12 @@ func (x *target) fronts() map[string]front {
 // bodies are well-formed bodies, by door and operation; every other route gets an empty object.
 func (x *target) bodies() map[string]string {
 	return map[string]string{
-		"azure KeyCreate": `{"kty":"EC"}`, "azure KeyImport": `{"key":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "azure KeyRestore": `{"value":"QUJD"}`,
+		"native CertificatePendingMerge": `{"pem":"-----BEGIN CERTIFICATE-----\nMIIBjjCCATOgAwIBAgIUMx8Suhv89L0+LSbHWBk8M3vTntcwCgYIKoZIzj0EAwIw\nGzEZMBcGA1UEAwwQc3RyYW5nZXIuZXhhbXBsZTAgFw0yNjExMjIxMDE3MTZaGA8y\nMTI2MTAyOTEwMTcxNlowGzEZMBcGA1UEAwwQc3RyYW5nZXIuZXhhbXBsZTBZMBMG\nByqGSM49AgEGCCqGSM49AwEHA0IABAMLJDo0VGV6A4TZpKYyDUHF8Mr5tPnnzHuU\nEcD2g+csOfSxcb8cEPv6wOIz8Hxztr5D6xMzmxuMuyks87WdkTujUzBRMB0GA1Ud\nDgQWBBSlOWqlfnXQkgKRi2jy1MS51WcXNjAfBgNVHSMEGDAWgBSlOWqlfnXQkgKR\ni2jy1MS51WcXNjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQCH\n0Bt2r9GtIPIb1hx4fSI7pajzoZrY2y+R1MKEqe1lkgIhAIAE0yEbZZ+BXrO5nePT\nUjeaFQgU2Nj0VYZ05j9VyMLj\n-----END CERTIFICATE-----\n"}`,
+		"native CertificateIssuerSet":    `{"provider":"LetsEncrypt"}`, "azure CertificateIssuerSet": `{"provider":"LetsEncrypt"}`,
+		"native CertificateImport": `{"file":"QUJD"}`, "azure CertificateImport": `{"value":"QUJD"}`, "azure CertificateCreate": `{"policy":{}}`,
+		"azure CertificatePendingUpdate": `{"cancellation_requested":true}`, "azure CertificateRestore": `{"value":"QUJD"}`, "native CertificateRestore": `{"blob":"QUJD"}`,
+		"azure CertificatePendingMerge": `{"x5c":["MIIBjjCCATOgAwIBAgIUMx8Suhv89L0+LSbHWBk8M3vTntcwCgYIKoZIzj0EAwIwGzEZMBcGA1UEAwwQc3RyYW5nZXIuZXhhbXBsZTAgFw0yNjExMjIxMDE3MTZaGA8yMTI2MTAyOTEwMTcxNlowGzEZMBcGA1UEAwwQc3RyYW5nZXIuZXhhbXBsZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAMLJDo0VGV6A4TZpKYyDUHF8Mr5tPnnzHuUEcD2g+csOfSxcb8cEPv6wOIz8Hxztr5D6xMzmxuMuyks87WdkTujUzBRMB0GA1UdDgQWBBSlOWqlfnXQkgKRi2jy1MS51WcXNjAfBgNVHSMEGDAWgBSlOWqlfnXQkgKRi2jy1MS51WcXNjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQCH0Bt2r9GtIPIb1hx4fSI7pajzoZrY2y+R1MKEqe1lkgIhAIAE0yEbZZ+BXrO5nePTUjeaFQgU2Nj0VYZ05j9VyMLj"]}`,
+		"azure KeyCreate":               `{"kty":"EC"}`, "azure KeyImport": `{"key":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "azure KeyRestore": `{"value":"QUJD"}`,
 		"azure KeyEncrypt": `{"alg":"RSA-OAEP","value":"QUJD"}`, "azure KeyWrap": `{"alg":"RSA-OAEP","value":"QUJD"}`,
 		"azure KeyDecrypt": `{"alg":"RSA-OAEP","value":"QUJD"}`, "azure KeyUnwrap": `{"alg":"RSA-OAEP","value":"QUJD"}`,
 		"azure KeySign": `{"alg":"RS256","value":"QUJD"}`, "azure KeyVerify": `{"alg":"RS256","digest":"QUJD","value":"QUJD"}`,
