@@ -213,9 +213,6 @@ var bodies = map[string]string{
 	"RotationTaskSubmit": `{"value":"x"}`,
 	"SecretTemplateSet":  `{"template":"{{x}}"}`,
 	"VersionAck":         `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
-	"KeyCreate": `{"type":"EC"}`, "KeyImport": `{"jwk":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "KeyUpdate": `{}`, "KeyRestore": `{"blob":"QUJD"}`, "KeyRotationPolicySet": `{}`,
-	"KeyEncrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "KeyWrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "KeyDecrypt": `{"algorithm":"RSA-OAEP","value":"QUJD"}`,
-	"KeyUnwrap": `{"algorithm":"RSA-OAEP","value":"QUJD"}`, "KeySign": `{"algorithm":"RS256","value":"QUJD"}`, "KeyVerify": `{"algorithm":"RS256","digest":"QUJD","signature":"QUJD"}`,
 	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
 }
 
