@@ -65,7 +65,9 @@ const (
 )
 
 // afterFailure is when a renewal that failed is tried again: ten times in what is left of the certificate's life, within the bounds.
-func afterFailure(left time.Duration) time.Duration { return min(max(left/10, renewRetry), failedRetry) }
+func afterFailure(left time.Duration) time.Duration {
+	return min(max(left/10, renewRetry), failedRetry)
+}
 
 // Due does what is due: it asks issuers after operations in progress, renews certificates, and tells who is to be told. It returns how many certificates it
 // went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
