@@ -1,15 +1,12 @@
 package azure
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/guard"
-	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -258,30 +255,13 @@ func (h *handler) listCertificates(r *door.Request) error {
 	if r.Query("includePending") == "true" {
 		list = h.Certificates.List
 	}
-	return h.listOfCertificates(r, "/certificates", list, (*encoder).certificateItem)
+	return h.answerList(r, "/certificates", list, (*encoder).certificateItem)
 }
 
 func (h *handler) listDeletedCertificates(r *door.Request) error {
-	return h.listOfCertificates(r, "/deletedcertificates", h.Certificates.ListDeleted, (*encoder).deletedCertificateItem)
+	return h.answerList(r, "/deletedcertificates", h.Certificates.ListDeleted, (*encoder).deletedCertificateItem)
 }
 
 func (h *handler) listCertificateVersions(r *door.Request) error {
-	name := r.Params.Get("name")
-	list := func(ctx context.Context, call *guard.Call, p object.Page) (object.Listing, error) {
-		return h.Certificates.Versions(ctx, call, name, p)
-	}
-	return h.listOfCertificates(r, "/certificates/"+name+"/versions", list, (*encoder).certificateVersionItem)
-}
-
-func (h *handler) listOfCertificates(r *door.Request, path string, list func(context.Context, *guard.Call, object.Page) (object.Listing, error), add func(*encoder, *object.Item)) error {
-	p, err := page(r)
-	if err != nil {
-		return err
-	}
-	found, err := list(r.HTTP.Context(), &r.Call, p)
-	if err != nil {
-		return err
-	}
-	h.list(r, path, p, found, add)
-	return nil
+	return h.answerVersions(r, certificates, h.Certificates.Versions, (*encoder).certificateVersionItem)
 }

@@ -1,16 +1,13 @@
 package azure
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/key"
-	"github.com/keywright/keywright/internal/object"
 )
 
 const (
@@ -252,30 +249,13 @@ func (h *handler) rotateKey(r *door.Request) error {
 }
 
 func (h *handler) listKeys(r *door.Request) error {
-	return h.listOfKeys(r, "/keys", h.Keys.List, (*encoder).keyItem)
+	return h.answerList(r, "/keys", h.Keys.List, (*encoder).keyItem)
 }
 
 func (h *handler) listDeletedKeys(r *door.Request) error {
-	return h.listOfKeys(r, "/deletedkeys", h.Keys.ListDeleted, (*encoder).deletedKeyItem)
+	return h.answerList(r, "/deletedkeys", h.Keys.ListDeleted, (*encoder).deletedKeyItem)
 }
 
 func (h *handler) listKeyVersions(r *door.Request) error {
-	name := r.Params.Get("name")
-	list := func(ctx context.Context, call *guard.Call, p object.Page) (object.Listing, error) {
-		return h.Keys.Versions(ctx, call, name, p)
-	}
-	return h.listOfKeys(r, "/keys/"+name+"/versions", list, (*encoder).keyVersionItem)
-}
-
-func (h *handler) listOfKeys(r *door.Request, path string, list func(context.Context, *guard.Call, object.Page) (object.Listing, error), add func(*encoder, *object.Item)) error {
-	p, err := page(r)
-	if err != nil {
-		return err
-	}
-	found, err := list(r.HTTP.Context(), &r.Call, p)
-	if err != nil {
-		return err
-	}
-	h.list(r, path, p, found, add)
-	return nil
+	return h.answerVersions(r, keys, h.Keys.Versions, (*encoder).keyVersionItem)
 }

@@ -1,12 +1,14 @@
 package azure
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"strconv"
 
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -34,44 +36,42 @@ func page(r *door.Request) (object.Page, error) {
 	return p, nil
 }
 
-func (h *handler) listSecrets(r *door.Request) error {
+// lister is how a service lists.
+type lister = func(context.Context, *guard.Call, object.Page) (object.Listing, error)
+
+// answerList answers with the page of a listing that the request asks for.
+func (h *handler) answerList(r *door.Request, path string, list lister, add func(*encoder, *object.Item)) error {
 	p, err := page(r)
 	if err != nil {
 		return err
 	}
-	found, err := h.Secrets.List(r.HTTP.Context(), &r.Call, p)
+	found, err := list(r.HTTP.Context(), &r.Call, p)
 	if err != nil {
 		return err
 	}
-	h.list(r, "/secrets", p, found, (*encoder).item)
+	h.list(r, path, p, found, add)
 	return nil
+}
+
+// answerVersions answers with a page of the versions of the named object.
+func (h *handler) answerVersions(r *door.Request, collection string, versions func(context.Context, *guard.Call, string, object.Page) (object.Listing, error), add func(*encoder, *object.Item)) error {
+	name := r.Params.Get("name")
+	list := func(ctx context.Context, call *guard.Call, p object.Page) (object.Listing, error) {
+		return versions(ctx, call, name, p)
+	}
+	return h.answerList(r, "/"+collection+"/"+name+"/versions", list, add)
+}
+
+func (h *handler) listSecrets(r *door.Request) error {
+	return h.answerList(r, "/secrets", h.Secrets.List, (*encoder).item)
 }
 
 func (h *handler) listDeleted(r *door.Request) error {
-	p, err := page(r)
-	if err != nil {
-		return err
-	}
-	found, err := h.Secrets.ListDeleted(r.HTTP.Context(), &r.Call, p)
-	if err != nil {
-		return err
-	}
-	h.list(r, "/deletedsecrets", p, found, (*encoder).deletedItem)
-	return nil
+	return h.answerList(r, "/deletedsecrets", h.Secrets.ListDeleted, (*encoder).deletedItem)
 }
 
 func (h *handler) listVersions(r *door.Request) error {
-	p, err := page(r)
-	if err != nil {
-		return err
-	}
-	name := r.Params.Get("name")
-	found, err := h.Secrets.Versions(r.HTTP.Context(), &r.Call, name, p)
-	if err != nil {
-		return err
-	}
-	h.list(r, "/secrets/"+name+"/versions", p, found, (*encoder).versionItem)
-	return nil
+	return h.answerVersions(r, secrets, h.Secrets.Versions, (*encoder).versionItem)
 }
 
 // list answers with a page. A full page has a nextLink, which may lead to an empty one.
