@@ -40,14 +40,17 @@ type database struct {
 func newDatabase(t *testing.T) *database {
 	return &database{sync.OnceValues(func() (*pgtest.Server, error) {
 		s, err := pgtest.Start(t.Context(), pgtest.Config{})
-		if err == nil {
-			t.Cleanup(func() {
-				if err := s.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
+		if err != nil {
+			return nil, err
 		}
-		return s, err
+		t.Cleanup(func() {
+			if err := s.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s, s.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE app_a LOGIN PASSWORD 'first' IN ROLE app_owner",
+			"CREATE ROLE app_b LOGIN IN ROLE app_owner", "ALTER ROLE app_a IN DATABASE app SET role = app_owner", "ALTER ROLE app_b IN DATABASE app SET role = app_owner",
+			"CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'", "GRANT pg_signal_backend, app_owner TO keeper")
 	})}
 }
 
@@ -60,16 +63,13 @@ func (d *database) condition(name string) (bool, error) {
 	return !errors.Is(err, pgtest.ErrMissing) || os.Getenv("CI") == "true", nil
 }
 
-// prepare makes a database app with a pair of accounts, app_a and app_b, and tells where it is: postgres VARIABLE.
+// prepare tells where there is a database app with a pair of accounts, app_a and app_b, which all scripts share: postgres VARIABLE.
 func (d *database) prepare(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: postgres VARIABLE")
 	}
 	s, err := d.start()
 	ts.Check(err)
-	ts.Check(s.Exec(context.Background(), "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE app_a LOGIN PASSWORD 'first' IN ROLE app_owner",
-		"CREATE ROLE app_b LOGIN IN ROLE app_owner", "ALTER ROLE app_a IN DATABASE app SET role = app_owner", "ALTER ROLE app_b IN DATABASE app SET role = app_owner",
-		"CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'", "GRANT pg_signal_backend, app_owner TO keeper"))
 	ts.Setenv(args[0], net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)))
 }
 
