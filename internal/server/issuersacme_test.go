@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,10 +130,14 @@ func pebble(t *testing.T, s *shop) (directory, roots string, store *db.MemorySto
 	}
 	authority := ca.New(quiet, store, "", "ecdsa", 1, 1, map[string]ca.Profile{"default": {ValidityPeriod: 90 * 24 * 3600}})
 	validation := va.New(quiet, port(plain.Host), port(s.address()), false, loopbackNames(t), store)
-	server := httptest.NewTLSServer((func() http.Handler {
-		front := wfe.New(quiet, store, validation, authority, nil, false, true, 0, 0)
-		return front.Handler()
-	})())
+	front := wfe.New(quiet, store, validation, authority, nil, false, true, 0, 0)
+	answers := front.Handler()
+	var mu sync.Mutex // Pebble shows accounts to some while it writes them for others
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		answers.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	return server.URL + wfe.DirectoryPath, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})), store
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strconv"
@@ -97,7 +98,7 @@ func newWorld(t *testing.T, bind bool) *world {
 		"short": {Description: "six days", ValidityPeriod: 6 * 24 * 3600}})
 	validation := va.New(quiet, port(t, web.Listener.Addr()), port(t, listener.Addr()), false, w.names.address, store)
 	front := wfe.New(quiet, store, validation, authority, []string{"pebble.test"}, false, bind, 0, 0)
-	server := httptest.NewTLSServer(front.Handler())
+	server := httptest.NewTLSServer(oneByOne(front.Handler()))
 	t.Cleanup(server.Close)
 	w.url = server.URL + wfe.DirectoryPath
 	w.tlsRoot = x509.NewCertPool()
@@ -112,6 +113,16 @@ func newWorld(t *testing.T, bind bool) *world {
 		w.rootNames = append(w.rootNames, c.Subject.CommonName)
 	}
 	return w
+}
+
+// oneByOne lets Pebble answer one request after the other: it shows accounts to some while it writes them for others (wfe.NewAccount), which the race detector finds.
+func oneByOne(h http.Handler) http.Handler {
+	var mu sync.Mutex
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		h.ServeHTTP(w, r)
+	})
 }
 
 func port(t *testing.T, a net.Addr) int {
