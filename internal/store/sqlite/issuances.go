@@ -108,3 +108,8 @@ func (t *tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*sto
 	return t.issuances(ctx, "WHERE authority = ? AND revoked IS NOT NULL AND (not_after, serial) > (?, ?) ORDER BY not_after, serial LIMIT ?",
 		q.Authority, end, serial, limit(q.Limit))
 }
+
+// LiveIssuances implements store.Issuances.
+func (t *tx) LiveIssuances(ctx context.Context, q store.LiveQuery) ([]*store.Issuance, error) {
+	return t.issuances(ctx, "WHERE authority = ? AND serial > ? AND not_after > ? AND revoked IS NULL ORDER BY serial LIMIT ?", q.Authority, q.After, q.EndAfter.UnixMicro(), limit(q.Limit))
+}
