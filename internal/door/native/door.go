@@ -110,7 +110,7 @@ func (h *handler) routes() []door.Route {
 	var all []door.Route
 	for _, part := range [][]door.Route{
 		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
-		h.certificateRoutes(), h.certificateIssuerRoutes(), h.certificateRevokeRoutes(),
+		h.certificateRoutes(), h.certificateIssuerRoutes(), h.certificateRevokeRoutes(), h.authorityRoutes(),
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),

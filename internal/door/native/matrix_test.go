@@ -206,7 +206,7 @@ var bodies = map[string]string{
 	"KeyVerify":         `{"digest":"AA==","signature":"AA=="}`,
 	"CertificateCreate": `{}`, "CertificateImport": `{"file":"AA=="}`, "CertificateUpdate": `{}`, "CertificatePolicyUpdate": `{}`, "CertificateRestore": `{"blob":""}`,
 	"CertificatePendingMerge": "{\"pem\":\"" + strings.ReplaceAll(aCertificate, "\n", "\\n") + "\"}",
-	"CertificateIssuerSet":    `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
+	"CertificateIssuerSet":    `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "TrustBundlePublish": `{}`, "AuthorityChange": `{"cause":"on-demand"}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,
 	"LeaseIssue": `{}`, "LeaseRenew": `{}`, "LeaseRevoke": `{}`,
 	"IncidentCauseSet": `{"what":"x","how":"y","measures":"z"}`, "AgeExemptionSet": `{"reason":"x","until":"2100-01-01T00:00:00Z"}`, "RotationSchedulesResume": `{"reason":"x"}`,
