@@ -79,6 +79,11 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 	if err != nil {
 		return it, nil, err
 	}
+	if made := st.Operation; made != nil && made.Version == it.Version.ID && made.Status != Completed {
+		next := *made
+		next.Tags, next.Enabled = it.Version.Tags, it.Version.Attributes.Enabled // what the version is to have when it is made
+		st.Operation = &next
+	}
 	if ch.Policy != nil {
 		if st.Policy, err = changed(st.Policy, ch.Policy, op); err != nil {
 			return it, nil, err

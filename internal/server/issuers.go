@@ -58,7 +58,7 @@ func (i *issuers) Issuer(ctx context.Context, o cert.Order) (issuer.Issuer, erro
 // Prepare implements cert.Preparer.
 func (i *issuers) Prepare(ctx context.Context, o cert.Order) error {
 	if isACME(o.Settings.Provider) {
-		return i.prepareACME(o.Settings)
+		return i.prepareACME(o)
 	}
 	if isCA(o.Settings.Provider) {
 		return i.prepareCA(ctx, o)
