@@ -1,10 +1,13 @@
 package cert_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/keywright/keywright/internal/cert"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/issuer"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -68,5 +71,43 @@ func TestOperationSurvivesDeletion(t *testing.T) {
 	w.do(err)
 	if op := w.operation("mine"); n != 0 || op.Status != cert.InProgress {
 		t.Errorf("%d looks at an operation that waits for a person; it is %s", n, op.Status)
+	}
+}
+
+// An authority that does not answer keeps nobody waiting who has another one.
+func TestSilentIssuerKeepsNobodyWaiting(t *testing.T) {
+	w := newWorld(t)
+	silent := w.newAuthority()
+	answers := make(chan struct{})
+	silent.steps = []step{func(context.Context, issuer.Request) (issuer.Result, error) {
+		<-answers
+		return issuer.Result{}, fault.New(fault.Unavailable, "the authority was away")
+	}}
+	w.create("first", policy("slow"))
+	quick := w.newAuthority()
+	quick.steps = []step{quick.issue}
+	w.issuers["slow"], w.issuers["quick"] = silent, quick
+	provider := "quick"
+	_, err := w.svc.SetIssuer(w.Ctx, w.call(), "quick", cert.SettingsChange{Provider: &provider})
+	w.do(err)
+	w.create("second", policy("quick"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.svc.Due(w.Ctx)
+		done <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); w.operation("second").Status != cert.Completed; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("the second certificate waits for the issuer of the first")
+			break
+		}
+	}
+	if op := w.operation("first"); op.Status != cert.InProgress || op.Tries != 0 {
+		t.Errorf("the first is %s after %d tries", op.Status, op.Tries)
+	}
+	close(answers)
+	w.do(<-done)
+	if op := w.operation("first"); op.Tries != 1 {
+		t.Errorf("the first was tried %d times", op.Tries)
 	}
 }

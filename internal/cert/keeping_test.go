@@ -10,8 +10,10 @@ import (
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/certfile"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/issuer"
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // publicOf is the public key of a certificate's current version, and whether its secret holds the private one.
@@ -156,4 +158,16 @@ func TestIssuerThatSignsTellsNothing(t *testing.T) {
 	}
 	_, err = w.svc.SetIssuer(w.Ctx, w.call(), "ca", change)
 	w.fails(err, fault.Invalid, "")
+}
+
+// A version that is not there is answered like any certificate that is not.
+func TestRevokeOfNoVersion(t *testing.T) {
+	w := newWorld(t)
+	w.newAdviser(nil)
+	w.create("web", quarter())
+	it, _, _ := w.get("web")
+	_, err := w.svc.Revoke(w.Ctx, w.call(), cert.Selector{Name: "web", Version: vault.NewVersionID(noon)}, issuer.Superseded)
+	w.fails(err, fault.NotFound, "CertificateNotFound")
+	_, err = w.svc.Revoke(w.Ctx, w.call(), cert.Selector{Name: "web", Version: it.Version.ID}, issuer.Superseded)
+	w.do(err)
 }

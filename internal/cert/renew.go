@@ -3,6 +3,7 @@ package cert
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -66,6 +67,9 @@ const (
 	failedRetry = 24 * time.Hour
 )
 
+// issuersAtOnce is how many certificates are brought on at once: one authority that does not answer takes a minute to find out.
+const issuersAtOnce = 4
+
 // afterFailure is when a renewal that failed is tried again: ten times in what is left of the certificate's life, within the bounds.
 func afterFailure(left time.Duration) time.Duration {
 	return min(max(left/10, renewRetry), failedRetry)
@@ -74,15 +78,16 @@ func afterFailure(left time.Duration) time.Duration {
 // Due does what is due: it asks issuers after operations in progress, renews certificates, and tells who is to be told. It returns how many certificates it
 // went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
 func (s *Service) Due(ctx context.Context) (n int, err error) {
-	err = s.objects.EachDue(ctx, renewRetry, func(row *store.Policy, now time.Time) (putOff bool) {
-		n++
+	var seen atomic.Int64
+	err = s.objects.EachDue(ctx, issuersAtOnce, renewRetry, func(row *store.Policy, now time.Time) (putOff bool) {
+		seen.Add(1)
 		err := s.doDue(ctx, row, now)
 		if err != nil {
 			s.Logger.ErrorContext(ctx, "a certificate could not be brought on; it is tried again", "certificate", row.NameKey, "vault", row.Vault, "error", err)
 		}
 		return err != nil
 	})
-	return n, err
+	return int(seen.Load()), err
 }
 
 // doDue does what is due for one certificate. Afterwards the row is due later, or the error says why not.

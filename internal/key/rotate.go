@@ -96,7 +96,8 @@ const dueRetry = time.Hour
 // RotateDue rotates the keys whose policies say so, and returns how many those were. Keys that cannot be rotated now are put off, so that they do not stand
 // before others.
 func (s *Service) RotateDue(ctx context.Context) (rotated int, err error) {
-	err = s.objects.EachDue(ctx, dueRetry, func(p *store.Policy, now time.Time) (putOff bool) {
+	// One at a time: making keys takes processors, and there are requests that wait for theirs.
+	err = s.objects.EachDue(ctx, 1, dueRetry, func(p *store.Policy, now time.Time) (putOff bool) {
 		did, err := s.rotateIfDue(ctx, p, now)
 		if err != nil {
 			s.Logger.ErrorContext(ctx, "a key was not rotated; it is tried again", "key", p.NameKey, "vault", p.Vault, "after", dueRetry, "error", err)

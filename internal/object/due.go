@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
 )
@@ -11,10 +13,10 @@ import (
 // dueAtOnce bounds the objects of one look.
 const dueAtOnce = 100
 
-// EachDue hands each object of the kind for which something is due to do, what has waited longest first. What do puts off is due again after the
-// retry, unless it was moved meanwhile, so that it does not stand before others. It ends when nothing is due any more, with the store's error, or
-// with that of a context that ended.
-func (s *Objects) EachDue(ctx context.Context, retry time.Duration, do func(row *store.Policy, now time.Time) (putOff bool)) error {
+// EachDue hands each object of the kind for which something is due to do, what has waited longest first, so many at once that one which takes its time does
+// not keep all others waiting. What do puts off is due again after the retry, unless it was moved meanwhile, so that it does not stand before others. It
+// ends when nothing is due any more, with the store's error, or with that of a context that ended.
+func (s *Objects) EachDue(ctx context.Context, atOnce int, retry time.Duration, do func(row *store.Policy, now time.Time) (putOff bool)) error {
 	for {
 		var rows []*store.Policy
 		now := s.Clock.Now()
@@ -25,16 +27,21 @@ func (s *Objects) EachDue(ctx context.Context, retry time.Duration, do func(row 
 		if err != nil {
 			return err
 		}
+		work, ctx := errgroup.WithContext(ctx)
+		work.SetLimit(atOnce)
 		for _, row := range rows {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if !do(row, now) {
-				continue
-			}
-			if err := s.putOff(ctx, row, now, retry); err != nil {
-				return err
-			}
+			work.Go(func() error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if !do(row, now) {
+					return nil
+				}
+				return s.putOff(ctx, row, now, retry)
+			})
+		}
+		if err := work.Wait(); err != nil {
+			return err
 		}
 		if len(rows) < dueAtOnce {
 			return nil
