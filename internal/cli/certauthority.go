@@ -29,7 +29,9 @@ with the reason, which --note has to give. It counts for the present wait alone.
 // onAuthority is a command about one authority.
 func (a *app) onAuthority(vault *string, c *cobra.Command, do func(*cobra.Command, *client.Certificates, *client.Vault, string) error) *cobra.Command {
 	c.Args, c.ValidArgsFunction = cobra.ExactArgs(1), a.completeCerts(vault)
-	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error { return do(c, v.Certificates(), v, args[0]) })
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+		return do(c, v.Certificates(), v, args[0])
+	})
 	return c
 }
 

@@ -122,12 +122,17 @@ func (e *estate) Issuer(ctx context.Context, o cert.Order) (issuer.Issuer, error
 	if err != nil {
 		return nil, err
 	}
+	return e.authorityOf(a), nil
+}
+
+// authorityOf is the issuer that signs with a certificate.
+func (e *estate) authorityOf(a *cert.Authority) issuer.Issuer {
 	records, err := internalca.NewStored(internalca.StoredConfig{Store: e.Store, Clock: e.Clock,
-		Authority: store.Authority{ID: string(a.Version), Tenant: o.Vault.Tenant, Vault: o.Vault.ID, NameKey: "x", Version: a.Version}})
-	if err != nil {
-		return nil, err
-	}
-	return internalca.New(internalca.Config{Certificate: a.Chain[0], Parents: a.Chain[1:], Key: a.Key, Profiles: internalca.Profiles(), Default: "mutual", Records: records, Clock: e.Clock})
+		Authority: store.Authority{ID: string(a.Version), Tenant: e.Vault.Tenant, Vault: e.Vault.ID, NameKey: "x", Version: a.Version}})
+	must(e.T, err)
+	ca, err := internalca.New(internalca.Config{Certificate: a.Chain[0], Parents: a.Chain[1:], Key: a.Key, Profiles: internalca.Profiles(), Default: "mutual", Records: records, Clock: e.Clock})
+	must(e.T, err)
+	return ca
 }
 
 func (e *estate) call() *guard.Call { e.T.Helper(); return e.Call(e.caller) }
