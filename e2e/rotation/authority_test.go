@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -40,6 +42,8 @@ const (
 	mutualServers = 5
 	mutualClients = 50
 	mutualBundle  = "root-trust"
+	// How long a client and a server may take at most from when they hear of a new version until they use it.
+	slowestClient, slowestServer = 2 * time.Second, 200 * time.Millisecond
 )
 
 // mutualMain is the program.
@@ -61,7 +65,7 @@ func mutualMain(role string) error {
 	var running sync.WaitGroup
 	var good, bad atomic.Int64
 	for i, name := range names {
-		self, err := newMutual(ctx, name, false)
+		self, err := newMutual(ctx, name, slowestClient, false)
 		if err != nil {
 			return err
 		}
@@ -93,12 +97,14 @@ func serverName(i int) string { return "server-" + strconv.Itoa(i) }
 type mutual struct {
 	values [2]*client.Value
 	config atomic.Pointer[tls.Config]
-	done   sync.WaitGroup
-	cancel context.CancelFunc
+	// slowest is how long it takes at most to load.
+	slowest time.Duration
+	done    sync.WaitGroup
+	cancel  context.CancelFunc
 }
 
 // newMutual reads both, as an instance of its own. A deaf one says that it uses them, and never reads again.
-func newMutual(ctx context.Context, name string, deaf bool) (*mutual, error) {
+func newMutual(ctx context.Context, name string, slowest time.Duration, deaf bool) (*mutual, error) {
 	c, err := client.ConfigFromEnv(os.Getenv)
 	if err != nil {
 		return nil, err
@@ -109,7 +115,7 @@ func newMutual(ctx context.Context, name string, deaf bool) (*mutual, error) {
 		return nil, err
 	}
 	v := k.Vault(os.Getenv("KEYWRIGHT_VAULT_NAME"))
-	m := &mutual{}
+	m := &mutual{slowest: slowest}
 	for i, secret := range []string{name, mutualBundle} {
 		if m.values[i], err = client.NewValue(ctx, client.ValueConfig{Vault: v, Name: secret}); err != nil {
 			return nil, err
@@ -139,6 +145,8 @@ func (m *mutual) close() {
 func (m *mutual) follow(ctx context.Context) {
 	for {
 		cert, trust := m.values[0].Changed(), m.values[1].Changed()
+		// Nobody reloads at once, and no two at the same time.
+		time.Sleep(rand.N(m.slowest))
 		// What changed while it was loaded is loaded, too.
 		if err := m.load(); err != nil {
 			fmt.Println("failed to load:", err)
@@ -193,7 +201,7 @@ func (m *mutual) shake(ctx context.Context, to peer) error {
 
 // serveMutual answers each client that it trusts with a byte, and its handshakes that failed with a line.
 func serveMutual(ctx context.Context, name string, deaf bool) error {
-	self, err := newMutual(ctx, name, deaf)
+	self, err := newMutual(ctx, name, slowestServer, deaf)
 	if err != nil {
 		return err
 	}
@@ -214,7 +222,8 @@ func serveMutual(ctx context.Context, name string, deaf bool) error {
 			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 			c := tls.Server(conn, outer)
 			if err := c.HandshakeContext(ctx); err != nil {
-				if ctx.Err() == nil && !errors.Is(err, syscall.ECONNRESET) {
+				// A client that ends hangs up in the midst of its handshake.
+				if ctx.Err() == nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 					fmt.Println("failed a handshake:", err)
 				}
 				return

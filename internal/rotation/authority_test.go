@@ -193,34 +193,41 @@ func (e *estate) current(kind vault.Kind, name string) (o *vault.Object, ver *va
 	return o, ver
 }
 
-// refreshOne lets one consumer that is behind read what is current. It returns false when none is.
+// refreshOne lets one of the consumers that are behind read what is current, whichever. It returns false when none is.
 func (e *estate) refreshOne() bool {
+	var behind []func()
 	for _, c := range e.clients {
 		o, ver := e.current(vault.Secret, c.bundle)
 		if c.frozen && c.version != "" || c.version == ver.ID {
 			continue
 		}
-		_, value, err := e.secrets.Rotation(e.Vault, o.Name, o.ID).Open(e.Ctx, ver.ID)
-		must(e.T, err)
-		c.version, c.roots = ver.ID, x509.NewCertPool()
-		if !c.roots.AppendCertsFromPEM(value) {
-			e.broken = append(e.broken, "a trust bundle has no certificates")
-		}
-		return true
+		behind = append(behind, func() {
+			_, value, err := e.secrets.Rotation(e.Vault, o.Name, o.ID).Open(e.Ctx, ver.ID)
+			must(e.T, err)
+			c.version, c.roots = ver.ID, x509.NewCertPool()
+			if !c.roots.AppendCertsFromPEM(value) {
+				e.broken = append(e.broken, "a trust bundle has no certificates")
+			}
+		})
 	}
 	for _, s := range e.servers {
 		_, ver := e.current(vault.Certificate, s.name)
 		if s.frozen && s.version != "" || s.version == ver.ID {
 			continue
 		}
-		f, err := cert.Describe(ver)
-		must(e.T, err)
-		s.version = ver.ID
-		s.chain, err = f.Certificates()
-		must(e.T, err)
-		return true
+		behind = append(behind, func() {
+			f, err := cert.Describe(ver)
+			must(e.T, err)
+			s.version = ver.ID
+			s.chain, err = f.Certificates()
+			must(e.T, err)
+		})
 	}
-	return false
+	if len(behind) == 0 {
+		return false
+	}
+	behind[rand.N(len(behind))]()
+	return true
 }
 
 // handshakes has every client verify every server, with what each has at this moment.
@@ -323,10 +330,9 @@ func (e *estate) drive(id store.RunID, w *rotation.Engine, look func(*rotation.R
 func (e *estate) settled(r *rotation.Run, before map[string]vault.VersionID, kept bool) error {
 	var errs []error
 	wrong := func(text string, args ...any) { errs = append(errs, fmt.Errorf(text, args...)) }
-	for range 20 {
-		e.refreshOne()
+	for e.refreshOne() {
+		e.handshakes("at the end")
 	}
-	e.handshakes("at the end")
 	line, err := e.certs.Line(e.Ctx, e.Vault, "root")
 	if err != nil {
 		return err
