@@ -232,7 +232,7 @@ func (c *calling) ask(ctx context.Context, w *Witness, s Subject, old []vault.Ve
 	return nil
 }
 
-// reissueChildren has certificates made anew that have no successor, as many as there is time for.
+// reissueChildren has certificates made anew that have no successor, as many as there is time for. What came of it the next look shows.
 func (c *calling) reissueChildren(ctx context.Context, o *Observation) error {
 	below, err := c.succession().Below(ctx, c.run.keep())
 	if err != nil {
@@ -243,18 +243,21 @@ func (c *calling) reissueChildren(ctx context.Context, o *Observation) error {
 		if ch.New != "" || ch.Problem != "" {
 			continue
 		}
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < c.run.Pace.Call.Std()/2 {
+		if end, ok := ctx.Deadline(); ok && o.Begun > 0 && time.Until(end) < c.run.Pace.Call.Std()/2 {
 			break
 		}
-		if err := c.succession().Reissue(ctx, ch); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
+		err := c.succession().Reissue(ctx, ch)
+		switch {
+		case err == nil:
+			o.Begun++
+		case ctx.Err() != nil && o.Begun > 0:
+			o.Children = children(below.Children, problems)
+			return nil // which is further than before
+		case ctx.Err() != nil:
+			return err
+		default:
 			problems[ch.Name] = sentence(err)
 		}
-	}
-	if below, err = c.succession().Below(ctx, c.run.keep()); err != nil {
-		return err
 	}
 	o.Children = children(below.Children, problems)
 	return nil

@@ -292,6 +292,8 @@ type Observation struct {
 	Made     *Made
 	Bundles  []Bundle
 	Children []Child
+	// Begun counts the certificates whose making was asked for.
+	Begun int
 
 	// Moved is the version that another write made current, when that is why the journal could not be written.
 	Moved vault.VersionID

@@ -234,6 +234,7 @@ func (m *machine) reissued() {
 		return
 	}
 	before := withoutNew(m.Succession.Children)
+	first := len(m.Succession.Children) == 0
 	m.Succession.Children, m.Tries = m.obs.Children, 0
 	waiting, last := m.withoutSuccessor(), withoutNew(m.obs.Children)
 	m.Waiting = waiting
@@ -242,8 +243,8 @@ func (m *machine) reissued() {
 		m.issuedAnew(Reissued)
 	case m.Forced != "" && last == len(waiting):
 		m.issuedAnew(m.Forced) // somebody answers for those that nobody can make
-	case last > len(waiting) && (before == 0 || last < before):
-		m.reason, m.NextAt = Waiting, m.now // there were too many for one call
+	case m.obs.Begun > 0 && (first || last < before):
+		m.reason, m.NextAt = Waiting, m.now // to see what came of it, or there were too many for one call
 	default:
 		m.notYetHeld(Waiting, m.issuedAnew)
 	}
