@@ -2,6 +2,8 @@ package cert
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
@@ -61,4 +63,27 @@ func (s *Service) MayServe(ctx context.Context, call *guard.Call, need guard.Nee
 		return "", s.Guard.Refuse(ctx, call, need, err)
 	}
 	return o.ID, s.maySign(ctx, call, st)
+}
+
+// dropRules removes the access rules of an issuer that goes: their objects are named after it, with a slash behind. One that is set up again has none.
+func dropRules(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, at time.Time) error {
+	prefix := vault.NameKey(o.Name) + "/"
+	q := store.ObjectQuery{Vault: v.ID, Kind: vault.AccessRule, After: prefix, Limit: 100}
+	for {
+		found, err := tx.Objects(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, rule := range found {
+			if q.After = vault.NameKey(rule.Name); !strings.HasPrefix(q.After, prefix) {
+				return nil
+			}
+			if err := tx.DeleteObject(ctx, rule, at); err != nil {
+				return err
+			}
+		}
+		if len(found) < q.Limit {
+			return nil
+		}
+	}
 }

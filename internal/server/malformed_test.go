@@ -210,7 +210,8 @@ func TestMalformedRequests(t *testing.T) {
 		n    int
 	}
 	// Half of them go to the vault's door, the others to the rest.
-	attacks := []attack{{"azure", requests / 2}, {"native", requests / 5}, {"arm", requests / 10}, {"graph", requests / 20}, {"oauth", requests - requests/2 - requests/5 - requests/10 - requests/20}}
+	attacks := []attack{{"azure", requests / 2}, {"native", requests / 5}, {"arm", requests / 10}, {"graph", requests / 20}, {"acme", requests / 40},
+		{"oauth", requests - requests/2 - requests/5 - requests/10 - requests/20 - requests/40}}
 	if len(attacks) != len(mounted) {
 		t.Fatalf("%d doors are attacked, %d are mounted: add the new one", len(attacks), len(mounted))
 	}

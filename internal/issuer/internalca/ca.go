@@ -153,6 +153,9 @@ func (ca *CA) Profile(name string) (Profile, bool) {
 	return p, ok
 }
 
+// Chain is what goes out behind a leaf.
+func (ca *CA) Chain() []*x509.Certificate { return slices.Clone(ca.chain) }
+
 // Records are where the authority keeps what it has issued.
 func (ca *CA) Records() Records { return ca.config.Records }
 
