@@ -35,7 +35,7 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 	case d.names.graph:
 		return d.graph
 	case d.names.api, "localhost":
-		if segment(r.URL.Path) == "acme" {
+		if firstOf(r.URL.Path) == "acme" {
 			return d.acme
 		}
 		return d.nativ
@@ -48,7 +48,7 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 
 // byPath chooses by the first segment, without regard to case.
 func (d *dispatch) byPath(path string) http.Handler {
-	switch segment(path) {
+	switch firstOf(path) {
 	case "secrets", "deletedsecrets", "keys", "deletedkeys", "rng", "certificates", "deletedcertificates":
 		return d.vault
 	case "subscriptions", "providers", "tenants", "metadata":
@@ -66,8 +66,8 @@ func (d *dispatch) byPath(path string) http.Handler {
 	return d.vault
 }
 
-// segment is the first one of a path, in lower case.
-func segment(path string) string {
+// firstOf is the first segment of a path, in lower case.
+func firstOf(path string) string {
 	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	return strings.ToLower(first)
 }

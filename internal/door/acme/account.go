@@ -57,7 +57,7 @@ func (s *exchange) newAccount(r *door.Request, m *message) (*reply, error) {
 	if err := checkContacts(in.Contact); err != nil {
 		return nil, err
 	}
-	if err := s.rates.accounts.take(s.URL+" "+network(r.Call.Address), "accounts are opened from this address", s.Clock.Now()); err != nil {
+	if err := s.rates.accounts.take(s.URL+" "+neighbourhood(r.Call.Address), "accounts are opened from this address", s.Clock.Now()); err != nil {
 		return nil, err
 	}
 	a := Account{ID: randomID(), Thumbprint: print, Key: m.key, Contact: in.Contact, Status: statusValid, Created: s.Clock.Now().UTC()}

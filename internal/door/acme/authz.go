@@ -31,7 +31,7 @@ type challengeWire struct {
 // newAuthorization offers the challenges that can prove a name: a wildcard by DNS alone, an address not by DNS.
 func newAuthorization(o Order, i Identifier, trusted bool) Authorization {
 	name, wildcard := strings.CutPrefix(i.Value, "*.")
-	a := Authorization{ID: randomID(), AccountID: o.AccountID, OrderID: o.ID, Identifier: Identifier{i.Type, name}, Wildcard: wildcard, Status: statusPending, Expires: o.Expires}
+	a := Authorization{ID: randomID(), AccountID: o.AccountID, OrderID: o.ID, Identifier: Identifier{Type: i.Type, Value: name}, Wildcard: wildcard, Status: statusPending, Expires: o.Expires}
 	types := []string{http01, dns01, tlsalpn01}
 	switch {
 	case wildcard:

@@ -102,10 +102,10 @@ func readCSR(text string, ordered []Identifier) (*x509.CertificateRequest, error
 	}
 	var names []Identifier
 	for _, name := range csr.DNSNames {
-		names = append(names, Identifier{typeDNS, strings.ToLower(name)})
+		names = append(names, Identifier{Type: typeDNS, Value: strings.ToLower(name)})
 	}
 	for _, ip := range csr.IPAddresses {
-		names = append(names, Identifier{typeIP, ip.String()})
+		names = append(names, Identifier{Type: typeIP, Value: ip.String()})
 	}
 	// The common name repeats one of the names, if it is there; alone it counts as one (section 7.4).
 	if cn := strings.ToLower(csr.Subject.CommonName); cn != "" {

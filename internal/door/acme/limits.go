@@ -93,8 +93,8 @@ func (h *hourly) tooMany(what string) error {
 	return fault.New(fault.Throttled, "Too many %s: %d an hour are accepted.", what, h.most).After(time.Hour / time.Duration(h.most))
 }
 
-// network is what counts as one address: a single one of IPv4, and a /64 of IPv6, which one machine has for itself.
-func network(a netip.Addr) string {
+// neighbourhood is what counts as one address: a single one of IPv4, and a /64 of IPv6, which one machine has for itself.
+func neighbourhood(a netip.Addr) string {
 	if a.Is6() {
 		if p, err := a.WithZone("").Prefix(64); err == nil {
 			return p.String()

@@ -153,7 +153,7 @@ func checkIdentifiers(in []Identifier) ([]Identifier, error) {
 	var out []Identifier
 	for _, i := range in {
 		refused := problem(http.StatusBadRequest, "rejectedIdentifier", "No certificate can be had for "+fault.Clip(i.Value)+".")
-		refused.Identifier = &Identifier{i.Type, fault.Clip(i.Value)}
+		refused.Identifier = &Identifier{Type: i.Type, Value: fault.Clip(i.Value)}
 		switch i.Type {
 		case typeDNS:
 			i.Value = strings.ToLower(i.Value)
