@@ -11,7 +11,7 @@ import (
 // dispatch sends a request to the door of its host. A host that is an address stands for all of them: there the path decides,
 // and what no other door claims is the vault's.
 type dispatch struct {
-	names                           names
+	names                                 names
 	vault, login, arm, graph, nativ, acme http.Handler
 }
 

@@ -47,16 +47,16 @@ type Config struct {
 	Certificates *cert.Service
 	// Enrolment keeps the access rules of issuers.
 	Enrolment *enrolment.Service
-	Changes      *feed.Feed
-	Tenancy      *tenancy.Service
-	Access       *access.Service
-	Directory    *directory.Service
-	Auditing     *auditing.Service
-	Consumers    *consumer.Service
-	Eventing     *eventing.Service
-	Rotation     *rotation.Service
-	Composed     *composition.Service
-	Status       Status
+	Changes   *feed.Feed
+	Tenancy   *tenancy.Service
+	Access    *access.Service
+	Directory *directory.Service
+	Auditing  *auditing.Service
+	Consumers *consumer.Service
+	Eventing  *eventing.Service
+	Rotation  *rotation.Service
+	Composed  *composition.Service
+	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
 	Clock   clock.Clock

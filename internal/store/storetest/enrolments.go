@@ -53,7 +53,9 @@ func enrolmentsRoundTrip(e *env) {
 		look()
 	}
 	check()
-	same(e, "by alias", read(e, func(tx store.Tx) (*store.Enrolment, error) { return tx.EnrolmentByAlias(e.ctx, r.Issuer, r.Kind, r.Alias) }), r)
+	same(e, "by alias", read(e, func(tx store.Tx) (*store.Enrolment, error) {
+		return tx.EnrolmentByAlias(e.ctx, r.Issuer, r.Kind, r.Alias)
+	}), r)
 	// Every member changes, and what was set becomes unset.
 	r.Alias, r.Expires, r.Doc, r.Vault = "", time.Time{}, []byte("other"), vault.ID(hex32(71))
 	check()
