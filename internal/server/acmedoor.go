@@ -13,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -52,7 +53,15 @@ func (k *core) findIssuer(r *door.Request) (*acme.Issuer, error) {
 		return nil, nobody
 	}
 	view, err := k.guard.View(ctx, name)
-	if fault.Is(err, fault.NotFound) {
+	var tenant *vault.Tenant
+	if err == nil {
+		err = k.store.View(ctx, func(tx store.Tx) (err error) {
+			tenant, err = tx.Tenant(ctx, view.Vault.Tenant)
+			return err
+		})
+	}
+	// The clients of a tenant that is disabled are locked out like its people.
+	if fault.Is(err, fault.NotFound) || err == nil && tenant.Disabled {
 		return nil, nobody
 	}
 	if err != nil {

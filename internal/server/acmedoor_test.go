@@ -556,6 +556,22 @@ func TestEnrolmentsStayApart(t *testing.T) {
 	if answer := e.roundTrip(r); answer.status != http.StatusNotFound {
 		t.Errorf("under another address: %d %s", answer.status, answer.body)
 	}
+	disable := func(disabled bool) {
+		e.change(func(tx store.Tx) error {
+			tenant, err := tx.Tenant(t.Context(), e.estate.Tenant)
+			if err != nil {
+				return err
+			}
+			next := *tenant
+			next.Disabled = disabled
+			return tx.PutTenant(t.Context(), &next)
+		})
+	}
+	disable(true)
+	if r := e.send("GET", c.Directory, "", ""); r.status != http.StatusNotFound {
+		t.Errorf("of a tenant that is disabled: %d %s", r.status, r.body)
+	}
+	disable(false)
 	e.change(func(tx store.Tx) error {
 		v, err := tx.VaultByName(t.Context(), devVault)
 		if err != nil {
