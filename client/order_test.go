@@ -112,6 +112,7 @@ func TestLateChangesMoveNobodyBack(t *testing.T) {
 func TestAChangeIsNotLostInAnotherRead(t *testing.T) {
 	s := &story{current: "v-1", events: make(chan string)}
 	v := s.value(t)
+	s.seen(t, "the look when the stream stands", func() bool { return s.reads == 2 })
 	asked, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	s.mu.Lock()
