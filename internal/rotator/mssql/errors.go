@@ -65,11 +65,7 @@ func classify(err error) rotator.Class {
 
 // failed is an error from before the deciding batch.
 func failed(err error, format string, args ...any) error {
-	var known *rotator.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	return rotator.Fail(classify(err), cause(err), format, args...)
+	return rotator.Explain(err, classify(err), cause(err), format, args...)
 }
 
 // cause is what of an error may be repeated: the server's number, since its words may quote a statement, else the driver's words.
