@@ -53,6 +53,8 @@ func (m *machine) verified() {
 		m.stick(Drift, "the target does not accept the version that another write made current: whoever wrote it has to set it there; then replay")
 	case m.accepts(m.old()):
 		m.lost()
+	case m.rejects(m.old()) && m.Cut && !m.Inherited:
+		m.lost() // the old one went by this run's own doing, and what was to repair the current one did not arrive
 	case m.rejects(m.old()):
 		m.stick(Drift, neitherAccepted)
 	default:

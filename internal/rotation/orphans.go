@@ -20,29 +20,19 @@ const sweepEvery = time.Hour
 // SweepLoans removes the accounts at the targets of dynamic policies that no open lease accounts for, and returns how many those were.
 func (e *Engine) SweepLoans(ctx context.Context) (removed int, err error) {
 	var errs []error
-	q := store.PolicyQuery{Kind: vault.Secret, Limit: agesBatch}
-	for {
-		var page []*store.Policy
-		if err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-			page, err = tx.Policies(ctx, q)
-			return err
-		}); err != nil {
-			return removed, errors.Join(append(errs, err)...)
+	for p, err := range e.policies(ctx, store.PolicyQuery{Kind: vault.Secret}) {
+		var doc *policyDoc
+		if err == nil {
+			doc, err = readPolicy(p)
 		}
-		for _, p := range page {
-			doc, err := readPolicy(p)
-			if err == nil && strategies[doc.Policy.Strategy].leased {
-				var n int
-				n, err = e.sweepLoans(ctx, p, &doc.Policy)
-				removed += n
-			}
-			errs = append(errs, err)
+		if err == nil && strategies[doc.Policy.Strategy].leased {
+			var n int
+			n, err = e.sweepLoans(ctx, p, &doc.Policy)
+			removed += n
 		}
-		if len(page) < q.Limit {
-			return removed, errors.Join(errs...)
-		}
-		q.After = page[len(page)-1].Object
+		errs = append(errs, err)
 	}
+	return removed, errors.Join(errs...)
 }
 
 // sweepLoans does it for one policy, unless another node has just done.

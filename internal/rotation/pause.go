@@ -141,7 +141,7 @@ func (e *Engine) emitPause(ctx context.Context, t vault.TenantID, off time.Durat
 	if err != nil {
 		return err
 	}
-	for batch := range slices.Chunk(vaults, agesBatch) {
+	for batch := range slices.Chunk(vaults, pageSize) {
 		op := store.NewOp(e.now(t))
 		ids := make([]string, len(batch))
 		for i := range ids {
@@ -162,27 +162,16 @@ func (e *Engine) emitPause(ctx context.Context, t vault.TenantID, off time.Durat
 // scheduledVaults finds one policy with a due date in each vault of the tenant that has any.
 func (e *Engine) scheduledVaults(ctx context.Context, t vault.TenantID) (list []*store.Policy, err error) {
 	seen := make(map[vault.ID]bool)
-	q := store.PolicyQuery{Tenant: t, Kind: vault.Secret, Limit: agesBatch}
-	for {
-		var page []*store.Policy
-		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-			page, err = tx.Policies(ctx, q)
-			return err
-		})
+	for p, err := range e.policies(ctx, store.PolicyQuery{Tenant: t, Kind: vault.Secret}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range page {
-			if !p.DueAt.IsZero() && !seen[p.Vault] {
-				seen[p.Vault] = true
-				list = append(list, p)
-			}
+		if !p.DueAt.IsZero() && !seen[p.Vault] {
+			seen[p.Vault] = true
+			list = append(list, p)
 		}
-		if len(page) < q.Limit {
-			return list, nil
-		}
-		q.After = page[len(page)-1].Object
 	}
+	return list, nil
 }
 
 // Paused reports by how much the clock of this node was moved when that is why nothing of the caller's tenant is scheduled; 0 when it is not. Every caller may
@@ -245,7 +234,7 @@ func (e *Engine) resume(ctx context.Context, call *guard.Call, need guard.Need) 
 
 // rouse makes due what waits for an instant that may be far away by the clock of now, some at a time.
 func (e *Engine) rouse(ctx context.Context, t vault.TenantID, now time.Time, some func(context.Context, store.Tx, vault.TenantID, time.Time) (int, error)) error {
-	for n := agesBatch; n == agesBatch; {
+	for n := pageSize; n == pageSize; {
 		op := store.NewOp(now)
 		err := e.Store.Update(ctx, op, func(tx store.Tx) (err error) {
 			n, err = some(ctx, tx, t, clock.Micro(op.At))
@@ -261,11 +250,11 @@ func (e *Engine) rouse(ctx context.Context, t vault.TenantID, now time.Time, som
 // never is later than anything waits for.
 const never = 100 * 365 * day
 
-// rouseRuns makes runs due that are not waiting for a person, agesBatch at most, and returns how many.
+// rouseRuns makes runs due that are not waiting for a person, pageSize at most, and returns how many.
 func rouseRuns(ctx context.Context, tx store.Tx, t vault.TenantID, now time.Time) (n int, err error) {
 	open, err := tx.Runs(ctx, store.RunQuery{Tenant: t, Open: true, DueBefore: now.Add(never)})
 	for _, r := range open {
-		if !r.NextAt.After(now) || n == agesBatch {
+		if !r.NextAt.After(now) || n == pageSize {
 			continue // the latest come last
 		}
 		n++
@@ -282,7 +271,7 @@ func rouseRuns(ctx context.Context, tx store.Tx, t vault.TenantID, now time.Time
 func rouseLoans(ctx context.Context, tx store.Tx, t vault.TenantID, now time.Time) (n int, err error) {
 	open, err := tx.Loans(ctx, store.LoanQuery{Tenant: t, DueBefore: now.Add(never)})
 	for _, l := range open {
-		if !l.NextAt.After(now) || n == agesBatch {
+		if !l.NextAt.After(now) || n == pageSize {
 			continue
 		}
 		n++

@@ -54,30 +54,22 @@ func (c *commit) revoke(ctx context.Context, tx store.Tx, e Effect) error {
 
 // succeeded writes into the policy where versions sit now, and when the next run is due.
 func (c *commit) succeeded(ctx context.Context, tx store.Tx, v vault.VersionID) error {
-	p, err := tx.Policy(ctx, c.next.Object)
-	if isMissing(err) {
-		return nil // the policy was taken away while its last run went on
-	}
-	if err != nil {
-		return err
-	}
-	doc, err := readPolicy(p)
-	if err != nil {
-		return err
+	p, doc, err := keptOf(ctx, tx, c.next.Object)
+	if err != nil || p == nil {
+		return err // nil when the policy was taken away while its last run went on
 	}
 	doc.State.Places = map[vault.VersionID]Place{v: c.next.Places[v]}
 	for _, old := range c.next.Plan.Revoke {
 		doc.State.Places[old] = c.next.Places[old]
 	}
 	doc.State.Succeeded, doc.State.Length = c.op.At, Duration(c.op.At.Sub(c.next.Began))
-	n := *p
 	ver, err := tx.Version(ctx, c.next.Object, v)
 	if err != nil {
 		return err
 	}
-	n.DueAt = doc.due(n.Object, ver)
-	if n.Doc, err = json.Marshal(doc); err != nil {
+	p.DueAt = doc.due(p.Object, ver)
+	if p.Doc, err = json.Marshal(doc); err != nil {
 		return err
 	}
-	return tx.PutPolicy(ctx, &n)
+	return tx.PutPolicy(ctx, p)
 }
