@@ -26,17 +26,17 @@ func (k *Certificates) AccessRules(ctx context.Context, issuer string) iter.Seq2
 
 // AccessRule shows an access rule without its MAC key.
 func (k *Certificates) AccessRule(ctx context.Context, issuer, name string) (*AccessRule, error) {
-	return one[AccessRule](ctx, k.c, "GET", k.rule(issuer, name), nil, nil)
+	return do[AccessRule](ctx, k.c, "GET", k.rule(issuer, name), nil, nil)
 }
 
 // SetAccessRule makes an access rule, whose MAC key is in this answer alone, or says anew what one permits.
 func (k *Certificates) SetAccessRule(ctx context.Context, issuer, name string, in SetAccessRule) (*AccessRule, error) {
-	return one[AccessRule](ctx, k.c, "PUT", k.rule(issuer, name), nil, in)
+	return do[AccessRule](ctx, k.c, "PUT", k.rule(issuer, name), nil, in)
 }
 
 // DeleteAccessRule withdraws an access rule for good.
 func (k *Certificates) DeleteAccessRule(ctx context.Context, issuer, name string) (*AccessRule, error) {
-	return one[AccessRule](ctx, k.c, "DELETE", k.rule(issuer, name), nil, nil)
+	return do[AccessRule](ctx, k.c, "DELETE", k.rule(issuer, name), nil, nil)
 }
 
 // Enrolments lists what an issuer's ACME clients ordered, oldest first.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +50,7 @@ The rule "anyone" is for clients without a binding.`,
 		Example: `  keywright cert issuer acme set corporate web-team --vault demo --domain web.example.org --wildcards
   keywright cert issuer acme set corporate lab --vault demo --domain lab.example.org --preauthorized --max-days 30 --key-file lab.key
   keywright cert issuer acme set corporate anyone --vault demo --domain internal.example.org`,
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if expires != "" {
 				t, err := time.Parse(time.RFC3339, expires)
 				if err != nil {
@@ -57,11 +58,7 @@ The rule "anyone" is for clients without a binding.`,
 				}
 				in.Expires = &t
 			}
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			r, err := k.SetAccessRule(c.Context(), args[0], args[1], in)
+			r, err := v.Certificates().SetAccessRule(c.Context(), args[0], args[1], in)
 			if err != nil {
 				return err
 			}
@@ -79,7 +76,7 @@ The rule "anyone" is for clients without a binding.`,
 				_, err = fmt.Fprintln(a.Stdout, r.MACKey.Reveal())
 			}
 			return err
-		}}
+		})}
 	f := c.Flags()
 	f.StringSliceVar(&in.Names, "name", nil, "a host name, an address, or a wildcard certificate such as *.example.org; may be given more than once")
 	f.StringSliceVar(&in.Domains, "domain", nil, "a domain, which stands for itself and every name below it; may be given more than once")
@@ -96,52 +93,40 @@ The rule "anyone" is for clients without a binding.`,
 }
 
 func (a *app) acmeList(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "list ISSUER", Short: "List the access rules of an issuer", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIssuers(vault, false),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			all, err := collect(k.AccessRules(c.Context(), args[0]))
+	return &cobra.Command{Use: "list ISSUER", Short: "List the access rules of an issuer", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerIssuers(vault)),
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			all, err := collect(v.Certificates().AccessRules(c.Context(), args[0]))
 			if err != nil {
 				return err
 			}
 			return a.show(all, rows(ruleHeader, all, ruleRow))
-		}}
+		})}
 }
 
 func (a *app) acmeShow(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "show ISSUER RULE", Short: "Show an access rule without its MAC key", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeRules(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			r, err := k.AccessRule(c.Context(), args[0], args[1])
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			r, err := v.Certificates().AccessRule(c.Context(), args[0], args[1])
 			if err != nil {
 				return err
 			}
 			return a.show(r, table{ruleHeader, ruleRow(r)})
-		}}
+		})}
 }
 
 func (a *app) acmeDelete(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "delete ISSUER RULE", Short: "Withdraw an access rule for good", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeRules(vault),
 		Long: "Withdraw an access rule for good. Its accounts get no certificate any more; those that they have go on, and can be revoked by them and by you.",
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if err := a.confirm(c, "Withdraw the access rule %q of the issuer %q? Its clients cannot renew their certificates any more.", args[1], args[0]); err != nil {
 				return err
 			}
-			r, err := k.DeleteAccessRule(c.Context(), args[0], args[1])
+			r, err := v.Certificates().DeleteAccessRule(c.Context(), args[0], args[1])
 			if err != nil {
 				return err
 			}
 			return a.show(r, table{ruleHeader, ruleRow(r)})
-		}}
+		})}
 	confirmFlag(c)
 	return c
 }
@@ -153,55 +138,44 @@ func enrolmentRow(e *client.Enrolment) []string {
 }
 
 func (a *app) acmeOrders(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "orders ISSUER", Short: "List what the clients of an issuer ordered, oldest first", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIssuers(vault, false),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			all, err := collect(k.Enrolments(c.Context(), args[0]))
+	return &cobra.Command{Use: "orders ISSUER", Short: "List what the clients of an issuer ordered, oldest first", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerIssuers(vault)),
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			all, err := collect(v.Certificates().Enrolments(c.Context(), args[0]))
 			if err != nil {
 				return err
 			}
 			return a.show(all, rows(enrolmentHeader, all, enrolmentRow))
-		}}
+		})}
 }
 
 func (a *app) acmeRevoke(vault *string) *cobra.Command {
 	var reason string
-	c := &cobra.Command{Use: "revoke ISSUER SERIAL", Short: "Take a client's certificate back", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeIssuers(vault, false),
+	c := &cobra.Command{Use: "revoke ISSUER SERIAL", Short: "Take a client's certificate back", Args: cobra.ExactArgs(2), ValidArgsFunction: argument(a.offerIssuers(vault)),
 		Long:    "Take a client's certificate back, by its serial number in hexadecimal digits. Clients that ask for renewal information renew it within hours.",
 		Example: "  keywright cert issuer acme revoke corporate 5f3a91 --vault demo --reason keyCompromise",
-		RunE: func(c *cobra.Command, args []string) error {
-			k, v, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if err := a.confirm(c, "Take the certificate %s of the issuer %q in %q back?", args[1], args[0], v.Name()); err != nil {
 				return err
 			}
-			return k.RevokeEnrolment(c.Context(), args[0], strings.ToLower(strings.ReplaceAll(args[1], ":", "")), reason)
-		}}
-	c.Flags().StringVar(&reason, "reason", "", "why: keyCompromise, superseded, cessationOfOperation, ... (RFC 5280, section 5.3.1)")
+			return v.Certificates().RevokeEnrolment(c.Context(), args[0], strings.ToLower(strings.ReplaceAll(args[1], ":", "")), reason)
+		})}
+	c.Flags().StringVar(&reason, "reason", "", "why, as RFC 5280 names it, such as keyCompromise or superseded (default unspecified)")
+	c.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(revocationReasons, noFiles))
 	confirmFlag(c)
 	return c
 }
 
 // completeRules offers issuers, and then the access rules of the one that was named.
 func (a *app) completeRules(vault *string) completion {
-	return func(c *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			return a.completeIssuers(vault, false)(c, args, text)
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		switch len(args) {
+		case 0:
+			return a.offerIssuers(vault)(c, args, begun)
+		case 1:
+			return offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*client.AccessRule, error] {
+				return v.Certificates().AccessRules(ctx, args[0])
+			}, func(r *client.AccessRule) string { return r.Name })(c, args, begun)
 		}
-		if len(args) > 1 {
-			return nil, noFiles
-		}
-		return a.completeNames(vault, func(ctx context.Context, v *client.Vault, add func(string) bool) {
-			for r, err := range v.Certificates().AccessRules(ctx, args[0]) {
-				if err != nil || !add(r.Name) {
-					return
-				}
-			}
-		})(c, nil, text)
+		return nil, noFiles
 	}
 }

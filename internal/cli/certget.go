@@ -80,28 +80,24 @@ server reads it again. A command that fails is run again with each --poll. Once 
   keywright cert get web --vault demo --key --format pfx --password-file web.pass --file web.pfx
   keywright cert get web --vault demo --key --file /etc/nginx/web.pem --watch --exec "nginx -s reload"`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
+		PreRun: func(*cobra.Command, []string) { a.stays = watch.on },
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if out.format == formatPEM && a.output != "" && !c.Flags().Changed("format") {
 				out.format = formatJSON
 			}
 			if err := errors.Join(out.check(a), watch.check(&out)); err != nil {
 				return err
 			}
-			a.stays = watch.on
 			password, err := a.readPassword(out.password)
 			if err != nil {
 				return err
 			}
 			defer clear(password)
-			k, v, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
 			if watch.on {
 				watch.app, watch.command, watch.vault, watch.out, watch.password = a, c, v, &out, password
 				return watch.run(args[0])
 			}
-			got, err := k.Get(c.Context(), args[0], w.selector())
+			got, err := v.Certificates().Get(c.Context(), args[0], w.selector())
 			if err != nil {
 				return err
 			}
@@ -120,7 +116,7 @@ server reads it again. A command that fails is run again with each --poll. Once 
 			}
 			defer clear(content)
 			return a.writeOut(out.file, content)
-		},
+		}),
 	}
 	versionFlag(c, &w)
 	f := c.Flags()
