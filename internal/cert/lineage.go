@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"slices"
-	"strings"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -287,6 +286,3 @@ func signedBy(c, by *x509.Certificate) bool {
 	}
 	return c.CheckSignatureFrom(by) == nil
 }
-
-// sameName compares names as vaults do.
-func sameName(a, b string) bool { return strings.EqualFold(a, b) }
