@@ -19,7 +19,7 @@ func TestPython(t *testing.T)            { testPython(t, named) }
 func TestPythonPublicNames(t *testing.T) { testPython(t, public) }
 
 func testPython(t *testing.T, c cloud) {
-	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets").CombinedOutput(); err != nil {
+	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets, azure.keyvault.keys, azure.keyvault.certificates, azure.keyvault.administration").CombinedOutput(); err != nil {
 		missing(t, "the Azure SDK for Python is not installed (as root: apt-get install --no-install-recommends python3-azure): %v %s", err, out)
 	}
 	if !enter(t, c) {
@@ -36,22 +36,17 @@ func testPython(t *testing.T, c cloud) {
 		cmd.Dir, cmd.Env = dir, lines(env)
 		return runClient(t, cmd)
 	}
-	t.Run("secrets", func(t *testing.T) {
-		env := s.environment(bySecret)
-		env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
-		allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_secrets"), `(?m)^Ran (\d+) tests`)
-	})
-	t.Run("administration", func(t *testing.T) {
-		if c.public {
-			t.Skip("what is administered does not depend on names")
-		}
-		storage := httptest.NewServer(&blobs{kept: map[string][]byte{}})
-		defer storage.Close()
-		env := s.environment(bySecret)
-		env["STRANGER_ID"], env["STRANGER_SECRET"], env["STRANGER_OBJECT"] = s.strangerID, s.strangerSecret, s.objectID(t, s.strangerID)
-		env["STORAGE_URL"], env["SIGNATURE"] = storage.URL+"/copies", signature
-		allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_administration"), `(?m)^Ran (\d+) tests`)
-	})
+	for _, suite := range []string{"secrets", "keys", "certificates"} {
+		t.Run(suite, func(t *testing.T) {
+			env := s.environment(bySecret)
+			env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
+			allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_"+suite), `(?m)^Ran (\d+) tests`)
+		})
+	}
+	if !c.public {
+		// What is administered does not depend on names.
+		t.Run("administration", func(t *testing.T) { s.pythonAdministration(t, python) })
+	}
 	if !c.public {
 		t.Run("vault without a name", func(t *testing.T) {
 			env := s.environment(bySecret)
@@ -77,6 +72,16 @@ func testPython(t *testing.T, c cloud) {
 			}
 		})
 	}
+}
+
+// pythonAdministration runs the suite of the administration API.
+func (s *server) pythonAdministration(t *testing.T, python func(*testing.T, map[string]string, ...string) string) {
+	storage := httptest.NewServer(&blobs{kept: map[string][]byte{}})
+	defer storage.Close()
+	env := s.environment(bySecret)
+	env["STRANGER_ID"], env["STRANGER_SECRET"], env["STRANGER_OBJECT"] = s.strangerID, s.strangerSecret, s.objectID(t, s.strangerID)
+	env["STORAGE_URL"], env["SIGNATURE"] = storage.URL+"/copies", signature
+	allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_administration"), `(?m)^Ran (\d+) tests`)
 }
 
 // objectID is the object id of an application.
