@@ -40,5 +40,16 @@ func (p provisioner) admitted(v *vault.Vault) bool {
 	return false
 }
 
+// property is the name of the switch in the management API.
+func (p provisioner) property() string {
+	switch p {
+	case deploysMachines:
+		return "enabledForDeployment"
+	case deploysTemplates:
+		return "enabledForTemplateDeployment"
+	}
+	return "enabledForDiskEncryption"
+}
+
 // provisioned leaves of a provisioner role what a switch is for: reading, and opening a disk's key. An account that is lent, say, is not a read.
 func provisioned(allows Set) Set { return allows.Intersect(SetOf(SecretGet, KeyGet, KeyUnwrap)) }

@@ -34,6 +34,9 @@ func TestProvisionersReadByTheSwitch(t *testing.T) {
 					if allowed[role].Has(a) && !want && (d.Code != NotEnabled || !strings.Contains(d.Reason(), "is not enabled for")) {
 						t.Errorf("refused as %s: %s", d.Code, d.Reason())
 					}
+					if err := Refusal(Request{Caller: who, Action: a}, d, v); allowed[role].Has(a) && !want && !strings.Contains(err.Error(), provisioners[role].property()) {
+						t.Errorf("the refusal does not name the switch: %v", err)
+					}
 				}
 			}
 		}
