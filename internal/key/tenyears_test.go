@@ -23,22 +23,22 @@ var tenYears = []struct {
 	{"yearly", ec, func(t *testing.T) key.Policy {
 		return key.Policy{Expiry: period(t, "P1Y"), Rotate: &key.Trigger{BeforeExpiry: period(t, "P30D")}, Notify: &key.Trigger{BeforeExpiry: period(t, "P45D")}}
 	}, 336 * day, 10, 11, true, true},
-	{"monthly", oct, func(t *testing.T) key.Policy { return key.Policy{Rotate: &key.Trigger{AfterCreate: period(t, "P1M")}} }, 31 * day, 107, 121, false, false},
+	{"monthly", oct, func(t *testing.T) key.Policy { return key.Policy{Rotate: &key.Trigger{AfterCreate: period(t, "P1M")}} }, 31 * day, 98, 121, false, false},
 	// Rotated long before anybody would be told.
 	{"quarterly", key.Spec{Kty: "EC-HSM", Curve: "P-384"}, func(t *testing.T) key.Policy {
 		return key.Policy{Expiry: period(t, "P1Y"), Rotate: &key.Trigger{AfterCreate: period(t, "P90D")}}
-	}, 90 * day, 38, 41, false, true},
-	// The tightest that is allowed: 28 days, rotated 7 days before their end, told four days before that.
+	}, 90 * day, 37, 41, false, true},
+	// The tightest that is allowed: 28 days, rotated 7 days before their end, told a week before that.
 	{"tightest", oct, func(t *testing.T) key.Policy {
-		return key.Policy{Expiry: period(t, "P28D"), Rotate: &key.Trigger{BeforeExpiry: period(t, "P7D")}, Notify: &key.Trigger{BeforeExpiry: period(t, "P11D")}}
-	}, 21 * day, 147, 174, true, true},
+		return key.Policy{Expiry: period(t, "P28D"), Rotate: &key.Trigger{BeforeExpiry: period(t, "P7D")}, Notify: &key.Trigger{BeforeExpiry: period(t, "P14D")}}
+	}, 21 * day, 134, 174, true, true},
 	{"two-years", ec, func(t *testing.T) key.Policy {
 		return key.Policy{Expiry: period(t, "P2Y"), Rotate: &key.Trigger{BeforeExpiry: period(t, "P3M")}, Notify: &key.Trigger{BeforeExpiry: period(t, "P4M")}}
 	}, 641 * day, 5, 6, true, true},
 }
 
 // look is how often the test looks what is due; a server looks every minute.
-const look = 3 * day
+const look = 6 * day
 
 // TestTenYearsOfRotations goes over ten years: every key is rotated before its policy's limit, none twice for one version, nothing expires while it
 // is current, and of each expiry that comes near somebody is told once.
