@@ -64,7 +64,7 @@ func New(c Config) (*Service, error) {
 		{"keys", vault.Key, authz.KeyBackup, authz.KeyRestore, c.Keys.List, c.Keys.Backup, dropItem(c.Keys.Restore)},
 		{"certificates", vault.Certificate, authz.CertificateBackup, authz.CertificateRestore, c.Certificates.List, c.Certificates.Backup,
 			func(ctx context.Context, call *guard.Call, blob []byte) error {
-				_, _, err := c.Certificates.RestoreWithPolicy(ctx, call, blob)
+				_, _, err := c.Certificates.Restore(ctx, call, blob)
 				return err
 			}},
 	}

@@ -74,7 +74,7 @@ A file is readable by its owner alone. Without --key pfx and jks files are trust
   keywright cert get web --vault demo --key --file web.pem
   keywright cert get web --vault demo --key --format pfx --password-file web.pass --file web.pfx`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if out.format == formatPEM && a.output != "" && !c.Flags().Changed("format") {
 				out.format = formatJSON
 			}
@@ -86,11 +86,7 @@ A file is readable by its owner alone. Without --key pfx and jks files are trust
 				return err
 			}
 			defer clear(password)
-			k, v, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			got, err := k.Get(c.Context(), args[0], w.selector())
+			got, err := v.Certificates().Get(c.Context(), args[0], w.selector())
 			if err != nil {
 				return err
 			}
@@ -109,7 +105,7 @@ A file is readable by its owner alone. Without --key pfx and jks files are trust
 			}
 			defer clear(content)
 			return a.writeOut(out.file, content)
-		},
+		}),
 	}
 	versionFlag(c, &w)
 	f := c.Flags()
