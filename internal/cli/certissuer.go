@@ -15,7 +15,8 @@ import (
 
 func (a *app) certIssuer(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "issuer", Short: "Set up who issues the certificates of a vault"}
-	c.AddCommand(a.certIssuerSet(vault, true), a.certIssuerSet(vault, false), a.certIssuerList(vault), a.certIssuerShow(vault), a.certIssuerDelete(vault))
+	c.AddCommand(a.certIssuerSet(vault, true), a.certIssuerSet(vault, false), a.certIssuerList(vault), a.certIssuerShow(vault), a.certIssuerDelete(vault),
+		a.certAcme(vault))
 	return c
 }
 

@@ -42,6 +42,7 @@ type Config struct {
 	// IssuerAllow permits addresses of outside OpenID Connect issuers that are refused otherwise: loop-back (unless EventLoopback is set),
 	// link-local ones and metadata services. Private networks are not refused.
 	IssuerAllow []netip.Prefix
+	Enrolment   Enrolment
 	Rotation    Rotation
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock

@@ -22,6 +22,7 @@ import (
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/feed"
@@ -63,6 +64,7 @@ type core struct {
 	secrets      *secret.Service
 	cryptoKeys   *key.Service
 	certificates *cert.Service
+	enrolment    *enrolment.Service
 	issuers      *issuers
 	feed         *feed.Feed
 	journal      *journalRows
@@ -140,6 +142,15 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		},
 		Dated: func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error {
 			return k.engine.Redate(ctx, tx, o, ver)
+		},
+		Pack: func(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error) {
+			return k.composed.Pack(ctx, tx, o)
+		},
+		Unpack: func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, packed []byte) error {
+			return k.composed.Unpack(ctx, tx, v, o, packed)
+		},
+		Admit: func(ctx context.Context, call *guard.Call, packed []byte) error {
+			return k.composed.Admit(ctx, call, packed)
 		}}); err != nil {
 		return nil, err
 	}
@@ -150,6 +161,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.issuers = newIssuers(c.Clock, k.store)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		return nil, err
+	}
+	if k.enrolment, err = enrolment.New(enrolment.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Certificates: k.certificates}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c, base); err != nil {

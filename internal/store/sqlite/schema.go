@@ -75,6 +75,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	leaseSchema,
 	issuanceSchema,
 	issuanceEndSchema,
+	enrolmentSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.
