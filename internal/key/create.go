@@ -10,6 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -23,6 +24,10 @@ type Input struct {
 	// Exportable keys may be released as the policy says, which they need.
 	Exportable bool
 	Release    *ReleasePolicy
+
+	// first refuses to make anything but the first version of a key, with an object.ErrMoved; policy, when not nil, becomes the new key's rotation policy.
+	first  bool
+	policy *Policy
 }
 
 // Spec says which key is to be made, in the words of the protocol.
@@ -56,7 +61,12 @@ func (sp *Spec) engine() (spec cryptokey.Spec, hsm bool, err error) {
 // ObjectIsDeletedButRecoverable.
 func (s *Service) Create(ctx context.Context, call *guard.Call, name string, sp Spec, in Input) (Item, error) {
 	need := guard.Need{Action: authz.KeyCreate, Kind: vault.Key, Name: name}
-	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+	return s.create(ctx, call, need, sp, &in)
+}
+
+// create makes a key under the need.
+func (s *Service) create(ctx context.Context, call *guard.Call, need guard.Need, sp Spec, in *Input) (Item, error) {
+	return s.add(ctx, call, need, in, func() (*cryptokey.Key, bool, error) {
 		spec, hsm, err := sp.engine()
 		if err != nil {
 			return nil, hsm, err
@@ -167,7 +177,27 @@ func (s *Service) add(ctx context.Context, call *guard.Call, need guard.Need, in
 	}
 	defer clear(draft.Value)
 	draft.Tags, draft.Enabled, draft.NotBefore, draft.Expires = in.Tags, in.Enabled, in.NotBefore, in.Expires
+	if in.first {
+		draft.Check = firstAlone
+	}
+	if in.policy != nil {
+		draft.Beside = func(tx store.Tx, stored Item) error {
+			_, err := in.policy.put(ctx, tx, call.Vault.Vault, stored, nil, stored.Version.Attributes.Created)
+			return err
+		}
+	}
 	return s.objects.Add(ctx, call, need, need.Name, draft)
+}
+
+// firstAlone refuses a version behind another.
+func firstAlone(o *vault.Object) error {
+	if err := o.CheckLive(); err != nil {
+		return err
+	}
+	if o.Current != "" {
+		return object.ErrMoved
+	}
+	return nil
 }
 
 // newDraft makes the draft of a key. The caller zeroes its value.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
@@ -77,6 +78,7 @@ type core struct {
 	tenancy   *tenancy.Service
 	access    *access.Service
 	directory *directory.Service
+	backups   *backup.Service
 	auditing  *auditing.Service
 	events    *event.Service
 	eventing  *eventing.Service
@@ -340,7 +342,8 @@ func (a *authority) tlsConfig() *tls.Config {
 // vaultDoor makes the data-plane door.
 func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
-	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Clock: k.clock,
+	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
+		Access: k.access, Tenancy: k.tenancy, Backups: k.backups, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
 		Observe: k.observe})
 }

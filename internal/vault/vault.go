@@ -73,6 +73,10 @@ type Vault struct {
 	// PurgeProtection forbids purging before retention is over. Once true it stays true.
 	PurgeProtection bool
 
+	// KeysNotManaged says that the vault takes no key operations through the management plane, only at its own address.
+	KeysNotManaged bool
+
+	// Whether what is provisioned may read from the vault: machines, encrypted disks and deployments of templates.
 	EnabledForDeployment         bool
 	EnabledForDiskEncryption     bool
 	EnabledForTemplateDeployment bool

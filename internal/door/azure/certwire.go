@@ -39,7 +39,7 @@ func instant(t time.Time) *int64 {
 
 func attributesOf(v *vault.Vault, a *vault.Attributes) *attributesBody {
 	return &attributesBody{Enabled: &a.Enabled, NBF: instant(a.NotBefore), EXP: instant(a.Expires), Created: instant(a.Created), Updated: instant(a.Updated),
-		Recovery: recoveryLevel(v), Days: v.RetentionDays}
+		Recovery: door.RecoveryLevel(v), Days: v.RetentionDays}
 }
 
 // certificatePolicyBody is a policy on the wire. Absent members stay absent: clients compare what they get with what they gave.

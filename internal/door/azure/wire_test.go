@@ -110,7 +110,7 @@ func TestRecoveryLevels(t *testing.T) {
 		protected bool
 		want      string
 	}{{90, false, "Recoverable+Purgeable"}, {90, true, "Recoverable"}, {7, false, "CustomizedRecoverable+Purgeable"}, {89, true, "CustomizedRecoverable"}} {
-		if got := recoveryLevel(&vault.Vault{RetentionDays: tt.days, PurgeProtection: tt.protected}); got != tt.want {
+		if got := door.RecoveryLevel(&vault.Vault{RetentionDays: tt.days, PurgeProtection: tt.protected}); got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
 		}
 	}
