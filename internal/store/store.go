@@ -87,6 +87,7 @@ type Tx interface {
 	Expiries
 	Holdings
 	Issuances
+	Endpoints
 	Journal
 }
 

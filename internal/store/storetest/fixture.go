@@ -45,6 +45,7 @@ type fixture struct {
 
 	authority *store.Authority
 	issuance  *store.Issuance
+	endpoint  *store.Endpoint
 
 	settings map[string][]byte
 
@@ -110,6 +111,7 @@ func newFixture() *fixture {
 	f.holding = newHolding(f)
 	f.authority = newAuthority(f)
 	f.issuance = newIssuance(f, 1)
+	f.endpoint = newEndpoint(71)
 	return f
 }
 
@@ -159,7 +161,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
-		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance),
+		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEndpoint(ctx, f.endpoint),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -201,6 +203,7 @@ type state struct {
 	Projected          int64
 	Authorities        []*store.Authority
 	Issuances          []*store.Issuance
+	Endpoints          []*store.Endpoint
 }
 
 // names of what cases write, so that a state can hold them.
@@ -297,6 +300,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Holdings, err = tx.Holdings(ctx, store.HoldingQuery{})
 	note(err)
 	s.Projected, err = tx.Projected(ctx, nodeName)
+	note(err)
+	s.Endpoints, err = tx.Endpoints(ctx, store.EndpointQuery{})
 	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
