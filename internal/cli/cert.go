@@ -17,7 +17,7 @@ func (a *app) certCommand() *cobra.Command {
 	name := a.vaultFlag(c)
 	c.AddCommand(a.certCreate(name), a.certImport(name), a.certGet(name), a.certShow(name), a.certList(name), a.certVersions(name), a.certUpdate(name), a.certPolicy(name),
 		a.certPending(name), a.certMerge(name), a.certDelete(name), a.certRecover(name), a.certPurge(name), a.certBackup(name), a.certRestore(name), a.certIssuer(name), a.certContact(name),
-		a.certRevoke(name))
+		a.certRevoke(name), a.certEndpoint(name))
 	return c
 }
 
