@@ -33,7 +33,7 @@ type Outbox struct {
 	wake                  chan struct{}
 }
 
-// New checks the configuration.
+// New checks the configuration. The caller hooks Changed to the store's commits.
 func New(c Config) (*Outbox, error) {
 	if c.Store == nil || c.Clock == nil || c.Logger == nil || c.Relay == nil || c.Node == "" {
 		return nil, errors.New("the outbox of mail needs a store, a clock, a logger, a relay and the node's name")
@@ -61,11 +61,18 @@ func (o *Outbox) Add(ctx context.Context, tx store.Tx, l Letter) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// Changed hears of a commit. It belongs to the store's watchers: what letters tell is an event too.
+func (o *Outbox) Changed(c *store.Commit) {
+	if len(c.Events) == 0 {
+		return
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // delivery is the parcel as it is stored. Each is a subject of its own: nobody's letter waits for another one.

@@ -174,6 +174,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.background(k.issueCertificates)
 	k.background(k.watchEndpoints)
 	if k.mail != nil {
+		k.onClose(wrapStop(k.store.Watch(k.mail.Changed)))
 		k.background(k.mail.Run)
 	}
 	for _, j := range k.jobs() {
