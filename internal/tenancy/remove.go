@@ -31,7 +31,7 @@ func (s *Service) DeleteVault(ctx context.Context, call *guard.Call, ref VaultRe
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
 	op := store.NewOp(s.Clock.Now())
-	return s.Guard.Commit(ctx, about(call, v), need, op, func(tx store.Tx) error {
+	return s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
 		v, err := named(ctx, tx, call.Caller.Tenant, ref)
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func (s *Service) PurgeVault(ctx context.Context, call *guard.Call, id vault.Sub
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
-	did, err := s.purge(ctx, about(call, v), need, v.ID)
+	did, err := s.purge(ctx, call.About(v), need, v.ID)
 	if err == nil && !did {
 		return s.Guard.Refuse(ctx, call, need, deletedVaultNotFound(name, location))
 	}

@@ -28,6 +28,7 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 		issuanceColumns + "WHERE authority = 'x' AND revoked IS NOT NULL AND (not_after, serial) > (1, 'x') ORDER BY not_after, serial LIMIT 5": "issuances_revoked",
 		endpointColumns + " WHERE next_at <= 5 ORDER BY next_at, id LIMIT 5":                                                                    "endpoints_due",
 		endpointColumns + " WHERE vault = 'x' AND certificate = 'y' ORDER BY id LIMIT 5":                                                        "endpoints_vault",
+		strings.ReplaceAll(endedIssuances, "?", "5"):                                                                                            "issuances_end",
 	} {
 		plan := ""
 		if err := c.query("EXPLAIN QUERY PLAN "+query, nil, func(r row) error {

@@ -74,6 +74,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	keySchema,
 	leaseSchema,
 	issuanceSchema,
+	issuanceEndSchema,
 	endpointSchema,
 }
 
