@@ -29,17 +29,17 @@ func (k *Certificates) Endpoints(ctx context.Context, certificate string) iter.S
 
 // Endpoint shows an endpoint and what was seen there.
 func (k *Certificates) Endpoint(ctx context.Context, name string) (*CertificateEndpoint, error) {
-	return one[CertificateEndpoint](ctx, k.c, "GET", k.endpoint(name), nil, nil)
+	return do[CertificateEndpoint](ctx, k.c, "GET", k.endpoint(name), nil, nil)
 }
 
 // SetEndpoint registers an endpoint, or changes the one of that name. It is looked at soon; CheckEndpoint looks at once.
 func (k *Certificates) SetEndpoint(ctx context.Context, name string, in SetCertificateEndpoint) (*CertificateEndpoint, error) {
-	return one[CertificateEndpoint](ctx, k.c, "PUT", k.endpoint(name), nil, in)
+	return do[CertificateEndpoint](ctx, k.c, "PUT", k.endpoint(name), nil, in)
 }
 
 // CheckEndpoint looks at an endpoint now.
 func (k *Certificates) CheckEndpoint(ctx context.Context, name string) (*CertificateEndpoint, error) {
-	return one[CertificateEndpoint](ctx, k.c, "POST", k.endpoint(name)+"/check", nil, nil)
+	return do[CertificateEndpoint](ctx, k.c, "POST", k.endpoint(name)+"/check", nil, nil)
 }
 
 // RemoveEndpoint ends the watching of an endpoint.

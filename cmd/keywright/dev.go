@@ -25,7 +25,7 @@ import (
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability, mailPassword string
-	var eventAllow, issuerAllow, endpointAllow []string
+	var eventAllow, issuerAllow, acmeAllow, endpointAllow []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
@@ -53,6 +53,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 				return err
 			}
 			if c.IssuerAllow, err = networks("issuer-allow", issuerAllow); err != nil {
+				return err
+			}
+			if c.Enrolment.Allow, err = networks("acme-allow", acmeAllow); err != nil {
 				return err
 			}
 			if c.EndpointAllow, err = networks("endpoint-allow", endpointAllow); err != nil {
@@ -87,6 +90,10 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
 	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
 	f.StringSliceVar(&issuerAllow, "issuer-allow", nil, "networks that trusted OpenID Connect issuers may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringSliceVar(&acmeAllow, "acme-allow", nil, "networks in which answers to ACME challenges are looked for although they are refused otherwise, such as 169.254.10.0/24")
+	f.IntVar(&c.Enrolment.HTTPPort, "acme-http-port", 80, "port at which answers to the challenge http-01 are looked for")
+	f.IntVar(&c.Enrolment.TLSPort, "acme-tls-port", 443, "port at which answers to the challenge tls-alpn-01 are looked for")
+	f.StringVar(&c.Enrolment.Resolver, "acme-resolver", "", "name server that is asked about the names of ACME challenges, HOST:PORT (default the machine's own)")
 	f.StringSliceVar(&endpointAllow, "endpoint-allow", nil, "networks that endpoints of certificates may be in although they are refused otherwise, such as 169.254.10.0/24")
 	f.StringVar(&c.Mail.Relay, "mail-relay", "", "URL of the relay that takes mail to contacts, smtps://user@host:465 or smtp://user@host:587 with STARTTLS (default from KEYWRIGHT_MAIL_RELAY); none sends no mail")
 	f.StringVar(&c.Mail.From, "mail-from", "", "sender of mail, such as keywright@example.org (default from KEYWRIGHT_MAIL_FROM)")

@@ -353,6 +353,9 @@ func (s *Service) DeleteIssuer(ctx context.Context, call *guard.Call, name strin
 		if st, err = settingsOf(o, ver); err != nil {
 			return err
 		}
+		if err := dropRules(ctx, tx, call.Vault.Vault, o, op.At); err != nil {
+			return err
+		}
 		return tx.DeleteObject(ctx, o, op.At)
 	})
 	return st, err

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ Without --certificate it is watched alone: whatever is presented has to be valid
 		Example: `  keywright cert endpoint add shop --vault demo --certificate web --address shop.example:443
   keywright cert endpoint add mail --vault demo --certificate mail --address mx.example:25 --protocol smtp
   keywright cert endpoint add partner --vault demo --address api.partner.example:443 --every 6h`,
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if caFile != "" {
 				pem, err := a.readInput(caFile, 64<<10)
 				if err != nil {
@@ -87,22 +88,18 @@ Without --certificate it is watched alone: whatever is presented has to be valid
 				}
 				*d.to = int64(d.from / time.Second)
 			}
-			k, _, err := a.certs(*vault)
-			if err != nil {
+			if _, err := v.Certificates().SetEndpoint(c.Context(), args[0], in); err != nil {
 				return err
 			}
-			if _, err := k.SetEndpoint(c.Context(), args[0], in); err != nil {
-				return err
-			}
-			e, err := k.CheckEndpoint(c.Context(), args[0])
+			e, err := v.Certificates().CheckEndpoint(c.Context(), args[0])
 			if client.KindOf(err) == client.Conflict { // the server is at it already
-				e, err = k.Endpoint(c.Context(), args[0])
+				e, err = v.Certificates().Endpoint(c.Context(), args[0])
 			}
 			if err != nil {
 				return err
 			}
 			return a.showEndpoint(e)
-		}}
+		})}
 	f := c.Flags()
 	f.StringVar(&in.Certificate, "certificate", "", "certificate of the vault that is to be presented there; none for one that is kept elsewhere")
 	f.StringVar(&in.Address, "address", "", "host and port, such as shop.example:443")
@@ -113,9 +110,7 @@ Without --certificate it is watched alone: whatever is presented has to be valid
 	f.DurationVar(&grace, "grace", 0, "how long a renewed certificate may stay unserved before that is an alarm, 1m to 2160h (default 1h)")
 	f.StringVar(&caFile, "endpoint-ca-file", "", "PEM bundle of authorities that are trusted beside the system's and the root of the stored chain")
 	c.MarkFlagRequired("address")
-	c.RegisterFlagCompletionFunc("certificate", func(c *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
-		return a.completeCerts(vault)(c, nil, text)
-	})
+	c.RegisterFlagCompletionFunc("certificate", a.certs(vault).complete())
 	c.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions([]string{"tls", "smtp", "imap", "ldap", "postgres"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
@@ -123,38 +118,28 @@ Without --certificate it is watched alone: whatever is presented has to be valid
 func (a *app) certEndpointList(vault *string) *cobra.Command {
 	var certificate string
 	c := &cobra.Command{Use: "list", Short: "List the endpoints of a vault", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			all, err := collect(k.Endpoints(c.Context(), certificate))
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
+			all, err := collect(v.Certificates().Endpoints(c.Context(), certificate))
 			if err != nil {
 				return err
 			}
 			return a.show(all, rows(endpointHeader, all, endpointRow))
-		}}
+		})}
 	c.Flags().StringVar(&certificate, "certificate", "", "certificate whose endpoints are wanted (default all)")
-	c.RegisterFlagCompletionFunc("certificate", func(c *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
-		return a.completeCerts(vault)(c, nil, text)
-	})
+	c.RegisterFlagCompletionFunc("certificate", a.certs(vault).complete())
 	return c
 }
 
 // onEndpoint makes a command that does something with one endpoint and shows it.
 func (a *app) onEndpoint(vault *string, use, short string, do func(*client.Certificates, context.Context, string) (*client.CertificateEndpoint, error)) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeEndpoints(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			e, err := do(k, c.Context(), args[0])
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			e, err := do(v.Certificates(), c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.showEndpoint(e)
-		}}
+		})}
 }
 
 func (a *app) certEndpointShow(vault *string) *cobra.Command {
@@ -167,25 +152,18 @@ func (a *app) certEndpointCheck(vault *string) *cobra.Command {
 
 func (a *app) certEndpointRemove(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "remove NAME", Short: "End the watching of an endpoint", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeEndpoints(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, v, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			if err := k.RemoveEndpoint(c.Context(), args[0]); err != nil {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if err := v.Certificates().RemoveEndpoint(c.Context(), args[0]); err != nil {
 				return err
 			}
 			a.say("The endpoint %q of the vault %q is not watched any more.", args[0], v.Name())
 			return nil
-		}}
+		})}
 }
 
+// completeEndpoints offers the names of a vault's endpoints for an argument.
 func (a *app) completeEndpoints(vault *string) completion {
-	return a.completeNames(vault, func(ctx context.Context, v *client.Vault, add func(string) bool) {
-		for e, err := range v.Certificates().Endpoints(ctx, "") {
-			if err != nil || !add(e.Name) {
-				return
-			}
-		}
-	})
+	return argument(offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*client.CertificateEndpoint, error] {
+		return v.Certificates().Endpoints(ctx, "")
+	}, func(e *client.CertificateEndpoint) string { return e.Name }))
 }

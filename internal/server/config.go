@@ -45,8 +45,9 @@ type Config struct {
 	// EndpointAllow does the same for the endpoints of certificates.
 	EndpointAllow []netip.Prefix
 	// Mail is how people are written to.
-	Mail     Mail
-	Rotation Rotation
+	Mail      Mail
+	Enrolment Enrolment
+	Rotation  Rotation
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

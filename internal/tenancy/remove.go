@@ -227,7 +227,7 @@ func (s *Service) purgeBatch(ctx context.Context, call *guard.Call, need guard.N
 
 // everyObject returns the queries that together find all objects of a vault.
 func everyObject(id vault.ID) (queries []store.ObjectQuery) {
-	for _, kind := range []vault.Kind{vault.Certificate, vault.Key, vault.Secret, vault.Issuer, vault.Contacts} {
+	for _, kind := range vault.Kinds() {
 		for _, gone := range []bool{false, true} {
 			queries = append(queries, store.ObjectQuery{Vault: id, Kind: kind, Deleted: gone})
 		}

@@ -29,6 +29,7 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 		endpointColumns + " WHERE next_at <= 5 ORDER BY next_at, id LIMIT 5":                                                                    "endpoints_due",
 		endpointColumns + " WHERE vault = 'x' AND certificate = 'y' ORDER BY id LIMIT 5":                                                        "endpoints_vault",
 		strings.ReplaceAll(endedIssuances, "?", "5"):                                                                                            "issuances_end",
+		"SELECT rowid FROM enrolments WHERE expires <= 5 ORDER BY expires LIMIT 5":                                                              "enrolments_expires",
 	} {
 		plan := ""
 		if err := c.query("EXPLAIN QUERY PLAN "+query, nil, func(r row) error {

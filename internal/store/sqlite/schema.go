@@ -75,6 +75,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	leaseSchema,
 	issuanceSchema,
 	issuanceEndSchema,
+	enrolmentSchema,
 	endpointSchema,
 }
 
