@@ -11,7 +11,9 @@ import (
 type Attempt struct {
 	value  *Value
 	secret *Secret
-	over   bool
+	// refused is the version that the target refused before this one was tried; empty for a first attempt.
+	refused string
+	over    bool
 }
 
 // Begin begins an attempt with the current version. For most programs SignIn is easier.
@@ -50,7 +52,8 @@ func (a *Attempt) end(good bool) {
 	}
 	if good {
 		v.good[version] = true
-		if version != v.current.Version && v.ahead == "" && hasLabel(a.secret, CandidateLabel) {
+		// An answer that took long says nothing against what has become current meanwhile.
+		if version != v.current.Version && v.current.Version == a.refused && v.ahead == "" && hasLabel(a.secret, CandidateLabel) {
 			v.ahead = v.current.Version // the target has moved on before the server says so
 			v.replace(a.secret)
 		}
@@ -90,6 +93,7 @@ func (v *Value) SignIn(ctx context.Context, try func(context.Context, *Secret) e
 	}
 	v.mu.Lock()
 	again := v.begin(next)
+	again.refused = a.secret.Version
 	v.mu.Unlock()
 	return again.try(ctx, try)
 }

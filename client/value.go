@@ -110,7 +110,11 @@ func (v *Value) follow(ctx context.Context) {
 		case change != nil && (change.Deleted || change.Version == v.Current().Version):
 			continue
 		}
-		if _, err := v.refetch(ctx); err != nil && ctx.Err() == nil {
+		s, err := v.refetch(ctx)
+		if err == nil && change != nil && s.Version != change.Version {
+			_, err = v.refetch(ctx) // the first may have been under way for somebody else since before the change
+		}
+		if err != nil && ctx.Err() == nil {
 			v.config.Logger.Warn("the secret cannot be read; the version in use is kept", "secret", v.config.Name, "error", err)
 		}
 	}

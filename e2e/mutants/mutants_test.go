@@ -33,8 +33,8 @@ var mutants = []mutant{
 	{"no wait for late statements", rotation, "next.go", "if m.Doubt && m.now.Before(due) {", "if false && m.now.Before(due) {", "TestNobodyIsCutOff"},
 	{"no fence", rotation, "commit.go", "if err := c.d.leases.check(ctx, tx); err != nil {", "if err := error(nil); err != nil {", "TestHeldUpWorkerWritesNothing"},
 	{"no lock of the target's account", rotation, "lease.go", "for _, identity := range r.Identities {", "for _, identity := range map[string]string{} {", "TestTwoSecretsOneAccount"},
-	{"no wait for the ledger", rotation, "end.go", "case !w.Safe:", "case false:", "TestRevocationWaitsForItsConsumers"},
-	{"no grace from the loss of evidence", rotation, "end.go", "if w.Whole.After(m.WholeSince) {", "if false {", "TestGraceStartsAnewWhenEvidenceWasLost"},
+	{"no wait for the ledger", rotation, "await.go", "case !w.Safe:", "case false:", "TestRevocationWaitsForItsConsumers"},
+	{"no grace from the loss of evidence", rotation, "await.go", "if w.Whole.After(m.WholeSince) {", "if false {", "TestGraceStartsAnewWhenEvidenceWasLost"},
 	{"no look at the current value before the old goes", rotation, "end.go", "case m.accepts(m.Current) && m.rejects(m.old()):\n\t\t// It is gone", "case true:\n\t\t// It is gone", "TestAcknowledgedAndLost"},
 }
 

@@ -159,22 +159,23 @@ func (a *app) acmeRevoke(vault *string) *cobra.Command {
 			}
 			return v.Certificates().RevokeEnrolment(c.Context(), args[0], strings.ToLower(strings.ReplaceAll(args[1], ":", "")), reason)
 		})}
-	c.Flags().StringVar(&reason, "reason", "", "why: keyCompromise, superseded, cessationOfOperation, ... (RFC 5280, section 5.3.1)")
+	c.Flags().StringVar(&reason, "reason", "", "why, as RFC 5280 names it, such as keyCompromise or superseded (default unspecified)")
+	c.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(revocationReasons, noFiles))
 	confirmFlag(c)
 	return c
 }
 
 // completeRules offers issuers, and then the access rules of the one that was named.
 func (a *app) completeRules(vault *string) completion {
-	return func(c *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			return a.offerIssuers(vault)(c, args, text)
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		switch len(args) {
+		case 0:
+			return a.offerIssuers(vault)(c, args, begun)
+		case 1:
+			return offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*client.AccessRule, error] {
+				return v.Certificates().AccessRules(ctx, args[0])
+			}, func(r *client.AccessRule) string { return r.Name })(c, args, begun)
 		}
-		if len(args) > 1 {
-			return nil, noFiles
-		}
-		return offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*client.AccessRule, error] {
-			return v.Certificates().AccessRules(ctx, args[0])
-		}, func(r *client.AccessRule) string { return r.Name })(c, nil, text)
+		return nil, noFiles
 	}
 }

@@ -80,6 +80,7 @@ server reads it again. A command that fails is run again with each --poll. Once 
   keywright cert get web --vault demo --key --format pfx --password-file web.pass --file web.pfx
   keywright cert get web --vault demo --key --file /etc/nginx/web.pem --watch --exec "nginx -s reload"`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
+		PreRun: func(*cobra.Command, []string) { a.stays = watch.on },
 		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if out.format == formatPEM && a.output != "" && !c.Flags().Changed("format") {
 				out.format = formatJSON
@@ -87,7 +88,6 @@ server reads it again. A command that fails is run again with each --poll. Once 
 			if err := errors.Join(out.check(a), watch.check(&out)); err != nil {
 				return err
 			}
-			a.stays = watch.on
 			password, err := a.readPassword(out.password)
 			if err != nil {
 				return err

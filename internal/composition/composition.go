@@ -88,7 +88,10 @@ func (c *Composed) fresh(parts map[string]vault.VersionID) bool {
 // book holds the composed secrets of a vault by the ids of their objects. It is one setting, so that a ring is noticed whoever closes it.
 type book map[vault.ObjectID]*Composed
 
-func setting(v vault.ID) string { return "templates/" + string(v) }
+// settings begins the keys of the settings that hold books.
+const settings = "templates/"
+
+func setting(v vault.ID) string { return settings + string(v) }
 
 func readBook(ctx context.Context, tx store.Tx, v vault.ID) (book, error) {
 	b := book{}
@@ -108,6 +111,24 @@ func (b book) write(ctx context.Context, tx store.Tx, v vault.ID) error {
 		return err
 	}
 	return tx.PutSetting(ctx, setting(v), raw)
+}
+
+// present is readBook without the secrets that were purged since: another may have the name by now.
+func present(ctx context.Context, tx store.Tx, v vault.ID) (book, error) {
+	b, err := readBook(ctx, tx, v)
+	if err != nil {
+		return nil, err
+	}
+	for id, c := range b {
+		o, err := tx.Object(ctx, v, vault.Secret, c.Name)
+		switch {
+		case fault.Is(err, fault.NotFound), err == nil && o.ID != id:
+			delete(b, id)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // ring returns the way by which a secret with such parts would be made of itself; nil when there is none.
@@ -162,7 +183,7 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name, text string) 
 	value, parts, err := s.render(ctx, v, t)
 	if err == nil {
 		err = s.Store.View(ctx, func(tx store.Tx) error {
-			b, err := readBook(ctx, tx, v.ID)
+			b, err := present(ctx, tx, v.ID)
 			if err != nil {
 				return err
 			}
@@ -176,17 +197,12 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name, text string) 
 	// The value and what it is made of are stored together: a value without its template would never be made anew.
 	var c *Composed
 	beside := func(tx store.Tx, item secret.Item) error {
-		b, err := readBook(ctx, tx, v.ID)
+		b, err := present(ctx, tx, v.ID)
 		if err != nil {
 			return err
 		}
 		if err := b.check(name, t); err != nil {
 			return err
-		}
-		for id, other := range b {
-			if id != item.Object.ID && vault.NameKey(other.Name) == vault.NameKey(name) {
-				delete(b, id) // a purged secret had the name
-			}
 		}
 		c = &Composed{Name: item.Object.Name, Template: t.String()}
 		if was := b[item.Object.ID]; was != nil {

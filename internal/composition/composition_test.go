@@ -2,6 +2,7 @@ package composition_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/guard/guardtest"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -30,7 +32,14 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: guardtest.New(t, guardtest.Options{Clock: clock.System{}})}
 	var err error
-	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
+	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock,
+		Pack: func(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error) { return w.svc.Pack(ctx, tx, o) },
+		Unpack: func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, packed []byte) error {
+			return w.svc.Unpack(ctx, tx, v, o, packed)
+		},
+		Admit: func(ctx context.Context, call *guard.Call, packed []byte) error {
+			return w.svc.Admit(ctx, call, packed)
+		}})
 	w.must(err)
 	w.Watch(w.secrets.Changed)
 	w.svc = w.service()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -27,7 +28,8 @@ func (s *Service) Changed(c *store.Commit) {
 	defer s.mu.RUnlock()
 	for i := range c.Changes {
 		ch := &c.Changes[i]
-		if ch.Kind == store.ObjectChanged && ch.Object == vault.Secret && (s.parts == nil || s.parts[ch.Vault][ch.NameKey]) {
+		part := ch.Kind == store.ObjectChanged && ch.Object == vault.Secret && (s.parts == nil || s.parts[ch.Vault][ch.NameKey])
+		if part || ch.Kind == store.SettingChanged && strings.HasPrefix(ch.Key, settings) { // which a restore writes too
 			s.signal()
 			return
 		}

@@ -113,6 +113,9 @@ func (r *Register) revoke(ctx context.Context, need guard.Need, serial string, r
 			return err
 		}
 		issued, err := tx.Issuance(ctx, o.Authority, serial)
+		if fault.Is(err, fault.NotFound) {
+			return noCertificate(r.name, serial) // the authority has forgotten it
+		}
 		if err == nil && !issued.Revoked.IsZero() {
 			err = fault.New(fault.Conflict, "the certificate %s is revoked already", serial)
 		}
@@ -155,7 +158,9 @@ func (r *Register) RenewalWindow(ctx context.Context, authorityKeyID []byte, ser
 	if err := r.service.Store.View(ctx, func(tx store.Tx) (err error) {
 		issued, err = tx.Issuance(ctx, o.Authority, o.Serial)
 		return err
-	}); err != nil {
+	}); fault.Is(err, fault.NotFound) {
+		return issuer.Window{}, unknown // the authority has forgotten it
+	} else if err != nil {
 		return issuer.Window{}, err
 	}
 	var revoked *internalca.Revocation
@@ -240,6 +245,13 @@ func list(ctx context.Context, tx store.Tx, row *store.Enrolment) (l Listed, err
 		return l, nil
 	}
 	issued, err := tx.Issuance(ctx, o.Authority, o.Serial)
+	if fault.Is(err, fault.NotFound) { // the authority has forgotten it, or is gone
+		leaf, err := x509.ParseCertificate(o.Chain[0])
+		if err == nil {
+			l.NotAfter = leaf.NotAfter
+		}
+		return l, err
+	}
 	if err != nil {
 		return l, err
 	}

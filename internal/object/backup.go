@@ -120,6 +120,11 @@ func (l Lifecycle) Restore(ctx context.Context, call *guard.Call, blob []byte) (
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
+	if b.Packed != nil && s.Admit != nil {
+		if err := s.Admit(ctx, call, b.Packed); err != nil {
+			return Item{}, err
+		}
+	}
 	o := b.object(v, op)
 	need.Name, need.Version = b.Name, b.Current
 	versions, err := s.reseal(ctx, v, o, b)

@@ -57,6 +57,8 @@ type Config struct {
 	// Pack and Unpack bring what belongs to the object beside its versions into a backup and back; nil when there is nothing.
 	Pack   func(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error)
 	Unpack func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, packed []byte) error
+	// Admit is asked before a restore whether the caller may bring what is packed, and records what it refuses. Nil lets everybody who may restore.
+	Admit func(ctx context.Context, call *guard.Call, packed []byte) error
 }
 
 // Objects are the objects of one kind, in all vaults.

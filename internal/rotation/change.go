@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/rotator"
@@ -68,7 +69,11 @@ func (m *machine) looked() {
 }
 
 func (m *machine) preflight() {
-	if m.shut(Queued) {
+	in := Queued
+	if m.Pending != "" {
+		in = Generated
+	}
+	if m.shut(in) {
 		return
 	}
 	m.call(Effect{Kind: CallPreflight, Version: m.Base, Place: m.Plan.Next})
@@ -82,14 +87,23 @@ func (m *machine) preflown() {
 		return
 	}
 	found := m.obs.Report
-	m.Tries = 0
+	m.Tries, m.Inherited = 0, false
 	m.Identities, m.System, m.Snapshot, m.Warnings = found.Identities, found.System, found.Snapshot, found.Warnings
-	if m.Policy.Approval {
+	if m.Pending != "" {
+		m.enter(Generated, PreflightPassed)
+		return
+	}
+	if m.Policy.Approval && !m.approved() {
 		m.enter(Approval, ApprovalNeeded)
 		m.alert(ApprovalNeeded)
 		return
 	}
 	m.begin(PreflightPassed)
+}
+
+// approved reports whether somebody has let the run go on.
+func (m *machine) approved() bool {
+	return slices.ContainsFunc(m.Orders[:m.Obeyed], func(o Order) bool { return o.Kind == ApproveOrder })
 }
 
 func (m *machine) begin(why Reason) {
@@ -132,7 +146,14 @@ func (m *machine) goSet() {
 	if m.Began.IsZero() {
 		m.Began = m.now
 	}
-	m.enter(Setting, ValueMade)
+	switch {
+	case m.Inherited && !m.Sent:
+		m.enter(Preflight, Interrupted) // what it found may be long over
+	case m.Inherited && m.Able.Probes:
+		m.enter(Probing, Interrupted)
+	default:
+		m.enter(Setting, ValueMade)
+	}
 }
 
 func (m *machine) set() {
@@ -165,74 +186,6 @@ func (m *machine) wasSet() {
 	default:
 		m.enter(Probing, SetInDoubt)
 	}
-}
-
-// probe asks in the order in which the answers are likely to end it.
-func (m *machine) probe() { m.login(false, m.Pending, m.Base, m.Previous) }
-
-// probed holds the table of what follows from which login.
-func (m *machine) probed() {
-	m.learn()
-	switch {
-	case m.accepts(m.Pending):
-		m.Tries, m.Refused, m.Doubt = 0, false, false
-		m.works(PendingWorks)
-	case !m.rejects(m.Pending):
-		m.unsure()
-	case m.accepts(m.Base), m.Base == "":
-		m.notApplied()
-	case !m.rejects(m.Base):
-		m.unsure()
-	case m.accepts(m.Previous):
-		m.resend(TargetRestored)
-	case m.Previous != "" && !m.rejects(m.Previous):
-		m.unsure()
-	case m.Policy.OverwriteDrift || m.Start.Cause.Urgent():
-		m.resend(Drift)
-	default:
-		m.stick(Drift, "the target accepts no value that this server knows: somebody changed it there; find out who, then replay or adopt")
-	}
-}
-
-// unsure proves nothing: the run asks again later.
-func (m *machine) unsure() { m.again(m.State, Waiting) }
-
-// notApplied: the new value is not in force, and the one before it is. A statement that is still under way could change that, so a second look
-// after the longest time that one can take has to agree.
-func (m *machine) notApplied() {
-	switch {
-	case !m.calm():
-	case m.Refused && m.Remade:
-		m.giveUp(ValueRefused)
-	case m.Refused:
-		m.Refused, m.Remade = false, true
-		m.move(MoveDropPending, m.Pending)
-		m.Pending, m.Sent = "", false
-		m.enter(Generating, ValueRefused)
-	default:
-		m.resend(NotApplied)
-	}
-}
-
-// resend asks the target again to take the very same value.
-func (m *machine) resend(why Reason) {
-	switch {
-	case !m.calm():
-	case m.exhausted():
-		m.giveUp(m.givenUp())
-	default:
-		m.Tries++
-		m.enter(Setting, why)
-	}
-}
-
-// giveUp returns to the version before when the target accepts it, and halts otherwise.
-func (m *machine) giveUp(why Reason) {
-	if m.accepts(m.Base) {
-		m.undoAs(Aborted, why)
-		return
-	}
-	m.halt(why)
 }
 
 func (m *machine) test() {
@@ -271,7 +224,7 @@ func (m *machine) tested() {
 
 // works: the new value logs in everywhere.
 func (m *machine) works(why Reason) {
-	m.Tries = 0
+	m.Tries, m.Inherited = 0, false
 	if len(m.Policy.Rollout) > 0 && !m.Start.Cause.Urgent() {
 		m.enter(Rollout, why)
 		return
@@ -297,6 +250,10 @@ func (m *machine) spreadSeen() {
 		return
 	}
 	s := m.obs.Rollout
+	if s.Done && m.Inherited && m.Able.Probes {
+		m.enter(Testing, Interrupted) // and then here again, with the rollout as it was
+		return
+	}
 	if m.Spread == nil || m.Spread.Opened != s.Rollout.Opened {
 		m.move(MoveOffer, m.Pending)
 	}
@@ -311,122 +268,7 @@ func (m *machine) spreadSeen() {
 	}
 }
 
-// Values that the target makes.
-
-func (m *machine) list() { m.call(Effect{Kind: CallSlots, Place: m.Plan.Next}) }
-
-// listed: what the target has before is journaled with the intent, so that what it makes can be told from it.
-func (m *machine) listed() {
-	if m.obs.Err != nil {
-		if !m.fail() {
-			m.again(Listing, Retrying)
-		}
-		return
-	}
-	if !m.Sent {
-		m.Slots = m.obs.Slots
-	}
-	m.enter(Creating, SlotsListed)
-}
-
-func (m *machine) create() {
-	m.Sent = true
-	m.send(Effect{Kind: CallCreate, Place: m.Plan.Next, Keep: m.Plan.Keep})
-}
-
-func (m *machine) doubtCreate() { m.enter(Finding, Interrupted) }
-
-// created: the value is sealed and stored with this very step.
-func (m *machine) created() {
-	if m.obs.Err != nil {
-		if m.fail() {
-			return
-		}
-		switch {
-		case m.obs.Of == CallTake:
-			m.again(Finding, Retrying)
-		case m.obs.Class == rotator.NotApplied || m.obs.Class == rotator.Busy:
-			m.again(Listing, Retrying)
-		default:
-			m.again(Finding, SetInDoubt)
-		}
-		return
-	}
-	m.Pending, m.Tries, m.Doubt = m.obs.Version, 0, false
-	m.Places = withPlace(m.Places, m.Pending, m.obs.Place)
-	m.move(MoveAddPending, m.Pending)
-	m.enter(Testing, ValueMade)
-}
-
-// found looks for what a lost answer made: a key that is newer than the intent and of which no version holds the value. A target that shows
-// values gives it back; otherwise it is removed, and made again.
-func (m *machine) found() {
-	if m.obs.Err != nil {
-		if !m.fail() {
-			m.again(Finding, Retrying)
-		}
-		return
-	}
-	orphan, ok := orphan(m.Slots, m.obs.Slots, m.Plan.Next)
-	switch {
-	case !ok && !m.calm(): // what was asked for may still be made
-	case !ok && m.Undo != "":
-		m.finish(m.Undo, TargetPutBack)
-	case !ok:
-		m.again(Listing, NotApplied)
-	case m.Undo == "" && orphan.Shown:
-		m.Plan.Next = orphan.Place
-		m.enter(Taking, OrphanFound)
-	case orphan.Slot != "" && m.Undo != "":
-		// The slot was nobody's before: what it holds now is known to nobody.
-		m.finish(m.Undo, TargetPutBack)
-	case orphan.Slot != "":
-		m.again(Listing, OrphanFound) // regenerated once more
-	default:
-		m.Plan.Next = orphan.Place
-		m.enter(Discarding, OrphanFound)
-	}
-}
-
-// orphan finds a credential that was not there before.
-func orphan(before, after []Seen, next Place) (Seen, bool) {
-	for _, s := range after {
-		if s.Known || next.Slot != "" && s.Slot != next.Slot {
-			continue
-		}
-		if !had(before, s) {
-			return s, true
-		}
-	}
-	return Seen{}, false
-}
-
-func had(before []Seen, s Seen) bool {
-	for _, b := range before {
-		if b.KeyID == s.KeyID && b.Slot == s.Slot && b.Created.Equal(s.Created) {
-			return true
-		}
-	}
-	return false
-}
-
-func (m *machine) take() { m.call(Effect{Kind: CallTake, Place: m.Plan.Next}) }
-
-func (m *machine) discard() { m.call(Effect{Kind: CallDiscard, Place: m.Plan.Next, Keep: m.Plan.Keep}) }
-
-func (m *machine) discarded() {
-	if m.obs.Err != nil {
-		if !m.fail() {
-			m.again(Discarding, Retrying)
-		}
-		return
-	}
-	m.Plan.Next.KeyID = ""
-	m.enter(Finding, OrphanFound)
-}
-
-// A person, or a function, changes the target.
-
+// ask waits for who changes the target: a person, or a registered function.
 func (m *machine) ask() {
 	m.Tries = 0
 	if m.byFunction() {

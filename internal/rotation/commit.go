@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,33 +18,12 @@ import (
 // Candidate is the label of a pending version that consumers may try when the target refuses the current one.
 const Candidate = vault.Candidate
 
-// EventType names an event of a run.
-type EventType string
-
-// The events of runs. Their data is an EventData.
-const (
-	RunMoved EventType = "Keywright.RotationMoved"
-	RunAlert EventType = "Keywright.RotationAlert"
-)
-
-// EventData is what events of runs tell.
-type EventData struct {
-	Run      store.RunID       `json:"run"`
-	Kind     store.RunKind     `json:"kind"`
-	Object   string            `json:"object"`
-	From     State             `json:"from,omitempty"`
-	State    State             `json:"state"`
-	Reason   Reason            `json:"reason,omitempty"`
-	Cause    Cause             `json:"cause"`
-	Versions []vault.VersionID `json:"versions,omitempty"`
-	Waiting  []Holder          `json:"waiting,omitempty"`
-}
-
 // commit writes the run and the moves that belong to it, under the leases, in one transaction with the audit record and the events.
 func (d *driver) commit(ctx context.Context, next Run, effects []Effect, reason Reason) error {
 	if err := d.fail(beforeCommit(next.State)); err != nil {
 		return err
 	}
+	next.Driver = d.e.Node
 	c := &commit{d: d, next: next, effects: effects, reason: reason, op: store.NewOp(d.now())}
 	c.revocation = store.RunID(vault.NewVersionID(c.op.At))
 	c.task = string(vault.NewVersionID(c.op.At))
@@ -318,92 +296,4 @@ func disable(ctx context.Context, tx store.Tx, o vault.ObjectID, v vault.Version
 	ver := *stored
 	ver.Attributes.Enabled, ver.Attributes.Updated = false, op.At
 	return tx.PutVersion(ctx, &ver)
-}
-
-// revoke opens the revocation of what was replaced. One that is open already ends in it, with what it had to do.
-func (c *commit) revoke(ctx context.Context, tx store.Tx, e Effect) error {
-	open, err := tx.OpenRun(ctx, c.next.Object, store.RevocationRun)
-	switch {
-	case err == nil:
-		r, err := ReadRun(open)
-		if err != nil {
-			return err
-		}
-		for _, v := range r.Old {
-			if !slices.Contains(e.Old, v) && v != e.Version {
-				e.Old = append([]vault.VersionID{v}, e.Old...)
-			}
-		}
-		r.State, r.NextAt, r.Ended, r.Reason = Superseded, time.Time{}, c.op.At, Merged
-		r.History = append(r.History, Move{At: c.op.At, To: Superseded, Reason: Merged})
-		record, err := r.Record()
-		if err != nil {
-			return err
-		}
-		if err := tx.PutRun(ctx, record); err != nil {
-			return err
-		}
-	case !isMissing(err):
-		return err
-	}
-	n := c.next.Revocation(c.revocation, e, c.op.At)
-	record, err := n.Record()
-	if err != nil {
-		return err
-	}
-	return tx.PutRun(ctx, record)
-}
-
-// tell emits the event of a move.
-func (c *commit) tell(tx store.Tx) error {
-	if c.next.State == c.d.run.State {
-		return nil
-	}
-	return c.emit(tx, c.event, RunMoved, c.reason)
-}
-
-func (c *commit) emit(tx store.Tx, id string, t EventType, why Reason) error {
-	data := EventData{Run: c.next.ID, Kind: c.next.Kind, Object: c.next.NameKey, From: c.d.run.State, State: c.next.State, Reason: why, Cause: c.next.Start.Cause,
-		Waiting: c.next.Waiting}
-	if c.next.Kind == store.RevocationRun {
-		data.Versions = c.d.run.Old
-	} else if c.next.Pending != "" {
-		data.Versions = []vault.VersionID{c.next.Pending}
-	}
-	doc, err := json.Marshal(data)
-	if err != nil {
-		return err
-	}
-	tx.Emit(store.Event{ID: id, Type: string(t), Tenant: c.next.Tenant, Vault: c.next.Vault, Subject: c.next.NameKey, At: c.op.At, Data: doc})
-	return nil
-}
-
-// succeeded writes into the policy where versions sit now, and when the next run is due.
-func (c *commit) succeeded(ctx context.Context, tx store.Tx, v vault.VersionID) error {
-	p, err := tx.Policy(ctx, c.next.Object)
-	if isMissing(err) {
-		return nil // the policy was taken away while its last run went on
-	}
-	if err != nil {
-		return err
-	}
-	doc, err := readPolicy(p)
-	if err != nil {
-		return err
-	}
-	doc.State.Places = map[vault.VersionID]Place{v: c.next.Places[v]}
-	for _, old := range c.next.Plan.Revoke {
-		doc.State.Places[old] = c.next.Places[old]
-	}
-	doc.State.Succeeded, doc.State.Length = c.op.At, Duration(c.op.At.Sub(c.next.Began))
-	n := *p
-	ver, err := tx.Version(ctx, c.next.Object, v)
-	if err != nil {
-		return err
-	}
-	n.DueAt = doc.due(n.Object, ver)
-	if n.Doc, err = json.Marshal(doc); err != nil {
-		return err
-	}
-	return tx.PutPolicy(ctx, &n)
 }

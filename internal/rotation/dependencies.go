@@ -12,9 +12,12 @@ import (
 func acyclic(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, p *Policy) error {
 	const most = 1000
 	seen, todo := map[vault.ObjectID]bool{}, []*vault.Object{}
-	follow := func(v *vault.Vault, p *Policy) error {
+	follow := func(v *vault.Vault, own bool, p *Policy) error {
 		for _, ref := range p.DependsOn {
 			parent, err := find(ctx, tx, v, ref)
+			if isMissing(err) && !own {
+				continue // what an ancestor waited for was deleted, and will not change any more
+			}
 			if err != nil {
 				return err
 			}
@@ -28,10 +31,13 @@ func acyclic(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, 
 		}
 		return nil
 	}
-	if err := follow(v, p); err != nil {
+	if err := follow(v, true, p); err != nil {
 		return err
 	}
-	for len(todo) > 0 && len(seen) <= most {
+	for len(todo) > 0 {
+		if len(seen) > most {
+			return fault.New(fault.Invalid, "the secret %q would wait for more than %d others: whether for itself too cannot be told; drop some of the dependencies", o.Name, most).Because("TooManyDependencies")
+		}
 		next := todo[0]
 		todo = todo[1:]
 		stored, err := tx.Policy(ctx, next.ID)
@@ -49,7 +55,7 @@ func acyclic(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, 
 		if err != nil {
 			return err
 		}
-		if err := follow(there, &doc.Policy); err != nil {
+		if err := follow(there, false, &doc.Policy); err != nil {
 			return err
 		}
 	}

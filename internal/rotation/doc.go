@@ -21,6 +21,7 @@
 //
 //   - The journal is written before each effect. A state that has a call names exactly that one, and is entered only to make it; a run that is
 //     picked up in a state whose call may or may not have happened asks the target, in the state probing, finding or verifying.
+//   - A run that another process wrote last changes nothing before it has looked again: the store may be a copy from before what was done since.
 //   - A value is stored, sealed, before a target hears of it, and one attempt sets one value: a second is made only after a login proved that
 //     the first, which the target refused, is not in force.
 //   - Whoever acts holds two leases: the object's, and those of the accounts by their identity at the target. A journal entry commits only under

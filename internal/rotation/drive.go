@@ -131,12 +131,12 @@ func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
 		return nil, err
 	}
 	defer leave()
-	obs.Roll, obs.Trusted = roll(), d.e.wall.resumed(d.run.Tenant, d.now())
+	obs.Roll, obs.Trusted, obs.Inherited = roll(), d.e.wall.resumed(d.run.Tenant, d.now()), d.run.Driver != "" && d.run.Driver != d.e.Node
 	if d.run.engaged() && !obs.Held {
 		if ok, err := d.leases.reserve(ctx, &d.run); err != nil {
 			return nil, err
 		} else if !ok {
-			*obs = Observation{Held: true, Roll: obs.Roll}
+			*obs = obs.held()
 		}
 	}
 	next, effects, reason := Next(d.run, *obs, d.now())
@@ -146,7 +146,7 @@ func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
 			return nil, err
 		}
 		if !ok {
-			next, effects, reason = Next(d.run, Observation{Held: true, Roll: obs.Roll}, d.now())
+			next, effects, reason = Next(d.run, obs.held(), d.now())
 		}
 	}
 	if err := d.leases.fresh(ctx); err != nil {
@@ -169,6 +169,11 @@ func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
 		return &effects[n-1], nil
 	}
 	return nil, nil
+}
+
+// held is what is left of an observation when somebody else works on the account.
+func (o *Observation) held() Observation {
+	return Observation{Held: true, Roll: o.Roll, Trusted: o.Trusted, Inherited: o.Inherited}
 }
 
 // otherWrite tells where the version sits that somebody else made current.

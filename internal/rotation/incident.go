@@ -80,15 +80,8 @@ func report(ctx context.Context, tx store.Tx, p *store.Policy, r *Run) error {
 
 // contained ends the exposure of the incidents whose version the target refuses now, whichever run has brought that about.
 func (c *commit) contained(ctx context.Context, tx store.Tx, v vault.VersionID) error {
-	p, err := tx.Policy(ctx, c.next.Object)
-	if isMissing(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	doc, err := readPolicy(p)
-	if err != nil {
+	p, doc, err := keptOf(ctx, tx, c.next.Object)
+	if err != nil || p == nil {
 		return err
 	}
 	for _, ref := range doc.State.Incidents {
@@ -165,20 +158,12 @@ func (s *Service) CloseIncident(ctx context.Context, call *guard.Call, id store.
 			return refused(r, "the target may still accept version %s, which leaked: wait for its revocation, or force it", i.Version)
 		}
 		i.Closed, i.ClosedBy = now, string(call.Caller.Principal)
-		stored, err := tx.Policy(ctx, r.Object)
-		if isMissing(err) {
-			return nil
-		}
-		if err != nil {
+		p, doc, err := keptOf(ctx, tx, r.Object)
+		if err != nil || p == nil {
 			return err
 		}
-		doc, err := readPolicy(stored)
-		if err != nil {
-			return err
-		}
-		p := *stored
 		doc.State.Incidents = slices.DeleteFunc(doc.State.Incidents, func(ref incidentRef) bool { return ref.Run == r.ID })
-		return keep(ctx, tx, &p, doc)
+		return keep(ctx, tx, p, doc)
 	})
 }
 
@@ -220,7 +205,7 @@ func (s *Service) Incidents(ctx context.Context, call *guard.Call, after vault.O
 }
 
 func openIncidents(ctx context.Context, tx store.Tx, v vault.ID, after vault.ObjectID, limit int) (list []*Run, next vault.ObjectID, err error) {
-	q := store.PolicyQuery{Vault: v, Kind: vault.Secret, After: after, Limit: agesBatch}
+	q := store.PolicyQuery{Vault: v, Kind: vault.Secret, After: after, Limit: pageSize}
 	for {
 		page, err := tx.Policies(ctx, q)
 		if err != nil {

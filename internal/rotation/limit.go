@@ -112,16 +112,27 @@ func (s *Service) exempt(ctx context.Context, call *guard.Call, need guard.Need,
 
 // kept returns what the engine keeps of a secret, ready to be changed: an empty document for one of which it keeps nothing yet.
 func kept(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object) (*store.Policy, *policyDoc, error) {
-	stored, err := tx.Policy(ctx, o.ID)
-	if isMissing(err) {
+	p, doc, err := keptOf(ctx, tx, o.ID)
+	if p == nil && err == nil {
 		return &store.Policy{Object: o.ID, Tenant: v.Tenant, Vault: v.ID, Kind: o.Kind, NameKey: vault.NameKey(o.Name)}, &policyDoc{}, nil
+	}
+	return p, doc, err
+}
+
+// keptOf is kept for who has nothing to begin with: p is nil when the engine keeps nothing of the secret.
+func keptOf(ctx context.Context, tx store.Tx, o vault.ObjectID) (p *store.Policy, doc *policyDoc, err error) {
+	stored, err := tx.Policy(ctx, o)
+	if isMissing(err) {
+		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	doc, err := readPolicy(stored)
-	p := *stored
-	return &p, doc, err
+	if doc, err = readPolicy(stored); err != nil {
+		return nil, nil, err
+	}
+	n := *stored
+	return &n, doc, nil
 }
 
 // keep stores what the engine keeps of a secret. A document that says nothing is removed.

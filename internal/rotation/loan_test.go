@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/guard/guardtest"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // lender is the fake with accounts that are made and removed.
@@ -85,7 +88,11 @@ func dynamicPolicy() rotation.Policy {
 }
 
 func newLending(t *testing.T) *lending {
-	w := &lending{world: newWorld(t)}
+	return newLendingWith(t, guardtest.Options{Clock: clock.System{}})
+}
+
+func newLendingWith(t *testing.T, o guardtest.Options) *lending {
+	w := &lending{world: newWorldWith(t, o)}
 	w.target.accounts = map[string][]string{}
 	w.lender = &lender{fake: w.fake, until: map[string]time.Time{}}
 	w.engine = w.at(0, nil)
@@ -355,6 +362,8 @@ func TestOrphanedAccountsAreSwept(t *testing.T) {
 	must(t, w.engine.TendLoans(w.Ctx))
 	w.target.give(user, "made after everybody had given it up")
 	w.target.give(lost, "its row was lost with the store")
+	young := prefix + string(vault.NewVersionID(time.Now())) // so was its row, and somebody uses it
+	w.target.give(young, "x")
 	_, live, _, err := w.lend(w.engine, 0)
 	must(t, err)
 	keep := []string{prefix + "short", "kw_000000000000_0123456789abcdef0123456789abcdef", "somebody"}
@@ -366,10 +375,17 @@ func TestOrphanedAccountsAreSwept(t *testing.T) {
 	}
 	got := w.accounts()
 	slices.Sort(got)
-	want := append(slices.Clone(keep), live)
+	want := append(slices.Clone(keep), live, young)
 	slices.Sort(want)
 	if !slices.Equal(got, want) || w.events(string(rotation.LeaseOrphan)) != 2 {
 		t.Errorf("the accounts are %v, want %v; %d events", got, want, w.events(string(rotation.LeaseOrphan)))
+	}
+	c := w.at(3*time.Hour+time.Second, nil).Config
+	c.Node = w.engine.Node // another may not search so soon
+	later, err := rotation.New(c)
+	must(t, err)
+	if _, err := later.SweepLoans(w.Ctx); err != nil || slices.Contains(w.accounts(), young) {
+		t.Errorf("an account of a lease that must be over is left (%v)", err)
 	}
 }
 

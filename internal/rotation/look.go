@@ -45,10 +45,16 @@ func (c *calling) look(ctx context.Context, o *Observation) error {
 			return err
 		}
 		r, err := ReadRun(open)
-		if err == nil {
-			f.Revoking = r.Old
+		if err != nil {
+			return err
 		}
-		return err
+		f.Revoking = r.Old
+		for _, v := range r.Old { // the policy remembers those of the last run alone
+			if _, known := f.Places[v]; !known {
+				f.Places[v] = r.Places[v]
+			}
+		}
+		return nil
 	})
 	switch {
 	case isMissing(err):

@@ -103,7 +103,7 @@ func (m *model) run() **Run {
 
 // drive makes one step of a run that is due, with whatever can go wrong.
 func (m *model) drive(r **Run) {
-	obs := Observation{Roll: rapid.Float64Range(0, 0.99).Draw(m.t, "roll")}
+	obs := Observation{Roll: rapid.Float64Range(0, 0.99).Draw(m.t, "roll"), Inherited: rapid.Bool().Draw(m.t, "another worker")}
 	for range 40 {
 		if *r == nil {
 			return

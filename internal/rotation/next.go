@@ -21,6 +21,7 @@ func Next(r Run, o Observation, now time.Time) (Run, []Effect, Reason) {
 		return m.Run, nil, ""
 	}
 	m.reason = ""
+	m.Inherited = m.Inherited || m.obs.Inherited
 	m.count()
 	m.step()
 	m.Reason = m.reason
@@ -250,7 +251,7 @@ func (m *machine) login(all bool, versions ...vault.VersionID) {
 
 // send makes a call that changes the target.
 func (m *machine) send(e Effect) {
-	m.SetAt, m.Doubt = m.now, false
+	m.SetAt, m.Doubt, m.Inherited = m.now, false, false
 	m.call(e)
 }
 

@@ -61,6 +61,10 @@ func (r *Run) allows(o Order) error {
 		if !rotation {
 			return refused(r, "is no rotation")
 		}
+	case LeakOrder:
+		if rotation {
+			return refused(r, "is no revocation")
+		}
 	case SubmitOrder:
 		if r.State != Asked && !r.mayBeWritten() {
 			return refused(r, "does not ask for a value")
@@ -92,6 +96,10 @@ func (m *machine) obey() bool {
 		m.Obeyed++
 		// The run may have moved on since the order was taken.
 		if r := m.Run; r.allows(o) != nil {
+			continue
+		}
+		if o.Kind == LeakOrder {
+			m.leaked(o)
 			continue
 		}
 		if o.Kind == HurryOrder {
@@ -143,7 +151,9 @@ func (m *machine) replay() {
 	m.Tries, m.Wrong, m.Began = 0, nil, m.now
 	from := m.Stuck
 	m.Stuck = ""
+	m.Inherited = false // people have looked
 	switch {
+	case from == Preflight && m.Pending != "":
 	case from == "" || from == Queued || from == Preflight:
 		from = Queued
 	case m.Undo != "" && m.Pending != "":

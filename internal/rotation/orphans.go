@@ -20,34 +20,25 @@ const sweepEvery = time.Hour
 // SweepLoans removes the accounts at the targets of dynamic policies that no open lease accounts for, and returns how many those were.
 func (e *Engine) SweepLoans(ctx context.Context) (removed int, err error) {
 	var errs []error
-	q := store.PolicyQuery{Kind: vault.Secret, Limit: agesBatch}
-	for {
-		var page []*store.Policy
-		if err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-			page, err = tx.Policies(ctx, q)
-			return err
-		}); err != nil {
-			return removed, errors.Join(append(errs, err)...)
+	for p, err := range e.policies(ctx, store.PolicyQuery{Kind: vault.Secret}) {
+		var doc *policyDoc
+		if err == nil {
+			doc, err = readPolicy(p)
 		}
-		for _, p := range page {
-			doc, err := readPolicy(p)
-			if err == nil && strategies[doc.Policy.Strategy].leased {
-				var n int
-				n, err = e.sweepLoans(ctx, p, &doc.Policy)
-				removed += n
-			}
-			errs = append(errs, err)
+		if err == nil && strategies[doc.Policy.Strategy].leased {
+			var n int
+			n, err = e.sweepLoans(ctx, p, &doc.Policy)
+			removed += n
 		}
-		if len(page) < q.Limit {
-			return removed, errors.Join(errs...)
-		}
-		q.After = page[len(page)-1].Object
+		errs = append(errs, err)
 	}
+	return removed, errors.Join(errs...)
 }
 
 // sweepLoans does it for one policy, unless another node has just done.
 func (e *Engine) sweepLoans(ctx context.Context, p *store.Policy, policy *Policy) (removed int, err error) {
-	err = e.Store.Update(ctx, store.NewOp(e.Clock.Now()), func(tx store.Tx) error {
+	now := e.now(p.Tenant)
+	err = e.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error {
 		_, err := tx.AcquireLease(ctx, "rotation/orphans/"+string(p.Object), e.Node, sweepEvery/2, 0)
 		return err
 	})
@@ -64,7 +55,7 @@ func (e *Engine) sweepLoans(ctx context.Context, p *store.Policy, policy *Policy
 	if err != nil {
 		return 0, err
 	}
-	l := Loan{ID: store.LoanID(vault.NewVersionID(e.Clock.Now())), Tenant: p.Tenant, Vault: p.Vault, Object: p.Object, NameKey: p.NameKey, Policy: *policy, Pace: e.Pace}
+	l := Loan{ID: store.LoanID(vault.NewVersionID(now)), Tenant: p.Tenant, Vault: p.Vault, Object: p.Object, NameKey: p.NameKey, Policy: *policy, Pace: e.Pace}
 	c := e.onLoan(&l, v)
 	defer c.zero()
 	orphans, err := c.orphans(ctx)
@@ -86,7 +77,8 @@ type orphaned struct {
 	account string
 }
 
-// orphans lists the accounts of the policy at its target that have no open lease. A lease is stored before its account is made, so it is looked for after.
+// orphans lists the accounts of the policy at its target that have no open lease. A lease is stored before its account is made, so it is looked for after. Where no
+// lease was stored at all, the store may be a copy from before it was: somebody may use the account for as long as a lease can last, and so long it is left.
 func (c *calling) orphans(ctx context.Context) (list []orphaned, err error) {
 	p, ok := c.rotator.(rotator.Provisioner)
 	if !ok {
@@ -102,6 +94,7 @@ func (c *calling) orphans(ctx context.Context) (list []orphaned, err error) {
 	if err != nil {
 		return nil, scrubbed{err, scrub(err.Error(), c.values...)}
 	}
+	now, longest := c.now(), c.run.Policy.Lease.MaxTTL
 	err = c.e.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
 		for _, account := range accounts {
@@ -113,9 +106,10 @@ func (c *calling) orphans(ctx context.Context) (list []orphaned, err error) {
 			if err != nil && !isMissing(err) {
 				return err
 			}
-			if err != nil || !stored.Open {
-				list = append(list, orphaned{id, account})
+			if err == nil && stored.Open || err != nil && now.Before(longest.after(vault.Made(string(id)))) {
+				continue
 			}
+			list = append(list, orphaned{id, account})
 		}
 		return nil
 	})
@@ -124,7 +118,7 @@ func (c *calling) orphans(ctx context.Context) (list []orphaned, err error) {
 
 // removeOrphan removes an account that nobody answers for. The order stands in the audit log before.
 func (e *Engine) removeOrphan(ctx context.Context, c *calling, l Loan) error {
-	op := store.NewOp(e.Clock.Now())
+	op := store.NewOp(e.now(l.Tenant))
 	event := string(vault.NewVersionID(op.At))
 	need := guard.Need{Action: authz.LeaseRevoke, Kind: vault.Secret, Name: l.NameKey, Reason: "the account " + l.Account + " has no lease, and is removed"}
 	err := e.Guard.Commit(ctx, e.call(c.vault, "lease.orphan", string(l.ID), op.At), need, op, func(tx store.Tx) error { return emitLoan(tx, event, LeaseOrphan, &l, op.At) })

@@ -26,9 +26,6 @@ type TooOldData struct {
 // agesEvery is how often all secrets are looked at whose age is limited: a limit is a matter of days.
 const agesEvery = time.Hour
 
-// agesBatch bounds what is read in one transaction.
-const agesBatch = 256
-
 // sweep remembers when ages were looked at last. Its zero value is ready.
 type sweep struct {
 	mu   sync.Mutex
@@ -77,35 +74,24 @@ func (e *Engine) TellAges(ctx context.Context) (told int, err error) {
 
 // agedByPolicy finds the secrets with a maximum of their own.
 func (e *Engine) agedByPolicy(ctx context.Context) (list []aged, err error) {
-	q := store.PolicyQuery{Kind: vault.Secret, Limit: agesBatch}
-	for {
-		var page []*store.Policy
-		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-			page, err = tx.Policies(ctx, q)
-			return err
-		})
+	for p, err := range e.policies(ctx, store.PolicyQuery{Kind: vault.Secret}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range page {
-			doc, err := readPolicy(p)
-			if err != nil {
-				return nil, err
-			}
-			if doc.Policy.MaxAge > 0 {
-				list = append(list, aged{&vault.Vault{ID: p.Vault, Tenant: p.Tenant}, p.NameKey})
-			}
+		doc, err := readPolicy(p)
+		if err != nil {
+			return nil, err
 		}
-		if len(page) < q.Limit {
-			return list, nil
+		if doc.Policy.MaxAge > 0 {
+			list = append(list, aged{&vault.Vault{ID: p.Vault, Tenant: p.Tenant}, p.NameKey})
 		}
-		q.After = page[len(page)-1].Object
 	}
+	return list, nil
 }
 
 // agedByDefault finds the secrets that are older than the default of their vault; whether that applies is looked at when they are told of.
 func (e *Engine) agedByDefault(ctx context.Context) (list []aged, err error) {
-	q := store.VaultQuery{Limit: agesBatch}
+	q := store.VaultQuery{Limit: pageSize}
 	for {
 		var page []*vault.Vault
 		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
@@ -134,7 +120,7 @@ func (e *Engine) agedByDefault(ctx context.Context) (list []aged, err error) {
 }
 
 func (e *Engine) olderThan(ctx context.Context, v *vault.Vault, then time.Time) (list []aged, err error) {
-	q := store.ObjectQuery{Vault: v.ID, Kind: vault.Secret, Limit: agesBatch}
+	q := store.ObjectQuery{Vault: v.ID, Kind: vault.Secret, Limit: pageSize}
 	for {
 		var page []store.ObjectVersion
 		err := e.Store.View(ctx, func(tx store.Tx) (err error) {

@@ -141,7 +141,7 @@ func (e *Engine) emitPause(ctx context.Context, t vault.TenantID, off time.Durat
 	if err != nil {
 		return err
 	}
-	for batch := range slices.Chunk(vaults, agesBatch) {
+	for batch := range slices.Chunk(vaults, pageSize) {
 		op := store.NewOp(e.now(t))
 		ids := make([]string, len(batch))
 		for i := range ids {
@@ -162,27 +162,16 @@ func (e *Engine) emitPause(ctx context.Context, t vault.TenantID, off time.Durat
 // scheduledVaults finds one policy with a due date in each vault of the tenant that has any.
 func (e *Engine) scheduledVaults(ctx context.Context, t vault.TenantID) (list []*store.Policy, err error) {
 	seen := make(map[vault.ID]bool)
-	q := store.PolicyQuery{Tenant: t, Kind: vault.Secret, Limit: agesBatch}
-	for {
-		var page []*store.Policy
-		err := e.Store.View(ctx, func(tx store.Tx) (err error) {
-			page, err = tx.Policies(ctx, q)
-			return err
-		})
+	for p, err := range e.policies(ctx, store.PolicyQuery{Tenant: t, Kind: vault.Secret}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range page {
-			if !p.DueAt.IsZero() && !seen[p.Vault] {
-				seen[p.Vault] = true
-				list = append(list, p)
-			}
+		if !p.DueAt.IsZero() && !seen[p.Vault] {
+			seen[p.Vault] = true
+			list = append(list, p)
 		}
-		if len(page) < q.Limit {
-			return list, nil
-		}
-		q.After = page[len(page)-1].Object
 	}
+	return list, nil
 }
 
 // Paused reports by how much the clock of this node was moved when that is why nothing of the caller's tenant is scheduled; 0 when it is not. Every caller may
@@ -218,7 +207,7 @@ func (s *Service) Resume(ctx context.Context, call *guard.Call, reason string) e
 	return err
 }
 
-// resume takes the clock for right once that is on record, and in the store, and looks at every open run of the tenant by it.
+// resume takes the clock for right once that is on record, and in the store, and looks at every open run and every lease of the tenant by it.
 func (e *Engine) resume(ctx context.Context, call *guard.Call, need guard.Need) error {
 	e.wall.mu.Lock()
 	defer e.wall.mu.Unlock()
@@ -232,7 +221,10 @@ func (e *Engine) resume(ctx context.Context, call *guard.Call, need guard.Need) 
 	}
 	e.wall.kept = doc
 	// Before anybody counts by the new clock. If this fails the pause goes on, and the next look at the clock stores that.
-	if err := e.rouse(ctx, t, now); err != nil {
+	if err := e.rouse(ctx, t, now, rouseRuns); err != nil {
+		return err
+	}
+	if err := e.rouse(ctx, t, now, rouseLoans); err != nil {
 		return err
 	}
 	e.wall.trust(t, now)
@@ -240,30 +232,54 @@ func (e *Engine) resume(ctx context.Context, call *guard.Call, need guard.Need) 
 	return nil
 }
 
-// rouse makes all runs of the tenant due that are not waiting for a person: what they wait for may be far away by the clock of now.
-func (e *Engine) rouse(ctx context.Context, t vault.TenantID, now time.Time) error {
-	const never = 100 * 365 * day
-	for {
-		op, n := store.NewOp(now), 0
-		err := e.Store.Update(ctx, op, func(tx store.Tx) error {
-			n = 0
-			// The latest come last: whatever is due already stays as it is.
-			open, err := tx.Runs(ctx, store.RunQuery{Tenant: t, Open: true, DueBefore: clock.Micro(op.At.Add(never))})
-			for _, r := range open {
-				if !r.NextAt.After(op.At) || n == agesBatch {
-					continue
-				}
-				n++
-				r := *r
-				r.NextAt = clock.Micro(op.At)
-				if err := tx.PutRun(ctx, &r); err != nil {
-					return err
-				}
-			}
+// rouse makes due what waits for an instant that may be far away by the clock of now, some at a time.
+func (e *Engine) rouse(ctx context.Context, t vault.TenantID, now time.Time, some func(context.Context, store.Tx, vault.TenantID, time.Time) (int, error)) error {
+	for n := pageSize; n == pageSize; {
+		op := store.NewOp(now)
+		err := e.Store.Update(ctx, op, func(tx store.Tx) (err error) {
+			n, err = some(ctx, tx, t, clock.Micro(op.At))
 			return err
 		})
-		if err != nil || n < agesBatch {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// never is later than anything waits for.
+const never = 100 * 365 * day
+
+// rouseRuns makes runs due that are not waiting for a person, pageSize at most, and returns how many.
+func rouseRuns(ctx context.Context, tx store.Tx, t vault.TenantID, now time.Time) (n int, err error) {
+	open, err := tx.Runs(ctx, store.RunQuery{Tenant: t, Open: true, DueBefore: now.Add(never)})
+	for _, r := range open {
+		if !r.NextAt.After(now) || n == pageSize {
+			continue // the latest come last
+		}
+		n++
+		r := *r
+		r.NextAt = now
+		if err := tx.PutRun(ctx, &r); err != nil {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// rouseLoans is rouseRuns for leases.
+func rouseLoans(ctx context.Context, tx store.Tx, t vault.TenantID, now time.Time) (n int, err error) {
+	open, err := tx.Loans(ctx, store.LoanQuery{Tenant: t, DueBefore: now.Add(never)})
+	for _, l := range open {
+		if !l.NextAt.After(now) || n == pageSize {
+			continue
+		}
+		n++
+		l := *l
+		l.NextAt = now
+		if err := tx.PutLoan(ctx, &l); err != nil {
+			return n, err
+		}
+	}
+	return n, err
 }

@@ -92,7 +92,7 @@ func (e *Engine) planRevocation(ctx context.Context, v *vault.Vault, name string
 	}
 	now := e.now(v.Tenant)
 	r := newRotation(store.RunID(vault.NewVersionID(now)), now, Start{Cause: OnDemand}, doc.Policy, e.Pace)
-	r.Tenant, r.Vault, r.Object, r.NameKey, r.Base = v.Tenant, v.ID, o.ID, vault.NameKey(o.Name), o.Current
+	r.Tenant, r.Vault, r.Object, r.NameKey, r.Base, r.Driver = v.Tenant, v.ID, o.ID, vault.NameKey(o.Name), o.Current, e.Node
 	d := &driver{e: e, run: r, vault: v, moves: e.Secrets.Rotation(v, r.NameKey, r.Object)}
 	c := &calling{driver: d, rotator: e.rotators[r.Policy.Rotator]}
 	defer c.zero()

@@ -124,6 +124,11 @@ type Run struct {
 	// Slots are the credentials that the target had before it was asked to make one.
 	Slots []Seen `json:"slots,omitempty"`
 
+	// Driver is the process that wrote the last entry. Inherited is true from when another took the run over until it has looked what the target accepts: the store
+	// may be a copy from before what was changed there since.
+	Driver    string `json:"driver,omitempty"`
+	Inherited bool   `json:"inherited,omitempty"`
+
 	// Began is when the run first acted, Since when it entered its state, Ended when it was over.
 	Began time.Time `json:"began,omitzero"`
 	Since time.Time `json:"since"`
@@ -156,6 +161,8 @@ type Run struct {
 	WholeSince time.Time `json:"wholeSince,omitzero"`
 	Looks      int       `json:"looks,omitempty"`
 	Waiting    []Holder  `json:"waiting,omitempty"`
+	// Leaked are versions that are out: for those of them that are in Old nobody is waited for.
+	Leaked []vault.VersionID `json:"leaked,omitempty"`
 	// Forced is why consumers are no longer waited for; Agreed is true when the second person did. Disabled is when the old version was.
 	Forced   Reason    `json:"forced,omitempty"`
 	Agreed   bool      `json:"agreed,omitempty"`
@@ -252,8 +259,9 @@ const (
 	AdoptOrder OrderKind = "adopt"
 	// SubmitOrder hands in the value of a manual step.
 	SubmitOrder OrderKind = "submit"
-	// HurryOrder makes a rotation urgent.
+	// HurryOrder makes a rotation urgent, LeakOrder has a revocation end a version at once that leaked.
 	HurryOrder OrderKind = "hurry"
+	LeakOrder  OrderKind = "leak"
 )
 
 // Order is what a person decided.
@@ -265,6 +273,8 @@ type Order struct {
 	// Version is the one to adopt or that was submitted. Attested is true when the person vouches for it instead of a login.
 	Version  vault.VersionID `json:"version,omitempty"`
 	Attested bool            `json:"attested,omitempty"`
+	// Place is where a version sits that leaked.
+	Place *Place `json:"place,omitempty"`
 	// Cause is that of a run that becomes urgent, Exposed since when its version has been out.
 	Cause   Cause     `json:"cause,omitempty"`
 	Exposed time.Time `json:"exposed,omitzero"`
@@ -324,7 +334,7 @@ func (r *Run) Revocation(id store.RunID, e Effect, now time.Time) Run {
 	start := r.Start
 	start.Parent = r.ID
 	n := Run{ID: id, Kind: store.RevocationRun, Tenant: r.Tenant, Vault: r.Vault, Object: r.Object, NameKey: r.NameKey, State: Awaiting,
-		Rank: r.Rank, NextAt: now, Since: now, Start: start, Policy: r.Policy, Pace: r.Pace, Able: r.Able, Places: r.Places,
+		Rank: r.Rank, NextAt: now, Since: now, Start: start, Policy: r.Policy, Pace: r.Pace, Able: r.Able, Places: r.Places, Driver: r.Driver,
 		Current: e.Version, Old: e.Old, Promoted: now, Identities: r.Identities, System: r.System,
 		History: []Move{{At: now, To: Awaiting, Reason: Promoted}}}
 	if start.Cause.Urgent() {

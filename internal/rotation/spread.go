@@ -34,7 +34,10 @@ func (c *calling) rollout() (r rollout.Rollout, probe string, err error) {
 		return r, "", rotator.Fail(rotator.Misconfigured, err, "the rollout of the policy cannot be read")
 	}
 	if c.run.Spread != nil {
-		return *c.run.Spread, p.Probe, nil
+		r = *c.run.Spread
+		// How long a ring has been open is not known when the clock was moved since: it counts from when people took that for right, and from now when it lies ahead.
+		r.Changed = earlier(later(r.Changed, c.run.Trusted), c.now())
+		return r, p.Probe, nil
 	}
 	r, err = rollout.New(c.run.Pending, c.run.Base, p.Rings, p.Return)
 	return r, p.Probe, err

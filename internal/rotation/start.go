@@ -22,8 +22,9 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
 	start.Actor, start.Parent = string(call.Caller.Principal), ""
+	leak := s.e.planLeak(ctx, call.Vault.Vault, name, &start)
 	op := store.NewOp(s.e.now(call.Vault.Vault.Tenant))
-	id := store.RunID(vault.NewVersionID(op.At))
+	id, revocation := store.RunID(vault.NewVersionID(op.At)), store.RunID(vault.NewVersionID(op.At))
 	need.Reason = fmt.Sprintf("run %s: %s", id, start.Cause)
 	var r *Run
 	err := s.e.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
@@ -32,15 +33,16 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 			return err
 		}
 		open, err := tx.OpenRun(ctx, p.Object, store.RotationRun)
-		if err == nil && start.Cause.Urgent() {
+		switch {
+		case err == nil && start.Cause.Urgent():
 			r, err = hurry(ctx, tx, p, open, start, op.At)
+		case err == nil, isMissing(err):
+			r, err = s.e.enqueue(ctx, tx, p, id, start, op.At)
+		}
+		if err != nil || leak == nil {
 			return err
 		}
-		if err != nil && !isMissing(err) {
-			return err
-		}
-		r, err = s.e.enqueue(ctx, tx, p, id, start, op.At)
-		return err
+		return endLeak(ctx, tx, leak, revocation, r, start, op.At)
 	})
 	if err == nil {
 		s.e.Wake()

@@ -232,6 +232,8 @@ type Observation struct {
 	Rollout    *Spread
 	Terminated int
 
+	// Inherited is true when another process wrote the run's last entry.
+	Inherited bool
 	// Moved is the version that another write made current, when that is why the journal could not be written.
 	Moved vault.VersionID
 	// Gone is true when the object was deleted; Held when somebody else works on the account.

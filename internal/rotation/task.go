@@ -233,9 +233,11 @@ func (s *Service) Submit(ctx context.Context, call *guard.Call, task string, in 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.Policy.Format.parse(in.Value); err != nil {
+	l, err := r.Policy.Format.parse(in.Value)
+	if err != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
+	l.value.Zero()
 	moves := s.e.Secrets.Rotation(call.Vault.Vault, r.NameKey, r.Object)
 	op := store.NewOp(s.e.now(call.Vault.Vault.Tenant))
 	in.Enabled = true

@@ -38,7 +38,7 @@ func (m *machine) undone(why Reason) {
 
 // undo looks which credential is in force. Where old and new are accepted together the order makes it one login.
 func (m *machine) undo() {
-	m.login(m.Before != "", m.Base, m.Pending, m.Before)
+	m.login(m.Before != "" || m.Inherited, m.Base, m.Pending, m.Before)
 }
 
 func (m *machine) undoSeen() {
@@ -50,7 +50,9 @@ func (m *machine) undoSeen() {
 		// The function came late, and nothing else is accepted: to give its version up would leave everybody without one.
 		m.Undo = ""
 		m.works(PendingWorks)
-	case m.accepts(m.Base) && m.overlap() && m.Before != "" && !m.accepts(m.Pending):
+	case m.Base == "" && m.Inherited && m.rejects(m.Pending):
+		m.settled()
+	case m.accepts(m.Base) && m.overlap() && (m.Before != "" || m.Inherited) && !m.accepts(m.Pending):
 		m.unsure() // to refuse what may not be there could end what consumers still hold
 	case m.accepts(m.Base) && m.overlap(), m.Base == "" && m.overlap():
 		m.back(byRevoke)

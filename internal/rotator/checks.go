@@ -1,6 +1,8 @@
 package rotator
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/keywright/keywright/internal/redact"
@@ -35,6 +37,54 @@ func (p Plan) Spares(admin Credential) error {
 		return Fail(Misconfigured, nil, "%q would change its own password and lose its access in the middle of a run: use another administrator", admin.Account)
 	}
 	return nil
+}
+
+// Suits is Fits and Spares for accounts with one password each, whose names have to pass a check.
+func (p Plan) Suits(who string, strategies []Strategy, admin Credential, check func(name string) error) error {
+	if err := p.Fits(who, strategies); err != nil {
+		return err
+	}
+	if err := p.Spares(admin); err != nil {
+		return err
+	}
+	for _, a := range p.Accounts {
+		if err := check(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ProveCurrent logs in with the present credential, by the rotator's own probe. A plan without one has nothing to prove.
+func (p Plan) ProveCurrent(ctx context.Context, t *Target, probe func(context.Context, *Target, Credential) (Logins, error)) error {
+	if p.Current == nil {
+		return nil
+	}
+	logins, err := probe(ctx, t, *p.Current)
+	if err != nil {
+		return err
+	}
+	return logins.Works(p.Current.Account)
+}
+
+// Remember makes the snapshot of the report: who the accounts are, and what the target is.
+func (r *Report) Remember() (err error) {
+	if r.Snapshot, err = json.Marshal(map[string]any{"identities": r.Identities, "system": r.System}); err != nil {
+		return Fail(NotApplied, err, "remembering the accounts")
+	}
+	return nil
+}
+
+// TryAt logs in at one endpoint after the other. Without a password there is nothing to try: some targets let everybody in who names none.
+func (c Credential) TryAt(endpoints []string, login func(endpoint string) Login) (Logins, error) {
+	if len(c.Value) == 0 {
+		return nil, Fail(Misconfigured, nil, "there is no password of %q to try", c.Account)
+	}
+	logins := make(Logins, len(endpoints))
+	for i, e := range endpoints {
+		logins[i] = login(e)
+	}
+	return logins, nil
 }
 
 // Crowded reports whether a change to two values side by side would kill one that the plan does not know. Strangers counts the values of the account

@@ -59,6 +59,15 @@ func Fail(class Class, cause error, format string, args ...any) *Error {
 	return &Error{Class: class, Message: fmt.Sprintf(format, args...), Err: cause}
 }
 
+// Explain is Fail for an error that may be a failure of a known class already, and then stays as it is.
+func Explain(err error, class Class, cause error, format string, args ...any) error {
+	var known *Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return Fail(class, cause, format, args...)
+}
+
 // ClassOf returns the class of the outermost Error in the chain, or Doubt.
 func ClassOf(err error) Class {
 	var e *Error

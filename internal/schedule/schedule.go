@@ -204,11 +204,6 @@ func jitter(id string, most time.Duration) time.Duration {
 	return time.Duration(float64(most) * float64(binary.BigEndian.Uint32(h[:4])) / (1 << 32))
 }
 
-// MayStart reports whether a run that takes need may start now: no run starts with less of its window left.
-func (s *Schedule) MayStart(now time.Time, need time.Duration) bool {
-	return s.Window.IsZero() || s.Window.from(now, need, s.zone()).Equal(now)
-}
-
 // Latest returns the last time up to t, and after since, at which a run that takes need may start; ok is false when there is none.
 func (s *Schedule) Latest(since, t time.Time, need time.Duration) (at time.Time, ok bool) {
 	if s.Window.IsZero() {
@@ -225,7 +220,8 @@ func (s *Schedule) Latest(since, t time.Time, need time.Duration) (at time.Time,
 	return time.Time{}, false
 }
 
-// Opens returns the first time not before now at which a run that takes need may start; ok is false when the window is too short for it.
+// Opens returns the first time not before now at which a run that takes need may start: none starts with less of its window left. ok is false when the window is
+// too short for it.
 func (s *Schedule) Opens(now time.Time, need time.Duration) (at time.Time, ok bool) {
 	switch {
 	case s.Window.IsZero():

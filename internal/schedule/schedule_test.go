@@ -48,7 +48,7 @@ func TestDue(t *testing.T) {
 					t.Errorf("due at %s, more than a tenth before %s", due.At, due.Limit)
 				}
 			case "in window":
-				if !s.MayStart(due.At, c.need) || due.At.After(due.Limit) {
+				if !mayStart(s, due.At, c.need) || due.At.After(due.Limit) {
 					t.Errorf("due at %s, outside of the window", due.At)
 				}
 			default:
@@ -83,17 +83,23 @@ func TestJitterSpreads(t *testing.T) {
 	}
 }
 
-func TestMayStart(t *testing.T) {
+// mayStart reports whether a run may start right then.
+func mayStart(s Schedule, now time.Time, need time.Duration) bool {
+	open, ok := s.Opens(now, need)
+	return ok && open.Equal(now)
+}
+
+func TestOpens(t *testing.T) {
 	s := parse(t, "every 30d window sat 23:00+4h zone Europe/Vienna")
 	for when, want := range map[string]bool{
 		"2026-03-14 21:59": false, "2026-03-14 22:00": true, "2026-03-15 00:00": true, // over midnight, a Sunday then
 		"2026-03-15 01:00": true, "2026-03-15 01:01": false, "2026-03-15 02:00": false, "2026-03-15 22:00": false,
 	} {
-		if got := s.MayStart(at(when), time.Hour); got != want {
+		if got := mayStart(s, at(when), time.Hour); got != want {
 			t.Errorf("a run of an hour may start at %s: %v, want %v", when, got, want)
 		}
 	}
-	if s.MayStart(at("2026-03-14 22:00"), 5*time.Hour) {
+	if mayStart(s, at("2026-03-14 22:00"), 5*time.Hour) {
 		t.Error("a run of five hours may start in a window of four")
 	}
 	if _, ok := s.Opens(at("2026-03-14 22:00"), 5*time.Hour); ok {
@@ -259,7 +265,7 @@ func TestDueKeepsLimitAndWindow(t *testing.T) {
 			t.Fatalf("%s: %+v (%v)", s, due, ok)
 		case !due.At.After(last):
 			t.Fatalf("%s is due at %s, which is not after the last success at %s", s, due.At, last)
-		case !s.MayStart(due.At, need):
+		case !mayStart(s, due.At, need):
 			t.Fatalf("%s is due at %s, where a run of %s does not fit into the window", s, due.At.In(s.Zone), need)
 		case due.Late != due.At.After(due.Limit):
 			t.Fatalf("%s is due at %s with the limit %s, late %v", s, due.At, due.Limit, due.Late)
@@ -269,7 +275,7 @@ func TestDueKeepsLimitAndWindow(t *testing.T) {
 		}
 		// The model: no quarter of an hour between the two could have been used.
 		for m := last.Add(1); !m.After(due.Limit); m = m.Add(15 * time.Minute) {
-			if s.MayStart(m, need) {
+			if mayStart(s, m, need) {
 				t.Fatalf("%s is late, although a run could start at %s", s, m.In(s.Zone))
 			}
 		}

@@ -37,6 +37,10 @@ type Config struct {
 	// Dated is told, in the transaction of the change, of a current version whose end of validity may be another than before. It may write to the transaction, but
 	// not the object. Nil tells nobody.
 	Dated func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error
+	// Pack, Unpack and Admit bring what belongs to a secret beside its versions into a backup and back: see object.Config.
+	Pack   func(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error)
+	Unpack func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, packed []byte) error
+	Admit  func(ctx context.Context, call *guard.Call, packed []byte) error
 }
 
 // Service serves secrets.
@@ -58,7 +62,7 @@ func New(c Config) (*Service, error) {
 		c.MaxBackupBytes = object.DefaultMaxBackupBytes
 	}
 	objects, err := object.New(object.Config{Guard: c.Guard, Store: c.Store, Keys: c.Keys, Clock: c.Clock, Kind: kind, MaxVersions: c.MaxVersions,
-		CacheBytes: c.CacheBytes, Pends: c.Pends, Settled: c.dated()})
+		CacheBytes: c.CacheBytes, Pends: c.Pends, Settled: c.dated(), Pack: c.Pack, Unpack: c.Unpack, Admit: c.Admit})
 	if err != nil {
 		return nil, err
 	}

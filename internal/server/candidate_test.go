@@ -48,6 +48,7 @@ type signer struct {
 // TestASingleChangesUnderItsReaders changes the only password of an account while two applications sign in with it without a pause: one by our client, the
 // other by the protocol of Key Vault alone. Each tries what it has, and when that is refused the current version or the candidate once.
 func TestASingleChangesUnderItsReaders(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	pg := startDatabase(t)
 	d := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir(), Rotation: quickRotation()}})
 	azure := d.azure(t)
@@ -201,6 +202,7 @@ func (d *Dev) value(t *testing.T, name string) *client.Value {
 
 // TestNobodyElseSeesACandidate asks for a candidate in every way but the right ones.
 func TestNobodyElseSeesACandidate(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	pg := startDatabase(t)
 	hold := make(chan struct{})
 	config := quickRotation()

@@ -235,6 +235,7 @@ func application(t *testing.T, c *caller, f *functionTarget) *seen {
 // TestFunctionsRotateDatabases follows the flow that users of Key Vault know, hop by hop: an expiry comes near, the event goes to the function, which
 // stores a version and updates its database; the version is nobody's until the database accepts it.
 func TestFunctionsRotateDatabases(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	for name, target := range map[string]func(*testing.T) functionTarget{"Python and PostgreSQL": postgresFunction, "Node and the TDS fake": sqlServerFunction} {
 		t.Run(name, func(t *testing.T) { functionRotates(t, target(t)) })
 	}
@@ -313,6 +314,7 @@ func functionRotates(t *testing.T, f functionTarget) {
 // TestComposedValuesHoldTheirParts rotates a password that stands in a connection string: the string is made anew by itself, and the old password stays
 // until who read the old string has proved that it moved.
 func TestComposedValuesHoldTheirParts(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	pg := startDatabase(t)
 	d := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir(), Rotation: quickRotation()}})
 	azure, api := d.azure(t), d.native(t)

@@ -16,6 +16,8 @@ var parsers = map[string][]string{
 	"internal/vault":      {"FuzzGUID", "FuzzVersionID", "FuzzNames"},
 	"internal/event":      {"FuzzEndpoint"},
 	"internal/door":       {"FuzzMatch", "FuzzDecode", "FuzzQuery", "FuzzLoneSurrogate", "FuzzBearer"},
+	"internal/door/acme":  {"FuzzRequest", "FuzzPayload", "FuzzCertificateID"},
+	"internal/enrolment":  {"FuzzPermits"},
 	"internal/door/azure": {"FuzzString", "FuzzHost", "FuzzAPIVersion", "FuzzPage"},
 	"internal/server":     {"FuzzHosts", "FuzzDoorByPath"},
 }

@@ -119,6 +119,7 @@ func (d *Dev) call(t *testing.T) *guard.Call {
 // TestRotationOfARealDatabase tells the story of one rotation: the credential changes, the consumer goes on with the old one, and when it has
 // proved that it uses the new one the database refuses the old.
 func TestRotationOfARealDatabase(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	pg := startDatabase(t)
 	d := startDevWith(t, DevConfig{Config: Config{Dir: t.TempDir(), Rotation: quickRotation()}})
 	azure, api := d.azure(t), d.native(t)

@@ -145,6 +145,15 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		},
 		Dated: func(ctx context.Context, tx store.Tx, o *vault.Object, ver *vault.Version) error {
 			return k.engine.Redate(ctx, tx, o, ver)
+		},
+		Pack: func(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error) {
+			return k.composed.Pack(ctx, tx, o)
+		},
+		Unpack: func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, packed []byte) error {
+			return k.composed.Unpack(ctx, tx, v, o, packed)
+		},
+		Admit: func(ctx context.Context, call *guard.Call, packed []byte) error {
+			return k.composed.Admit(ctx, call, packed)
 		}}); err != nil {
 		return nil, err
 	}

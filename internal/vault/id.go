@@ -94,6 +94,15 @@ func newHex(now time.Time) string {
 	return hex.EncodeToString(b[:])
 }
 
+// Made returns when an id of this package was made, to the millisecond; the zero time for one that another program made up.
+func Made(id string) time.Time {
+	b, err := hex.DecodeString(id)
+	if err != nil || len(b) != 16 || b[6]>>4 != 7 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b) >> 16)).UTC()
+}
+
 func isHex32(s string) bool {
 	if len(s) != 32 {
 		return false

@@ -159,3 +159,15 @@ func TestObjectNames(t *testing.T) {
 		}
 	}
 }
+
+func TestIDsTellWhenTheyWereMade(t *testing.T) {
+	now := time.Date(2026, 11, 22, 13, 0, 0, 987_654_321, time.UTC)
+	if got := vault.Made(string(vault.NewVersionID(now))); !got.Equal(now.Truncate(time.Millisecond)) {
+		t.Errorf("made at %s, and tells %s", now, got)
+	}
+	for _, other := range []string{"", "0123456789abcdef0123456789abcdef", "zz", strings.Repeat("7", 30)} {
+		if got := vault.Made(other); !got.IsZero() {
+			t.Errorf("%q was made at %s", other, got)
+		}
+	}
+}

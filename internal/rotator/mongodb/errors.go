@@ -69,11 +69,7 @@ func decided(err error) bool {
 
 // failed is an error from before a change.
 func failed(err error, format string, args ...any) error {
-	var known *rotator.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	return rotator.Fail(classify(err), cause(err), format, args...)
+	return rotator.Explain(err, classify(err), cause(err), format, args...)
 }
 
 // cause is what of an error may be repeated: the server's code, since its words may quote a command, else the driver's words.

@@ -21,14 +21,7 @@ func (*Rotator) Probe(ctx context.Context, t *rotator.Target, c rotator.Credenti
 	if err := checkName(c.Account); err != nil {
 		return nil, err
 	}
-	if len(c.Value) == 0 {
-		return nil, rotator.Fail(rotator.Misconfigured, nil, "there is no password of %q to try", c.Account)
-	}
-	var logins rotator.Logins
-	for _, e := range config.Endpoints {
-		logins = append(logins, config.login(ctx, e, c, t.Attempt))
-	}
-	return logins, nil
+	return c.TryAt(config.Endpoints, func(e string) rotator.Login { return config.login(ctx, e, c, t.Attempt) })
 }
 
 func (c *config) login(ctx context.Context, address string, as rotator.Credential, attempt string) rotator.Login {

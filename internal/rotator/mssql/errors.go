@@ -12,24 +12,24 @@ import (
 // Numbers of SQL Server's messages,
 // https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
 const (
-	loginFailed       = 18456 // whatever the reason: its state is not told to clients
-	loginDisabled     = 18470
-	loginUntrusted    = 18452
-	loginLocked       = 18486
-	passwordExpired   = 18487
-	passwordMustChang = 18488
-	cannotOpenDB      = 4060
-	tooManyUsers      = 17809
-	resourceLimit     = 10928
-	outOfMemory       = 701
-	lockTimeout       = 1222
-	deadlock          = 1205
-	noPermission      = 229
-	noServerState     = 300
-	cannotAlterLogin  = 15151
-	noUserRight       = 15247
-	killDenied        = 6102
-	notActive         = 6106
+	loginFailed        = 18456 // whatever the reason: its state is not told to clients
+	loginDisabled      = 18470
+	loginUntrusted     = 18452
+	loginLocked        = 18486
+	passwordExpired    = 18487
+	passwordMustChange = 18488
+	cannotOpenDB       = 4060
+	tooManyUsers       = 17809
+	resourceLimit      = 10928
+	outOfMemory        = 701
+	lockTimeout        = 1222
+	deadlock           = 1205
+	noPermission       = 229
+	noServerState      = 300
+	cannotAlterLogin   = 15151
+	noUserRight        = 15247
+	killDenied         = 6102
+	notActive          = 6106
 	// Password validation: too short, too long, not complex, not unique, and others of a filter.
 	firstPolicy, lastPolicy = 15114, 15119
 	badParameter            = 15021
@@ -49,7 +49,7 @@ func number(err error) int32 {
 // classify says what is known after the server's own refusal, or after an error from before anything was sent that could change something.
 func classify(err error) rotator.Class {
 	switch n := number(err); {
-	case n == loginFailed, n == loginDisabled, n == loginUntrusted, n == passwordExpired, n == passwordMustChang, n == noPermission, n == noServerState,
+	case n == loginFailed, n == loginDisabled, n == loginUntrusted, n == passwordExpired, n == passwordMustChange, n == noPermission, n == noServerState,
 		n == cannotAlterLogin, n == noUserRight, n == killDenied:
 		return rotator.Denied
 	case n == cannotOpenDB:
@@ -65,11 +65,7 @@ func classify(err error) rotator.Class {
 
 // failed is an error from before the deciding batch.
 func failed(err error, format string, args ...any) error {
-	var known *rotator.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	return rotator.Fail(classify(err), cause(err), format, args...)
+	return rotator.Explain(err, classify(err), cause(err), format, args...)
 }
 
 // cause is what of an error may be repeated: the server's number, since its words may quote a statement, else the driver's words.

@@ -2,7 +2,6 @@ package mssql
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 
 	"github.com/keywright/keywright/internal/rotator"
@@ -16,7 +15,7 @@ func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pl
 	if err != nil {
 		return nil, err
 	}
-	if err := fits(t, p); err != nil {
+	if err := p.Suits("SQL Server, whose logins have one password each,", r.Describe().Strategies, t.Admin, checkName); err != nil {
 		return nil, err
 	}
 	report := &rotator.Report{Identities: map[string]string{}}
@@ -31,36 +30,10 @@ func (r *Rotator) Preflight(ctx context.Context, t *rotator.Target, p rotator.Pl
 			return nil, failed(err, "inspecting the logins at %s", e)
 		}
 	}
-	if p.Current != nil {
-		logins, err := r.Probe(ctx, t, *p.Current)
-		if err != nil {
-			return nil, err
-		}
-		if err := logins.Works(p.Current.Account); err != nil {
-			return nil, err
-		}
+	if err := p.ProveCurrent(ctx, t, r.Probe); err != nil {
+		return nil, err
 	}
-	report.Snapshot, err = json.Marshal(map[string]any{"identities": report.Identities, "system": report.System})
-	if err != nil {
-		return nil, rotator.Fail(rotator.NotApplied, err, "remembering the logins")
-	}
-	return report, nil
-}
-
-// fits checks what needs no target.
-func fits(t *rotator.Target, p rotator.Plan) error {
-	if err := p.Fits("SQL Server, whose logins have one password each,", (*Rotator)(nil).Describe().Strategies); err != nil {
-		return err
-	}
-	if err := p.Spares(t.Admin); err != nil {
-		return err
-	}
-	for _, a := range p.Accounts {
-		if err := checkName(a); err != nil {
-			return err
-		}
-	}
-	return nil
+	return report, report.Remember()
 }
 
 // inspect looks at the administrator and the logins at one endpoint.

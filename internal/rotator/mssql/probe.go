@@ -18,14 +18,7 @@ func (*Rotator) Probe(ctx context.Context, t *rotator.Target, c rotator.Credenti
 	if err := checkName(c.Account); err != nil {
 		return nil, err
 	}
-	if len(c.Value) == 0 {
-		return nil, rotator.Fail(rotator.Misconfigured, nil, "there is no password of %q to try", c.Account)
-	}
-	var logins rotator.Logins
-	for _, e := range config.Endpoints {
-		logins = append(logins, config.login(ctx, e, c, t.Attempt))
-	}
-	return logins, nil
+	return c.TryAt(config.Endpoints, func(e string) rotator.Login { return config.login(ctx, e, c, t.Attempt) })
 }
 
 func (c *config) login(ctx context.Context, address string, as rotator.Credential, attempt string) rotator.Login {
@@ -35,13 +28,13 @@ func (c *config) login(ctx context.Context, address string, as rotator.Credentia
 	case n == loginFailed:
 		one.Verdict, one.Detail = rotator.Rejected, "the server refused the login (18456)"
 		return one
-	case n == loginLocked, n == loginDisabled, n == passwordExpired, n == passwordMustChang, n == cannotOpenDB:
+	case n == loginLocked, n == loginDisabled, n == passwordExpired, n == passwordMustChange, n == cannotOpenDB:
 		one.Detail = map[int32]string{
-			loginLocked:       "the login is locked out (18486)",
-			loginDisabled:     "the password is right and the login disabled (18470)",
-			passwordExpired:   "the password is right and has expired (18487)",
-			passwordMustChang: "the password is right and must be changed first (18488)",
-			cannotOpenDB:      fmt.Sprintf("the password is right and the login may not open the database %q (4060)", c.Database),
+			loginLocked:        "the login is locked out (18486)",
+			loginDisabled:      "the password is right and the login disabled (18470)",
+			passwordExpired:    "the password is right and has expired (18487)",
+			passwordMustChange: "the password is right and must be changed first (18488)",
+			cannotOpenDB:       fmt.Sprintf("the password is right and the login may not open the database %q (4060)", c.Database),
 		}[n]
 		return one
 	case err != nil:

@@ -49,11 +49,7 @@ func classify(err error) rotator.Class {
 
 // failed is an error from before COMMIT.
 func failed(err error, format string, args ...any) error {
-	var known *rotator.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	return rotator.Fail(classify(err), err, format, args...)
+	return rotator.Explain(err, classify(err), err, format, args...)
 }
 
 // undecided is an error from COMMIT. The server's own refusal aborts the transaction, but for a shutdown, which may come while a transaction

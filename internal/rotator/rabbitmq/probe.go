@@ -22,14 +22,7 @@ func (*Rotator) Probe(ctx context.Context, t *rotator.Target, c rotator.Credenti
 		return nil, err
 	}
 	defer a.close()
-	if len(c.Value) == 0 {
-		return nil, rotator.Fail(rotator.Misconfigured, nil, "there is no password of %q to try", c.Account)
-	}
-	var all rotator.Logins
-	for _, e := range a.config.AMQPEndpoints {
-		all = append(all, a.login(ctx, e, c))
-	}
-	return all, nil
+	return c.TryAt(a.config.AMQPEndpoints, func(e string) rotator.Login { return a.login(ctx, e, c) })
 }
 
 // login tries one endpoint.

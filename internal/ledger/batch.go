@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// batch is the transaction of a commit.
+type batch struct {
+	ctx context.Context
+	tx  store.Tx
+	at  time.Time
+}
+
+// put joins the facts with what the store has.
+func (b *batch) put(c *change) error {
+	h := c.facts
+	old, err := b.tx.Holding(b.ctx, h.HoldingKey)
+	switch {
+	case err == nil:
+		was, err := open(old)
+		if err != nil {
+			return err
+		}
+		was.join(&h)
+		h = *was
+	case !fault.Is(err, fault.NotFound):
+		return err
+	}
+	if h.Version != "" && (c.refused || !c.facts.Last.IsZero()) {
+		v, o, err := b.retired(&h)
+		if err != nil {
+			return err
+		}
+		if v == nil && c.refused {
+			return nil // an ordinary refusal is no affair of the ledger's
+		}
+		if v != nil {
+			if err := b.alarm(&h, o, c.facts.Refused, later(c.facts.Last, c.facts.Refused)); err != nil {
+				return err
+			}
+		}
+	}
+	row, err := h.row()
+	if err != nil {
+		return err
+	}
+	return b.tx.PutHolding(b.ctx, row)
+}
+
+// retired returns the version and its object when the version was revoked at its target, nil otherwise.
+func (b *batch) retired(h *Holding) (*vault.Version, *vault.Object, error) {
+	o, err := b.tx.Object(b.ctx, h.Vault, h.Kind, h.NameKey)
+	if err == nil {
+		var v *vault.Version
+		if v, err = b.tx.Version(b.ctx, o.ID, h.Version); err == nil && v.State == vault.Retired {
+			return v, o, nil
+		}
+	}
+	if fault.Is(err, fault.NotFound) {
+		err = nil // purged since
+	}
+	return nil, nil, err
+}
+
+// RetiredUsed is the type of the event that tells that somebody used a credential after it was revoked: a laggard, or a thief.
+const RetiredUsed = "Keywright.Rotation.RetiredCredentialUsed"
+
+// alarmEvery is how often the use of one retired version by one consumer is told.
+const alarmEvery = time.Hour
+
+// RetiredUse is what the event tells.
+type RetiredUse struct {
+	ObjectType string `json:"objectType"`
+	ObjectName string `json:"objectName"`
+	Version    string `json:"version"`
+	Principal  string `json:"principal,omitempty"`
+	Instance   string `json:"instance,omitempty"`
+	Address    string `json:"address,omitempty"`
+	// How is read, refused or session.
+	How string    `json:"how"`
+	At  time.Time `json:"at"`
+}
+
+// alarm emits the event, unless it did lately.
+func (b *batch) alarm(h *Holding, o *vault.Object, refused, at time.Time) error {
+	if !h.Alarmed.IsZero() && at.Sub(h.Alarmed) < alarmEvery {
+		return nil
+	}
+	how := "read"
+	switch {
+	case !h.Seen.IsZero() && h.Seen.Equal(at):
+		how = "session"
+	case refused.Equal(at):
+		how = "refused"
+	}
+	h.Alarmed = at
+	data, err := json.Marshal(RetiredUse{ObjectType: string(o.Kind), ObjectName: o.Name, Version: string(h.Version), Principal: string(h.Principal),
+		Instance: h.Instance, Address: h.Address, How: how, At: clock.Micro(at)})
+	if err != nil {
+		return err
+	}
+	// The same use gives the same id, so that whoever hears of it twice can tell.
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d", keyTexts(h.HoldingKey), at.UnixMicro()))
+	b.tx.Emit(store.Event{ID: hex.EncodeToString(sum[:16]), Type: RetiredUsed, Tenant: h.Tenant, Vault: h.Vault, Subject: o.Name, At: b.at, Data: data})
+	return nil
+}
+
+func keyTexts(k store.HoldingKey) []string {
+	return []string{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
+}
