@@ -42,8 +42,12 @@ type Config struct {
 	// IssuerAllow permits addresses of outside OpenID Connect issuers that are refused otherwise: loop-back (unless EventLoopback is set),
 	// link-local ones and metadata services. Private networks are not refused.
 	IssuerAllow []netip.Prefix
-	Enrolment   Enrolment
-	Rotation    Rotation
+	// EndpointAllow does the same for the endpoints of certificates.
+	EndpointAllow []netip.Prefix
+	// Mail is how people are written to.
+	Mail      Mail
+	Enrolment Enrolment
+	Rotation  Rotation
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

@@ -22,6 +22,7 @@ import (
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
@@ -31,6 +32,7 @@ import (
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/mail"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
@@ -88,7 +90,10 @@ type core struct {
 	engine    *rotation.Engine
 	rotation  *rotation.Service
 	composed  *composition.Service
-	values    *webhook.Values
+	endpoints *endpoint.Service
+	// mail is nil without a relay.
+	mail   *mail.Outbox
+	values *webhook.Values
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
@@ -158,9 +163,12 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity}); err != nil {
 		return nil, err
 	}
+	if err := k.openMail(c); err != nil {
+		return nil, err
+	}
 	k.issuers = newIssuers(c.Clock, k.store)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
-		Issuers: k.issuers, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
 	}
 	if k.enrolment, err = enrolment.New(enrolment.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Certificates: k.certificates}); err != nil {
@@ -180,6 +188,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.startComposition()
 	k.background(k.feed.Run)
 	k.background(k.issueCertificates)
+	k.background(k.watchEndpoints)
+	if k.mail != nil {
+		k.onClose(wrapStop(k.store.Watch(k.mail.Changed)))
+		k.background(k.mail.Run)
+	}
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}

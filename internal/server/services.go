@@ -45,6 +45,9 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	if err := k.openLedger(c); err != nil {
 		return err
 	}
+	if err := k.openEndpoints(c); err != nil {
+		return err
+	}
 	if k.composed, err = composition.New(composition.Config{Guard: k.guard, Store: k.store, Secrets: k.secrets, Clock: c.Clock, Logger: c.Logger}); err != nil {
 		return err
 	}

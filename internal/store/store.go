@@ -88,6 +88,7 @@ type Tx interface {
 	Holdings
 	Issuances
 	Enrolments
+	Endpoints
 	Journal
 }
 

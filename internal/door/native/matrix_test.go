@@ -206,6 +206,7 @@ var bodies = map[string]string{
 	"KeyVerify":         `{"digest":"AA==","signature":"AA=="}`,
 	"CertificateCreate": `{}`, "CertificateImport": `{"file":"AA=="}`, "CertificateUpdate": `{}`, "CertificatePolicyUpdate": `{}`, "CertificateRestore": `{"blob":""}`,
 	"CertificatePendingMerge": "{\"pem\":\"" + strings.ReplaceAll(aCertificate, "\n", "\\n") + "\"}",
+	"CertificateEndpointSet":  `{"address":"127.0.0.1:1"}`,
 	"AccessRuleSet":           `{"domains":["shop.example"]}`, "EnrolmentRevoke": `{"serial":"1"}`,
 	"CertificateIssuerSet": `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,

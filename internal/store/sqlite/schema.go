@@ -76,6 +76,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	issuanceSchema,
 	issuanceEndSchema,
 	enrolmentSchema,
+	endpointSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

@@ -46,6 +46,7 @@ type fixture struct {
 	authority *store.Authority
 	issuance  *store.Issuance
 	enrolment *store.Enrolment
+	endpoint  *store.Endpoint
 
 	settings map[string][]byte
 
@@ -112,6 +113,7 @@ func newFixture() *fixture {
 	f.authority = newAuthority(f)
 	f.issuance = newIssuance(f, 1)
 	f.enrolment = newEnrolment(f, 1)
+	f.endpoint = newEndpoint(71)
 	return f
 }
 
@@ -161,7 +163,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
-		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment),
+		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -204,6 +206,7 @@ type state struct {
 	Authorities        []*store.Authority
 	Issuances          []*store.Issuance
 	Enrolments         []*store.Enrolment
+	Endpoints          []*store.Endpoint
 }
 
 // names of what cases write, so that a state can hold them.
@@ -300,6 +303,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Holdings, err = tx.Holdings(ctx, store.HoldingQuery{})
 	note(err)
 	s.Projected, err = tx.Projected(ctx, nodeName)
+	note(err)
+	s.Endpoints, err = tx.Endpoints(ctx, store.EndpointQuery{})
 	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
