@@ -74,6 +74,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	keySchema,
 	leaseSchema,
 	issuanceSchema,
+	keyNeedSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

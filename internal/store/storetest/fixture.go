@@ -46,6 +46,9 @@ type fixture struct {
 	authority *store.Authority
 	issuance  *store.Issuance
 
+	keyNeed  *store.KeyNeed
+	tokenKey *store.TokenKey
+
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -110,6 +113,8 @@ func newFixture() *fixture {
 	f.holding = newHolding(f)
 	f.authority = newAuthority(f)
 	f.issuance = newIssuance(f, 1)
+	f.keyNeed = newKeyNeed(f, store.NeededByVault, time.Time{})
+	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
 	return f
 }
 
@@ -160,6 +165,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance),
+		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -201,6 +207,8 @@ type state struct {
 	Projected          int64
 	Authorities        []*store.Authority
 	Issuances          []*store.Issuance
+	KeyNeeds           []*store.KeyNeed
+	TokenKeys          []*store.TokenKey
 }
 
 // names of what cases write, so that a state can hold them.
@@ -299,6 +307,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
+	note(err)
+	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }
