@@ -23,6 +23,7 @@ func (k *core) jobs() []job {
 		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
 		{"tell-expiries", time.Minute, k.tellExpiries},
 		{"rotate-keys", time.Minute, k.rotateKeys},
+		{"sweep-token", 10 * time.Minute, k.sweepToken},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}

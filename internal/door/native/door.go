@@ -109,7 +109,7 @@ const root = "/api/v1"
 func (h *handler) routes() []door.Route {
 	var all []door.Route
 	for _, part := range [][]door.Route{
-		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
+		h.serverRoutes(), h.vaultRoutes(), h.encryptionRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
 		h.certificateRoutes(), h.certificateIssuerRoutes(), h.certificateRevokeRoutes(),
 		h.holderRoutes(),
 		h.changeRoutes(),
