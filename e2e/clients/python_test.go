@@ -14,7 +14,7 @@ func TestPython(t *testing.T)            { testPython(t, named) }
 func TestPythonPublicNames(t *testing.T) { testPython(t, public) }
 
 func testPython(t *testing.T, c cloud) {
-	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets").CombinedOutput(); err != nil {
+	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets, azure.keyvault.keys, azure.keyvault.certificates").CombinedOutput(); err != nil {
 		missing(t, "the Azure SDK for Python is not installed (as root: apt-get install --no-install-recommends python3-azure): %v %s", err, out)
 	}
 	if !enter(t, c) {
@@ -31,11 +31,13 @@ func testPython(t *testing.T, c cloud) {
 		cmd.Dir, cmd.Env = dir, lines(env)
 		return runClient(t, cmd)
 	}
-	t.Run("secrets", func(t *testing.T) {
-		env := s.environment(bySecret)
-		env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
-		allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_secrets"), `(?m)^Ran (\d+) tests`)
-	})
+	for _, suite := range []string{"secrets", "keys", "certificates"} {
+		t.Run(suite, func(t *testing.T) {
+			env := s.environment(bySecret)
+			env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
+			allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_"+suite), `(?m)^Ran (\d+) tests`)
+		})
+	}
 	if !c.public {
 		t.Run("vault without a name", func(t *testing.T) {
 			env := s.environment(bySecret)

@@ -26,8 +26,8 @@ type mutant struct {
 const rotation = "internal/rotation"
 
 var mutants = []mutant{
-	{"no journal before set", rotation, "drive.go", "err := d.commit(ctx, next, effects, reason)",
-		"var err error\n\tif next.State == Setting {\n\t\td.run = next\n\t} else {\n\t\terr = d.commit(ctx, next, effects, reason)\n\t}", "TestJournalBeforeEffect"},
+	{"no journal before set", rotation, "drive.go", "err = d.commit(ctx, next, effects, reason)",
+		"if next.State == Setting {\n\t\td.run = next\n\t} else {\n\t\terr = d.commit(ctx, next, effects, reason)\n\t}", "TestJournalBeforeEffect"},
 	{"no probe after a lost reply", rotation, "change.go", "m.enter(Probing, SetInDoubt)", "m.again(Generated, Retrying)", "TestDoubtIsProbed"},
 	{"no probe after a crash", rotation, "step.go", "(*machine).set, (*machine).doubtSet,", "(*machine).set, (*machine).set,", "TestDoubtIsProbed"},
 	{"no wait for late statements", rotation, "next.go", "if m.Doubt && m.now.Before(due) {", "if false && m.now.Before(due) {", "TestNobodyIsCutOff"},

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -32,21 +33,11 @@ const maxSteps = 200
 // drive takes a run as far as it goes now. It returns true when the run made a move.
 func (e *Engine) drive(loop, ctx context.Context, r *Run) bool {
 	log := e.Logger.With("run", r.ID, "kind", r.Kind)
-	if err := e.watchClock(ctx); err != nil {
-		log.Warn("whether the clock was moved could not be looked up: the rotation is tried again", "error", err)
-		return false
-	}
-	l, ok, err := e.acquire(ctx, r)
-	if err != nil || !ok {
+	d, err := e.takeUp(ctx, r)
+	if err != nil || d == nil {
 		if err != nil {
-			log.Warn("the lease of a rotation could not be taken: it is tried again", "error", err)
+			log.Warn("a rotation could not be taken up: it is tried again", "error", err)
 		}
-		return false
-	}
-	d := &driver{e: e, leases: l, sealed: make(map[vault.VersionID]*vault.Version)}
-	if err := d.load(ctx, r.ID); err != nil {
-		log.Warn("a run could not be read: it is tried again", "error", err)
-		l.release(ctx, r)
 		return false
 	}
 	moved, err := d.steps(loop, ctx)
@@ -57,8 +48,30 @@ func (e *Engine) drive(loop, ctx context.Context, r *Run) bool {
 	case err != nil:
 		log.Warn("a rotation could not go on: it is tried again", "state", d.run.State, "error", err)
 	}
-	l.release(ctx, &d.run)
+	d.leases.release(ctx, &d.run)
 	return moved
+}
+
+// takeUp takes the lease of a run's object and reads the run under it. It returns nil when another worker has the lease.
+func (e *Engine) takeUp(ctx context.Context, r *Run) (*driver, error) {
+	leave, err := e.lane.enter(ctx, r.urgent())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := e.watchClock(ctx); err != nil {
+		return nil, fmt.Errorf("whether the clock was moved could not be looked up: %w", err)
+	}
+	l, ok, err := e.acquire(ctx, r)
+	if err != nil || !ok {
+		return nil, err
+	}
+	d := &driver{e: e, leases: l, sealed: make(map[vault.VersionID]*vault.Version)}
+	if err := d.load(ctx, r.ID); err != nil {
+		l.release(ctx, r)
+		return nil, err
+	}
+	return d, nil
 }
 
 // load reads the run anew, under its lease: what the queue showed may be old.
@@ -113,6 +126,11 @@ func (d *driver) steps(loop, ctx context.Context) (moved bool, err error) {
 // step asks what follows from the observation and writes it to the journal. It returns the call to be made, and leaves in obs what was learnt
 // instead when the journal could not be written as planned.
 func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
+	leave, err := d.e.lane.enter(ctx, d.run.urgent())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	obs.Roll, obs.Trusted = roll(), d.e.wall.resumed(d.run.Tenant, d.now())
 	if d.run.engaged() && !obs.Held {
 		if ok, err := d.leases.reserve(ctx, &d.run); err != nil {
@@ -134,7 +152,7 @@ func (d *driver) step(ctx context.Context, obs *Observation) (*Effect, error) {
 	if err := d.leases.fresh(ctx); err != nil {
 		return nil, dropped(err)
 	}
-	err := d.commit(ctx, next, effects, reason)
+	err = d.commit(ctx, next, effects, reason)
 	var other *movedError
 	switch {
 	case errors.As(err, &other):

@@ -130,6 +130,7 @@ type Engine struct {
 	Config
 	rotators map[string]rotator.Rotator
 	slots    slots
+	lane     lane
 	wall     wall
 	ages     sweep
 	queue    queue
@@ -175,7 +176,7 @@ func New(c Config) (*Engine, error) {
 	if l := c.Leasing; l.Renew >= l.TTL || l.Margin >= l.TTL-l.Renew {
 		return nil, errors.New("a lease has to be renewed earlier: what is left of it before a renewal must be longer than the margin of calls")
 	}
-	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), returned: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
+	e := &Engine{Config: c, rotators: make(map[string]rotator.Rotator), lane: newLane(), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), returned: make(chan struct{}, 1), flying: make(map[store.RunID]bool)}
 	for _, r := range c.Rotators {
 		name := r.Describe().Name
 		if e.rotators[name] != nil {

@@ -24,7 +24,7 @@ type seat struct {
 }
 
 func seatOf(r *Run) seat {
-	return seat{target: targetKey(r.Policy.Rotator, r.Policy.Target), rotator: "rotator " + r.Policy.Rotator, urgent: r.Rank >= urgentRank, most: r.Policy.Concurrency}
+	return seat{target: targetKey(r.Policy.Rotator, r.Policy.Target), rotator: "rotator " + r.Policy.Rotator, urgent: r.urgent(), most: r.Policy.Concurrency}
 }
 
 // targetKey is the same for policies that name the same target in the same words.

@@ -36,6 +36,11 @@ func (c *calling) witness(ctx context.Context, e Effect, o *Observation) error {
 		}
 		w.Told, w.Sessions = true, len(sessions)
 	}
+	leave, err := c.e.lane.enter(ctx, c.run.urgent())
+	if err != nil {
+		return err
+	}
+	defer leave()
 	v, err := c.e.Evidence.Verdict(ctx, c.subject(), e.Version, c.run.Current, c.run.Promoted, &c.run.Policy)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
@@ -126,6 +127,9 @@ func TestACustomersKeyProtectsAVault(t *testing.T) {
 	c := newCustomer(t)
 	c.set("password", "before")
 	c.Must(c.encrypt("billing", root))
+	if r := c.Audit.Records(authz.VaultWrite); r[len(r)-1].VaultName != "billing" || r[len(r)-1].Detail != "customer's key root of vault keys" {
+		t.Errorf("the change is recorded as %+v", r[len(r)-1])
+	}
 	c.opens("password", "before")
 	c.set("later", "after")
 	c.opens("later", "after")
@@ -134,6 +138,9 @@ func TestACustomersKeyProtectsAVault(t *testing.T) {
 	}
 	c.enable("", false)
 	c.closed("disabled")
+	if r := c.Audit.Records(authz.SecretGet); r[len(r)-1].Outcome != audit.Failed || r[len(r)-1].Reason != string(key.CustomerKeyUnavailable) {
+		t.Errorf("a read of a closed vault is recorded as %+v", r[len(r)-1])
+	}
 	c.enable("", true)
 	c.opens("password", "before")
 

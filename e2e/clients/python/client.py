@@ -9,6 +9,9 @@ from azure.identity import (
     EnvironmentCredential,
     ManagedIdentityCredential,
 )
+from azure.keyvault.certificates import CertificateClient
+from azure.keyvault.keys import KeyClient
+from azure.keyvault.keys.crypto import CryptographyClient
 from azure.keyvault.secrets import SecretClient
 
 env = os.environ
@@ -35,3 +38,15 @@ CREDENTIALS = {
 
 def client(credential):
     return SecretClient(env["VAULT_URL"], credential)
+
+
+def key_client(credential):
+    return KeyClient(env["VAULT_URL"], credential)
+
+
+def cryptography_client(key, credential):
+    return CryptographyClient(key, credential)
+
+
+def certificate_client(credential):
+    return CertificateClient(env["VAULT_URL"], credential)
