@@ -391,3 +391,20 @@ func transferBlob(t *testing.T, kid string, wrapped []byte) []byte {
 	}
 	return blob
 }
+
+// FuzzHeld: what says where a key is in a token is written as it was read, or is refused.
+func FuzzHeld(f *testing.F) {
+	f.Add([]byte("\x02\x030123456789abcdefhsm-1"))
+	f.Add([]byte("\x02\x040123456789abcdefhsm-1"))
+	f.Add([]byte("\x02\x000123456789abcdef"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		again, err := key.RoundTripHeld(value)
+		if err == nil && !bytes.Equal(again, value) {
+			t.Errorf("%x was read as %x", value, again)
+		}
+		if err != nil && !fault.Is(err, fault.Internal) {
+			t.Errorf("%x: %v", value, err)
+		}
+	})
+}
