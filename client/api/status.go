@@ -31,7 +31,6 @@ type TokenStatus struct {
 	Label        string `json:"label"`
 	Manufacturer string `json:"manufacturer"`
 	Model        string `json:"model"`
-	Serial       string `json:"serial"`
 	Firmware     string `json:"firmware"`
 	// Hardware is true for a token that says that it is a piece of hardware. Nothing is claimed of its certification.
 	Hardware bool `json:"hardware"`

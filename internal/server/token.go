@@ -37,7 +37,7 @@ func (k *core) tokenStatus() *api.TokenStatus {
 		return nil
 	}
 	i := k.token.Info()
-	return &api.TokenStatus{Label: i.Label, Manufacturer: i.Manufacturer, Model: i.Model, Serial: i.Serial, Firmware: i.Firmware, Hardware: i.Hardware}
+	return &api.TokenStatus{Label: i.Label, Manufacturer: i.Manufacturer, Model: i.Model, Firmware: i.Firmware, Hardware: i.Hardware}
 }
 
 // sweepToken destroys keys in the token that are no vault's any more.

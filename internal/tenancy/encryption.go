@@ -48,7 +48,10 @@ func (s *Service) Encrypt(ctx context.Context, call *guard.Call, ref VaultRef, s
 	}
 	e, err := s.customerKey(ctx, call, v, &spec)
 	if err != nil {
-		return nil, err // it is recorded where it was decided
+		if fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Throttled) {
+			return nil, err // it is recorded where it was decided
+		}
+		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	if err := e.Check(); err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)

@@ -358,6 +358,9 @@ func TestWhoMayChooseACustomersKey(t *testing.T) {
 		if err := c.encrypt("billing", spec); !fault.Is(err, fault.NotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if r := c.Audit.Records(authz.VaultWrite); r[len(r)-1].Outcome != audit.Failed {
+			t.Errorf("%s is recorded as %+v", name, r[len(r)-1])
+		}
 	}
 	// Who may write the vault alone may not take somebody's key for it, and who may use the key alone may not change the vault.
 	writer, user := c.home.Person("writer"), c.home.Person("user")
