@@ -1,7 +1,7 @@
 # What can be made here. Bare make prints this list.
 #
 #   make demo      the story in two minutes: a vault, an application, a password that changes under it
-#   make test      every test with the race detector; installs what it needs where it may
+#   make test      every test, with the race detector where it can be; installs what it needs where it may
 #   make check     the quick part of the tests, for before a commit
 #   make build     bin/keywright
 #   make lint      gofmt, go vet, staticcheck
@@ -33,6 +33,7 @@ demo: build
 test: build
 	scripts/deps test
 	$(GO) test -race -timeout 20m ./...
+	@# The race detector allocates for itself, and finds the races of the ACME server that the tests start: these skip under it.
 	$(GO) test -run Allocations ./internal/...
 	$(GO) test ./internal/issuer/acme
 	$(GO) test -run ACME ./internal/server

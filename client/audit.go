@@ -54,7 +54,7 @@ func (c *Client) AuditRecords(ctx context.Context, f AuditFilter) iter.Seq2[*api
 func (c *Client) ExportAudit(ctx context.Context, f AuditFilter, format string, w io.Writer) error {
 	q := f.query()
 	q.Set("format", format)
-	resp, err := c.send(ctx, "GET", auditPath+"/export", q, nil)
+	resp, err := c.patient().send(ctx, "GET", auditPath+"/export", q, nil)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *Client) ExportAudit(ctx context.Context, f AuditFilter, format string, 
 // VerifyAudit proves the audit log of the server's node and, unless checkpoint is empty, that it continues the checkpoint, which
 // was kept elsewhere.
 func (c *Client) VerifyAudit(ctx context.Context, checkpoint string) (*api.AuditReport, error) {
-	return do[api.AuditReport](ctx, c, "POST", auditPath+"/verify", nil, api.VerifyAudit{Checkpoint: checkpoint})
+	return do[api.AuditReport](ctx, c.patient(), "POST", auditPath+"/verify", nil, api.VerifyAudit{Checkpoint: checkpoint})
 }
 
 // AuditCheckpoint returns the newest signed checkpoint of the audit log.

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -129,13 +128,14 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 
 // send sends one request until it is answered with success, which the caller reads and closes, or cannot be.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
-	var body []byte
+	var sent *body
 	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
 			return nil, fmt.Errorf("encoding the request: %w", err)
 		}
-		defer clear(body) // it may hold a value
+		sent = &body{text: text}
+		defer sent.wipe()
 	}
 	target := c.base + path
 	if len(query) > 0 {
@@ -143,7 +143,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	renewed := false
 	for try := 0; ; try++ {
-		resp, err := c.once(ctx, method, target, body, in != nil)
+		resp, err := c.once(ctx, method, target, sent)
 		if err == nil {
 			return resp, nil
 		}
@@ -161,12 +161,13 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 }
 
-func (c *Client) once(ctx context.Context, method, target string, body []byte, hasBody bool) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+func (c *Client) once(ctx context.Context, method, target string, sent *body) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
 		return nil, err
 	}
-	if hasBody {
+	if sent != nil {
+		sent.attach(req)
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json")
@@ -193,6 +194,14 @@ func (c *Client) once(ctx context.Context, method, target string, body []byte, h
 	}
 	defer resp.Body.Close()
 	return nil, readError(resp)
+}
+
+// patient returns a client whose calls take as long as they take: HTTP.Timeout bounds a whole answer, and some are long or do not end.
+func (c *Client) patient() *Client {
+	other, h := *c, *c.http
+	h.Timeout = 0
+	other.http = &h
+	return &other
 }
 
 // renew drops a remembered token that the server did not believe, so that the next one is fresh.

@@ -10,7 +10,7 @@ import (
 )
 
 func (v *Vault) version(name, version string) string {
-	return v.secret(name) + "/versions/" + url.PathEscape(version)
+	return v.live(name) + "/versions/" + url.PathEscape(version)
 }
 
 // Ack tells the server how far this instance has come with a version that it read: that it is loaded, or used and no other any more. It counts for the
@@ -34,7 +34,7 @@ func (v *Vault) Holders(ctx context.Context, name, version string, limit int) (*
 
 // Holdings lists every place to which any version of a secret was ever delivered, sealed backups and pushed copies included.
 func (v *Vault) Holdings(ctx context.Context, name string) iter.Seq2[*api.HeldVersion, error] {
-	return pages(ctx, v.c, v.secret(name)+"/holdings", nil, func(l *api.HeldPage) ([]api.HeldVersion, string) { return l.Items, l.Next })
+	return pages(ctx, v.c, v.live(name)+"/holdings", nil, func(l *api.HeldPage) ([]api.HeldVersion, string) { return l.Items, l.Next })
 }
 
 // ClearHolder vouches that a consumer does not use a version any more.

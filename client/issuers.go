@@ -26,22 +26,22 @@ func (k *Certificates) Issuers(ctx context.Context) iter.Seq2[*CertificateIssuer
 
 // Issuer shows an issuer without its password.
 func (k *Certificates) Issuer(ctx context.Context, name string) (*CertificateIssuer, error) {
-	return one[CertificateIssuer](ctx, k.c, "GET", k.issuer(name), nil, nil)
+	return do[CertificateIssuer](ctx, k.c, "GET", k.issuer(name), nil, nil)
 }
 
 // SetIssuer sets up an issuer, in the place of one of that name.
 func (k *Certificates) SetIssuer(ctx context.Context, name string, in SetCertificateIssuer) (*CertificateIssuer, error) {
-	return one[CertificateIssuer](ctx, k.c, "PUT", k.issuer(name), nil, in)
+	return do[CertificateIssuer](ctx, k.c, "PUT", k.issuer(name), nil, in)
 }
 
 // ChangeIssuer changes what is given of an issuer.
 func (k *Certificates) ChangeIssuer(ctx context.Context, name string, in SetCertificateIssuer) (*CertificateIssuer, error) {
-	return one[CertificateIssuer](ctx, k.c, "PATCH", k.issuer(name), nil, in)
+	return do[CertificateIssuer](ctx, k.c, "PATCH", k.issuer(name), nil, in)
 }
 
 // DeleteIssuer removes an issuer for good. Certificates that name it stay, and are not renewed until it is set up again.
 func (k *Certificates) DeleteIssuer(ctx context.Context, name string) (*CertificateIssuer, error) {
-	return one[CertificateIssuer](ctx, k.c, "DELETE", k.issuer(name), nil, nil)
+	return do[CertificateIssuer](ctx, k.c, "DELETE", k.issuer(name), nil, nil)
 }
 
 // Contacts returns who is told when a certificate of the vault is to be seen to.

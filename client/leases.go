@@ -16,7 +16,7 @@ func (v *Vault) lease(id string) string { return v.path + "/leases/" + url.PathE
 // Lease makes an account for the caller; ttl 0 means what the policy says. Its Value is told here and never again. A call whose answer got lost is not tried again by
 // itself: what was made for it is removed, and the next call makes another.
 func (v *Vault) Lease(ctx context.Context, name string, ttl time.Duration) (*api.Lease, error) {
-	return do[api.Lease](ctx, v.c, "POST", v.secret(name)+"/leases", nil, api.IssueLease{TTLSeconds: int64(ttl / time.Second)})
+	return do[api.Lease](ctx, v.c, "POST", v.live(name)+"/leases", nil, api.IssueLease{TTLSeconds: int64(ttl / time.Second)})
 }
 
 // RenewLease moves the end of a lease of the caller's own to ttl from now, and never beyond its latest end.

@@ -16,17 +16,17 @@ func (v *Vault) run(id string) string { return v.path + "/rotations/" + url.Path
 // SetRotationPolicy gives a secret its rotation policy. The document is JSON in the shape of api.RotationPolicy; the server refuses members that it does
 // not know, and reports every mistake at once.
 func (v *Vault) SetRotationPolicy(ctx context.Context, name string, policy json.RawMessage) (*api.RotationPolicyInfo, error) {
-	return do[api.RotationPolicyInfo](ctx, v.c, "PUT", v.secret(name)+"/rotation-policy", nil, policy)
+	return do[api.RotationPolicyInfo](ctx, v.c, "PUT", v.live(name)+"/rotation-policy", nil, policy)
 }
 
 // RotationPolicy returns the rotation policy of a secret.
 func (v *Vault) RotationPolicy(ctx context.Context, name string) (*api.RotationPolicyInfo, error) {
-	return do[api.RotationPolicyInfo](ctx, v.c, "GET", v.secret(name)+"/rotation-policy", nil, nil)
+	return do[api.RotationPolicyInfo](ctx, v.c, "GET", v.live(name)+"/rotation-policy", nil, nil)
 }
 
 // DeleteRotationPolicy takes a secret's rotation policy away. A run that is open goes on.
 func (v *Vault) DeleteRotationPolicy(ctx context.Context, name string) error {
-	return v.c.call(ctx, "DELETE", v.secret(name)+"/rotation-policy", nil, nil, nil)
+	return v.c.call(ctx, "DELETE", v.live(name)+"/rotation-policy", nil, nil, nil)
 }
 
 // RotationPolicies lists the rotation policies of the vault.
@@ -36,12 +36,12 @@ func (v *Vault) RotationPolicies(ctx context.Context) iter.Seq2[*api.RotationPol
 
 // Rotate starts a run now.
 func (v *Vault) Rotate(ctx context.Context, name string, in api.StartRotation) (*api.Rotation, error) {
-	return do[api.Rotation](ctx, v.c, "POST", v.secret(name)+"/rotations", nil, in)
+	return do[api.Rotation](ctx, v.c, "POST", v.live(name)+"/rotations", nil, in)
 }
 
 // PlanRotation rehearses a run: everything but the effect.
 func (v *Vault) PlanRotation(ctx context.Context, name string) (*api.RotationPlan, error) {
-	return do[api.RotationPlan](ctx, v.c, "POST", v.secret(name)+"/rotation-plan", nil, nil)
+	return do[api.RotationPlan](ctx, v.c, "POST", v.live(name)+"/rotation-plan", nil, nil)
 }
 
 // RotationFilter selects runs. Empty fields select all.
@@ -156,12 +156,12 @@ func (v *Vault) CloseIncident(ctx context.Context, run string) (*api.Rotation, e
 
 // ExemptFromAge lets a secret become older than the default of its vault or server until a date.
 func (v *Vault) ExemptFromAge(ctx context.Context, name string, in api.SetExemption) error {
-	return v.c.call(ctx, "PUT", v.secret(name)+"/age-exemption", nil, in, nil)
+	return v.c.call(ctx, "PUT", v.live(name)+"/age-exemption", nil, in, nil)
 }
 
 // EndExemption ends the exemption of a secret.
 func (v *Vault) EndExemption(ctx context.Context, name string) error {
-	return v.c.call(ctx, "DELETE", v.secret(name)+"/age-exemption", nil, nil, nil)
+	return v.c.call(ctx, "DELETE", v.live(name)+"/age-exemption", nil, nil, nil)
 }
 
 // ResumeSchedules takes the clock of the server for right after it was moved: whatever is due by it in any vault of the tenant starts at once.

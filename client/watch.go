@@ -89,13 +89,9 @@ const (
 )
 
 func newStream(v *Vault, ttl time.Duration, names []string, told chan<- tidings) *stream {
-	c := *v.c
-	c.retries = 0
-	h := *c.http
-	h.Timeout = 0 // it bounds the whole answer, and this one does not end
-	c.http = &h
 	own := *v
-	own.c = &c
+	own.c = v.c.patient()
+	own.c.retries = 0
 	q := url.Values{}
 	if len(names) > 0 {
 		q.Set("names", strings.Join(names, ","))

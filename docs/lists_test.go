@@ -327,7 +327,7 @@ func TestDependenciesListsEveryPackage(t *testing.T) {
 		wanted = append(wanted, strings.Fields(m[1])...)
 	}
 	var manifests []string
-	for _, pattern := range []string{"demo/*/package.json", "e2e/*/*/package.json"} {
+	for _, pattern := range []string{"demo/*/package.json", "docs/examples/*/package.json", "e2e/*/*/package.json"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: nothing was found: %v", pattern, err)

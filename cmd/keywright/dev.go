@@ -25,7 +25,7 @@ import (
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability, pinFile string
-	var eventAllow, issuerAllow []string
+	var eventAllow, issuerAllow, acmeAllow []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
@@ -53,6 +53,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 				return err
 			}
 			if c.IssuerAllow, err = networks("issuer-allow", issuerAllow); err != nil {
+				return err
+			}
+			if c.Enrolment.Allow, err = networks("acme-allow", acmeAllow); err != nil {
 				return err
 			}
 			if err := tokenConfig(&c.Token, pinFile, os.Getenv, os.Unsetenv); err != nil {
@@ -84,6 +87,10 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.Int64Var(&c.Limits.MaxBodyMemory, "max-body-memory", server.DefaultMaxBodyMemory, "most bytes of request bodies in memory at once; beyond them requests get 429")
 	f.StringSliceVar(&eventAllow, "event-allow", nil, "networks that event endpoints may be in although they are refused otherwise, such as 169.254.10.0/24")
 	f.StringSliceVar(&issuerAllow, "issuer-allow", nil, "networks that trusted OpenID Connect issuers may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringSliceVar(&acmeAllow, "acme-allow", nil, "networks in which answers to ACME challenges are looked for although they are refused otherwise, such as 169.254.10.0/24")
+	f.IntVar(&c.Enrolment.HTTPPort, "acme-http-port", 80, "port at which answers to the challenge http-01 are looked for")
+	f.IntVar(&c.Enrolment.TLSPort, "acme-tls-port", 443, "port at which answers to the challenge tls-alpn-01 are looked for")
+	f.StringVar(&c.Enrolment.Resolver, "acme-resolver", "", "name server that is asked about the names of ACME challenges, HOST:PORT (default the machine's own)")
 	f.BoolVar(&c.Rotation.Files, "rotation-files", false, "let rotation policies name files and programs of this machine, as the rotator nats needs it")
 	f.StringSliceVar(&c.Rotation.Programs, "rotation-program", nil, "absolute paths of programs that rotation policies may run, with the rotator exec")
 	f.DurationVar(&lease, "rotation-lease", lease, "how long a worker that died keeps its rotations from being continued by another")

@@ -47,10 +47,27 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SERVER_DIR", dir)
 			e.Setenv("KEYWRIGHT_CONFIG_DIR", filepath.Join(e.WorkDir, "config"))
 			e.Setenv("CANARY", canary)
+			races := filepath.Join(e.WorkDir, "race")
+			e.Setenv("GORACE", "atexit_sleep_ms=10 log_path="+races)
+			e.Defer(func() { noRace(t, races) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient()), "postgres": db.prepare, "accepts": accepts, "template": template, "eventually": eventually},
 	})
+}
+
+// noRace looks for what the race detector wrote: a command that a script expects to fail would hide it in its exit code. The detector lets a program wait a
+// second before it ends, for what others of its goroutines still do; hundreds of commands that have done their work need not wait that long.
+func noRace(t *testing.T, path string) {
+	t.Helper()
+	reports, err := filepath.Glob(path + ".*")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range reports {
+		text, err := os.ReadFile(name)
+		t.Errorf("a command of the script has a data race: %v\n%s", err, text)
+	}
 }
 
 // noCanary reads every file of a directory.

@@ -369,6 +369,31 @@ func TestReview(t *testing.T) {
 	t.Error("the attested grant is not listed")
 }
 
+// A grant that gets the id of one that was reviewed was not.
+func TestReviewOfAnotherGrantDoesNotCount(t *testing.T) {
+	w := newWorld(t)
+	owner := w.Home.Owner.Call("")
+	first, err := w.assign(access.Assignment{})
+	w.Must(err)
+	w.Must(w.Access.Decide(w.Ctx, owner, w.vault.Scope(), first.Grant.ID, access.Attest, "still needed"))
+	_, err = w.Access.Unassign(w.Ctx, owner, w.vault.Scope(), first.Grant.ID)
+	w.Must(err)
+	w.Clock.Advance(time.Minute)
+	_, err = w.assign(access.Assignment{ID: first.Grant.ID, Role: authz.SecretsOfficer})
+	w.Must(err)
+	list, err := w.Access.Review(w.Ctx, w.Home.Owner.Call(""), w.vault.Scope())
+	w.Must(err)
+	for _, e := range list {
+		if e.Grant != nil && e.Grant.ID == first.Grant.ID {
+			if e.Decided != nil {
+				t.Errorf("the review of another grant is shown: %+v", e.Decided)
+			}
+			return
+		}
+	}
+	t.Error("the grant is not listed")
+}
+
 func TestLook(t *testing.T) {
 	w := newWorld(t)
 	l := access.Lookup{Kinds: []principal.Kind{principal.Service}, NamePrefix: "OWN"}

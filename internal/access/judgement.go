@@ -52,7 +52,7 @@ func (j *judgement) holdings(ctx context.Context, id principal.ID, skip func(*pr
 			if role == nil || skip(g) {
 				continue
 			}
-			if h, err := authz.HoldingOf(g, role); err == nil {
+			if h, err := authz.HoldingOf(g, role); err == nil { // a grant whose scope cannot be read gives nothing
 				list = append(list, h)
 			}
 		}

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -90,7 +91,7 @@ func (r *review) grants(at authz.Scope) error {
 		case !fault.Is(err, fault.NotFound):
 			return err
 		}
-		if e.Decided, err = decision(r.ctx, r.tx, r.tenant, g.ID); err != nil {
+		if e.Decided, err = decision(r.ctx, r.tx, g); err != nil {
 			return err
 		}
 		if err := r.add(e); err != nil {
@@ -144,8 +145,9 @@ func (r *review) add(e Entry) error {
 
 func decisionKey(t vault.TenantID, id string) string { return "access/review/" + string(t) + "/" + id }
 
-func decision(ctx context.Context, tx store.Tx, t vault.TenantID, id string) (*Decision, error) {
-	data, err := tx.Setting(ctx, decisionKey(t, id))
+// decision is the last one about a grant; nil when there is none. One from before the grant was made is about another that had its id.
+func decision(ctx context.Context, tx store.Tx, g *principal.Grant) (*Decision, error) {
+	data, err := tx.Setting(ctx, decisionKey(g.Tenant, g.ID))
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}
@@ -153,7 +155,13 @@ func decision(ctx context.Context, tx store.Tx, t vault.TenantID, id string) (*D
 		return nil, err
 	}
 	var d Decision
-	return &d, json.Unmarshal(data, &d)
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, fmt.Errorf("reading the review of the role assignment %s: %w", g.ID, err)
+	}
+	if d.At.Before(g.Created) {
+		return nil, nil
+	}
+	return &d, nil
 }
 
 // The outcomes of a review.
@@ -208,9 +216,9 @@ func (s *Service) Decide(ctx context.Context, call *guard.Call, scope, id, outco
 		if !sameTriple(g, found) {
 			return fault.New(fault.Conflict, "the role assignment %s was replaced meanwhile: look at it, and try again", g.ID)
 		}
-		if err := tx.PutSetting(ctx, decisionKey(g.Tenant, g.ID), data); err != nil || outcome == Attest {
-			return err
+		if outcome == Revoke { // of what is gone, the audit log tells
+			return tx.DeleteGrant(ctx, g.Tenant, g.ID)
 		}
-		return tx.DeleteGrant(ctx, g.Tenant, g.ID)
+		return tx.PutSetting(ctx, decisionKey(g.Tenant, g.ID), data)
 	})
 }

@@ -123,8 +123,8 @@ func (s *Service) putRole(ctx context.Context, tx store.Tx, seen, r *principal.R
 			return false, fault.New(fault.Conflict, "there is another role with the name %q, %s: choose another name", other.Name, other.ID).Because(RoleDefinitionNameTaken)
 		}
 	}
-	if (old == nil) != (seen == nil) || old != nil && !slices.Equal(old.AssignableScopes, seen.AssignableScopes) {
-		return false, fault.New(fault.Conflict, "the role %s was changed meanwhile: look at it, and try again", r.ID).Because(store.StaleRevision)
+	if err := sameReach(seen, old); err != nil {
+		return false, err
 	}
 	r.Created, r.Updated = op.At, op.At
 	if old != nil {
@@ -138,6 +138,14 @@ func (s *Service) putRole(ctx context.Context, tx store.Tx, seen, r *principal.R
 		return false, err
 	}
 	return false, flag(tx, r.Tenant, r.ID, found, op)
+}
+
+// sameReach refuses a change of a role that has other scopes now, or exists only before or after: the caller was asked about those that were seen.
+func sameReach(seen, now *principal.Role) error {
+	if seen == nil && now == nil || seen != nil && now != nil && slices.Equal(seen.AssignableScopes, now.AssignableScopes) {
+		return nil
+	}
+	return fault.New(fault.Conflict, "the role was changed meanwhile: look at it, and try again").Because(store.StaleRevision)
 }
 
 // mayWriteRoles authorises an action at all of the scopes; the need is the one at the first.
@@ -188,6 +196,13 @@ func (s *Service) DeleteRole(ctx context.Context, call *guard.Call, scope, id st
 		return nil, err
 	}
 	return old, s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) error {
+		now, err := tx.Role(ctx, old.Tenant, old.ID)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		if err := sameReach(old, now); err != nil {
+			return err
+		}
 		held, err := holdersOf(ctx, tx, old)
 		if err != nil {
 			return err

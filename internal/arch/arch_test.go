@@ -48,7 +48,7 @@ var layers = [][]string{
 	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
 	// a certificate is also a key and a secret
 	{"internal/cert"},
-	{"internal/tenancy", "internal/directory", "internal/feed"},
+	{"internal/tenancy", "internal/directory", "internal/feed", "internal/enrolment"},
 	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},
 	// the native API's messages, which its door and its client share; the build's version

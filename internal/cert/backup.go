@@ -95,9 +95,9 @@ func (s *Service) collect(ctx context.Context, v *vault.Vault, name string, b *b
 	return fault.New(fault.Conflict, "the certificate %q was changed by others while it was backed up: try again", name)
 }
 
-// RestoreWithPolicy brings a certificate back from its backup, with its key and its secret: same name, same versions, same instants. What stands under one of their
+// Restore brings a certificate back from its backup, with its key and its secret: same name, same versions, same instants. What stands under one of their
 // names, live or deleted, is a fault.Conflict.
-func (s *Service) RestoreWithPolicy(ctx context.Context, call *guard.Call, blob []byte) (it Item, p *Policy, err error) {
+func (s *Service) Restore(ctx context.Context, call *guard.Call, blob []byte) (it Item, p *Policy, err error) {
 	need := guard.Need{Action: authz.CertificateRestore, Kind: vault.Certificate}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
 		return Item{}, nil, err

@@ -27,6 +27,9 @@ type Order struct {
 	// Ref names the issuer: SelfIssuer, UnknownIssuer, or one that was set up in the vault, whose settings are given then.
 	Ref      IssuerRef
 	Settings *Settings
+	// Before are the settings that are about to be changed, and Kept names their secret options that were not given again. Both are for Prepare alone, and nil for new settings.
+	Before *Settings
+	Kept   []string
 	// Signer is the key of the certificate, for SelfIssuer alone.
 	Signer func(ctx context.Context) (crypto.Signer, error)
 	// Authority opens the certificate of that name in the vault with its key, for an issuer that signs with it.
@@ -69,8 +72,8 @@ type Config struct {
 // Service serves certificates.
 type Service struct {
 	Config
-	object.Lifecycle
 	objects *object.Objects
+	life    object.Lifecycle
 	// own, keys and secrets are the three sides of a certificate.
 	own     object.Moves
 	keys    key.Backing
@@ -110,7 +113,7 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.objects, s.Lifecycle, s.own = objects, objects.Lifecycle(), objects.Moves(false)
+	s.objects, s.life, s.own = objects, objects.Lifecycle(), objects.Moves(false)
 	return s, nil
 }
 
@@ -153,7 +156,5 @@ func (s *Service) purged(ctx context.Context, tx store.Tx, v *vault.Vault, o *va
 
 // system is the call of what the program does by itself.
 func (s *Service) system(v *vault.Vault, operation string) *guard.Call {
-	now := s.Clock.Now()
-	return &guard.Call{Caller: &guard.Caller{Tenant: v.Tenant, Kind: "System", Name: "Keywright", Expires: now.Add(time.Hour)}, Door: "system",
-		Operation: operation, Correlation: vault.NewGUID(), Started: now, Vault: &guard.View{Vault: v}}
+	return guard.System(v.Tenant, operation, s.Clock.Now()).About(v)
 }

@@ -37,8 +37,9 @@ type world struct {
 	secrets *secret.Service
 	admin   *guard.Caller
 	now     *clock.Manual
-	// issuers answer for the names of a vault's issuers.
+	// issuers answer for the names of a vault's issuers, and prepare, when not nil, looks at their settings before.
 	issuers map[string]issuer.Issuer
+	prepare func(cert.Order) error
 }
 
 func newWorld(t testing.TB) *world {
@@ -72,6 +73,14 @@ func (w *world) Issuer(_ context.Context, o cert.Order) (issuer.Issuer, error) {
 		return i, nil
 	}
 	return nil, fault.New(fault.Invalid, "there is no provider %q", o.Settings.Provider)
+}
+
+// Prepare implements cert.Preparer.
+func (w *world) Prepare(_ context.Context, o cert.Order) error {
+	if w.prepare == nil {
+		return nil
+	}
+	return w.prepare(o)
 }
 
 func (w *world) do(err error) {
@@ -194,7 +203,7 @@ func TestThreeSidesLiveTogether(t *testing.T) {
 		t.Errorf("the key did not follow: %+v", k.Version)
 	}
 
-	_, err = w.svc.Delete(w.Ctx, w.call(), "web")
+	_, _, err = w.svc.Delete(w.Ctx, w.call(), "web")
 	w.do(err)
 	_, err = w.keys.Get(w.Ctx, w.call(), key.Selector{Name: "web"})
 	w.fails(err, fault.NotFound, "KeyNotFound")
@@ -202,14 +211,14 @@ func TestThreeSidesLiveTogether(t *testing.T) {
 	w.do(err)
 	_, _, err = w.svc.Create(w.Ctx, w.call(), "web", cert.Input{Policy: policy("Self")})
 	w.fails(err, fault.Conflict, "ObjectIsDeletedButRecoverable")
-	_, err = w.svc.Recover(w.Ctx, w.call(), "web")
+	_, _, err = w.svc.Recover(w.Ctx, w.call(), "web")
 	w.do(err)
 	k, err = w.keys.Get(w.Ctx, w.call(), key.Selector{Name: "web"})
 	w.do(err)
 	if k.Object.Deleted != nil || gone.Object.Deleted == nil {
 		t.Errorf("recovered with %+v", k.Object.Deleted)
 	}
-	_, err = w.svc.Delete(w.Ctx, w.call(), "web")
+	_, _, err = w.svc.Delete(w.Ctx, w.call(), "web")
 	w.do(err)
 	w.do(w.svc.Purge(w.Ctx, w.call(), "web"))
 	_, err = w.keys.GetDeleted(w.Ctx, w.call(), "web")

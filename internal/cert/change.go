@@ -5,7 +5,6 @@ import (
 	"maps"
 
 	"github.com/keywright/keywright/internal/authz"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -41,19 +40,7 @@ func (s *Service) Update(ctx context.Context, call *guard.Call, sel Selector, ch
 }
 
 func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel Selector, ch *Change, op store.Op) (it Item, p *Policy, err error) {
-	if it, err = s.current(ctx, tx, v, sel.Name); err != nil {
-		return it, nil, err
-	}
-	if sel.Version != "" {
-		it.Version, err = tx.Version(ctx, it.Object.ID, sel.Version)
-		if fault.Is(err, fault.NotFound) || err == nil && it.Object.Hides(it.Version) {
-			err = fault.New(fault.NotFound, "the certificate %q has no version %q: list its versions to see those that it has", it.Object.Name, sel.Version).Because(notFound)
-		}
-	}
-	if err == nil && it.Version == nil {
-		err = s.objects.NotFound(sel.Name)
-	}
-	if err != nil {
+	if it, err = s.selected(ctx, tx, v, sel); err != nil {
 		return it, nil, err
 	}
 	edit := func(ver *vault.Version) {
@@ -78,6 +65,11 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 	st, err := stateOf(ctx, tx, it.Object.ID)
 	if err != nil {
 		return it, nil, err
+	}
+	if made := st.Operation; made != nil && made.Version == it.Version.ID && made.Status != Completed {
+		next := *made
+		next.Tags, next.Enabled = it.Version.Tags, it.Version.Attributes.Enabled // what the version is to have when it is made
+		st.Operation = &next
 	}
 	if ch.Policy != nil {
 		if st.Policy, err = changed(st.Policy, ch.Policy, op); err != nil {

@@ -125,7 +125,7 @@ func (s *Service) DeleteContacts(ctx context.Context, call *guard.Call) (list []
 		return nil, err
 	}
 	op := store.NewOp(s.Clock.Now())
-	return list, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, _, found, err := contactsOf(ctx, tx, call.Vault.Vault)
 		if err != nil {
 			return err
@@ -133,4 +133,5 @@ func (s *Service) DeleteContacts(ctx context.Context, call *guard.Call) (list []
 		list = found
 		return tx.DeleteObject(ctx, o, op.At)
 	})
+	return list, err
 }

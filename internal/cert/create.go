@@ -92,12 +92,12 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 	if err != nil {
 		return refuse(err)
 	}
-	made := &Operation{Version: vault.NewVersionID(op.At), CSR: csr, Issuer: policy.Issuer, Status: InProgress, Details: pendingDetails(policy.Issuer),
+	made := &Operation{Version: vault.NewVersionID(op.At), CSR: csr, Policy: policy, Issuer: policy.Issuer, Status: InProgress, Details: pendingDetails(policy.Issuer),
 		PreserveOrder: in.PreserveOrder, Enabled: *policy.Enabled, Tags: maps.Clone(in.Tags), Started: op.At, Renewal: renewal, SecretObject: pl.secret}
 	if in.Enabled != nil {
 		made.Enabled = *in.Enabled
 	}
-	pair, err := s.sealPending(ctx, v, pl, made, k, hsm, policy, op)
+	pair, err := s.sealPending(ctx, v, pl, made, k, hsm, op)
 	if err != nil {
 		return refuse(err)
 	}
@@ -132,8 +132,9 @@ type plan struct {
 	// object is the certificate; nil for a new one.
 	object *vault.Object
 	state  *state
-	// current is the current version of the key; nil when there is none.
-	current *vault.Version
+	// current is the current version of the key, nil when there is none; exportable says whether that key may leave.
+	current    *vault.Version
+	exportable bool
 }
 
 // plan looks at what stands under a name. An operation in progress is a conflict.
@@ -163,15 +164,33 @@ func (s *Service) plan(ctx context.Context, v *vault.Vault, name string, op stor
 		if pl.state.running() {
 			return inProgress(name)
 		}
-		k, err := s.keys.Find(ctx, tx, v.ID, name)
-		if err == nil && k.Current != "" {
-			pl.current, err = tx.Version(ctx, k.ID, k.Current)
-		}
-		if fault.Is(err, fault.NotFound) {
-			err = nil
-		}
-		return err
+		return s.planKey(ctx, tx, v, pl)
 	})
+}
+
+// planKey finds the current version of the key, which the certificate's own says more of.
+func (s *Service) planKey(ctx context.Context, tx store.Tx, v *vault.Vault, pl *plan) error {
+	if pl.object.Current == "" {
+		return nil
+	}
+	k, err := s.keys.Find(ctx, tx, v.ID, pl.object.Name)
+	if fault.Is(err, fault.NotFound) || err == nil && k.Current == "" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	own, err := tx.Version(ctx, pl.object.ID, pl.object.Current)
+	if err != nil {
+		return err
+	}
+	f, err := Describe(own)
+	if err != nil {
+		return err
+	}
+	pl.exportable = f.Exportable
+	pl.current, err = tx.Version(ctx, k.ID, k.Current)
+	return err
 }
 
 func inProgress(name string) error {
@@ -213,7 +232,8 @@ func (pl *plan) policy(given *Policy) (*Policy, error) {
 	return p, p.check()
 }
 
-// newKey makes the key of a version, or takes the current one when the policy keeps it.
+// newKey makes the key of a version, or takes the current one when the policy keeps it. A key that was not to leave is not kept by a policy that lets keys leave:
+// whoever may change the policy would have it.
 func (s *Service) newKey(ctx context.Context, call *guard.Call, pl *plan, p *Policy) (k *cryptokey.Key, hsm bool, err error) {
 	_, hsm, err = cryptokey.ParseType(p.Key.Kty)
 	if err != nil {
@@ -223,7 +243,7 @@ func (s *Service) newKey(ctx context.Context, call *guard.Call, pl *plan, p *Pol
 	if err != nil {
 		return nil, false, err
 	}
-	if *p.Key.Reuse && pl.current != nil {
+	if *p.Key.Reuse && pl.current != nil && (pl.exportable || !*p.Key.Exportable) {
 		k, err := s.keys.Key(ctx, call.Vault.Vault, pl.current)
 		if err != nil || k.Spec() == spec {
 			return k, hsm, err
@@ -238,8 +258,9 @@ func (s *Service) newKey(ctx context.Context, call *guard.Call, pl *plan, p *Pol
 type sealed struct{ certificate, key, secret *vault.Version }
 
 // sealPending makes the versions that wait for an issuer: of the certificate, without one, and of the key.
-func (s *Service) sealPending(ctx context.Context, v *vault.Vault, pl *plan, made *Operation, k *cryptokey.Key, hsm bool, p *Policy, op store.Op) (pair sealed, err error) {
-	facts := Facts{ContentType: p.Secret.ContentType, PreserveOrder: made.PreserveOrder}
+func (s *Service) sealPending(ctx context.Context, v *vault.Vault, pl *plan, made *Operation, k *cryptokey.Key, hsm bool, op store.Op) (pair sealed, err error) {
+	p := made.Policy
+	facts := Facts{ContentType: p.Secret.ContentType, PreserveOrder: made.PreserveOrder, Exportable: *p.Key.Exportable}
 	doc, err := facts.encode()
 	if err != nil {
 		return pair, err
@@ -276,7 +297,8 @@ func pendingDetails(ref IssuerRef) string {
 }
 
 // request is what the issuer is asked for.
-func (op *Operation) request(p *Policy, previous *x509.Certificate) (r issuer.Request, err error) {
+func (st *state) request(previous *x509.Certificate) (r issuer.Request, err error) {
+	op, p := st.Operation, st.making()
 	csr, err := x509.ParseCertificateRequest(op.CSR)
 	if err != nil {
 		return r, err

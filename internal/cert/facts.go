@@ -22,6 +22,8 @@ type Facts struct {
 	// ContentType is the form of the certificate's secret.
 	ContentType   string `json:"contentType"`
 	PreserveOrder bool   `json:"preserveOrder,omitempty"`
+	// Exportable says that the secret has the private key.
+	Exportable bool `json:"exportable,omitempty"`
 }
 
 // Thumbprint is the SHA-1 of the leaf, by which Windows and the protocol name certificates (x5t, RFC 7517, section 4.8); nil without a leaf.
@@ -47,9 +49,9 @@ func Describe(v *vault.Version) (*Facts, error) {
 	return f, nil
 }
 
-// factsOf are the facts of a bundle.
-func factsOf(b *certfile.Bundle, contentType string, preserve bool) *Facts {
-	f := &Facts{Leaf: b.Leaf.Raw, ContentType: contentType, PreserveOrder: preserve}
+// factsOf are the facts of a bundle that was made by a policy.
+func factsOf(b *certfile.Bundle, p *Policy, preserve bool) *Facts {
+	f := &Facts{Leaf: b.Leaf.Raw, ContentType: p.Secret.ContentType, PreserveOrder: preserve, Exportable: *p.Key.Exportable}
 	for _, c := range b.Certificates {
 		f.Chain = append(f.Chain, c.Raw)
 	}

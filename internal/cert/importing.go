@@ -1,13 +1,13 @@
 package cert
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/certfile"
@@ -29,17 +29,19 @@ type File struct {
 
 // read reads the file. What is not base64 is PEM, whatever the policy says of the secret.
 func (f *File) read(preserve bool) (b *certfile.Bundle, contentType string, err error) {
-	text := strings.TrimSpace(string(f.Value))
-	if strings.Contains(text, "-----BEGIN ") {
-		b, err = certfile.ReadPEM([]byte(text), preserve)
+	if bytes.Contains(f.Value, []byte("-----BEGIN ")) {
+		b, err = certfile.ReadPEM(f.Value, preserve)
 		contentType = TypePEM
 	} else {
-		der, decodeErr := base64.StdEncoding.DecodeString(strings.Map(dropSpace, text))
+		text := bytes.Map(dropSpace, f.Value)
+		defer clear(text)
+		der := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+		defer clear(der)
+		n, decodeErr := base64.StdEncoding.Decode(der, text)
 		if decodeErr != nil {
 			return nil, "", fault.New(fault.Invalid, "the value is neither PEM nor a PFX file in base64")
 		}
-		defer clear(der)
-		b, err = certfile.ReadPFX(der, f.Password.Reveal(), preserve)
+		b, err = certfile.ReadPFX(der[:n], f.Password.Reveal(), preserve)
 		contentType = TypePFX
 	}
 	if err == nil {
@@ -156,7 +158,7 @@ func (s *Service) sealImport(ctx context.Context, v *vault.Vault, pl *plan, id v
 		return three, err
 	}
 	defer clear(value)
-	doc, err := factsOf(b, p.Secret.ContentType, in.PreserveOrder).encode()
+	doc, err := factsOf(b, p, in.PreserveOrder).encode()
 	if err != nil {
 		return three, err
 	}

@@ -194,16 +194,16 @@ func TestBackup(t *testing.T) {
 	_, valueBefore := w.secretOf("web")
 	blob, err := w.svc.Backup(w.Ctx, w.call(), "web")
 	w.do(err)
-	_, _, err = w.svc.RestoreWithPolicy(w.Ctx, w.call(), blob)
+	_, _, err = w.svc.Restore(w.Ctx, w.call(), blob)
 	w.fails(err, fault.Conflict, "ObjectAlreadyExists")
-	_, err = w.svc.Delete(w.Ctx, w.call(), "web")
+	_, _, err = w.svc.Delete(w.Ctx, w.call(), "web")
 	w.do(err)
 	w.do(w.svc.Purge(w.Ctx, w.call(), "web"))
 
 	// A key of one's own has taken the name.
 	_, err = w.keys.Create(w.Ctx, w.call(), "web", key.Spec{Kty: "EC"}, key.Input{Enabled: true})
 	w.do(err)
-	_, _, err = w.svc.RestoreWithPolicy(w.Ctx, w.call(), blob)
+	_, _, err = w.svc.Restore(w.Ctx, w.call(), blob)
 	w.fails(err, fault.Conflict, "ObjectAlreadyExists")
 	_, err = w.secrets.GetDeleted(w.Ctx, w.call(), "web")
 	w.fails(err, fault.NotFound, "SecretNotFound")
@@ -211,7 +211,7 @@ func TestBackup(t *testing.T) {
 	w.do(err)
 	w.do(w.keys.Purge(w.Ctx, w.call(), "web"))
 
-	it, p, err := w.svc.RestoreWithPolicy(w.Ctx, w.call(), blob)
+	it, p, err := w.svc.Restore(w.Ctx, w.call(), blob)
 	w.do(err)
 	if it.Version.ID != before.Version.ID || !it.Version.Attributes.Created.Equal(before.Version.Attributes.Created) || p.X509.Subject != policyBefore.X509.Subject {
 		t.Errorf("%+v", it.Version.Attributes)
@@ -229,7 +229,7 @@ func TestBackup(t *testing.T) {
 		t.Error("a restored certificate is not renewed")
 	}
 	for name, bad := range map[string][]byte{"nothing": nil, "damaged": append(bytes.Clone(blob[:len(blob)-1]), blob[len(blob)-1]^1), "short": blob[:len(blob)/2]} {
-		_, _, err := w.svc.RestoreWithPolicy(w.Ctx, w.call(), bad)
+		_, _, err := w.svc.Restore(w.Ctx, w.call(), bad)
 		if !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -130,15 +130,18 @@ func (s *Service) putState(ctx context.Context, tx store.Tx, v *vault.Vault, o *
 
 // giveUp tells an issuer that nobody waits any more. It need not succeed: an order that nobody asks after ends by itself.
 func (s *Service) giveUp(ctx context.Context, v *vault.Vault, o *vault.Object, st *state) {
+	if st.Operation.Token == nil {
+		return // there is no order yet
+	}
 	by, err := s.issuer(ctx, v, o.Name, st.Operation.Issuer)
-	if err != nil {
-		return
-	}
 	canceller, ok := by.(issuer.Canceller)
-	if !ok || st.Operation.Token == nil {
+	if err == nil && !ok {
 		return
 	}
-	r, err := st.Operation.request(st.Policy, nil)
+	var r issuer.Request
+	if err == nil {
+		r, err = st.request(nil)
+	}
 	if err == nil {
 		err = canceller.Cancel(ctx, r, st.Operation.Token)
 	}
@@ -210,7 +213,7 @@ func (s *Service) merging(ctx context.Context, v *vault.Vault, name string, cert
 	if !ok {
 		return nil, nil, nil, fault.New(fault.Internal, "the issuer %s takes no certificates", UnknownIssuer)
 	}
-	r, err := made.request(st.Policy, nil)
+	r, err := st.request(nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -97,13 +97,27 @@ func (s *Settings) reveal(value []byte) error {
 	return nil
 }
 
+// kept names the secret options that settings have from those before, because the change does not give them again.
+func kept(next *Settings, ch *SettingsChange) (names []string) {
+	for name := range next.Secrets {
+		if _, given := ch.Options[name]; !given {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // prepare lets the providers look at settings before they are stored.
-func (s *Service) prepare(ctx context.Context, v *vault.Vault, next *Settings) error {
+func (s *Service) prepare(ctx context.Context, v *vault.Vault, before, next *Settings, ch *SettingsChange) error {
 	preparer, ok := s.Issuers.(Preparer)
 	if !ok {
 		return nil
 	}
-	return preparer.Prepare(ctx, Order{Vault: v, Ref: IssuerRef{Name: next.Name}, Settings: next, Authority: s.opener(v)})
+	o := Order{Vault: v, Ref: IssuerRef{Name: next.Name}, Settings: next, Before: before, Authority: s.opener(v)}
+	if before != nil {
+		o.Kept = kept(next, ch)
+	}
+	return preparer.Prepare(ctx, o)
 }
 
 // maySign refuses an issuer that signs with a key with which its maker may not sign.

@@ -94,7 +94,7 @@ func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID
 	if quick && by.Describe().Waits {
 		return nil
 	}
-	r, err := op.request(st.Policy, previous)
+	r, err := st.request(previous)
 	if err != nil {
 		return err
 	}
@@ -226,21 +226,21 @@ func (s *Service) complete(ctx context.Context, call *guard.Call, o *vault.Objec
 
 // sealSecret makes the secret of the version that an operation makes.
 func (s *Service) sealSecret(ctx context.Context, v *vault.Vault, name string, st *state, chain []*x509.Certificate, op store.Op) (*certfile.Bundle, *vault.Version, error) {
-	made := st.Operation
+	made, p := st.Operation, st.making()
 	k, err := s.pendingKey(ctx, v, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := bundle(k, chain, made.PreserveOrder, *st.Policy.Key.Exportable)
+	b, err := bundle(k, chain, made.PreserveOrder, *p.Key.Exportable)
 	if err != nil {
 		return nil, nil, err
 	}
-	value, err := file(b, st.Policy.Secret.ContentType)
+	value, err := file(b, p.Secret.ContentType)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer clear(value)
-	ver, err := s.secrets.Seal(ctx, v, made.SecretObject, made.Version, op.At, &object.Draft{Value: value, ContentType: st.Policy.Secret.ContentType,
+	ver, err := s.secrets.Seal(ctx, v, made.SecretObject, made.Version, op.At, &object.Draft{Value: value, ContentType: p.Secret.ContentType,
 		Tags: made.Tags, Enabled: made.Enabled, NotBefore: b.Leaf.NotBefore, Expires: b.Leaf.NotAfter})
 	return b, ver, err
 }
@@ -262,41 +262,35 @@ func (s *Service) finish(ctx context.Context, tx store.Tx, v *vault.Vault, id va
 		ver.Attributes.NotBefore, ver.Attributes.Expires, ver.Attributes.Updated = b.Leaf.NotBefore, b.Leaf.NotAfter, op.At
 		return nil
 	}
-	name := st.row.NameKey
-	if err := s.keys.Promote(ctx, tx, v, name, made.Version, dated); err != nil {
+	o, err := s.own.Find(ctx, tx, v.ID, st.row.NameKey)
+	if err != nil {
 		return err
 	}
-	if err := s.secrets.Add(ctx, tx, v, s.spelled(ctx, tx, v, name), secret, false); err != nil {
+	if err := s.keys.Promote(ctx, tx, v, o.Name, made.Version, dated); err != nil {
 		return err
 	}
-	err = s.own.Promote(ctx, tx, v, name, made.Version, func(ver *vault.Version) error {
-		doc, err := factsOf(b, st.Policy.Secret.ContentType, made.PreserveOrder).encode()
+	if err := s.secrets.Add(ctx, tx, v, o.Name, secret, false); err != nil {
+		return err
+	}
+	err = s.own.Promote(ctx, tx, v, o.Name, made.Version, func(ver *vault.Version) error {
+		doc, err := factsOf(b, st.making(), made.PreserveOrder).encode()
 		ver.Doc = doc
 		return errors.Join(err, dated(ver))
 	})
 	if err != nil {
 		return err
 	}
-	o, err := s.own.Find(ctx, tx, v.ID, name)
-	if err != nil {
+	if o, err = s.own.Find(ctx, tx, v.ID, o.Name); err != nil { // as it was promoted
 		return err
 	}
 	ver, err := tx.Version(ctx, o.ID, o.Current)
 	if err != nil {
 		return err
 	}
-	made.Status, made.Details, made.Token, made.Code, made.Message = Completed, "", nil, "", ""
+	made.Status, made.Details, made.Token, made.Code, made.Message, made.Policy = Completed, "", nil, "", "", nil
 	st.Operation, st.Advice = &made, nil
 	if read.advises {
 		st.Advice = firstAdvice(made.Version, b.Leaf, op.At)
 	}
 	return st.put(ctx, tx, v, o, st.due(Item{Object: o, Version: ver}))
-}
-
-// spelled is the name as its owner wrote it.
-func (s *Service) spelled(ctx context.Context, tx store.Tx, v *vault.Vault, name string) string {
-	if o, err := s.own.Find(ctx, tx, v.ID, name); err == nil {
-		return o.Name
-	}
-	return name
 }

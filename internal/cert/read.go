@@ -69,6 +69,21 @@ func (s *Service) current(ctx context.Context, tx store.Tx, v *vault.Vault, name
 	return it, err
 }
 
+// selected returns a live certificate with the version that is named, or like current.
+func (s *Service) selected(ctx context.Context, tx store.Tx, v *vault.Vault, sel Selector) (it Item, err error) {
+	it, err = s.current(ctx, tx, v, sel.Name)
+	if err == nil && sel.Version != "" {
+		it.Version, err = tx.Version(ctx, it.Object.ID, sel.Version)
+		if fault.Is(err, fault.NotFound) || err == nil && it.Object.Hides(it.Version) {
+			err = fault.New(fault.NotFound, "the certificate %q has no version %q: list its versions to see those that it has", it.Object.Name, sel.Version).Because(notFound)
+		}
+	}
+	if err == nil && it.Version == nil {
+		err = s.objects.NotFound(sel.Name)
+	}
+	return it, err
+}
+
 // Policy returns the policy of a live certificate.
 func (s *Service) Policy(ctx context.Context, call *guard.Call, name string) (o *vault.Object, p *Policy, err error) {
 	if err := CheckName(name); err != nil {

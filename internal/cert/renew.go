@@ -3,6 +3,7 @@ package cert
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -13,12 +14,16 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// due is when there is something to do for a certificate next; zero for never. An operation in progress has an instant of its own.
+// due is when there is something to do for a certificate next; zero for never. An operation in progress has an instant of its own; one that lost it, because its
+// certificate was deleted meanwhile, goes on at once.
 func (st *state) due(it Item) time.Time {
 	if it.Object.Deleted != nil || st.Policy == nil {
 		return time.Time{}
 	}
 	if st.running() {
+		if st.row.DueAt.IsZero() && !st.Operation.Issuer.Is(UnknownIssuer) {
+			return st.Operation.Started
+		}
 		return st.row.DueAt
 	}
 	ver := it.Version
@@ -55,14 +60,15 @@ func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 	return time.Time{}, false
 }
 
+// renewRetry is when a renewal that could not begin is tried again, and the shortest time after which one that failed is. The longest is
+// failedRetry: each try makes a key and a request, and an authority that refuses today seldom signs an hour later.
 const (
-	// dueAtOnce bounds the certificates of one look.
-	dueAtOnce = 100
-	// renewRetry is when a renewal that could not begin is tried again, and the shortest time after which one that failed is. The longest is
-	// failedRetry: each try makes a key and a request, and an authority that refuses today seldom signs an hour later.
 	renewRetry  = time.Hour
 	failedRetry = 24 * time.Hour
 )
+
+// issuersAtOnce is how many certificates are brought on at once: one authority that does not answer takes a minute to find out.
+const issuersAtOnce = 4
 
 // afterFailure is when a renewal that failed is tried again: ten times in what is left of the certificate's life, within the bounds.
 func afterFailure(left time.Duration) time.Duration {
@@ -72,32 +78,16 @@ func afterFailure(left time.Duration) time.Duration {
 // Due does what is due: it asks issuers after operations in progress, renews certificates, and tells who is to be told. It returns how many certificates it
 // went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
 func (s *Service) Due(ctx context.Context) (n int, err error) {
-	for {
-		var rows []*store.Policy
-		now := s.Clock.Now()
-		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
-			rows, err = tx.Policies(ctx, store.PolicyQuery{Kind: vault.Certificate, DueBefore: now, Limit: dueAtOnce})
-			return err
-		})
+	var seen atomic.Int64
+	err = s.objects.EachDue(ctx, issuersAtOnce, renewRetry, func(row *store.Policy, now time.Time) (putOff bool) {
+		seen.Add(1)
+		err := s.doDue(ctx, row, now)
 		if err != nil {
-			return n, err
+			s.Logger.ErrorContext(ctx, "a certificate could not be brought on; it is tried again", "certificate", row.NameKey, "vault", row.Vault, "error", err)
 		}
-		for _, row := range rows {
-			if err := ctx.Err(); err != nil {
-				return n, err
-			}
-			if err := s.doDue(ctx, row, now); err != nil {
-				s.Logger.ErrorContext(ctx, "a certificate could not be brought on; it is tried again", "certificate", row.NameKey, "vault", row.Vault, "error", err)
-				if err := s.putOff(ctx, row, now); err != nil {
-					return n, err
-				}
-			}
-			n++
-		}
-		if len(rows) < dueAtOnce {
-			return n, nil
-		}
-	}
+		return err != nil
+	})
+	return int(seen.Load()), err
 }
 
 // doDue does what is due for one certificate. Afterwards the row is due later, or the error says why not.
@@ -122,13 +112,15 @@ func (s *Service) doDue(ctx context.Context, row *store.Policy, now time.Time) e
 		return s.forget(ctx, row)
 	case err != nil:
 		return err
-	case v.Deleted != nil || it.Object.Deleted != nil || st.revision() != row.Revision:
-		return s.reckon(ctx, row, st, it, v)
+	case v.Deleted != nil:
+		return s.note(ctx, v, it.Object, st, now.Add(renewRetry)) // nobody tells when it is recovered
+	case it.Object.Deleted != nil || st.revision() != row.Revision:
+		return s.reckon(ctx, v, it, st)
 	case st.running():
 		return s.advance(ctx, v, it.Object.ID, false)
 	}
 	if at := st.due(it); at.IsZero() || at.After(now) {
-		return s.reckon(ctx, row, st, it, v)
+		return s.reckon(ctx, v, it, st)
 	}
 	switch at, renew := st.next(it.Version); {
 	case at.IsZero() || at.After(now):
@@ -173,34 +165,8 @@ func (s *Service) tell(ctx context.Context, v *vault.Vault, it Item, st *state) 
 }
 
 // reckon moves the row to when it is due by what is known now.
-func (s *Service) reckon(ctx context.Context, row *store.Policy, st *state, it Item, v *vault.Vault) error {
-	due := time.Time{}
-	if v.Deleted == nil {
-		due = st.due(it)
-	}
-	return s.note(ctx, v, it.Object, st, due)
-}
-
-// putOff tries again later.
-func (s *Service) putOff(ctx context.Context, row *store.Policy, now time.Time) error {
-	var fresh *store.Policy
-	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
-		fresh, err = tx.Policy(ctx, row.Object)
-		return err
-	})
-	if fault.Is(err, fault.NotFound) || err == nil && (fresh.DueAt.IsZero() || fresh.DueAt.After(now)) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	next := *fresh
-	next.DueAt = now.Add(renewRetry)
-	err = s.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error { return tx.PutPolicy(ctx, &next) })
-	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	return err
+func (s *Service) reckon(ctx context.Context, v *vault.Vault, it Item, st *state) error {
+	return s.note(ctx, v, it.Object, st, st.due(it))
 }
 
 // forget removes a row whose certificate or vault is gone.

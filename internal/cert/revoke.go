@@ -67,15 +67,10 @@ func (s *Service) Revoke(ctx context.Context, call *guard.Call, sel Selector, re
 // revoking finds a version with its certificate, and who has issued it.
 func (s *Service) revoking(ctx context.Context, v *vault.Vault, sel Selector) (it Item, leaf *x509.Certificate, ref IssuerRef, err error) {
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		if it, err = s.current(ctx, tx, v, sel.Name); err != nil {
+		if it, err = s.selected(ctx, tx, v, sel); err != nil {
 			return err
 		}
-		if sel.Version != "" {
-			if it.Version, err = tx.Version(ctx, it.Object.ID, sel.Version); err != nil {
-				return err
-			}
-		}
-		if it.Version == nil || it.Object.Hides(it.Version) {
+		if it.Object.Hides(it.Version) { // it waits for its issuer
 			return s.objects.NotFound(sel.Name)
 		}
 		st, err := stateOf(ctx, tx, it.Object.ID)

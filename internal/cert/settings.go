@@ -110,7 +110,7 @@ func (s *Settings) check() error {
 
 // SetIssuer sets up an issuer, in the place of one of that name.
 func (s *Service) SetIssuer(ctx context.Context, call *guard.Call, name string, ch SettingsChange) (*Settings, error) {
-	return s.changeIssuer(ctx, call, name, func(before *Settings) (*Settings, error) {
+	return s.changeIssuer(ctx, call, name, &ch, func(before *Settings) (*Settings, error) {
 		next := &Settings{Name: name, Enabled: true}
 		if before != nil {
 			next.Name, next.Created = before.Name, before.Created
@@ -124,7 +124,7 @@ func (s *Service) SetIssuer(ctx context.Context, call *guard.Call, name string, 
 
 // UpdateIssuer changes an issuer.
 func (s *Service) UpdateIssuer(ctx context.Context, call *guard.Call, name string, ch SettingsChange) (*Settings, error) {
-	return s.changeIssuer(ctx, call, name, func(before *Settings) (*Settings, error) {
+	return s.changeIssuer(ctx, call, name, &ch, func(before *Settings) (*Settings, error) {
 		if before == nil {
 			return nil, noIssuer(name)
 		}
@@ -138,7 +138,7 @@ func noIssuer(name string) error {
 	return fault.New(fault.NotFound, "the vault has no issuer %q: list its issuers, or set one up", name).Because(NoIssuer)
 }
 
-func (s *Service) changeIssuer(ctx context.Context, call *guard.Call, name string, change func(before *Settings) (*Settings, error)) (*Settings, error) {
+func (s *Service) changeIssuer(ctx context.Context, call *guard.Call, name string, ch *SettingsChange, change func(before *Settings) (*Settings, error)) (*Settings, error) {
 	if err := vault.CheckObjectName(name); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (s *Service) changeIssuer(ctx context.Context, call *guard.Call, name strin
 		return nil, err
 	}
 	for range maxTries {
-		next, err := s.changeIssuerOnce(ctx, call, need, name, change)
+		next, err := s.changeIssuerOnce(ctx, call, need, name, ch, change)
 		if !again(err) {
 			return next, err
 		}
@@ -155,7 +155,7 @@ func (s *Service) changeIssuer(ctx context.Context, call *guard.Call, name strin
 	return nil, s.Guard.Refuse(ctx, call, need, fault.New(fault.Conflict, "the issuer %q was changed by others meanwhile: try again", name))
 }
 
-func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, change func(before *Settings) (*Settings, error)) (*Settings, error) {
+func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, ch *SettingsChange, change func(before *Settings) (*Settings, error)) (*Settings, error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	before, o, ver, err := s.readSettings(ctx, v, name)
 	if err != nil && !fault.Is(err, fault.NotFound) {
@@ -165,14 +165,15 @@ func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need g
 	if err == nil {
 		err = next.check()
 	}
-	if err == nil {
-		err = s.prepare(ctx, v, next)
-	}
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
+	// Before prepare, whose answers tell of the certificate that is to sign.
 	if err := s.maySign(ctx, call, next); err != nil {
 		return nil, err
+	}
+	if err := s.prepare(ctx, v, before, next, ch); err != nil {
+		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	next.Updated = op.At
 	if next.Created.IsZero() {
@@ -337,7 +338,7 @@ func (s *Service) DeleteIssuer(ctx context.Context, call *guard.Call, name strin
 		return nil, err
 	}
 	op := store.NewOp(s.Clock.Now())
-	return st, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, err := tx.Object(ctx, call.Vault.Vault.ID, vault.Issuer, name)
 		if fault.Is(err, fault.NotFound) {
 			return noIssuer(name)
@@ -352,6 +353,10 @@ func (s *Service) DeleteIssuer(ctx context.Context, call *guard.Call, name strin
 		if st, err = settingsOf(o, ver); err != nil {
 			return err
 		}
+		if err := dropRules(ctx, tx, call.Vault.Vault, o, op.At); err != nil {
+			return err
+		}
 		return tx.DeleteObject(ctx, o, op.At)
 	})
+	return st, err
 }

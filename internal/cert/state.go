@@ -28,7 +28,9 @@ type Operation struct {
 	// Version is the version that it makes, and the id of the request.
 	Version vault.VersionID `json:"version"`
 	// CSR is the certificate request in DER (PKCS#10).
-	CSR       []byte    `json:"csr"`
+	CSR []byte `json:"csr"`
+	// Policy is what the version is made by, until it is made: what became of the certificate's own policy meanwhile counts for the next version.
+	Policy    *Policy   `json:"policy,omitempty"`
 	Issuer    IssuerRef `json:"issuer"`
 	Status    Status    `json:"status"`
 	Details   string    `json:"details"`
@@ -86,6 +88,14 @@ func readState(row *store.Policy) (*state, error) {
 
 // running reports whether an operation is in progress.
 func (st *state) running() bool { return st.Operation != nil && st.Operation.Status == InProgress }
+
+// making is the policy by which the operation makes its version.
+func (st *state) making() *Policy {
+	if st.Operation.Policy != nil {
+		return st.Operation.Policy
+	}
+	return st.Policy // of an operation that was begun before they kept their own
+}
 
 // revision counts the changes of the state; 0 before the first.
 func (st *state) revision() int64 {

@@ -21,7 +21,7 @@ func (s *scopeFlags) flags(a *app, c *cobra.Command) {
 	f.StringVar(&s.vault, "vault", "", "name of a vault, instead of a scope")
 	f.StringVar(&s.secret, "secret", "", "name of a secret in the vault")
 	c.MarkFlagsMutuallyExclusive("scope", "vault")
-	c.RegisterFlagCompletionFunc("vault", a.completeVaults)
+	c.RegisterFlagCompletionFunc("vault", a.offerVaults)
 }
 
 // find returns the scope; empty when the flags name none.

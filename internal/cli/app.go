@@ -45,6 +45,8 @@ type app struct {
 	url    string
 	ca     string
 	colour bool
+	// stays says that the command goes on and tells the server what it has loaded: then it needs a name among others like it.
+	stays bool
 }
 
 // usageError is a command line that cannot be understood.
@@ -222,6 +224,9 @@ func (a *app) client() (*client.Client, error) {
 		return nil, err
 	}
 	c.UserAgent = "keywright-cli/" + a.Version
+	if a.stays && c.Instance == "" {
+		c.Instance = client.ProcessInstance()
+	}
 	return client.New(c)
 }
 

@@ -156,8 +156,9 @@ func (a *app) auditExport() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				defer func() { err = errors.Join(err, w.Close()) }()
-				out = a.progress(w)
+				told := a.progress(w)
+				defer func() { told.end(); err = errors.Join(err, w.Close()) }()
+				out = told
 			}
 			return cl.ExportAudit(c.Context(), filter, format, out)
 		})}
@@ -169,9 +170,9 @@ func (a *app) auditExport() *cobra.Command {
 }
 
 // progress tells on a terminal how much was written.
-func (a *app) progress(w io.Writer) io.Writer {
+func (a *app) progress(w io.Writer) *counter {
 	if !isTerminal(a.Stderr) {
-		return w
+		return &counter{w: w, to: io.Discard}
 	}
 	return &counter{w: w, to: a.Stderr}
 }
@@ -191,6 +192,13 @@ func (c *counter) Write(p []byte) (int, error) {
 		fmt.Fprintf(c.to, "\r%d KiB", c.n>>10)
 	}
 	return n, err
+}
+
+// end leaves the line.
+func (c *counter) end() {
+	if !c.told.IsZero() {
+		fmt.Fprintln(c.to)
+	}
 }
 
 func (a *app) auditCheckpoint() *cobra.Command {

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,6 +58,7 @@ func (o *certOut) check(a *app) error {
 func (a *app) certGet(vault *string) *cobra.Command {
 	var w which
 	out := certOut{}
+	watch := certWatch{}
 	c := &cobra.Command{
 		Use:   "get NAME",
 		Short: "Write a certificate to a file, with its chain and, if you want, its key",
@@ -69,28 +71,33 @@ With --key the private key is in the file too; it comes from the secret of the c
   jks   a Java key store of the old format; Java has read pfx since version 8
   json  what "keywright cert show --output json" writes
 
-A file is readable by its owner alone. Without --key pfx and jks files are trust stores.`,
+A file is readable by its owner alone. Without --key pfx and jks files are trust stores.
+
+With --watch the command goes on: whenever the certificate has a new current version, the file is replaced in one step, and then the command of --exec is run, by which a
+server reads it again. A command that fails is run again with each --poll. Once it has succeeded, the server of the vault is told that this machine has loaded the version.`,
 		Example: `  keywright cert get web --vault demo >web.pem
   keywright cert get web --vault demo --key --file web.pem
-  keywright cert get web --vault demo --key --format pfx --password-file web.pass --file web.pfx`,
+  keywright cert get web --vault demo --key --format pfx --password-file web.pass --file web.pfx
+  keywright cert get web --vault demo --key --file /etc/nginx/web.pem --watch --exec "nginx -s reload"`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if out.format == formatPEM && a.output != "" && !c.Flags().Changed("format") {
 				out.format = formatJSON
 			}
-			if err := out.check(a); err != nil {
+			if err := errors.Join(out.check(a), watch.check(&out)); err != nil {
 				return err
 			}
+			a.stays = watch.on
 			password, err := a.readPassword(out.password)
 			if err != nil {
 				return err
 			}
 			defer clear(password)
-			k, v, err := a.certs(*vault)
-			if err != nil {
-				return err
+			if watch.on {
+				watch.app, watch.command, watch.vault, watch.out, watch.password = a, c, v, &out, password
+				return watch.run(args[0])
 			}
-			got, err := k.Get(c.Context(), args[0], w.selector())
+			got, err := v.Certificates().Get(c.Context(), args[0], w.selector())
 			if err != nil {
 				return err
 			}
@@ -109,10 +116,11 @@ A file is readable by its owner alone. Without --key pfx and jks files are trust
 			}
 			defer clear(content)
 			return a.writeOut(out.file, content)
-		},
+		}),
 	}
 	versionFlag(c, &w)
 	f := c.Flags()
+	watch.flags(c)
 	f.StringVar(&out.format, "format", formatPEM, "form of the file: pem, pfx, der, jks or json")
 	f.BoolVar(&out.key, "key", false, "write the private key too")
 	f.StringVar(&out.file, "file", "-", "file to write to; - for standard output")

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"iter"
 	"net/mail"
 	"slices"
 	"strings"
@@ -13,7 +15,8 @@ import (
 
 func (a *app) certIssuer(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "issuer", Short: "Set up who issues the certificates of a vault"}
-	c.AddCommand(a.certIssuerSet(vault, true), a.certIssuerSet(vault, false), a.certIssuerList(vault), a.certIssuerShow(vault), a.certIssuerDelete(vault))
+	c.AddCommand(a.certIssuerSet(vault, true), a.certIssuerSet(vault, false), a.certIssuerList(vault), a.certIssuerShow(vault), a.certIssuerDelete(vault),
+		a.certAcme(vault))
 	return c
 }
 
@@ -116,25 +119,21 @@ func (a *app) certIssuerSet(vault *string, whole bool) *cobra.Command {
 		Long: `Set up an issuer, in the place of one of that name. Policies of certificates name it as their issuer.`,
 		Example: `  keywright cert issuer set lets-encrypt --vault demo --provider LetsEncrypt --option agreeToTerms=true --option contact=mailto:ops@example.org
   keywright cert issuer set corporate --vault demo --provider ACME --option directory=https://acme.example/directory --account kid-1 --password-file eab.key`,
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			in, err := flags.input(a, c)
 			if err != nil {
 				return err
 			}
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			change := k.SetIssuer
+			change := v.Certificates().SetIssuer
 			if !whole {
-				change = k.ChangeIssuer
+				change = v.Certificates().ChangeIssuer
 			}
 			i, err := change(c.Context(), args[0], in)
 			if err != nil {
 				return err
 			}
 			return a.showIssuer(i)
-		}}
+		})}
 	flags.flags(c)
 	if whole {
 		c.MarkFlagRequired("provider")
@@ -142,57 +141,45 @@ func (a *app) certIssuerSet(vault *string, whole bool) *cobra.Command {
 	}
 	c.Use, c.Short, c.Long = "update NAME", "Change what is given of an issuer", "Change what is given of an issuer, such as its password."
 	c.Example = `  keywright cert issuer update corporate --vault demo --password-file eab-new.key`
-	c.ValidArgsFunction = a.completeIssuers(vault, false)
+	c.ValidArgsFunction = argument(a.offerIssuers(vault))
 	return c
 }
 
 func (a *app) certIssuerList(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List the issuers that were set up in a vault", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			all, err := collect(k.Issuers(c.Context()))
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
+			all, err := collect(v.Certificates().Issuers(c.Context()))
 			if err != nil {
 				return err
 			}
 			return a.show(all, rows(issuerHeader, all, issuerRow))
-		}}
+		})}
 }
 
 func (a *app) certIssuerShow(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "show NAME", Short: "Show an issuer without its password", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIssuers(vault, false),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			i, err := k.Issuer(c.Context(), args[0])
+	return &cobra.Command{Use: "show NAME", Short: "Show an issuer without its password", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerIssuers(vault)),
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			i, err := v.Certificates().Issuer(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.showIssuer(i)
-		}}
+		})}
 }
 
 func (a *app) certIssuerDelete(vault *string) *cobra.Command {
-	c := &cobra.Command{Use: "delete NAME", Short: "Remove an issuer for good", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIssuers(vault, false),
+	c := &cobra.Command{Use: "delete NAME", Short: "Remove an issuer for good", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerIssuers(vault)),
 		Long: "Remove an issuer with its password, for good. Certificates that name it stay, and are not made anew until it is set up again.",
-		RunE: func(c *cobra.Command, args []string) error {
-			k, v, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if err := a.confirm(c, "Remove the issuer %q of the vault %q for good? Certificates that name it are not made anew any more.", args[0], v.Name()); err != nil {
 				return err
 			}
-			i, err := k.DeleteIssuer(c.Context(), args[0])
+			i, err := v.Certificates().DeleteIssuer(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.showIssuer(i)
-		}}
+		})}
 	confirmFlag(c)
 	return c
 }
@@ -218,17 +205,13 @@ func contactsOf(c *cobra.Command, k *client.Certificates) ([]client.CertificateC
 
 func (a *app) certContactList(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List the contacts of a vault", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			list, err := contactsOf(c, k)
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
+			list, err := contactsOf(c, v.Certificates())
 			if err != nil {
 				return err
 			}
 			return a.showContacts(list)
-		}}
+		})}
 }
 
 // without is a list less those who have the address.
@@ -240,35 +223,30 @@ func (a *app) certContactAdd(vault *string) *cobra.Command {
 	var in client.CertificateContact
 	c := &cobra.Command{Use: "add EMAIL", Short: "Add a contact, or change what is known of one", Args: cobra.ExactArgs(1),
 		Example: `  keywright cert contact add web-team@example.org --vault demo --name "Web team"`,
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			list, err := contactsOf(c, k)
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			list, err := contactsOf(c, v.Certificates())
 			if err != nil {
 				return err
 			}
 			in.Email = args[0]
-			if list, err = k.SetContacts(c.Context(), append(without(list, in.Email), in)); err != nil {
+			if list, err = v.Certificates().SetContacts(c.Context(), append(without(list, in.Email), in)); err != nil {
 				return err
 			}
 			return a.showContacts(list)
-		}}
+		})}
 	c.Flags().StringVar(&in.Name, "name", "", "name of the contact")
 	c.Flags().StringVar(&in.Phone, "phone", "", "telephone number")
 	return c
 }
 
 func (a *app) certContactRemove(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "remove EMAIL", Short: "Remove a contact", Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, v, err := a.certs(*vault)
+	c := &cobra.Command{Use: "remove EMAIL", Short: "Remove a contact", Args: cobra.ExactArgs(1),
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			list, err := contactsOf(c, v.Certificates())
 			if err != nil {
 				return err
 			}
-			list, err := contactsOf(c, k)
-			if err != nil {
+			if err := a.confirm(c, "Tell %s nothing more of the certificates of the vault %q?", args[0], v.Name()); err != nil {
 				return err
 			}
 			had := len(list)
@@ -277,14 +255,32 @@ func (a *app) certContactRemove(vault *string) *cobra.Command {
 			case len(list) == had:
 				return &client.Error{Kind: client.NotFound, Message: "the vault " + v.Name() + " has no contact " + args[0] + ": list its contacts to see those that it has"}
 			case len(list) == 0:
-				if _, err := k.DeleteContacts(c.Context()); err != nil {
+				if _, err := v.Certificates().DeleteContacts(c.Context()); err != nil {
 					return err
 				}
 			default:
-				if list, err = k.SetContacts(c.Context(), list); err != nil {
+				if list, err = v.Certificates().SetContacts(c.Context(), list); err != nil {
 					return err
 				}
 			}
 			return a.showContacts(list)
-		}}
+		})}
+	confirmFlag(c)
+	return c
+}
+
+// offerIssuers offers who was set up to issue in a vault.
+func (a *app) offerIssuers(vault *string) completion {
+	return offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*client.CertificateIssuer, error] {
+		return v.Certificates().Issuers(ctx)
+	},
+		func(i *client.CertificateIssuer) string { return i.Name })
+}
+
+// offerAnyIssuer offers those that every vault has, too.
+func (a *app) offerAnyIssuer(vault *string) completion {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		found, directive := a.offerIssuers(vault)(c, args, begun)
+		return append([]string{"Self", "Unknown"}, found...), directive
+	}
 }

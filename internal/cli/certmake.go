@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) certCreate(vault *string) *cobra.Command {
-	var at certAttributes
+	var at attributes
 	var policy certPolicyFlags
 	var in client.CreateCertificate
 	var noWait bool
@@ -30,7 +30,7 @@ With --issuer Unknown the command ends when the request is made: take it to an a
   keywright cert create web --vault demo --issuer Unknown --dns shop.example --csr web.csr
   keywright cert create web --vault demo`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) (err error) {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) (err error) {
 			if in.Policy, err = policy.read(a, c); err != nil {
 				return err
 			}
@@ -41,14 +41,11 @@ With --issuer Unknown the command ends when the request is made: take it to an a
 				}
 				in.Policy.Issuer = &by
 			}
-			if in.Tags, in.Enabled, err = at.given(c); err != nil {
+			in.Enabled = at.changedEnabled(c)
+			if in.Tags, err = at.tagMap(); err != nil {
 				return err
 			}
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			op, err := k.Create(c.Context(), args[0], in)
+			op, err := v.Certificates().Create(c.Context(), args[0], in)
 			if err != nil {
 				return err
 			}
@@ -60,10 +57,10 @@ With --issuer Unknown the command ends when the request is made: take it to an a
 			if noWait || op.ByHand() {
 				return a.showBegun(op, csr)
 			}
-			return a.waitForCert(c.Context(), k, op, csr)
-		},
+			return a.waitForCert(c.Context(), v.Certificates(), op, csr)
+		}),
 	}
-	at.flags(c)
+	at.flags(c, certEnabled)
 	policy.flags(a, c, vault)
 	f := c.Flags()
 	f.BoolVar(&noWait, "no-wait", false, "do not wait for the issuer")
@@ -99,6 +96,9 @@ func (a *app) waitForCert(ctx context.Context, k *client.Certificates, begun *cl
 	})
 	switch {
 	case err != nil:
+		if ctx.Err() != nil {
+			a.say("The server goes on without this command: \"keywright cert pending show %s\" tells how far it is.", begun.Name)
+		}
 		return err
 	case op.Version != begun.Version:
 		return &client.Error{Kind: client.Conflict, Message: fmt.Sprintf("the operation on the certificate %q was ended by somebody else, who began another", op.Name)}
@@ -126,12 +126,8 @@ func (a *app) certPendingShow(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "show NAME", Short: "Show how far the making of a certificate has come, or write its request", Args: cobra.ExactArgs(1),
 		Example: `  keywright cert pending show web --vault demo
   keywright cert pending show web --vault demo --csr web.csr`, ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			op, err := k.Operation(c.Context(), args[0])
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			op, err := v.Certificates().Operation(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -139,28 +135,29 @@ func (a *app) certPendingShow(vault *string) *cobra.Command {
 				return a.writeOut(csr, []byte(op.CSR))
 			}
 			return a.showOperation(op)
-		}}
+		})}
 	c.Flags().StringVar(&csr, "csr", "", "file to write the certificate request to, in PEM; - for standard output")
 	return c
 }
 
 func (a *app) certPendingEnd(vault *string, verb, short string, end func(*client.Certificates, context.Context, string) (*client.CertificateOperation, error)) *cobra.Command {
-	return &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
+	c := &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if err := a.confirm(c, "Give up what is being made of the certificate %q of the vault %q?", args[0], v.Name()); err != nil {
 				return err
 			}
-			op, err := end(k, c.Context(), args[0])
+			op, err := end(v.Certificates(), c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.showOperation(op)
-		}}
+		})}
+	confirmFlag(c)
+	return c
 }
 
 func (a *app) certMerge(vault *string) *cobra.Command {
-	var at certAttributes
+	var at attributes
 	var file string
 	c := &cobra.Command{
 		Use:   "merge NAME",
@@ -169,9 +166,10 @@ func (a *app) certMerge(vault *string) *cobra.Command {
 belongs to the request when its public key is the same. It takes an operation of the issuer Unknown, or one that failed or was cancelled.`,
 		Example: `  keywright cert merge web --vault demo --file web-and-chain.pem`,
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) (err error) {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) (err error) {
 			var in client.MergeCertificate
-			if in.Tags, in.Enabled, err = at.given(c); err != nil {
+			in.Enabled = at.changedEnabled(c)
+			if in.Tags, err = at.tagMap(); err != nil {
 				return err
 			}
 			raw, err := a.readInput(file, maxValue)
@@ -185,18 +183,14 @@ belongs to the request when its public key is the same. It takes an operation of
 				return usageError{err}
 			}
 			in.PEM = string(certfile.WriteChainPEM(chain))
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			got, err := k.Merge(c.Context(), args[0], in)
+			got, err := v.Certificates().Merge(c.Context(), args[0], in)
 			if err != nil {
 				return err
 			}
 			return a.showCert(got)
-		},
+		}),
 	}
-	at.flags(c)
+	at.flags(c, certEnabled)
 	c.Flags().StringVar(&file, "file", "-", "file that holds the certificates; - for standard input")
 	return c
 }

@@ -47,7 +47,7 @@ func (p *certPolicyFlags) flags(a *app, c *cobra.Command, vault *string) {
 	f.IntVar(&p.notifyBefore, "notify-before", 0, "tell the contacts so many days before it expires")
 	c.MarkFlagsMutuallyExclusive("renew-at", "renew-before")
 	c.MarkFlagsMutuallyExclusive("notify-at", "notify-before")
-	c.RegisterFlagCompletionFunc("issuer", a.completeIssuers(vault, true))
+	c.RegisterFlagCompletionFunc("issuer", a.offerAnyIssuer(vault))
 	fixed := func(flag string, words ...string) {
 		c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -210,17 +210,13 @@ func (a *app) certPolicy(vault *string) *cobra.Command {
 
 func (a *app) certPolicyShow(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "show NAME", Short: "Show how a certificate is made, and when it is made anew", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
-			p, err := k.Policy(c.Context(), args[0])
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			p, err := v.Certificates().Policy(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.showCertPolicy(p)
-		}}
+		})}
 }
 
 func (a *app) showCertPolicy(p *client.CertificatePolicy) error {
@@ -247,7 +243,7 @@ replaces every section that it has.`,
   keywright cert policy show web --vault demo --output yaml >web.yaml
   keywright cert policy set web --vault demo --policy web.yaml`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeCerts(vault),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			in, err := policy.read(a, c)
 			if err != nil {
 				return err
@@ -255,22 +251,18 @@ replaces every section that it has.`,
 			if in == nil {
 				return usage("nothing to change: give --policy FILE or other flags")
 			}
-			k, _, err := a.certs(*vault)
-			if err != nil {
-				return err
-			}
 			if policy.file == "" { // sections are replaced as a whole, and flags change parts of them
-				if in, err = k.Policy(c.Context(), args[0]); err != nil {
+				if in, err = v.Certificates().Policy(c.Context(), args[0]); err != nil {
 					return err
 				}
 				policy.apply(c, in)
 			}
-			p, err := k.ChangePolicy(c.Context(), args[0], *in)
+			p, err := v.Certificates().ChangePolicy(c.Context(), args[0], *in)
 			if err != nil {
 				return err
 			}
 			return a.showCertPolicy(p)
-		}}
+		})}
 	policy.flags(a, c, vault)
 	return c
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +28,14 @@ func TestExitCodeOfEveryKind(t *testing.T) {
 	}
 }
 
-// TestEveryCommandExplainsItself walks the tree: a command without a sentence, or one that could act on a mistyped argument, is
-// no command.
+// offered are the arguments that the server knows.
+var offered = []string{"NAME", "RUN", "LEASE", "TASK", "INCIDENT"}
+
+// makers are the commands that may make what they name.
+var makers = []string{"create", "import", "set"}
+
+// TestEveryCommandExplainsItself walks the tree: a command without a sentence, one that could act on a mistyped argument, one that destroys without a question,
+// or one that leaves a name to be typed is no command.
 func TestEveryCommandExplainsItself(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{Config: Config{Version: "test", Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}}
@@ -41,6 +48,12 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		}
 		if c.Args == nil {
 			t.Errorf("%s takes any arguments", c.CommandPath())
+		}
+		if verb := c.Name(); slices.Contains([]string{"delete", "purge", "remove", "revoke", "revoke-tokens"}, verb) && c.Flags().Lookup("yes") == nil {
+			t.Errorf("%s does not ask", c.CommandPath())
+		}
+		if words := strings.Fields(c.Use); len(words) > 1 && slices.Contains(offered, strings.Trim(words[1], "[].")) && c.ValidArgsFunction == nil && !slices.Contains(makers, c.Name()) {
+			t.Errorf("%s does not complete %s", c.CommandPath(), words[1])
 		}
 		for _, sub := range c.Commands() {
 			if sub.Name() != "help" && sub.Name() != "completion" {

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keywright/keywright/client"
+	"github.com/keywright/keywright/client/api"
 )
 
 // Completion asks the server, but never keeps a person waiting.
@@ -19,67 +21,71 @@ type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellC
 
 const noFiles = cobra.ShellCompDirectiveNoFileComp
 
-// completeVaults offers the vaults that the caller may see.
-func (a *app) completeVaults(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	cl, err := a.client()
-	if err != nil || len(args) > 0 {
-		return nil, noFiles
-	}
-	ctx, cancel := completing(c)
-	defer cancel()
-	var names []string
-	for v, err := range cl.Vaults(ctx) {
-		if err != nil || len(names) == maxCompletions {
-			break
-		}
-		names = append(names, v.Name)
-	}
-	return names, noFiles
-}
-
-// completing bounds how long a person waits for an offer.
-func completing(c *cobra.Command) (context.Context, context.CancelFunc) {
-	parent := c.Context()
-	if parent == nil {
-		parent = context.Background()
-	}
-	return context.WithTimeout(parent, completionTimeout)
-}
-
-// completeSecrets offers the names of a vault's secrets.
-func (a *app) completeSecrets(vault *string) completion {
-	return a.completeNames(vault, func(ctx context.Context, v *client.Vault, add func(string) bool) {
-		for s, err := range v.List(ctx) {
-			if err != nil || !add(s.Name) {
-				return
-			}
-		}
-	})
-}
-
-func (a *app) completeDeletedSecrets(vault *string) completion {
-	return a.completeNames(vault, func(ctx context.Context, v *client.Vault, add func(string) bool) {
-		for s, err := range v.ListDeleted(ctx) {
-			if err != nil || !add(s.Name) {
-				return
-			}
-		}
-	})
-}
-
-func (a *app) completeNames(vault *string, list func(context.Context, *client.Vault, func(string) bool)) completion {
-	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		v, err := a.vault(*vault)
-		if err != nil || len(args) > 0 {
+// argument makes a completion that of the first argument alone. Flags complete whatever stands before them.
+func argument(offer completion) completion {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
 			return nil, noFiles
 		}
-		ctx, cancel := completing(c)
-		defer cancel()
-		var names []string
-		list(ctx, v, func(name string) bool {
-			names = append(names, name)
-			return len(names) < maxCompletions
-		})
-		return names, noFiles
+		return offer(c, args, begun)
 	}
+}
+
+// offer is a completion by what a listing of the server has. An error ends it, without a word: what is typed may be right all the same.
+func offer[T any](a *app, list func(context.Context, *client.Client) iter.Seq2[*T, error], word func(*T) string) completion {
+	return func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		cl, err := a.client()
+		if err != nil {
+			return nil, noFiles
+		}
+		parent := c.Context()
+		if parent == nil {
+			parent = context.Background()
+		}
+		ctx, cancel := context.WithTimeout(parent, completionTimeout)
+		defer cancel()
+		var found []string
+		for one, err := range list(ctx, cl) {
+			if err != nil || len(found) == maxCompletions {
+				break
+			}
+			found = append(found, word(one))
+		}
+		return found, noFiles
+	}
+}
+
+// offerOf is offer by a listing of the vault that the command works in.
+func offerOf[T any](a *app, vault *string, list func(context.Context, *client.Vault) iter.Seq2[*T, error], word func(*T) string) completion {
+	return offer(a, func(ctx context.Context, cl *client.Client) iter.Seq2[*T, error] {
+		name, err := a.vaultName(*vault)
+		if err != nil {
+			return func(func(*T, error) bool) {}
+		}
+		return list(ctx, cl.Vault(name))
+	}, word)
+}
+
+func vaultsName(v *api.Vault) string { return v.Name }
+
+// offerVaults offers the vaults that the caller may see.
+func (a *app) offerVaults(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return offer(a, func(ctx context.Context, cl *client.Client) iter.Seq2[*api.Vault, error] { return cl.Vaults(ctx) }, vaultsName)(c, args, begun)
+}
+
+// completeVaults is offerVaults for an argument.
+func (a *app) completeVaults(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return argument(a.offerVaults)(c, args, begun)
+}
+
+// completeDeletedVaults offers those that can be recovered.
+func (a *app) completeDeletedVaults(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return argument(offer(a, func(ctx context.Context, cl *client.Client) iter.Seq2[*api.Vault, error] {
+		return cl.DeletedVaults(ctx)
+	}, vaultsName))(c, args, begun)
+}
+
+// completeSecrets offers the names of a vault's secrets for an argument.
+func (a *app) completeSecrets(vault *string) completion {
+	return argument(a.secrets(vault).complete())
 }

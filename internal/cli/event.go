@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -36,9 +38,16 @@ func (a *app) eventCommand() *cobra.Command {
 
 // vaultOf adds the flag of the vault whose events are meant.
 func (a *app) vaultOf(c *cobra.Command, vault *string) {
-	c.Flags().StringVar(vault, "vault", "", "name of the vault")
-	c.MarkFlagRequired("vault")
-	c.RegisterFlagCompletionFunc("vault", a.completeVaults)
+	c.Flags().StringVar(vault, "vault", "", "name of the vault (default $KEYWRIGHT_VAULT_NAME)")
+	c.RegisterFlagCompletionFunc("vault", a.offerVaults)
+}
+
+// offerSubscriptions offers those of a vault.
+func (a *app) offerSubscriptions(vault *string) completion {
+	return offer(a, func(ctx context.Context, cl *client.Client) iter.Seq2[*api.EventSubscription, error] {
+		name, _ := a.vaultName(*vault) // without one there is nothing to offer
+		return cl.EventSubscriptions(ctx, name)
+	}, func(s *api.EventSubscription) string { return s.Name })
 }
 
 // maxEndpoint bounds a file with an endpoint or the value of a header, in bytes.
@@ -63,7 +72,7 @@ What authenticates deliveries, a query in the endpoint's URL or a header, is rea
   keywright event subscription create functions --vault billing --endpoint-file url.txt --schema CloudEventSchemaV1_0
   keywright event subscription create functions --vault billing --endpoint https://hooks.example.org/rotate --header Authorization=token.txt`,
 		Args: cobra.ExactArgs(1),
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) (err error) {
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, args []string) (err error) {
 			if in.Endpoint = api.Text(endpoint); endpointFile != "" {
 				if in.Endpoint, err = a.readLine(endpointFile); err != nil {
 					return err
@@ -123,7 +132,7 @@ What authenticates deliveries, a query in the endpoint's URL or a header, is rea
 func (a *app) subscriptionList() *cobra.Command {
 	var vault string
 	c := &cobra.Command{Use: "list", Short: "List who is told of the events of a vault", Args: cobra.NoArgs,
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) error {
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, _ []string) error {
 			all, err := collect(cl.EventSubscriptions(c.Context(), vault))
 			if err != nil {
 				return err
@@ -136,8 +145,8 @@ func (a *app) subscriptionList() *cobra.Command {
 
 func (a *app) subscriptionShow() *cobra.Command {
 	var vault string
-	c := &cobra.Command{Use: "show NAME", Short: "Show a subscription and how its deliveries are", Args: cobra.ExactArgs(1),
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+	c := &cobra.Command{Use: "show NAME", Short: "Show a subscription and how its deliveries are", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerSubscriptions(&vault)),
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, args []string) error {
 			s, err := cl.ShowEventSubscription(c.Context(), vault, args[0])
 			if err != nil {
 				return err
@@ -150,8 +159,8 @@ func (a *app) subscriptionShow() *cobra.Command {
 
 func (a *app) subscriptionValidate() *cobra.Command {
 	var vault string
-	c := &cobra.Command{Use: "validate NAME", Short: "Repeat the handshake with the endpoint of a subscription", Args: cobra.ExactArgs(1),
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+	c := &cobra.Command{Use: "validate NAME", Short: "Repeat the handshake with the endpoint of a subscription", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerSubscriptions(&vault)),
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, args []string) error {
 			s, err := cl.ValidateEventSubscription(c.Context(), vault, args[0])
 			if err != nil {
 				return err
@@ -164,14 +173,18 @@ func (a *app) subscriptionValidate() *cobra.Command {
 
 func (a *app) subscriptionDelete() *cobra.Command {
 	var vault string
-	c := &cobra.Command{Use: "delete NAME", Short: "Remove a subscription with everything that was still to be delivered", Args: cobra.ExactArgs(1),
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+	c := &cobra.Command{Use: "delete NAME", Short: "Remove a subscription with everything that was still to be delivered", Args: cobra.ExactArgs(1), ValidArgsFunction: argument(a.offerSubscriptions(&vault)),
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, args []string) error {
+			if err := a.confirm(c, "Remove the event subscription %q of the vault %q, with what was still to be delivered?", args[0], vault); err != nil {
+				return err
+			}
 			if err := cl.DeleteEventSubscription(c.Context(), vault, args[0]); err != nil {
 				return err
 			}
 			a.say("Removed the event subscription %s.", args[0])
 			return nil
 		})}
+	confirmFlag(c)
 	a.vaultOf(c, &vault)
 	return c
 }
@@ -181,13 +194,14 @@ func (a *app) lettersOf(c *cobra.Command, vault, subscription *string) {
 	a.vaultOf(c, vault)
 	c.Flags().StringVar(subscription, "subscription", "", "name of the event subscription")
 	c.MarkFlagRequired("subscription")
+	c.RegisterFlagCompletionFunc("subscription", a.offerSubscriptions(vault))
 }
 
 func (a *app) deadLetterList() *cobra.Command {
 	var vault, subscription string
 	header := []string{"SEQ", "TIME", "TYPE", "SUBJECT", "REASON", "ATTEMPTS", "OUTCOME"}
 	c := &cobra.Command{Use: "list", Short: "List the events that could not be delivered, oldest first", Args: cobra.NoArgs,
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) error {
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, _ []string) error {
 			all, err := collect(cl.DeadLetters(c.Context(), vault, subscription))
 			if err != nil {
 				return err
@@ -204,7 +218,7 @@ func (a *app) deadLetterReplay() *cobra.Command {
 	var vault, subscription string
 	var all bool
 	c := &cobra.Command{Use: "replay [SEQ]", Short: "Deliver an event again that could not be delivered, or all of them", Args: cobra.MaximumNArgs(1),
-		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+		RunE: a.ofVault(&vault, func(c *cobra.Command, cl *client.Client, args []string) error {
 			if all == (len(args) == 1) {
 				return usage("say which dead letter, by its SEQ, or --all")
 			}

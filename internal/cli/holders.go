@@ -30,11 +30,7 @@ func (a *app) versionHolders() *cobra.Command {
 		Example: "  keywright version holders db-password --vault demo", Args: cobra.RangeArgs(1, 2)}
 	vault := a.vaultFlag(c)
 	c.ValidArgsFunction = a.completeSecrets(vault)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		l, err := v.Holders(c.Context(), args[0], strings.Join(args[1:], ""), limit)
 		if err != nil {
 			return err
@@ -47,7 +43,7 @@ func (a *app) versionHolders() *cobra.Command {
 		}
 		a.say("%d of %d consumers of version %s have to be waited for: %s.", l.Waiting, l.Total, l.Version, l.Reason)
 		return nil
-	}
+	})
 	c.Flags().IntVar(&limit, "limit", 1000, "the most consumers that are listed")
 	return c
 }
@@ -61,11 +57,7 @@ consumer reads the version again, it is waited for again.`,
 		Args:    cobra.ExactArgs(2)}
 	vault := a.vaultFlag(c)
 	c.ValidArgsFunction = a.completeSecrets(vault)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if err := a.confirm(c, "Stop waiting for %s of %s? If it still uses version %s of %q, it will break.", in.Instance, first(in.Principal, "nobody known"), args[1], args[0]); err != nil {
 			return err
 		}
@@ -74,7 +66,7 @@ consumer reads the version again, it is waited for again.`,
 		}
 		a.say("Cleared.")
 		return nil
-	}
+	})
 	f := c.Flags()
 	f.StringVar(&in.Principal, "principal", "", "object id of the principal; empty for sessions of nobody known")
 	f.StringVar(&in.Instance, "instance", "", "instance, as the list of holders shows it")
@@ -94,19 +86,15 @@ read the version under the same name.`,
 		Example: `  KEYWRIGHT_INSTANCE=pod-7 keywright version ack db-password 0199f0… --vault demo --level used --poll 30s`, Args: cobra.ExactArgs(2)}
 	vault := a.vaultFlag(c)
 	c.ValidArgsFunction = a.completeSecrets(vault)
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if level != api.Loaded && level != api.Used {
 			return usage("--level is %s or %s", api.Loaded, api.Used)
 		}
 		if poll < 0 || poll%time.Second != 0 {
 			return usage("--poll is a whole number of seconds, such as 30s")
 		}
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
 		return v.Ack(c.Context(), args[0], args[1], api.Ack{Level: level, PollSeconds: int(poll / time.Second)})
-	}
+	})
 	c.Flags().StringVar(&level, "level", api.Used, "loaded or used")
 	c.Flags().DurationVar(&poll, "poll", 0, "the longest time between two reads of this instance; after three missed ones it counts as gone")
 	return c
@@ -127,13 +115,9 @@ func (a *app) secretHoldings(vault *string) *cobra.Command {
 	var limit int
 	c := &cobra.Command{Use: "holdings NAME", Short: "List every place to which any version of a secret was ever delivered", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeSecrets(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			return a.showHeld(v.Holdings(c.Context(), args[0]), limit)
-		}}
+		})}
 	c.Flags().IntVar(&limit, "limit", 0, "the most places; 0 for all")
 	return c
 }

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -37,17 +39,13 @@ func incidentRow(r *api.Rotation) []string {
 }
 
 func (a *app) incidentList(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List the leaks that are not closed", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	return &cobra.Command{Use: "list", Short: "List the leaks that are not closed", Args: cobra.NoArgs, RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
 		all, err := collect(v.Incidents(c.Context()))
 		if err != nil {
 			return err
 		}
 		return a.show(all, rows(incidentHeader, all, incidentRow))
-	}}
+	})}
 }
 
 // incidentHelp says how an incident is named.
@@ -189,22 +187,8 @@ func (a *app) incidentClose(vault *string) *cobra.Command {
 }
 
 func (a *app) completeIncidents(vault *string) completion {
-	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		v, err := a.vault(*vault)
-		if err != nil || len(args) > 0 {
-			return nil, noFiles
-		}
-		ctx, cancel := completing(c)
-		defer cancel()
-		var ids []string
-		for r, err := range v.Incidents(ctx) {
-			if err != nil || len(ids) == maxCompletions {
-				break
-			}
-			ids = append(ids, r.ID+"\t"+r.Name)
-		}
-		return ids, noFiles
-	}
+	return argument(offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*api.Rotation, error] { return v.Incidents(ctx) },
+		func(r *api.Rotation) string { return r.ID + "\t" + r.Name }))
 }
 
 func (a *app) rotationExemption(vault *string) *cobra.Command {
@@ -220,14 +204,13 @@ func (a *app) exemptionSet(vault *string) *cobra.Command {
 		Long: `Let a secret become older than the default of its vault or server until a date. It stands instead of an earlier exemption, and changes nothing for a secret whose
 policy has a maxAge.`,
 		Example: `  keywright rotation exemption set vendor-key --until 2027-06-30 --reason "the vendor issues a new one each July"`}
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		at, err := instant("until", until)
 		if err != nil {
 			return err
 		}
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
+		if at == nil {
+			return usage("--until is empty: say until when, such as 2027-06-30")
 		}
 		in.Until = *at
 		if err := v.ExemptFromAge(c.Context(), args[0], in); err != nil {
@@ -235,7 +218,7 @@ policy has a maxAge.`,
 		}
 		a.say("%s may be older than the default until %s.", args[0], when(&in.Until))
 		return nil
-	}
+	})
 	c.Flags().StringVar(&until, "until", "", "until when (RFC 3339, a date, or a duration from now)")
 	c.Flags().StringVar(&in.Reason, "reason", "", "why, which is recorded")
 	c.MarkFlagRequired("until")
@@ -245,26 +228,18 @@ policy has a maxAge.`,
 
 func (a *app) exemptionEnd(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "end NAME", Short: "End the exemption of a secret", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if err := v.EndExemption(c.Context(), args[0]); err != nil {
 			return err
 		}
 		a.say("%s has the maximum age of its vault or server again.", args[0])
 		return nil
-	}
+	})
 	return c
 }
 
 func (a *app) exemptionList(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List the exempted secrets of a vault, with who answers for each", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	return &cobra.Command{Use: "list", Short: "List the exempted secrets of a vault, with who answers for each", Args: cobra.NoArgs, RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
 		list := []api.SecretAge{}
 		for s, err := range v.Ages(c.Context()) {
 			if err != nil {
@@ -278,7 +253,7 @@ func (a *app) exemptionList(vault *string) *cobra.Command {
 			x := s.Exemption
 			return []string{s.Name, when(&x.Until), yesNo(s.LimitBy == "exemption"), x.Why, x.By, when(&x.At)}
 		}))
-	}}
+	})}
 }
 
 func (a *app) rotationSchedule() *cobra.Command {

@@ -59,6 +59,9 @@ func (a *app) readValue(c *cobra.Command, in *valueFlags) ([]byte, error) {
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(file string, most int64) ([]byte, error) {
 	from := a.Stdin
+	if file == "-" && a.interactive() {
+		a.say("Reading standard input, to its end (Ctrl-D).")
+	}
 	if file != "-" {
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) {

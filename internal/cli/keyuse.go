@@ -6,8 +6,6 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,11 +25,16 @@ type useFlags struct {
 }
 
 func (u *useFlags) flags(c *cobra.Command, algorithm string) {
+	u.inFlags(c, algorithm)
+	c.Flags().StringVar(&u.out, "out", "-", "file to write the result to, for this user alone; - for standard output")
+}
+
+// inFlags say what goes in.
+func (u *useFlags) inFlags(c *cobra.Command, algorithm string) {
 	versionFlag(c, &u.which)
 	f := c.Flags()
 	f.StringVar(&u.algorithm, "algorithm", algorithm, "algorithm, as RFC 7518 names it")
 	f.StringVar(&u.in, "file", "-", "file to read; - for standard input")
-	f.StringVar(&u.out, "out", "-", "file to write the result to, for this user alone; - for standard output")
 }
 
 // ivFlags are those of algorithms that take more than a value.
@@ -85,9 +88,8 @@ func (a *app) keyTransform(vault *string, use, short, algorithm string, opens bo
 		Long: short + `. The value comes from a file or standard input, and the result goes to a file or standard output, byte for byte. With --output
 everything that belongs to the result is written: the version that was used, and what algorithms such as A256GCM return beside the value, in base64.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeKeys(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.keys(*vault)
-			if err != nil {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if err := u.form(a); err != nil {
 				return err
 			}
 			value, err := a.readInput(u.in, maxUse)
@@ -99,7 +101,7 @@ everything that belongs to the result is written: the version that was used, and
 			if err != nil {
 				return err
 			}
-			result, err := of(k)(c.Context(), args[0], u.selector(), in)
+			result, err := of(v.Keys())(c.Context(), args[0], u.selector(), in)
 			if err != nil {
 				return err
 			}
@@ -108,11 +110,19 @@ everything that belongs to the result is written: the version that was used, and
 				return usage("%s returns an iv and a tag beside the value: take them all with --output json", u.algorithm)
 			}
 			return a.writeResult(&u, result)
-		},
+		}),
 	}
 	u.flags(c, algorithm)
 	u.ivFlags(c, opens)
 	return c
+}
+
+// form checks that the result is asked for in one form.
+func (u *useFlags) form(a *app) error {
+	if u.out != "-" && a.output != "" {
+		return usage("--out writes the bytes of the result alone, and --output everything that belongs to it: give one of them")
+	}
+	return nil
 }
 
 // writeResult writes the bytes of a result, or everything about it.
@@ -174,21 +184,20 @@ it, for EC as r and s side by side (RFC 7518, section 3.4).`,
 		Example: `  keywright key sign signing --vault demo --algorithm ES256 --file release.tar --out release.sig
   keywright key sign web --vault demo --algorithm RS256 <message >signature`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeKeys(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.keys(*vault)
-			if err != nil {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if err := u.form(a); err != nil {
 				return err
 			}
 			value, err := a.signed(&u, *isDigest)
 			if err != nil {
 				return err
 			}
-			result, err := k.Sign(c.Context(), args[0], u.selector(), client.UseKey{Algorithm: u.algorithm, Value: value})
+			result, err := v.Keys().Sign(c.Context(), args[0], u.selector(), client.UseKey{Algorithm: u.algorithm, Value: value})
 			if err != nil {
 				return err
 			}
 			return a.writeResult(&u, result)
-		},
+		}),
 	}
 	u.flags(c, "")
 	isDigest = digestFlag(c)
@@ -196,8 +205,8 @@ it, for EC as r and s side by side (RFC 7518, section 3.4).`,
 	return c
 }
 
-// errNotValid makes the command fail without a word more: the answer is on standard output.
-var errNotValid = errors.New("the signature is not valid")
+// errNotValid makes the command fail, whatever it printed.
+var errNotValid = errors.New("the signature is not valid: the file, the key, its version or the algorithm is another than it was made with")
 
 func (a *app) keyVerify(vault *string) *cobra.Command {
 	var u useFlags
@@ -209,34 +218,36 @@ func (a *app) keyVerify(vault *string) *cobra.Command {
 		Long:    "Verify the signature of a file. The command fails when the signature is not valid.",
 		Example: `  keywright key verify signing --vault demo --algorithm ES256 --file release.tar --signature release.sig`,
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeKeys(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := a.keys(*vault)
-			if err != nil {
-				return err
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if u.in == "-" && signature == "-" {
+				return usage("the file and its signature cannot both come from standard input")
 			}
 			value, err := a.signed(&u, *isDigest)
 			if err != nil {
 				return err
 			}
-			mark, err := os.ReadFile(signature)
-			if err != nil {
-				return fmt.Errorf("the signature cannot be read: %w", err)
-			}
-			valid, err := k.Verify(c.Context(), args[0], u.selector(), api.VerifyKey{Algorithm: u.algorithm, Digest: value, Signature: mark})
+			mark, err := a.readInput(signature, maxUse)
 			if err != nil {
 				return err
 			}
-			if !valid {
-				return errNotValid
+			valid, err := v.Keys().Verify(c.Context(), args[0], u.selector(), api.VerifyKey{Algorithm: u.algorithm, Digest: value, Signature: mark})
+			if err != nil {
+				return err
 			}
-			a.say("The signature is valid.")
-			return nil
-		},
+			if a.output != "" {
+				err = a.show(api.KeyVerdict{Valid: valid}, table{{"VALID"}, {yesNo(valid)}})
+			} else if valid {
+				a.say("The signature is valid.")
+			}
+			if err == nil && !valid {
+				err = errNotValid
+			}
+			return err
+		}),
 	}
-	u.flags(c, "")
-	c.Flags().Lookup("out").Hidden = true
+	u.inFlags(c, "")
 	isDigest = digestFlag(c)
-	c.Flags().StringVar(&signature, "signature", "", "file that holds the signature")
+	c.Flags().StringVar(&signature, "signature", "", "file that holds the signature; - for standard input")
 	c.MarkFlagRequired("algorithm")
 	c.MarkFlagRequired("signature")
 	return c

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -37,11 +39,7 @@ func (a *app) leaseIssue(vault *string) *cobra.Command {
 		Long: `Lease an account. The value goes to standard output, the lease's id and end to standard error; the value is not told again.`,
 		Example: `  keywright lease issue reports --ttl 30m >login.json
   keywright lease issue reports --output json`}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		l, err := v.Lease(c.Context(), args[0], ttl)
 		if err != nil {
 			return err
@@ -52,7 +50,7 @@ func (a *app) leaseIssue(vault *string) *cobra.Command {
 		a.say("Lease %s ends at %s: renew it before, or revoke it when you are done.", l.ID, when(&l.Expires))
 		_, err = fmt.Fprintln(a.Stdout, string(*l.Value))
 		return err
-	}
+	})
 	ttlFlag(c, &ttl)
 	return c
 }
@@ -61,17 +59,13 @@ func (a *app) leaseRenew(vault *string) *cobra.Command {
 	var ttl time.Duration
 	c := &cobra.Command{Use: "renew LEASE", Short: "Move the end of your lease", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeLeases(vault),
 		Long: "Move the end of your lease, at most to its latest end. After that, lease another account."}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		l, err := v.RenewLease(c.Context(), args[0], ttl)
 		if err != nil {
 			return err
 		}
 		return a.show(l, table{leaseHeader, leaseRow(l)})
-	}
+	})
 	ttlFlag(c, &ttl)
 	return c
 }
@@ -84,16 +78,13 @@ func (a *app) leaseRevoke(vault *string) *cobra.Command {
 With --all-of NAME, all leases by the policy of a secret end.`,
 		Example: `  keywright lease revoke 0199f0…
   keywright lease revoke --all-of reports --note "the host was taken over" --yes`}
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if (of == "") == (len(args) == 0) {
 			return usage("name a lease, or a secret with --all-of")
 		}
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
 		ids := args
 		if of != "" {
+			var err error
 			if ids, err = a.leasesOf(c, v, of); err != nil {
 				return err
 			}
@@ -101,16 +92,19 @@ With --all-of NAME, all leases by the policy of a secret end.`,
 		ended := []api.Lease{}
 		for _, id := range ids {
 			l, err := v.RevokeLease(c.Context(), id, note)
+			if err != nil && of != "" {
+				err = fmt.Errorf("after %d of %d leases: %w", len(ended), len(ids), err)
+			}
 			if err != nil {
-				return fmt.Errorf("after %d of %d leases: %w", len(ended), len(ids), err)
+				return err
 			}
 			ended = append(ended, *l)
 		}
 		return a.show(ended, rows(leaseHeader, ended, leaseRow))
-	}
+	})
 	c.Flags().StringVar(&of, "all-of", "", "the secret whose leases all end")
 	c.Flags().StringVar(&note, "note", "", "why, for the audit log")
-	c.RegisterFlagCompletionFunc("all-of", a.completeSecrets(vault))
+	c.RegisterFlagCompletionFunc("all-of", a.secrets(vault).complete())
 	confirmFlag(c)
 	return c
 }
@@ -133,39 +127,31 @@ func (a *app) leaseList(vault *string) *cobra.Command {
 	var all bool
 	c := &cobra.Command{Use: "list", Short: "List leases, the oldest first",
 		Long: `List the leases whose account may still be there. Those in the state irrevocable could not be removed: see their errors with "keywright lease show".`, Args: cobra.NoArgs}
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
 		f.Open = !all
 		list, err := collect(v.Leases(c.Context(), f))
 		if err != nil {
 			return err
 		}
 		return a.show(list, rows(leaseHeader, list, leaseRow))
-	}
+	})
 	c.Flags().StringVar(&f.Name, "name", "", "the secret by whose policy they were leased")
 	c.Flags().StringVar(&f.State, "state", "", "the state in which they are, such as irrevocable")
 	c.Flags().BoolVar(&all, "all", false, "also those that are over")
-	c.RegisterFlagCompletionFunc("name", a.completeSecrets(vault))
+	c.RegisterFlagCompletionFunc("name", a.secrets(vault).complete())
 	c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{api.LeaseCreating, api.LeaseActive, api.LeaseRevoking, api.LeaseIrrevocable, api.LeaseRevoked}, noFiles))
 	return c
 }
 
 func (a *app) leaseShow(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "show LEASE", Short: "Show a lease, without its value", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeLeases(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			l, err := v.LeaseByID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.show(l, leaseTable(l))
-		}}
+		})}
 }
 
 func leaseTable(l *api.Lease) table {
@@ -196,20 +182,7 @@ func leaseTable(l *api.Lease) table {
 
 // completeLeases offers the leases that are not over.
 func (a *app) completeLeases(vault *string) completion {
-	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		v, err := a.vault(*vault)
-		if err != nil || len(args) > 0 {
-			return nil, noFiles
-		}
-		ctx, cancel := completing(c)
-		defer cancel()
-		var ids []string
-		for l, err := range v.Leases(ctx, client.LeaseFilter{Open: true}) {
-			if err != nil || len(ids) == maxCompletions {
-				break
-			}
-			ids = append(ids, l.ID+"\t"+l.Name+" of "+first(l.HolderName, l.Holder))
-		}
-		return ids, noFiles
-	}
+	return argument(offerOf(a, vault, func(ctx context.Context, v *client.Vault) iter.Seq2[*api.Lease, error] {
+		return v.Leases(ctx, client.LeaseFilter{Open: true})
+	}, func(l *api.Lease) string { return l.ID + "\t" + l.Name + " of " + first(l.HolderName, l.Holder) }))
 }

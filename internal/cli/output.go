@@ -54,6 +54,14 @@ func (a *app) writeYAML(data any) error {
 	return e.Close()
 }
 
+// writeDocument writes one of several documents of a stream.
+func (a *app) writeDocument(data any) error {
+	if _, err := fmt.Fprintln(a.Stdout, "---"); err != nil {
+		return err
+	}
+	return a.writeYAML(data)
+}
+
 // block takes JSON's braces and quotes off, where YAML can do without.
 func block(n *yaml.Node) {
 	n.Style = 0

@@ -37,7 +37,7 @@ func (p *policyFlags) flags(a *app, c *cobra.Command) {
 func (p *policyFlags) vaultFlag(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&p.vault, "vault", "", "name of the vault")
 	c.MarkFlagRequired("vault")
-	c.RegisterFlagCompletionFunc("vault", a.completeVaults)
+	c.RegisterFlagCompletionFunc("vault", a.offerVaults)
 }
 
 // warnOfRoles tells whoever sets policies where they do not count.
@@ -88,6 +88,9 @@ func (a *app) policyRemove() *cobra.Command {
 	var at policyFlags
 	c := &cobra.Command{Use: "remove", Short: "Remove the access policy of a principal", Long: "Remove the access policy of a principal." + whoHelp, Args: cobra.NoArgs,
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) error {
+			if err := a.confirm(c, "Remove the access policy of %q in the vault %q?", at.principal, at.vault); err != nil {
+				return err
+			}
 			if err := cl.RemoveAccessPolicy(c.Context(), at.vault, at.principal, at.application); err != nil {
 				return err
 			}
@@ -95,6 +98,7 @@ func (a *app) policyRemove() *cobra.Command {
 			return nil
 		})}
 	at.flags(a, c)
+	confirmFlag(c)
 	return c
 }
 

@@ -103,6 +103,9 @@ func (a *app) principalUpdate() *cobra.Command {
 	c := &cobra.Command{Use: "update WHO", Short: "Rename, disable or enable a principal",
 		Long: "Rename, disable or enable a principal. Disabling refuses its tokens at once." + whoHelp, Args: cobra.ExactArgs(1),
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+			if err := changing(c, "name", "enabled"); err != nil {
+				return err
+			}
 			var in api.UpdatePrincipal
 			if c.Flags().Changed("name") {
 				in.Name = &name
@@ -139,14 +142,19 @@ func (a *app) principalDelete(what string) *cobra.Command {
 }
 
 func (a *app) principalRevoke() *cobra.Command {
-	return &cobra.Command{Use: "revoke-tokens WHO", Short: "Refuse every token that a principal was issued before now", Args: cobra.ExactArgs(1),
+	c := &cobra.Command{Use: "revoke-tokens WHO", Short: "Refuse every token that a principal was issued before now", Args: cobra.ExactArgs(1),
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+			if err := a.confirm(c, "Refuse every token that %q was issued before now?", args[0]); err != nil {
+				return err
+			}
 			if err := cl.RevokeTokens(c.Context(), args[0]); err != nil {
 				return err
 			}
 			a.say("Tokens of %q from before now are refused.", args[0])
 			return nil
 		})}
+	confirmFlag(c)
+	return c
 }
 
 func (a *app) groupCommand() *cobra.Command {
@@ -178,13 +186,17 @@ func (a *app) groupCommand() *cobra.Command {
 	member := func(verb, short string, change func(*cobra.Command, *client.Client, []string) error) *cobra.Command {
 		return &cobra.Command{Use: verb + " GROUP WHO", Short: short, Args: cobra.ExactArgs(2), RunE: a.with(change)}
 	}
+	remove := member("remove", "Take a principal out of a group", func(c *cobra.Command, cl *client.Client, args []string) error {
+		if err := a.confirm(c, "Take %q out of the group %q, with all that it may do by that?", args[1], args[0]); err != nil {
+			return err
+		}
+		return cl.RemoveMember(c.Context(), args[0], args[1])
+	})
+	confirmFlag(remove)
 	c.AddCommand(create, list, show, a.principalDelete("group"),
 		member("add", "Add a principal to a group", func(c *cobra.Command, cl *client.Client, args []string) error {
 			return cl.AddMember(c.Context(), args[0], args[1])
-		}),
-		member("remove", "Take a principal out of a group", func(c *cobra.Command, cl *client.Client, args []string) error {
-			return cl.RemoveMember(c.Context(), args[0], args[1])
-		}))
+		}), remove)
 	return c
 }
 
@@ -225,8 +237,12 @@ func (a *app) issuerCommand() *cobra.Command {
 	add.Flags().StringVar(&ca, "issuer-ca-file", "", "PEM bundle that the issuer's certificate is checked by")
 	remove := &cobra.Command{Use: "remove URL", Short: "Stop believing an outside issuer", Args: cobra.ExactArgs(1),
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+			if err := a.confirm(c, "Stop believing the issuer %s? Whoever signs in by it is refused.", args[0]); err != nil {
+				return err
+			}
 			return cl.DistrustIssuer(c.Context(), args[0])
 		})}
+	confirmFlag(remove)
 	c.AddCommand(list, add, remove)
 	return c
 }

@@ -27,13 +27,9 @@ With --watch the command follows the revocation to its end, and the exit code is
   keywright version revoke db 0199f0… --vault demo --force --reason "incident 4711" --yes`, Args: cobra.ExactArgs(2)}
 	vault := a.vaultFlag(c)
 	c.ValidArgsFunction = a.completeSecrets(vault)
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if in.Force && in.Reason == "" {
 			return usage("--force revokes under consumers: say why with --reason, it is recorded")
-		}
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
 		}
 		waiting, known, err := a.whoBreaks(c, v, args[0], args[1])
 		if err != nil {
@@ -50,7 +46,7 @@ With --watch the command follows the revocation to its end, and the exit code is
 			return a.follow(c.Context(), v, r.ID, false)
 		}
 		return a.show(r, table{runHeader, runRow(r)})
-	}
+	})
 	f := c.Flags()
 	f.BoolVar(&in.Force, "force", false, "do not wait for consumers")
 	f.StringVar(&in.Reason, "reason", "", "why, for the audit log")

@@ -71,11 +71,7 @@ told at once, and nothing is changed then.
 		Example: `  keywright rotation policy set db --vault demo --file policy.yaml
   keywright rotation policy get db --document | sed s/90d/30d/ | keywright rotation policy set db --file -`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		raw, err := a.readInput(file, maxPolicy)
 		if err != nil {
 			return err
@@ -89,7 +85,7 @@ told at once, and nothing is changed then.
 			return err
 		}
 		return a.show(p, table{rotationPolicyHeader, rotationPolicyRow(p)})
-	}
+	})
 	c.Flags().StringVar(&file, "file", "", "file of the policy; - for standard input")
 	c.MarkFlagRequired("file")
 	c.MarkFlagFilename("file", "yaml", "yml", "json")
@@ -99,11 +95,7 @@ told at once, and nothing is changed then.
 func (a *app) rotationPolicyGet(vault *string) *cobra.Command {
 	var document bool
 	c := &cobra.Command{Use: "get NAME", Short: "Show the rotation policy of a secret", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		p, err := v.RotationPolicy(c.Context(), args[0])
 		if err != nil {
 			return err
@@ -115,34 +107,26 @@ func (a *app) rotationPolicyGet(vault *string) *cobra.Command {
 			return a.writeYAML(p.Policy)
 		}
 		return a.show(p, table{rotationPolicyHeader, rotationPolicyRow(p)})
-	}
+	})
 	c.Flags().BoolVar(&document, "document", false, "print the policy alone, in YAML or with --output json, as \"policy set\" takes it")
 	return c
 }
 
 func (a *app) rotationPolicyList(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List the rotation policies of a vault", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	return &cobra.Command{Use: "list", Short: "List the rotation policies of a vault", Args: cobra.NoArgs, RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
 		all, err := collect(v.RotationPolicies(c.Context()))
 		if err != nil {
 			return err
 		}
 		return a.show(all, rows(rotationPolicyHeader, all, rotationPolicyRow))
-	}}
+	})}
 }
 
 func (a *app) rotationPolicyDelete(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "delete NAME", Short: "Take the rotation policy of a secret away", Long: "Take the rotation policy of a secret away. A run that is open goes on.",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
 	confirmFlag(c)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if err := a.confirm(c, "Take the rotation policy of %q away? Nothing rotates it then.", args[0]); err != nil {
 			return err
 		}
@@ -151,7 +135,7 @@ func (a *app) rotationPolicyDelete(vault *string) *cobra.Command {
 		}
 		a.say("Deleted the rotation policy of %s.", args[0])
 		return nil
-	}
+	})
 	return c
 }
 
@@ -162,11 +146,7 @@ It tells how long the rotation would take and which consumers hold the current v
 
 The exit code is 5 when a run could not begin now.`,
 		Example: "  keywright rotation plan db --vault demo", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		p, err := v.PlanRotation(c.Context(), args[0])
 		if err != nil {
 			return err
@@ -178,7 +158,7 @@ The exit code is 5 when a run could not begin now.`,
 			return exitError{ExitConflict, fmt.Errorf("a rotation of %q could not begin now: %s", args[0], p.Problem)}
 		}
 		return nil
-	}
+	})
 	return c
 }
 
@@ -300,11 +280,7 @@ func (a *app) rotationAge(vault *string) *cobra.Command {
 		Long: `List how old the current version of every secret is, against what its policy allows. Secrets that nothing rotates are in the list, too.
 With --check the exit code is 1 when one is too old.`,
 		Example: "  keywright rotation age --vault demo --output tsv", Args: cobra.NoArgs}
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
 		all, err := collect(v.Ages(c.Context()))
 		if err != nil {
 			return err
@@ -335,7 +311,7 @@ With --check the exit code is 1 when one is too old.`,
 			return fmt.Errorf("%d of %d secrets are older than they may be", tooOld, len(all))
 		}
 		return nil
-	}
+	})
 	c.Flags().BoolVar(&over, "over", false, "list only those that are too old")
 	c.Flags().BoolVar(&check, "check", false, "fail when one is too old")
 	return c

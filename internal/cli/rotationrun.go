@@ -39,7 +39,7 @@ With --watch the command follows the run to its end. The exit code is 0 when it 
 		Example: `  keywright rotation run db --vault demo --watch
   keywright rotation run db --vault demo --reason leak --version 0199f0… --exposed 2026-11-20T08:00:00Z --note "found in a log"`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
-	c.RunE = func(c *cobra.Command, args []string) (err error) {
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) (err error) {
 		if in.Cause = reasons[reason]; in.Cause == "" {
 			return usage("--reason is one of %s", strings.Join(slices.Sorted(maps.Keys(reasons)), ", "))
 		}
@@ -47,10 +47,6 @@ With --watch the command follows the run to its end. The exit code is 0 when it 
 			return usage("--version names the version that leaked: give it with --reason leak, and only there")
 		}
 		if in.Exposed, err = instant("exposed", exposed); err != nil {
-			return err
-		}
-		v, err := a.vault(*vault)
-		if err != nil {
 			return err
 		}
 		r, err := v.Rotate(c.Context(), args[0], in)
@@ -61,7 +57,7 @@ With --watch the command follows the run to its end. The exit code is 0 when it 
 			return a.follow(c.Context(), v, r.ID, watch.revocation)
 		}
 		return a.show(r, table{runHeader, runRow(r)})
-	}
+	})
 	f := c.Flags()
 	f.StringVar(&reason, "reason", "manual", "why: manual, leak, emergency or first-deployment")
 	f.StringVar(&in.Note, "note", "", "what else is to be known, for the audit log")
@@ -79,11 +75,7 @@ func (a *app) rotationList(vault *string) *cobra.Command {
 		Long: "List rotations and revocations, newest first. Those that need a person are in the state stuck.",
 		Example: `  keywright rotation list --vault demo --open
   keywright rotation list --vault demo --state stuck`, Args: cobra.NoArgs}
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, _ []string) error {
 		all := []api.Rotation{}
 		for r, err := range v.Rotations(c.Context(), f) {
 			if err != nil {
@@ -99,14 +91,14 @@ func (a *app) rotationList(vault *string) *cobra.Command {
 			a.say("Nothing starts by schedule: %s. See \"keywright rotation schedule status\".", pauseText(s))
 		}
 		return a.show(all, rows(runHeader, all, runRow))
-	}
+	})
 	fl := c.Flags()
 	fl.StringVar(&f.Name, "name", "", "the secret whose runs are listed")
 	fl.StringVar(&f.State, "state", "", "the state in which they are, such as stuck")
 	fl.StringVar(&f.Kind, "kind", "", "rotation or revocation")
 	fl.BoolVar(&f.Open, "open", false, "only those that have not ended")
 	fl.IntVar(&limit, "limit", 100, "the most runs; 0 for all")
-	c.RegisterFlagCompletionFunc("name", a.completeSecrets(vault))
+	c.RegisterFlagCompletionFunc("name", a.secrets(vault).complete())
 	c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{api.RotationRun, api.RevocationRun}, noFiles))
 	c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(slices.Sorted(maps.Keys(meanings)), noFiles))
 	return c

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"os"
 	"slices"
@@ -18,17 +17,24 @@ import (
 // vaultFlag adds --vault, whose default is the environment's vault.
 func (a *app) vaultFlag(c *cobra.Command) *string {
 	name := c.PersistentFlags().String("vault", "", "name of the vault (default $KEYWRIGHT_VAULT_NAME)")
-	c.RegisterFlagCompletionFunc("vault", a.completeVaults)
+	c.RegisterFlagCompletionFunc("vault", a.offerVaults)
 	return name
 }
 
-// vault returns the vault that a command works in.
-func (a *app) vault(name string) (*client.Vault, error) {
+// vaultName returns the name that the flag gives, or the environment's.
+func (a *app) vaultName(flag string) (string, error) {
+	name := first(flag, a.Getenv("KEYWRIGHT_VAULT_NAME"))
 	if name == "" {
-		name = a.Getenv("KEYWRIGHT_VAULT_NAME")
+		return "", usage("no vault: name one with --vault")
 	}
-	if name == "" {
-		return nil, usage("no vault: name one with --vault")
+	return name, nil
+}
+
+// vault returns the vault that a command works in.
+func (a *app) vault(flag string) (*client.Vault, error) {
+	name, err := a.vaultName(flag)
+	if err != nil {
+		return nil, err
 	}
 	c, err := a.client()
 	if err != nil {
@@ -37,29 +43,92 @@ func (a *app) vault(name string) (*client.Vault, error) {
 	return c.Vault(name), nil
 }
 
+// inVault returns a RunE that gets the vault that its command works in.
+func (a *app) inVault(vault *string, run func(*cobra.Command, *client.Vault, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		v, err := a.vault(*vault)
+		if err != nil {
+			return err
+		}
+		return run(c, v, args)
+	}
+}
+
 func (a *app) secretCommand() *cobra.Command {
 	c := &cobra.Command{Use: "secret", Short: "Store, read and manage secrets"}
 	name := a.vaultFlag(c)
-	c.AddCommand(a.secretSet(name), a.secretGet(name), a.secretList(name), a.secretVersions(name), a.secretWatch(name), a.secretTemplate(name), a.secretUpdate(name), a.secretDelete(name),
-		a.secretRecover(name), a.secretPurge(name), a.secretBackup(name), a.secretRestore(name), a.secretHoldings(name))
+	c.AddCommand(a.secrets(name).commands()...)
+	c.AddCommand(a.secretSet(name), a.secretGet(name), a.secretWatch(name), a.secretTemplate(name), a.secretUpdate(name), a.secretHoldings(name))
 	return c
+}
+
+// secrets are the secrets of a vault.
+func (a *app) secrets(vault *string) *kind[api.Secret] {
+	return &kind[api.Secret]{app: a, vault: vault, noun: "secret", command: "secret", header: secretHeader, row: secretRow,
+		in:     func(v *client.Vault) *client.Objects[api.Secret] { return &v.Objects },
+		fate:   func(s *api.Secret) fate { return fate{s.Vault, s.Name, s.Version, s.Deleted, s.PurgeAt} },
+		listed: ", without values", whole: "with all of its versions", copied: "all of its versions"}
 }
 
 // attributes are the flags of what is known about a version.
 type attributes struct {
-	contentType        string
 	tags               []string
 	notBefore, expires string
 	enabled            bool
 }
 
-func (at *attributes) flags(c *cobra.Command) {
+// flags adds those that every kind has. Enabled says what a version can that is.
+func (at *attributes) flags(c *cobra.Command, enabled string) {
 	f := c.Flags()
-	f.StringVar(&at.contentType, "content-type", "", "what the value is, such as application/json")
 	f.StringArrayVar(&at.tags, "tag", nil, "a tag, NAME=VALUE; may be given more than once")
-	f.StringVar(&at.notBefore, "not-before", "", "instant from which the value is meant to be used (RFC 3339, a date, or a duration from now such as 24h)")
-	f.StringVar(&at.expires, "expires", "", "instant at which the value expires (RFC 3339, a date, or a duration from now such as 720h)")
-	f.BoolVar(&at.enabled, "enabled", true, "whether the version can be read")
+	f.BoolVar(&at.enabled, "enabled", true, enabled)
+}
+
+// times adds those of when a version counts. A certificate says that itself.
+func (at *attributes) times(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&at.notBefore, "not-before", "", "instant from which the version is meant to be used (RFC 3339, a date, or a duration from now such as 24h)")
+	f.StringVar(&at.expires, "expires", "", "instant at which the version expires (RFC 3339, a date, or a duration from now such as 720h)")
+}
+
+// clearing lets the flags take away what is there.
+func (at *attributes) clearing(c *cobra.Command) {
+	f := c.Flags()
+	for _, name := range []string{"not-before", "expires"} {
+		if flag := f.Lookup(name); flag != nil {
+			flag.Usage += "; none removes it"
+		}
+	}
+	f.Bool("clear-tags", false, "remove all tags")
+	c.MarkFlagsMutuallyExclusive("tag", "clear-tags")
+}
+
+// changedTags returns the tags that the flags set; nil when they say nothing.
+func (at *attributes) changedTags(c *cobra.Command) (map[string]string, error) {
+	if on, _ := c.Flags().GetBool("clear-tags"); on {
+		return map[string]string{}, nil
+	}
+	return at.tagMap()
+}
+
+// changedEnabled returns what the flag says; nil when it was not given.
+func (at *attributes) changedEnabled(c *cobra.Command) *bool {
+	if !c.Flags().Changed("enabled") {
+		return nil
+	}
+	return &at.enabled
+}
+
+// secretAttributes are the flags of what is known about a version of a secret.
+type secretAttributes struct {
+	attributes
+	contentType string
+}
+
+func (at *secretAttributes) flags(c *cobra.Command) {
+	at.attributes.flags(c, "whether the version can be read")
+	at.times(c)
+	c.Flags().StringVar(&at.contentType, "content-type", "", "what the value is, such as application/json")
 }
 
 func (at *attributes) tagMap() (map[string]string, error) {
@@ -96,7 +165,7 @@ func instant(flag, text string) (*time.Time, error) {
 
 func (a *app) secretSet(vault *string) *cobra.Command {
 	var in valueFlags
-	var at attributes
+	var at secretAttributes
 	var template string
 	c := &cobra.Command{
 		Use:   "set NAME",
@@ -107,13 +176,9 @@ question. Only with --value does it stand on the command line, where other users
   openssl rand -base64 24 | keywright secret set db-password --vault demo --value-from-stdin
   keywright secret set keystore --vault demo --file - --content-type application/x-pkcs12 <store.p12`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			if c.Flags().Changed("template") {
 				return a.setTemplate(c, *vault, args[0], template)
-			}
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
 			}
 			tags, err := at.tagMap()
 			if err != nil {
@@ -139,12 +204,15 @@ question. Only with --value does it stand on the command line, where other users
 				return err
 			}
 			return a.showSecret(set)
-		},
+		}),
 	}
 	in.flags(c)
 	at.flags(c)
 	c.Flags().StringVar(&template, "template", "", "compose the value of other secrets of the vault; see \"secret template set\"")
 	c.MarkFlagsMutuallyExclusive("file", "value-from-stdin", "value", "template")
+	for _, name := range []string{"tag", "enabled", "not-before", "expires", "content-type"} {
+		c.MarkFlagsMutuallyExclusive("template", name) // what is composed has the attributes of the version before
+	}
 	return c
 }
 
@@ -174,11 +242,7 @@ everything that is known about the version is written, the value included: in ba
   keywright secret get db-password --vault demo --output json | jq -r .value
   keywright secret get keystore --vault demo --file store.p12`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			s, err := v.GetVersion(c.Context(), args[0], w.selector())
 			if err != nil {
 				return err
@@ -190,7 +254,7 @@ everything that is known about the version is written, the value included: in ba
 				return a.writeValue(s.Bytes())
 			}
 			return a.showValue(s)
-		},
+		}),
 	}
 	w.flags(c)
 	c.Flags().StringVar(&file, "file", "", "file to write the value to, for this user alone; - for standard output")
@@ -253,51 +317,4 @@ func rows[T any](header []string, all []T, row func(*T) []string) table {
 		t = append(t, row(&all[i]))
 	}
 	return t
-}
-
-func (a *app) secretList(vault *string) *cobra.Command {
-	var deleted bool
-	c := &cobra.Command{Use: "list", Short: "List the secrets of a vault, without values", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
-			}
-			if deleted {
-				all, err := collect(v.ListDeleted(c.Context()))
-				if err != nil {
-					return err
-				}
-				return a.show(all, rows([]string{"NAME", "VERSION", "DELETED", "PURGED ON"}, all, func(s *api.Secret) []string {
-					return []string{s.Name, s.Version, when(s.Deleted), when(s.PurgeAt)}
-				}))
-			}
-			all, err := collect(v.List(c.Context()))
-			if err != nil {
-				return err
-			}
-			return a.show(all, rows(secretHeader, all, secretRow))
-		}}
-	c.Flags().BoolVar(&deleted, "deleted", false, "list the deleted secrets that can be recovered")
-	return c
-}
-
-func (a *app) secretVersions(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "versions NAME", Short: "List the versions of a secret, oldest first", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeSecrets(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
-			}
-			all, err := collect(v.Versions(c.Context(), args[0]))
-			if err == nil && len(all) == 0 {
-				err = &client.Error{Kind: client.NotFound, Message: fmt.Sprintf("the vault %q has no secret %q: list its secrets to see those that it has",
-					v.Name(), args[0])}
-			}
-			if err != nil {
-				return err
-			}
-			return a.show(all, rows(secretHeader, all, secretRow))
-		}}
 }

@@ -19,13 +19,9 @@ func (a *app) secretWatch(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "watch [NAME...]", Args: cobra.ArbitraryArgs, Short: "Print changes of secrets as they happen, without their values",
 		Long: `Print changes of secrets as they happen, without their values: of those named, or of all in the vault that you may list or read. Each line has the
 name, the version that you would read now, and when it changed; "deleted" stands for a version that is not there any more. It goes on until it is
-interrupted, and connects again by itself. With --output json each line is a JSON object.`,
-		Example: "  keywright secret watch db-password --vault demo", ValidArgsFunction: a.completeSecrets(vault)}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+interrupted, and connects again by itself. With --output json each line is a JSON object, and with --output yaml each change a document.`,
+		Example: "  keywright secret watch db-password --vault demo", ValidArgsFunction: a.secrets(vault).complete()}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		nothing, told := 0, 0
 		for change, err := range v.Watch(c.Context(), pollNever, args...) {
 			switch {
@@ -51,15 +47,18 @@ interrupted, and connects again by itself. With --output json each line is a JSO
 			}
 		}
 		return nil
-	}
+	})
 	c.Flags().IntVar(&count, "count", 0, "end after so many changes; 0 goes on")
 	return c
 }
 
 // printChange prints a line at once: a table would have to wait for the widest.
 func (a *app) printChange(c *client.Change) error {
-	if a.output == "json" {
+	switch a.output {
+	case "json":
 		return json.NewEncoder(a.Stdout).Encode(c)
+	case "yaml":
+		return a.writeDocument(c)
 	}
 	version := c.Version
 	if c.Deleted {

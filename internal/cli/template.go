@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keywright/keywright/client"
 	"github.com/keywright/keywright/client/api"
 )
 
@@ -58,27 +59,19 @@ func (a *app) setTemplate(c *cobra.Command, vault, name, template string) error 
 
 func (a *app) templateGet(vault *string) *cobra.Command {
 	return &cobra.Command{Use: "get NAME", Short: "Show of what a secret is composed", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault),
-		RunE: func(c *cobra.Command, args []string) error {
-			v, err := a.vault(*vault)
-			if err != nil {
-				return err
-			}
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			t, err := v.Template(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.show(t, templateTable(t))
-		}}
+		})}
 }
 
 func (a *app) templateDelete(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "delete NAME", Short: "Take the template of a secret away, which keeps its value", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSecrets(vault)}
 	confirmFlag(c)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		v, err := a.vault(*vault)
-		if err != nil {
-			return err
-		}
+	c.RunE = a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 		if err := a.confirm(c, "Take the template of %q away? Its value does not follow its parts then.", args[0]); err != nil {
 			return err
 		}
@@ -87,6 +80,6 @@ func (a *app) templateDelete(vault *string) *cobra.Command {
 		}
 		a.say("%s", fmt.Sprintf("The template of %s is gone.", args[0]))
 		return nil
-	}
+	})
 	return c
 }

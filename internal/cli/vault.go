@@ -30,6 +30,16 @@ func (a *app) with(run func(*cobra.Command, *client.Client, []string) error) fun
 	}
 }
 
+// ofVault returns a RunE that gets a client, and finds the name of its vault where the flag has it.
+func (a *app) ofVault(vault *string, run func(*cobra.Command, *client.Client, []string) error) func(*cobra.Command, []string) error {
+	return a.with(func(c *cobra.Command, cl *client.Client, args []string) (err error) {
+		if *vault, err = a.vaultName(*vault); err != nil {
+			return err
+		}
+		return run(c, cl, args)
+	})
+}
+
 func (a *app) vaultCommand() *cobra.Command {
 	c := &cobra.Command{Use: "vault", Short: "Make and manage vaults"}
 	c.AddCommand(a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultUpdate(), a.vaultDelete(), a.vaultRecover(), a.vaultPurge(), a.vaultNetwork(), a.vaultPolicy(), a.vaultEncryption())
@@ -119,6 +129,9 @@ func (a *app) vaultUpdate() *cobra.Command {
 	var protect bool
 	c := &cobra.Command{Use: "update NAME", Short: "Change a vault", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVaults,
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) (err error) {
+			if err := changing(c, "tag", "access", "purge-protection"); err != nil {
+				return err
+			}
 			in := api.UpdateVault{Access: access}
 			if in.Tags, err = tags.tagMap(); err != nil {
 				return err
@@ -156,7 +169,7 @@ func (a *app) vaultDelete() *cobra.Command {
 }
 
 func (a *app) vaultRecover() *cobra.Command {
-	return &cobra.Command{Use: "recover NAME", Short: "Bring a deleted vault back, without the grants that it had", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "recover NAME", Short: "Bring a deleted vault back, without the grants that it had", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDeletedVaults,
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
 			v, err := cl.RecoverVault(c.Context(), args[0])
 			if err != nil {
@@ -167,7 +180,7 @@ func (a *app) vaultRecover() *cobra.Command {
 }
 
 func (a *app) vaultPurge() *cobra.Command {
-	c := &cobra.Command{Use: "purge NAME", Short: "Destroy a deleted vault with all that it kept for good", Args: cobra.ExactArgs(1),
+	c := &cobra.Command{Use: "purge NAME", Short: "Destroy a deleted vault with all that it kept for good", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDeletedVaults,
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
 			if err := a.confirm(c, "Destroy the deleted vault %q with all that it kept for good?", args[0]); err != nil {
 				return err

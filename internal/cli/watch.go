@@ -169,10 +169,7 @@ func (d *drawing) update(r *api.Rotation) error {
 		return e.Encode(r)
 	}
 	if d.output == "yaml" {
-		if _, err := fmt.Fprintln(d.Stdout, "---"); err != nil {
-			return err
-		}
-		return d.writeYAML(r)
+		return d.writeDocument(r)
 	}
 	d.clear()
 	if len(r.Steps) < d.shown {

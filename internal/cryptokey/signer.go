@@ -44,7 +44,10 @@ func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte
 		if err != nil {
 			return nil, err
 		}
-		der, _ := derSignature(spec.Curve.size(), fixed)
+		der, ok := derSignature(spec.Curve.size(), fixed)
+		if !ok {
+			return nil, fault.New(fault.Internal, "the key of type %s made a signature of %d bytes, which is none of its curve", spec, len(fixed))
+		}
 		return der, nil
 	}
 	if hash != 0 {

@@ -62,6 +62,9 @@ func (n *Network) check(addr netip.Addr) error {
 
 var errRefused = errors.New("the address is one that the server must not connect to for others: loop-back, link-local, or a metadata service")
 
+// Permits reports whether an address may be connected to, for whoever dials by himself.
+func (n *Network) Permits(addr netip.Addr) bool { return n.check(addr) == nil }
+
 // checkEndpoint reads a URL to which events may be sent. Its errors do not show the query.
 func (n *Network) checkEndpoint(raw string) (*url.URL, error) {
 	invalid := func(format string, args ...any) (*url.URL, error) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // Call is what is known of one request: who asks, from where, through which door. A door fills it, services pass it on.
@@ -34,4 +35,20 @@ type Call struct {
 	Path string
 	// Started is the instant of the request; every decision in it uses this one.
 	Started time.Time
+}
+
+// systemLifetime is how long a call of the program's own counts: longer than any work of one takes.
+const systemLifetime = time.Hour
+
+// System is the call of what the program does by itself, outside of vaults: nobody asked for it, and no rule decides about it.
+func System(t vault.TenantID, operation string, now time.Time) *Call {
+	return &Call{Caller: &Caller{Tenant: t, Kind: "System", Name: "Keywright", Expires: now.Add(systemLifetime)}, Door: "system", Operation: operation,
+		Correlation: vault.NewGUID(), Started: now}
+}
+
+// About returns the call with its vault named, for the records of changes that no access to the vault decides about.
+func (c *Call) About(v *vault.Vault) *Call {
+	about := *c
+	about.Vault = &View{Vault: v}
+	return &about
 }

@@ -119,6 +119,15 @@ func (g *Guard) Refuse(ctx context.Context, call *Call, need Need, err error) er
 	return err
 }
 
+// Deny records that work was refused by rules other than those of roles and policies, such as an access rule of an issuer, and returns err.
+func (g *Guard) Deny(ctx context.Context, call *Call, need Need, err error) error {
+	g.Denied(reason(err))
+	if aerr := g.record(ctx, call, &need, audit.Denied, err); aerr != nil {
+		return aerr
+	}
+	return err
+}
+
 // ErrAgain is what a change returns that was planned on a state which is no more. Commit undoes it and returns this,
 // without a record: the caller plans anew, or gives up with Refuse.
 var ErrAgain = errors.New("the change has to be planned anew")

@@ -159,8 +159,7 @@ func (s *Service) useForVault(ctx context.Context, tenant vault.TenantID, by vau
 		return err
 	}
 	now, o := s.Clock.Now(), operations[op]
-	call := &guard.Call{Caller: &guard.Caller{Tenant: tenant, Kind: "System", Name: "Keywright", Expires: now.Add(time.Hour)}, Door: "system",
-		Operation: custodyOperations[op], Correlation: vault.NewGUID(), Started: now, Vault: &guard.View{Vault: found.vault}}
+	call := guard.System(tenant, custodyOperations[op], now).About(found.vault)
 	need := guard.Need{Action: o.action, Kind: vault.Key, Name: found.item.Object.Name, Version: found.item.Version.ID, Reason: "VaultEncryption",
 		Detail: "vault " + found.by.Name}
 	err = s.workForVault(ctx, found, op, o.dated, now, func(k *cryptokey.Key) error {

@@ -3,7 +3,6 @@ package key
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -100,7 +99,7 @@ func (s *Service) Random(ctx context.Context, call *guard.Call, n int) (b []byte
 		if n < 1 || n > MaxRandomBytes {
 			return fault.New(fault.Invalid, "count is to be from 1 to %d", MaxRandomBytes)
 		}
-		b = slices.Grow(b, n)[:n]
+		b = make([]byte, n)
 		rand.Read(b)
 		return nil
 	})

@@ -99,49 +99,28 @@ func (s *Service) nextExpiry(ctx context.Context, o vault.ObjectID) (expires tim
 	return expires, err
 }
 
-const (
-	// dueAtOnce bounds the keys of one look.
-	dueAtOnce = 100
-	// dueRetry is when a rotation that failed is tried again.
-	dueRetry = time.Hour
-)
+// dueRetry is when a key that could not be rotated is tried again.
+const dueRetry = time.Hour
 
 // RotateDue rotates the keys whose policies say so, and returns how many those were. Keys that cannot be rotated now are put off, so that they do not stand
 // before others.
 func (s *Service) RotateDue(ctx context.Context) (rotated int, err error) {
-	for {
-		var due []*store.Policy
-		now := s.Clock.Now()
-		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
-			due, err = tx.Policies(ctx, store.PolicyQuery{Kind: vault.Key, DueBefore: now, Limit: dueAtOnce})
-			return err
-		})
+	// One at a time: making keys takes processors, and there are requests that wait for theirs.
+	err = s.objects.EachDue(ctx, 1, dueRetry, func(p *store.Policy, now time.Time) (putOff bool) {
+		did, err := s.rotateIfDue(ctx, p, now)
 		if err != nil {
-			return rotated, err
+			s.Logger.ErrorContext(ctx, "a key was not rotated; it is tried again", "key", p.NameKey, "vault", p.Vault, "after", dueRetry, "error", err)
 		}
-		for _, p := range due {
-			if err := ctx.Err(); err != nil {
-				return rotated, err
-			}
-			did, err := s.rotateIfDue(ctx, p, now)
-			if err != nil {
-				s.Logger.ErrorContext(ctx, "a key was not rotated; it is tried again", "key", p.NameKey, "vault", p.Vault, "after", dueRetry, "error", err)
-			}
-			if did {
-				rotated++
-				continue
-			}
-			if err := s.putOff(ctx, p, now); err != nil {
-				return rotated, err
-			}
+		if did {
+			rotated++
 		}
-		if len(due) < dueAtOnce {
-			return rotated, nil
-		}
-	}
+		return !did
+	})
+	return rotated, err
 }
 
-// rotateIfDue rotates one key, unless it is not to be rotated now: it is disabled, or its vault is deleted.
+// rotateIfDue rotates one key, unless it is not to be rotated now: it is disabled, its vault is deleted, or
+// somebody else was first.
 func (s *Service) rotateIfDue(ctx context.Context, p *store.Policy, now time.Time) (bool, error) {
 	var v *vault.Vault
 	var current *vault.Version
@@ -161,22 +140,13 @@ func (s *Service) rotateIfDue(ctx context.Context, p *store.Policy, now time.Tim
 	if err != nil {
 		return false, err
 	}
-	call := &guard.Call{Caller: &guard.Caller{Tenant: v.Tenant, Kind: "System", Name: "Keywright", Expires: now.Add(time.Hour)}, Door: "system",
-		Operation: "KeyRotateIfDue", Correlation: vault.NewGUID(), Started: now, Vault: &guard.View{Vault: v}}
+	call := guard.System(v.Tenant, "KeyRotateIfDue", now).About(v)
 	need := guard.Need{Action: authz.KeyRotate, Kind: vault.Key, Name: p.NameKey, Reason: "RotationPolicy"}
-	if _, err = s.rotate(ctx, call, need, current.ID); err != nil {
+	switch _, err = s.rotate(ctx, call, need, current.ID); {
+	case errors.Is(err, object.ErrMoved):
+		return false, nil // somebody else gave it a new version
+	case err != nil:
 		return false, fmt.Errorf("rotating the key %s: %w", p.NameKey, err)
 	}
 	return true, nil
-}
-
-// putOff moves the instant of a rotation, unless the policy was changed meanwhile.
-func (s *Service) putOff(ctx context.Context, p *store.Policy, now time.Time) error {
-	next := *p
-	next.DueAt = now.Add(dueRetry)
-	err := s.Store.Update(ctx, store.NewOp(now), func(tx store.Tx) error { return tx.PutPolicy(ctx, &next) })
-	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	return err
 }

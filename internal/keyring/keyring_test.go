@@ -123,13 +123,19 @@ func (w *world) vault(t fataler, tenant vault.TenantID) vault.ID {
 // secret stores a sealed value and returns where.
 func (w *world) secret(t fataler, tenant vault.TenantID, id vault.ID, value string) keyring.Place {
 	t.Helper()
+	return w.object(t, tenant, id, vault.Secret, value)
+}
+
+// object is secret for any kind.
+func (w *world) object(t fataler, tenant vault.TenantID, id vault.ID, kind vault.Kind, value string) keyring.Place {
+	t.Helper()
 	p := keyring.Place{Tenant: tenant, Vault: id, Object: vault.NewObjectID(w.clock.Now()), Version: vault.NewVersionID(w.clock.Now())}
 	env, err := w.Seal(ctx, p, []byte(value))
 	if err != nil {
 		t.Fatalf("Seal: %v", err)
 	}
 	w.update(t, func(tx store.Tx) error {
-		o := &vault.Object{ID: p.Object, Vault: id, Kind: vault.Secret, Name: "s" + string(p.Object), Current: p.Version}
+		o := &vault.Object{ID: p.Object, Vault: id, Kind: kind, Name: "s" + string(p.Object), Current: p.Version}
 		if err := tx.PutObject(ctx, o); err != nil {
 			return err
 		}

@@ -137,6 +137,27 @@ func TestRetireKeepsWhatIsNeeded(t *testing.T) {
 	mustOpen(t, w.Keyring, p, env, "value")
 }
 
+// What is sealed is moved and kept whatever kind of object it belongs to: an issuer's password counts like a secret.
+func TestEveryKindIsMoved(t *testing.T) {
+	w := newWorld(t)
+	tenant := w.tenant(t)
+	id := w.vault(t, tenant)
+	places := map[vault.Kind]keyring.Place{}
+	for _, kind := range vault.Kinds() {
+		places[kind] = w.object(t, tenant, id, kind, string(kind))
+	}
+	if _, err := w.RotateVaultKey(ctx, tenant, id, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(10 * grace)
+	if done, err := w.Maintain(ctx); err != nil || done.Resealed != len(places) {
+		t.Errorf("Maintain = %+v, %v; want %d moved", done, err, len(places))
+	}
+	for kind, p := range places {
+		mustOpen(t, w.Keyring, p, w.envelope(t, p), string(kind))
+	}
+}
+
 func TestRotationCarriesTheCallersRecord(t *testing.T) {
 	w := newWorld(t)
 	tenant := w.tenant(t)

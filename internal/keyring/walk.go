@@ -81,7 +81,7 @@ const pageSize = 256
 
 // eachVersion calls fn for every version in the vault, of live and deleted objects, until it answers false.
 func eachVersion(ctx context.Context, tx store.Tx, id vault.ID, fn func(*vault.Object, *vault.Version) bool) error {
-	for _, kind := range []vault.Kind{vault.Secret, vault.Key, vault.Certificate} {
+	for _, kind := range vault.Kinds() {
 		for _, deleted := range []bool{false, true} {
 			more, err := eachOfKind(ctx, tx, store.ObjectQuery{Vault: id, Kind: kind, Deleted: deleted, Limit: pageSize}, fn)
 			if err != nil || !more {

@@ -33,7 +33,8 @@ const farInterval = time.Hour
 // whatever crashes. It belongs to one background job, which calls Tell again and again.
 type Expiries struct {
 	objects *Objects
-	far     time.Time
+	// far is when those that expire later than usual were last looked at to the end.
+	far time.Time
 }
 
 // Expiries returns what tells of expiries.
@@ -50,10 +51,14 @@ func (x *Expiries) Tell(ctx context.Context) (near, expired int, err error) {
 		return 0, expired, err
 	}
 	ahead := store.ExpiryQuery{Stage: store.NearExpiry, AfterExpiry: now, Before: now.Add(DefaultNearExpiry)}
-	if far := now.Sub(x.far) >= farInterval || now.Before(x.far); far {
-		x.far, ahead.Before = now, now.Add(MaxNearExpiry)
+	far := now.Sub(x.far) >= farInterval || now.Before(x.far)
+	if far {
+		ahead.Before = now.Add(MaxNearExpiry)
 	}
 	near, err = x.stage(ctx, ahead, now)
+	if far && err == nil {
+		x.far = now
+	}
 	return near, expired, err
 }
 

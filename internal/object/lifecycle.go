@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/keywright/keywright/internal/authz"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -71,9 +70,6 @@ func (l Lifecycle) GetDeleted(ctx context.Context, call *guard.Call, name string
 // Delete soft-deletes an object with all of its versions; it can be recovered until the vault's retention is over.
 func (l Lifecycle) Delete(ctx context.Context, call *guard.Call, name string) (Item, error) {
 	return l.move(ctx, call, name, l.objects.Kind.Delete, l.objects.Live, func(o *vault.Object, op store.Op) (*vault.Object, error) {
-		if o.Managed {
-			return nil, fault.New(fault.Forbidden, "the %s %q belongs to a certificate: delete the certificate instead", o.Kind, o.Name)
-		}
 		return o.Delete(op.At, call.Vault.Vault.Retention())
 	})
 }
@@ -101,6 +97,9 @@ func (l Lifecycle) move(ctx context.Context, call *guard.Call, name string, acti
 	var item Item
 	err := s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, err := find(ctx, tx, v.ID, name)
+		if err == nil {
+			err = s.unmanaged(o)
+		}
 		if err != nil {
 			return err
 		}
@@ -130,6 +129,9 @@ func (l Lifecycle) Purge(ctx context.Context, call *guard.Call, name string) err
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, err := s.deleted(ctx, tx, v.ID, name)
+		if err == nil {
+			err = s.unmanaged(o)
+		}
 		if err != nil {
 			return err
 		}

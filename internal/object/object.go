@@ -47,8 +47,8 @@ type Config struct {
 	// Pends is asked, in the transaction of each write, under which labels the new version waits instead of becoming current; for none it does. It
 	// may write to the transaction, but not the object. Nil never lets a version wait.
 	Pends func(ctx context.Context, tx store.Tx, call *guard.Call, o *vault.Object, ver *vault.Version) ([]vault.Label, error)
-	// Settled is called in each transaction that changes which version is current, its attributes, or whether the object is deleted, after the change.
-	// Nil for kinds on which nothing hangs.
+	// Settled is called in each transaction in which a caller changes which version is current, its attributes, or whether the object is deleted, after the
+	// change. Services that change objects by Moves, or by moves of their own, see to the same themselves. Nil for kinds on which nothing hangs.
 	Settled func(ctx context.Context, tx store.Tx, v *vault.Vault, it Item) error
 	// Purged is called in each transaction that destroys an object for a caller; nil when nothing else goes with it.
 	Purged func(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, at time.Time) error
@@ -161,6 +161,14 @@ func (s *Objects) candidate(ctx context.Context, tx store.Tx, o *vault.Object, i
 		return nil, s.versionNotFound(o.Name, id)
 	}
 	return v, err
+}
+
+// unmanaged refuses to change what belongs to a certificate and changes with it alone.
+func (s *Objects) unmanaged(o *vault.Object) error {
+	if !o.Managed {
+		return nil
+	}
+	return fault.New(fault.Forbidden, "the %s %q belongs to a certificate, with which alone it changes: do this to the certificate instead", s.Kind.Kind, o.Name)
 }
 
 // settled tells the service of a kind how the object is now, with its current version.

@@ -120,7 +120,7 @@ func (s *Objects) versions(ctx context.Context, v *vault.Vault, name string, p P
 				l.Items = append(l.Items, Item{Object: o, Version: ver})
 			}
 		}
-		if len(found) == p.Limit {
+		if len(found) > 0 && len(found) == p.Limit {
 			l.Next = string(found[len(found)-1].ID)
 		}
 		return err

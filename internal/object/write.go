@@ -146,8 +146,8 @@ func (s *Objects) add(ctx context.Context, tx store.Tx, call *guard.Call, o *vau
 	if err := o.CheckLive(); err != nil {
 		return Item{}, err
 	}
-	if o.Managed {
-		return Item{}, fault.New(fault.Forbidden, "the %s %q belongs to a certificate: change the certificate instead", s.Kind.Kind, o.Name)
+	if err := s.unmanaged(o); err != nil {
+		return Item{}, err
 	}
 	if err := s.CheckRoom(ctx, tx, o); err != nil {
 		return Item{}, err
@@ -220,6 +220,9 @@ func (s *Objects) changeOnce(ctx context.Context, call *guard.Call, need guard.N
 	}
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		o, err := s.Live(ctx, tx, v.ID, sel.Name)
+		if err == nil {
+			err = s.unmanaged(o)
+		}
 		if err != nil {
 			return err
 		}

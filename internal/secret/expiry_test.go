@@ -1,7 +1,9 @@
 package secret_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -176,4 +178,31 @@ func TestManyExpireAtOnce(t *testing.T) {
 	if near != 0 || expired != 245 || err != nil || len(w.events()) != 245 {
 		t.Errorf("told %d and %d, %v", near, expired, err)
 	}
+}
+
+// broken is a store that cannot be read while it is set to.
+type broken struct {
+	store.Store
+	views, fails int
+}
+
+func (b *broken) View(ctx context.Context, fn func(store.Tx) error) error {
+	if b.views++; b.views == b.fails {
+		return errors.New("the store does not answer")
+	}
+	return b.Store.View(ctx, fn)
+}
+
+// A look that fails is made again at once, and not only when the next long look is due.
+func TestLongLookThatFailsIsMadeAgain(t *testing.T) {
+	now := clock.NewManual(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
+	b := &broken{}
+	w := &expiryWorld{world: newWorld(t, guardtest.Options{Clock: now, Wrap: func(s store.Store) store.Store { b.Store = s; return b }}, nil), now: now}
+	w.expiries = w.svc.Expiries()
+	w.expires("far", 50*days, map[string]string{object.NearExpiryTag: "60"})
+	b.views, b.fails = 0, 2 // the second look is for what comes near
+	if _, _, err := w.expiries.Tell(w.Ctx); err == nil {
+		t.Fatal("the store was not asked")
+	}
+	w.tells("near far")
 }

@@ -227,6 +227,20 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 	do(200, "POST", base+"/certificates/restore"+v, admin, keptCertificate.body)
 	do(200, "PUT", base+"/certificates/issuers/ca"+v, admin, `{"provider":"DigiCert","credentials":{"account_id":"a","pwd":"`+b64([]byte(c["a password of an issuer"]))+`"}}`)
 	do(200, "GET", base+"/certificates/issuers/ca"+v, admin, "")
+	do(202, "POST", base+"/certificates/root/create"+v, admin, `{"policy":{"issuer":{"name":"Self","cty":"root"},"x509_props":{"subject":"CN=root"}}}`)
+	do(200, "PUT", base+"/certificates/issuers/own"+v, admin, `{"provider":"Keywright CA","keywright_settings":{"certificate":"root"}}`)
+	rule := at["native"].base + "/api/v1/vaults/demo/certificate-issuers/own/access-rules/r"
+	var made struct{ MACKey string }
+	if err := json.Unmarshal([]byte(do(200, "PUT", rule, api, `{"domains":["a.example"]}`).body), &made); err != nil {
+		t.Fatal(err)
+	}
+	mac, err := base64.RawURLEncoding.DecodeString(made.MACKey)
+	if err != nil || len(mac) != 32 {
+		t.Fatalf("a MAC key of %d bytes, %v", len(mac), err)
+	}
+	c["a MAC key"], c["the bytes of a MAC key"] = made.MACKey, string(mac)
+	visible.WriteString(do(200, "PUT", rule, api, `{"domains":["b.example"]}`).body + do(200, "GET", rule, api, "").body)
+	visible.WriteString(do(200, "GET", at["acme"].base+"/acme/demo/own/directory", "", "").body)
 	do(200, "PATCH", base+"/secrets/s"+v, admin, `{"attributes":{"enabled":false}}`)
 	do(403, "GET", base+"/secrets/s"+v, admin, "")
 	do(200, "PATCH", base+"/secrets/s"+v, admin, `{"attributes":{"enabled":true}}`)

@@ -43,6 +43,7 @@ type Config struct {
 	// IssuerAllow permits addresses of outside OpenID Connect issuers that are refused otherwise: loop-back (unless EventLoopback is set),
 	// link-local ones and metadata services. Private networks are not refused.
 	IssuerAllow []netip.Prefix
+	Enrolment   Enrolment
 	Rotation    Rotation
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config

@@ -297,7 +297,11 @@ func (d *Dev) doors() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dispatch{names: d.names, vault: vaultDoor, login: login, arm: resources, graph: directory, nativ: nativeDoor}, nil
+	enrolling, err := d.acmeDoor()
+	if err != nil {
+		return nil, err
+	}
+	return &dispatch{names: d.names, acme: enrolling, vault: vaultDoor, login: login, arm: resources, graph: directory, nativ: nativeDoor}, nil
 }
 
 // oauthConfig is what both doors of the token service need to know.

@@ -11,8 +11,8 @@ import (
 // dispatch sends a request to the door of its host. A host that is an address stands for all of them: there the path decides,
 // and what no other door claims is the vault's.
 type dispatch struct {
-	names                           names
-	vault, login, arm, graph, nativ http.Handler
+	names                                 names
+	vault, login, arm, graph, nativ, acme http.Handler
 }
 
 // ServeHTTP implements http.Handler.
@@ -35,6 +35,9 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 	case d.names.graph:
 		return d.graph
 	case d.names.api, "localhost":
+		if firstOf(r.URL.Path) == "acme" {
+			return d.acme
+		}
 		return d.nativ
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -45,8 +48,7 @@ func (d *dispatch) door(r *http.Request) http.Handler {
 
 // byPath chooses by the first segment, without regard to case.
 func (d *dispatch) byPath(path string) http.Handler {
-	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
-	switch strings.ToLower(first) {
+	switch firstOf(path) {
 	case "secrets", "deletedsecrets", "keys", "deletedkeys", "rng", "certificates", "deletedcertificates":
 		return d.vault
 	case "subscriptions", "providers", "tenants", "metadata":
@@ -55,9 +57,17 @@ func (d *dispatch) byPath(path string) http.Handler {
 		return d.graph
 	case "api", "healthz", "readyz", "openapi.json":
 		return d.nativ
+	case "acme":
+		return d.acme
 	}
 	if oauth.Owns(path) {
 		return d.login
 	}
 	return d.vault
+}
+
+// firstOf is the first segment of a path, in lower case.
+func firstOf(path string) string {
+	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
+	return strings.ToLower(first)
 }

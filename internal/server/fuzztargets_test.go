@@ -77,7 +77,7 @@ type stub int
 func (stub) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
 func FuzzDoorByPath(f *testing.F) {
-	d := &dispatch{vault: stub(1), login: stub(2), arm: stub(3), graph: stub(4), nativ: stub(5)}
+	d := &dispatch{vault: stub(1), login: stub(2), arm: stub(3), graph: stub(4), nativ: stub(5), acme: stub(6)}
 	for _, s := range []string{"/secrets/a", "//providers/x", "/adfs/oauth2/token", "/healthz", "/v1.0/me", "", "/"} {
 		f.Add(s)
 	}

@@ -88,7 +88,7 @@ func (x *target) mounted() map[string][]door.Route {
 	if !ok {
 		x.t.Fatalf("the server's handler is a %T: teach this test to find the doors in it", h)
 	}
-	handlers := map[string]http.Handler{"vault": d.vault, "login": d.login, "arm": d.arm, "graph": d.graph, "nativ": d.nativ}
+	handlers := map[string]http.Handler{"vault": d.vault, "login": d.login, "arm": d.arm, "graph": d.graph, "nativ": d.nativ, "acme": d.acme}
 	fields := reflect.TypeFor[dispatch]()
 	for i := range fields.NumField() {
 		if f := fields.Field(i); f.Type == reflect.TypeFor[http.Handler]() && handlers[f.Name] == nil {

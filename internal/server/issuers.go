@@ -61,7 +61,7 @@ func (i *issuers) Prepare(ctx context.Context, o cert.Order) error {
 		return nil
 	}
 	if isACME(o.Settings.Provider) {
-		return i.prepareACME(o.Settings)
+		return i.prepareACME(o)
 	}
 	if isCA(o.Settings.Provider) {
 		return i.prepareCA(ctx, o)

@@ -54,6 +54,9 @@ const (
 	optDNSSettle     = "dnsSettle"     // how long a record takes to be everywhere, such as 30s
 )
 
+// dnsWebhook is the value of optDNS for records that a service writes.
+const dnsWebhook = "webhook"
+
 var acmeOptions = []string{optDirectory, optContact, optAgree, optChallenge, optRoots, optPreferredRoot, optDNS, optDNSServer, optDNSZone, optDNSKey, optDNSAlgorithm,
 	optDNSURL, optDNSSecret, optDNSSettle}
 
@@ -93,7 +96,11 @@ func (i *issuers) account(o cert.Order) (issuer.Issuer, error) {
 }
 
 // prepareACME makes the account's key, once for an issuer, and sees whether everything else is there.
-func (i *issuers) prepareACME(s *cert.Settings) error {
+func (i *issuers) prepareACME(o cert.Order) error {
+	s := o.Settings
+	if tokenMoves(o) {
+		return fault.New(fault.Invalid, "the issuer %q cannot be used: %s is sent to the address in %s, so it is to be given again when that changes", s.Name, optDNSSecret, optDNSURL)
+	}
 	if s.AccountKey == "" {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -109,6 +116,14 @@ func (i *issuers) prepareACME(s *cert.Settings) error {
 	_, err := i.openACME(s)
 	return err
 }
+
+// tokenMoves reports whether a webhook's token, which was not given again, would be sent to another address than before: whoever may change an issuer may not read what
+// is sealed of it, and must not have it sent to a place of their own.
+func tokenMoves(o cert.Order) bool {
+	return slices.Contains(o.Kept, optDNSSecret) && isWebhook(o.Settings) && (!isWebhook(o.Before) || o.Before.Options[optDNSURL] != o.Settings.Options[optDNSURL])
+}
+
+func isWebhook(s *cert.Settings) bool { return strings.EqualFold(s.Options[optDNS], dnsWebhook) }
 
 // openACME makes the issuer of settings. All of their mistakes are in one fault.Invalid.
 func (i *issuers) openACME(s *cert.Settings) (*acme.Issuer, error) {
@@ -203,7 +218,7 @@ func (p *acmeSettings) dns(c clock.Clock) acme.Solver {
 	case "rfc2136":
 		provider, err = asProvider(acme.NewRFC2136(acme.RFC2136Config{Server: o[optDNSServer], Zone: o[optDNSZone], KeyName: o[optDNSKey], KeySecret: secret,
 			KeyAlgorithm: o[optDNSAlgorithm]}))
-	case "webhook":
+	case dnsWebhook:
 		provider, err = asProvider(acme.NewWebhook(acme.WebhookConfig{URL: o[optDNSURL], Token: secret}))
 	default:
 		err = fmt.Errorf("records are not written by %q: use rfc2136 or webhook", fault.Clip(kind))

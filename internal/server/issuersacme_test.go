@@ -311,4 +311,19 @@ func TestIssuerMistakes(t *testing.T) {
 	}
 	// A change of other settings keeps the secret, without which this one would be refused.
 	s.ask("PATCH", "/certificates/issuers/x", encode(t, map[string]any{"keywright_settings": map[string]string{"dns": "rfc2136", "dnsServer": "192.0.2.2:53", "dnsKey": "k"}}), http.StatusOK, nil)
+	// But a webhook's token, which nobody can read, is not sent to where somebody else says.
+	webhook := func(url, secret string) map[string]any {
+		settings := map[string]string{"directory": "https://ca.example/dir", "agreeToTerms": "true", "dns": "webhook", "dnsUrl": url}
+		if secret != "" {
+			settings["dnsSecret"] = secret
+		}
+		return map[string]any{"provider": "ACME", "keywright_settings": settings}
+	}
+	s.ask("PATCH", "/certificates/issuers/x", encode(t, webhook("https://dns.example/", "")), http.StatusBadRequest, nil) // it was a key for updates
+	s.ask("PUT", "/certificates/issuers/hook", encode(t, webhook("https://dns.example/", "token")), http.StatusOK, nil)
+	s.ask("PATCH", "/certificates/issuers/hook", encode(t, webhook("https://dns.example/", "")), http.StatusOK, nil)
+	if said := s.ask("PATCH", "/certificates/issuers/hook", encode(t, webhook("https://elsewhere.example/", "")), http.StatusBadRequest, nil); !strings.Contains(said, "dnsSecret") {
+		t.Error(said)
+	}
+	s.ask("PATCH", "/certificates/issuers/hook", encode(t, webhook("https://elsewhere.example/", "token")), http.StatusOK, nil)
 }

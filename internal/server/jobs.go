@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/issuer/internalca"
 	"github.com/keywright/keywright/internal/store"
 )
 
@@ -21,9 +22,11 @@ func (k *core) jobs() []job {
 		{"prune-journal", 10 * time.Minute, k.pruneJournal},
 		{"maintain-keys", time.Hour, k.maintainKeys},
 		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
+		{"prune-issuances", 24 * time.Hour, k.pruneIssuances},
 		{"tell-expiries", time.Minute, k.tellExpiries},
 		{"rotate-keys", time.Minute, k.rotateKeys},
 		{"sweep-token", 10 * time.Minute, k.sweepToken},
+		{"sweep-enrolments", time.Hour, k.enrolment.Expire},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
 	}
@@ -104,6 +107,15 @@ func (k *core) maintainKeys(ctx context.Context) error {
 	done, err := k.keys.Maintain(ctx)
 	if done.Moved+done.Resealed+done.Retired > 0 {
 		k.log.InfoContext(ctx, "keys were maintained", "moved", done.Moved, "resealed", done.Resealed, "retired", done.Retired)
+	}
+	return err
+}
+
+// pruneIssuances forgets certificates of internal authorities that ended a while ago, and authorities that are gone.
+func (k *core) pruneIssuances(ctx context.Context) error {
+	pruned, err := internalca.Prune(ctx, k.store, k.clock.Now())
+	if pruned > 0 {
+		k.log.InfoContext(ctx, "records of certificates that ended were forgotten", "certificates", pruned)
 	}
 	return err
 }

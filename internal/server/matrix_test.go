@@ -34,6 +34,7 @@ func (x *target) fronts() map[string]front {
 		"arm":    {"https://" + x.names.arm + x.names.port, "https://" + x.names.arm + x.names.port, "api-version=2022-07-01"},
 		"graph":  {"https://" + x.names.graph + x.names.port, "https://" + x.names.graph + x.names.port, ""},
 		"oauth":  {"https://" + x.names.login + x.names.port, "", ""},
+		"acme":   {"https://" + x.names.api + x.names.port, "", ""},
 	}
 }
 
@@ -49,6 +50,7 @@ func (x *target) bodies() map[string]string {
 		"azure CertificateCreate": `{"policy":{"issuer":{"name":"Self"},"x509_props":{"subject":"CN=x"}}}`, "azure CertificateImport": `{"value":"QUJD"}`,
 		"azure CertificateRestore": `{"value":"QUJD"}`, "azure CertificatePendingUpdate": `{"cancellation_requested":true}`, "azure CertificatePendingMerge": `{"x5c":["` + x.certificate() + `"]}`,
 		"native CertificateImport": `{"file":"QUJD"}`, "native CertificateIssuerSet": `{"provider":"LetsEncrypt"}`,
+		"native AccessRuleSet": `{"domains":["shop.example"]}`, "native EnrolmentRevoke": `{"serial":"1"}`,
 		"native CertificatePendingMerge": `{"pem":"-----BEGIN CERTIFICATE-----\n` + x.certificate() + `\n-----END CERTIFICATE-----\n"}`,
 		"azure CertificateIssuerSet":     `{"provider":"LetsEncrypt"}`, "azure CertificateContactsSet": `{"contacts":[{"email":"a@b"}]}`,
 		"native KeyCreate": `{"type":"EC"}`, "native KeyImport": `{"jwk":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "native KeyRestore": `{"blob":"QUJD"}`,

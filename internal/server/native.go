@@ -24,7 +24,7 @@ func besideNative(n *names, k *core) []native.Described {
 // nativeDoor makes the door of the product's own API, whose resources are the addresses at which it is reached.
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
-	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
+	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Enrolment: k.enrolment,
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
 		Changes:   k.feed,
 		Consumers: k.consumers,

@@ -21,6 +21,7 @@ import (
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/feed"
@@ -65,6 +66,7 @@ type core struct {
 	// token holds the keys of -HSM types; nil when there is none.
 	token        *pkcs11.Token
 	certificates *cert.Service
+	enrolment    *enrolment.Service
 	issuers      *issuers
 	feed         *feed.Feed
 	journal      *journalRows
@@ -156,6 +158,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.issuers = newIssuers(c.Clock, k.store)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		return nil, err
+	}
+	if k.enrolment, err = enrolment.New(enrolment.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Certificates: k.certificates}); err != nil {
 		return nil, err
 	}
 	if err := k.openServices(c, base); err != nil {

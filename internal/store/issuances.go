@@ -13,6 +13,10 @@ type Issuances interface {
 	Authority(ctx context.Context, id string) (*Authority, error)
 	// AddAuthority makes an authority known. One that is known already stays as it is.
 	AddAuthority(ctx context.Context, a *Authority) error
+	// Authorities lists authorities behind an id, in the order of their ids; n of 0 means no limit.
+	Authorities(ctx context.Context, after string, n int) ([]*Authority, error)
+	// DropAuthority forgets an authority, and the number of its last revocation list with it. Its certificates are dropped before.
+	DropAuthority(ctx context.Context, id string) error
 	// NextCRLNumber counts an authority's revocation lists, beginning with 1.
 	NextCRLNumber(ctx context.Context, authority string) (int64, error)
 	// AddIssuance inserts a certificate. One with its serial number or its request that is there already is a fault.Conflict.
@@ -24,6 +28,8 @@ type Issuances interface {
 	RevokeIssuance(ctx context.Context, authority, serial string, at time.Time, reason int) error
 	// RevokedIssuances lists the marked certificates that end after an instant, in the order of their ends and then of their serial numbers.
 	RevokedIssuances(ctx context.Context, q RevokedQuery) ([]*Issuance, error)
+	// DropIssuances forgets at most n certificates of an authority that ended before an instant, those first that ended first, and returns how many those were.
+	DropIssuances(ctx context.Context, authority string, endedBefore time.Time, n int) (int, error)
 }
 
 // Authority is one version of a certificate that signs others.

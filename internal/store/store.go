@@ -87,6 +87,7 @@ type Tx interface {
 	Expiries
 	Holdings
 	Issuances
+	Enrolments
 	KeyNeeds
 	Journal
 }
@@ -116,7 +117,7 @@ type Vaults interface {
 	// PutVault inserts a vault of revision 0 (a taken name is a fault.Conflict) or replaces the revision that was read, and
 	// stores it at the next revision.
 	PutVault(ctx context.Context, v *vault.Vault) error
-	// DeleteVault removes a vault. The caller has removed its objects.
+	// DeleteVault removes a vault and its enrolments. The caller has removed its objects.
 	DeleteVault(ctx context.Context, id vault.ID) error
 }
 

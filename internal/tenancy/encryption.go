@@ -99,7 +99,7 @@ func (s *Service) Rewrap(ctx context.Context, call *guard.Call, ref VaultRef) (*
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	op := store.NewOp(s.Clock.Now())
-	return v, s.Guard.Commit(ctx, about(call, v), need, op, func(tx store.Tx) error {
+	return v, s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
 		if p == nil {
 			return nil
 		}
@@ -218,7 +218,7 @@ func (s *Service) protect(ctx context.Context, call *guard.Call, need guard.Need
 	op := store.NewOp(s.Clock.Now())
 	v := old.Clone()
 	v.Encryption, v.Updated = e, op.At
-	err := s.Guard.Commit(ctx, about(call, v), need, op, func(tx store.Tx) error {
+	err := s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
 		if err := tx.DropKeyNeeds(ctx, v.ID, store.NeededByVault); err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func (s *Service) FoundGroup(ctx context.Context, t vault.TenantID, ref GroupRef
 	now := s.Clock.Now()
 	g := &vault.ResourceGroup{Subscription: ref.Subscription, Name: ref.Group, Location: Location(location), Created: clock.Micro(now)}
 	need := guard.Need{Action: authz.ResourceGroupWrite, Scope: at.String()}
-	return g, s.Guard.Commit(ctx, System(t, "ResourceGroupFound", now), need, store.NewOp(now), func(tx store.Tx) error {
+	return g, s.Guard.Commit(ctx, guard.System(t, "ResourceGroupFound", now), need, store.NewOp(now), func(tx store.Tx) error {
 		sub, err := tx.Subscription(ctx, ref.Subscription)
 		if err != nil {
 			return err

@@ -20,7 +20,7 @@ func (s *Service) postponeKey(ctx context.Context, v *vault.Vault, o *vault.Obje
 		return false, err
 	}
 	op := store.NewOp(s.Clock.Now())
-	call := about(System(v.Tenant, "KeyPurgePostpone", op.At), v)
+	call := guard.System(v.Tenant, "KeyPurgePostpone", op.At).About(v)
 	need := guard.Need{Action: authz.KeyPurge, Kind: o.Kind, Name: o.Name, Reason: string(key.KeyNeeded), Detail: fault.As(why).Message}
 	return true, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, o.Vault, o.Kind, o.Name)
@@ -44,7 +44,7 @@ func (s *Service) postponeVault(ctx context.Context, v *vault.Vault) (bool, erro
 	}
 	op := store.NewOp(s.Clock.Now())
 	need := guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String(), Reason: string(key.KeyNeeded), Detail: fault.As(why).Message}
-	return true, s.Guard.Commit(ctx, about(System(v.Tenant, "VaultPurgePostpone", op.At), v), need, op, func(tx store.Tx) error {
+	return true, s.Guard.Commit(ctx, guard.System(v.Tenant, "VaultPurgePostpone", op.At).About(v), need, op, func(tx store.Tx) error {
 		found, err := tx.Vault(ctx, v.ID)
 		if fault.Is(err, fault.NotFound) || err == nil && (found.Deleted == nil || found.Deleted.PurgeAt.After(op.At)) {
 			return guard.ErrAgain

@@ -32,7 +32,7 @@ func (s *Service) DeleteVault(ctx context.Context, call *guard.Call, ref VaultRe
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
 	op := store.NewOp(s.Clock.Now())
-	return s.Guard.Commit(ctx, about(call, v), need, op, func(tx store.Tx) error {
+	return s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
 		v, err := named(ctx, tx, call.Caller.Tenant, ref)
 		if err != nil {
 			return err
@@ -112,7 +112,7 @@ func (s *Service) PurgeVault(ctx context.Context, call *guard.Call, id vault.Sub
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
-	did, err := s.purge(ctx, about(call, v), need, v.ID)
+	did, err := s.purge(ctx, call.About(v), need, v.ID)
 	if err == nil && !did {
 		return s.Guard.Refuse(ctx, call, need, deletedVaultNotFound(name, location))
 	}
@@ -234,7 +234,7 @@ func (s *Service) purgeBatch(ctx context.Context, call *guard.Call, need guard.N
 
 // everyObject returns the queries that together find all objects of a vault.
 func everyObject(id vault.ID) (queries []store.ObjectQuery) {
-	for _, kind := range []vault.Kind{vault.Certificate, vault.Key, vault.Secret, vault.Issuer, vault.Contacts} {
+	for _, kind := range vault.Kinds() {
 		for _, gone := range []bool{false, true} {
 			queries = append(queries, store.ObjectQuery{Vault: id, Kind: kind, Deleted: gone})
 		}

@@ -37,7 +37,7 @@ func (s *Service) FoundSubscription(ctx context.Context, t vault.TenantID, id va
 	if err != nil {
 		return nil, err
 	}
-	call := System(t, "SubscriptionFound", s.Clock.Now())
+	call := guard.System(t, "SubscriptionFound", s.Clock.Now())
 	return sub, s.commitSubscription(ctx, call, guard.Need{Action: authz.SubscriptionWrite, Scope: "/"}, sub, func(old *vault.Subscription) error {
 		if old != nil && old.Tenant != t {
 			return fault.New(fault.Conflict, "the subscription id %s cannot be used: choose another", sub.ID)

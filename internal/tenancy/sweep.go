@@ -85,7 +85,7 @@ func (s *Service) sweepVaults(ctx context.Context, swept *Swept) error {
 				}
 				continue
 			}
-			call := about(System(v.Tenant, "VaultPurge", s.Clock.Now()), v)
+			call := guard.System(v.Tenant, "VaultPurge", s.Clock.Now()).About(v)
 			did, err := s.purge(ctx, call, guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String()}, v.ID)
 			switch {
 			case err != nil:
@@ -171,7 +171,7 @@ func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 		}
 	}
 	p, op := purges[o.Kind], store.NewOp(s.Clock.Now())
-	call := about(System(v.Tenant, p.operation, op.At), v)
+	call := guard.System(v.Tenant, p.operation, op.At).About(v)
 	need := guard.Need{Action: p.action, Kind: o.Kind, Name: o.Name}
 	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, o.Vault, o.Kind, o.Name)

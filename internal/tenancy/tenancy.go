@@ -102,12 +102,6 @@ const (
 	PurgeProtected          = fault.Reason("PurgeProtected")
 )
 
-// System is who changes things when nobody asked: the sweep, and the founding of an installation.
-func System(t vault.TenantID, operation string, now time.Time) *guard.Call {
-	return &guard.Call{Caller: &guard.Caller{Tenant: t, Kind: "System", Name: "Keywright", Expires: now.Add(time.Hour)}, Door: "system",
-		Operation: operation, Correlation: vault.NewGUID(), Started: now}
-}
-
 // GroupRef names a resource group.
 type GroupRef struct {
 	Subscription vault.SubscriptionID

@@ -40,7 +40,7 @@ func (s *Service) FoundTenant(ctx context.Context, spec TenantSpec) (*vault.Tena
 		return nil, err
 	}
 	need := guard.Need{Action: authz.TenantWrite, Scope: "/"}
-	err = s.Guard.Commit(ctx, System(t.ID, "TenantFound", now), need, store.NewOp(now), func(tx store.Tx) error {
+	err = s.Guard.Commit(ctx, guard.System(t.ID, "TenantFound", now), need, store.NewOp(now), func(tx store.Tx) error {
 		if _, err := tx.Tenant(ctx, t.ID); !fault.Is(err, fault.NotFound) {
 			return orConflict(err, "the tenant %s exists already", t.ID)
 		}

@@ -122,7 +122,7 @@ func (s *Service) writeOnce(ctx context.Context, call *guard.Call, ref VaultRef,
 	}
 	op := store.NewOp(s.Clock.Now())
 	v.Updated = op.At
-	err = s.Guard.Commit(ctx, about(call, v), need, op, func(tx store.Tx) error { return s.put(ctx, tx, old, v, op) })
+	err = s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error { return s.put(ctx, tx, old, v, op) })
 	return v, err
 }
 
@@ -191,7 +191,7 @@ func (s *Service) create(ctx context.Context, call *guard.Call, ref VaultRef, ne
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
-	err = s.Guard.Commit(ctx, about(call, v), need, op, func(tx store.Tx) error {
+	err = s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
 		g, err := group(ctx, tx, ref.GroupRef)
 		if err != nil {
 			return err
@@ -238,13 +238,6 @@ func (s *Service) put(ctx context.Context, tx store.Tx, old, v *vault.Vault, op 
 	}
 	tx.Emit(store.Event{ID: string(op.ID), Type: PolicyChanged, Tenant: v.Tenant, Vault: v.ID, Subject: v.Name, At: op.At, Data: data})
 	return nil
-}
-
-// about returns the call with its vault named, for the audit record of a change to the vault itself.
-func about(call *guard.Call, v *vault.Vault) *guard.Call {
-	c := *call
-	c.Vault = &guard.View{Vault: v}
-	return &c
 }
 
 // PolicyChange says what to do with access policies.

@@ -20,7 +20,13 @@ const (
 	// Issuer and Contacts belong to certificates: who issues them, and who is told of them. No door shows them as objects.
 	Issuer   Kind = "issuer"
 	Contacts Kind = "contacts"
+	// AccessRule says who may enrol with an issuer. No door shows it as an object either.
+	AccessRule Kind = "access-rule"
 )
+
+// Kinds are all of them. Whatever goes over everything in a vault goes over these, so that no kind is forgotten: a sealed value that is passed over when a
+// key is retired is lost.
+func Kinds() []Kind { return []Kind{Certificate, Key, Secret, Issuer, Contacts, AccessRule} }
 
 // Label points from an object to one of its versions.
 type Label string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
 
@@ -21,12 +22,12 @@ type accountWire struct {
 	Contact []string `json:"contact,omitempty"`
 }
 
-func (s *Server) accountReply(status int, a Account) *reply {
-	return &reply{status: status, location: s.config.URL + pathAccount + a.ID, body: accountWire{a.Status, a.Contact}}
+func (s *exchange) accountReply(status int, a Account) *reply {
+	return &reply{status: status, location: s.URL + pathAccount + a.ID, body: accountWire{a.Status, a.Contact}}
 }
 
 // newAccount finds the account of a key, or makes one (RFC 8555, section 7.3).
-func (s *Server) newAccount(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) newAccount(r *door.Request, m *message) (*reply, error) {
 	var in struct {
 		Contact              []string        `json:"contact"`
 		TermsOfServiceAgreed bool            `json:"termsOfServiceAgreed"`
@@ -40,7 +41,7 @@ func (s *Server) newAccount(r *http.Request, m *message) (*reply, error) {
 	if err != nil {
 		return nil, malformed("The key cannot be read.")
 	}
-	switch known, err := s.config.Store.AccountByKey(r.Context(), print); {
+	switch known, err := s.Store.AccountByKey(r.HTTP.Context(), print); {
 	case err == nil && known.Status == statusValid:
 		return s.accountReply(http.StatusOK, known), nil
 	case err == nil:
@@ -50,19 +51,22 @@ func (s *Server) newAccount(r *http.Request, m *message) (*reply, error) {
 	case in.OnlyReturnExisting:
 		return nil, unknownAccount()
 	}
-	if s.config.TermsOfService != "" && !in.TermsOfServiceAgreed {
-		return nil, problem(http.StatusForbidden, "userActionRequired", "Agree to the terms of service at "+s.config.TermsOfService+" (termsOfServiceAgreed).")
+	if s.TermsOfService != "" && !in.TermsOfServiceAgreed {
+		return nil, problem(http.StatusForbidden, "userActionRequired", "Agree to the terms of service at "+s.TermsOfService+" (termsOfServiceAgreed).")
 	}
 	if err := checkContacts(in.Contact); err != nil {
 		return nil, err
 	}
-	a := Account{ID: randomID(), Thumbprint: print, Key: m.key, Contact: in.Contact, Status: statusValid, Created: s.config.Clock.Now().UTC()}
-	if a.Binding, err = s.bind(r.Context(), in.Binding, print); err != nil {
+	if err := s.rates.accounts.take(s.URL+" "+neighbourhood(r.Call.Address), "accounts are opened from this address", s.Clock.Now()); err != nil {
 		return nil, err
 	}
-	if err := s.config.Store.CreateAccount(r.Context(), a); fault.Is(err, fault.Conflict) {
+	a := Account{ID: randomID(), Thumbprint: print, Key: m.key, Contact: in.Contact, Status: statusValid, Created: s.Clock.Now().UTC()}
+	if a.Binding, err = s.bind(r.HTTP.Context(), in.Binding, print); err != nil {
+		return nil, err
+	}
+	if err := s.Store.CreateAccount(r.HTTP.Context(), a); fault.Is(err, fault.Conflict) {
 		// The same client, twice at a time.
-		if a, err = s.config.Store.AccountByKey(r.Context(), print); err != nil {
+		if a, err = s.Store.AccountByKey(r.HTTP.Context(), print); err != nil {
 			return nil, err
 		}
 		return s.accountReply(http.StatusOK, a), nil
@@ -72,10 +76,10 @@ func (s *Server) newAccount(r *http.Request, m *message) (*reply, error) {
 	return s.accountReply(http.StatusCreated, a), nil
 }
 
-// bind proves an external account binding (section 7.3.4) and returns its key id.
-func (s *Server) bind(ctx context.Context, raw json.RawMessage, print string) (string, error) {
+// bind proves an external account binding (section 7.3.4) and returns what the account remembers of it.
+func (s *exchange) bind(ctx context.Context, raw json.RawMessage, print string) (string, error) {
 	if len(raw) == 0 || string(raw) == "null" {
-		if s.config.RequireBinding {
+		if s.Rules.RequiresBinding() {
 			return "", problem(http.StatusForbidden, "externalAccountRequired", "Accounts are bound here: give the key id and MAC key that you were given (externalAccountBinding).")
 		}
 		return "", nil
@@ -85,20 +89,20 @@ func (s *Server) bind(ctx context.Context, raw json.RawMessage, print string) (s
 		return "", malformed("The binding is no JWS with HS256, HS384 or HS512.")
 	}
 	header := jws.Signatures[0].Protected
-	if address, _ := header.ExtraHeaders["url"].(string); address != s.config.URL+pathNewAccount || header.KeyID == "" || header.Nonce != "" {
+	if address, _ := header.ExtraHeaders["url"].(string); address != s.URL+pathNewAccount || header.KeyID == "" || header.Nonce != "" {
 		return "", malformed("The binding names its key (kid) and the address of newAccount (url), and has no nonce.")
 	}
-	refused := unauthorized("The binding is not accepted: the key id is unknown, or the MAC is not that of its key.")
-	mac, err := s.config.Rules.MACKey(ctx, header.KeyID)
-	if fault.Is(err, fault.NotFound) {
-		return "", refused
+	var payload []byte
+	binding, err := s.Rules.Bind(ctx, header.KeyID, func(mac []byte) bool {
+		var err error
+		payload, err = jws.Verify(mac)
+		return err == nil
+	})
+	if fault.Is(err, fault.Unauthenticated) {
+		return "", unauthorized(fault.As(err).Message)
 	}
 	if err != nil {
 		return "", err
-	}
-	payload, err := jws.Verify(mac.Reveal())
-	if err != nil {
-		return "", refused
 	}
 	var bound jose.JSONWebKey
 	if err := bound.UnmarshalJSON(payload); err != nil {
@@ -107,7 +111,7 @@ func (s *Server) bind(ctx context.Context, raw json.RawMessage, print string) (s
 	if other, err := thumbprint(&bound); err != nil || other != print {
 		return "", malformed("The binding is for another key than the account's.")
 	}
-	return header.KeyID, nil
+	return binding, nil
 }
 
 func checkContacts(contacts []string) error {
@@ -127,8 +131,8 @@ func checkContacts(contacts []string) error {
 }
 
 // account shows, changes or closes an account (sections 7.3.2 and 7.3.6).
-func (s *Server) account(r *http.Request, m *message) (*reply, error) {
-	if r.PathValue("id") != m.account.ID {
+func (s *exchange) account(r *door.Request, m *message) (*reply, error) {
+	if r.Params.Get("id") != m.account.ID {
 		return nil, notFound()
 	}
 	if m.asGet() {
@@ -149,7 +153,7 @@ func (s *Server) account(r *http.Request, m *message) (*reply, error) {
 			return nil, err
 		}
 	}
-	a, err := s.config.Store.UpdateAccount(r.Context(), m.account.ID, func(a *Account) error {
+	a, err := s.Store.UpdateAccount(r.HTTP.Context(), m.account.ID, func(a *Account) error {
 		if in.Contact != nil {
 			a.Contact = *in.Contact
 		}
@@ -165,14 +169,14 @@ func (s *Server) account(r *http.Request, m *message) (*reply, error) {
 }
 
 // keyChange gives an account another key, which proves in an inner JWS that it agrees (section 7.3.5).
-func (s *Server) keyChange(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) keyChange(r *door.Request, m *message) (*reply, error) {
 	inner, err := parseJWS(m.payload, signatures)
 	if err != nil {
 		return nil, err
 	}
 	header := inner.Signatures[0].Protected
 	address, _ := header.ExtraHeaders["url"].(string)
-	if header.JSONWebKey == nil || header.KeyID != "" || address != s.config.URL+pathKeyChange {
+	if header.JSONWebKey == nil || header.KeyID != "" || address != s.URL+pathKeyChange {
 		return nil, malformed("The inner JWS brings the new key (jwk) and has the same url as the outer one.")
 	}
 	key := header.JSONWebKey
@@ -191,14 +195,14 @@ func (s *Server) keyChange(r *http.Request, m *message) (*reply, error) {
 		return nil, err
 	}
 	old, err := thumbprint(&in.OldKey)
-	if err != nil || old != m.account.Thumbprint || in.Account != s.config.URL+pathAccount+m.account.ID {
+	if err != nil || old != m.account.Thumbprint || in.Account != s.URL+pathAccount+m.account.ID {
 		return nil, malformed("The inner JWS names this account and its present key.")
 	}
 	print, err := thumbprint(key)
 	if err != nil {
 		return nil, malformed("The new key cannot be read.")
 	}
-	a, err := s.config.Store.UpdateAccount(r.Context(), m.account.ID, func(a *Account) error {
+	a, err := s.Store.UpdateAccount(r.HTTP.Context(), m.account.ID, func(a *Account) error {
 		if a.Thumbprint != old {
 			return malformed("The account has another key by now.")
 		}
@@ -206,13 +210,13 @@ func (s *Server) keyChange(r *http.Request, m *message) (*reply, error) {
 		return nil
 	})
 	if fault.Is(err, fault.Conflict) {
-		other, err := s.config.Store.AccountByKey(r.Context(), print)
+		other, err := s.Store.AccountByKey(r.HTTP.Context(), print)
 		if err != nil {
 			return nil, err
 		}
 		// Section 7.3.5: a client that has lost its account finds it in this way.
 		p := problem(http.StatusConflict, "malformed", "Another account has this key.")
-		return &reply{status: p.Status, location: s.config.URL + pathAccount + other.ID, body: p}, nil
+		return &reply{status: p.Status, location: s.URL + pathAccount + other.ID, body: p}, nil
 	}
 	if err != nil {
 		return nil, err

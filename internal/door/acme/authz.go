@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
 
@@ -30,7 +31,7 @@ type challengeWire struct {
 // newAuthorization offers the challenges that can prove a name: a wildcard by DNS alone, an address not by DNS.
 func newAuthorization(o Order, i Identifier, trusted bool) Authorization {
 	name, wildcard := strings.CutPrefix(i.Value, "*.")
-	a := Authorization{ID: randomID(), AccountID: o.AccountID, OrderID: o.ID, Identifier: Identifier{i.Type, name}, Wildcard: wildcard, Status: statusPending, Expires: o.Expires}
+	a := Authorization{ID: randomID(), AccountID: o.AccountID, OrderID: o.ID, Identifier: Identifier{Type: i.Type, Value: name}, Wildcard: wildcard, Status: statusPending, Expires: o.Expires}
 	types := []string{http01, dns01, tlsalpn01}
 	switch {
 	case wildcard:
@@ -48,15 +49,15 @@ func newAuthorization(o Order, i Identifier, trusted bool) Authorization {
 	return a
 }
 
-func (s *Server) challengeWire(a Authorization, c Challenge) challengeWire {
-	wire := challengeWire{Type: c.Type, URL: s.config.URL + pathChallenge + a.ID + "/" + c.Type, Token: c.Token, Status: c.Status, Error: c.Problem}
+func (s *exchange) challengeWire(a Authorization, c Challenge) challengeWire {
+	wire := challengeWire{Type: c.Type, URL: s.URL + pathChallenge + a.ID + "/" + c.Type, Token: c.Token, Status: c.Status, Error: c.Problem}
 	if !c.Validated.IsZero() {
 		wire.Validated = &c.Validated
 	}
 	return wire
 }
 
-func (s *Server) authorizationReply(a Authorization) *reply {
+func (s *exchange) authorizationReply(a Authorization) *reply {
 	wire := authorizationWire{Identifier: a.Identifier, Status: a.Status, Expires: a.Expires, Wildcard: a.Wildcard, Challenges: []challengeWire{}}
 	for _, c := range a.Challenges {
 		// Section 7.1.4: of an authorization that has come to an end, only the challenge that decided is shown.
@@ -68,22 +69,22 @@ func (s *Server) authorizationReply(a Authorization) *reply {
 }
 
 // ownAuthorization reads an authorization of the account; one that has taken too long is invalid.
-func (s *Server) ownAuthorization(r *http.Request, m *message) (Authorization, error) {
-	a, err := s.config.Store.Authorization(r.Context(), r.PathValue("id"))
+func (s *exchange) ownAuthorization(r *door.Request, m *message) (Authorization, error) {
+	a, err := s.Store.Authorization(r.HTTP.Context(), r.Params.Get("id"))
 	if err == nil && a.AccountID != m.account.ID || fault.Is(err, fault.NotFound) {
 		return Authorization{}, notFound()
 	}
 	if err != nil {
 		return Authorization{}, err
 	}
-	if a.Status == statusPending && !s.config.Clock.Now().Before(a.Expires) {
+	if a.Status == statusPending && !s.Clock.Now().Before(a.Expires) {
 		a.Status = statusInvalid
 	}
 	return a, nil
 }
 
 // authorization shows one, or lets it go (section 7.5.2). With it goes the order: it cannot be fulfilled any more.
-func (s *Server) authorization(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) authorization(r *door.Request, m *message) (*reply, error) {
 	a, err := s.ownAuthorization(r, m)
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func (s *Server) authorization(r *http.Request, m *message) (*reply, error) {
 	if in.Status != statusDeactivated {
 		return nil, malformed("An authorization can be deactivated, and nothing else.")
 	}
-	a, err = s.config.Store.UpdateAuthorization(r.Context(), a.ID, func(a *Authorization) error {
+	a, err = s.Store.UpdateAuthorization(r.HTTP.Context(), a.ID, func(a *Authorization) error {
 		if a.Status == statusPending || a.Status == statusValid {
 			a.Status = statusDeactivated
 		}
@@ -109,19 +110,19 @@ func (s *Server) authorization(r *http.Request, m *message) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.settle(r.Context(), a.OrderID); err != nil {
+	if err := s.settle(r.HTTP.Context(), a.OrderID); err != nil {
 		return nil, err
 	}
 	return s.authorizationReply(a), nil
 }
 
 // challenge shows a challenge, or looks for its answer (section 7.5.1). The client waits meanwhile.
-func (s *Server) challenge(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) challenge(r *door.Request, m *message) (*reply, error) {
 	a, err := s.ownAuthorization(r, m)
 	if err != nil {
 		return nil, err
 	}
-	kind := r.PathValue("type")
+	kind := r.Params.Get("type")
 	n := -1
 	for i, c := range a.Challenges {
 		if c.Type == kind {
@@ -132,22 +133,35 @@ func (s *Server) challenge(r *http.Request, m *message) (*reply, error) {
 		return nil, notFound()
 	}
 	if !m.asGet() && a.Status == statusPending && a.Challenges[n].Status == statusPending {
-		if a, err = s.validate(r.Context(), m.account, a, n); err != nil {
+		if a, err = s.validate(r.HTTP.Context(), m.account, a, n); err != nil {
 			return nil, err
 		}
 	}
-	return &reply{status: http.StatusOK, body: s.challengeWire(a, a.Challenges[n]), links: []string{"<" + s.config.URL + pathAuthz + a.ID + `>;rel="up"`}}, nil
+	return &reply{status: http.StatusOK, body: s.challengeWire(a, a.Challenges[n]), links: []string{"<" + s.URL + pathAuthz + a.ID + `>;rel="up"`}}, nil
 }
 
 // validate looks for the answer to a challenge and keeps what came of it. A client that goes away before leaves the challenge as it was.
-func (s *Server) validate(ctx context.Context, account Account, a Authorization, n int) (Authorization, error) {
+func (s *exchange) validate(ctx context.Context, account Account, a Authorization, n int) (Authorization, error) {
 	c := a.Challenges[n]
-	found := s.config.Validator.look(ctx, c.Type, a.Identifier, c.Token, c.Token+"."+account.Thumbprint)
+	const what = "challenges of this account have failed"
+	if err := s.rates.failures.left(account.ID, what, s.Clock.Now()); err != nil {
+		return a, err
+	}
+	select {
+	case s.rates.looks <- struct{}{}:
+		defer func() { <-s.rates.looks }()
+	default:
+		return a, fault.New(fault.Throttled, "Too many challenges are being looked at: try again.").After(time.Second)
+	}
+	found := s.Validator.look(ctx, c.Type, a.Identifier, c.Token, c.Token+"."+account.Thumbprint)
 	if ctx.Err() != nil {
 		return a, fault.Wrap(ctx.Err(), fault.Unavailable, "the client went away while its challenge was validated")
 	}
-	now := s.config.Clock.Now().UTC().Truncate(time.Second)
-	a, err := s.config.Store.UpdateAuthorization(ctx, a.ID, func(a *Authorization) error {
+	if found != nil {
+		_ = s.rates.failures.take(account.ID, what, s.Clock.Now()) // there was one left
+	}
+	now := s.Clock.Now().UTC().Truncate(time.Second)
+	a, err := s.Store.UpdateAuthorization(ctx, a.ID, func(a *Authorization) error {
 		if a.Status != statusPending {
 			return nil // decided meanwhile
 		}
@@ -165,14 +179,14 @@ func (s *Server) validate(ctx context.Context, account Account, a Authorization,
 }
 
 // settle brings an order into the state that its authorizations give it.
-func (s *Server) settle(ctx context.Context, id string) error {
-	o, err := s.config.Store.Order(ctx, id)
+func (s *exchange) settle(ctx context.Context, id string) error {
+	o, err := s.Store.Order(ctx, id)
 	if err != nil {
 		return err
 	}
 	status := statusReady
 	for _, authz := range o.Authorizations {
-		a, err := s.config.Store.Authorization(ctx, authz)
+		a, err := s.Store.Authorization(ctx, authz)
 		if err != nil {
 			return err
 		}
@@ -183,7 +197,7 @@ func (s *Server) settle(ctx context.Context, id string) error {
 			status = statusInvalid
 		}
 	}
-	_, err = s.config.Store.UpdateOrder(ctx, id, func(o *Order) error {
+	_, err = s.Store.UpdateOrder(ctx, id, func(o *Order) error {
 		if o.Status == statusPending || o.Status == statusReady && status == statusInvalid {
 			o.Status = status
 		}

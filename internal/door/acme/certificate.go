@@ -5,36 +5,34 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"net/http"
-	"strconv"
 	"time"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/issuer"
 )
 
 // certificate delivers a chain (section 7.4.2).
-func (s *Server) certificate(w http.ResponseWriter, r *http.Request) {
-	s.common(w)
-	m, err := s.read(r, byAccount)
-	var o Order
-	if err == nil {
-		o, err = s.ownOrder(r, m)
-	}
-	if err == nil && (o.Status != statusValid || !m.asGet()) {
-		err = notFound()
-	}
+func (s *exchange) certificate(r *door.Request, m *message) (*reply, error) {
+	o, err := s.ownOrder(r, m)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return nil, err
 	}
-	w.Header().Set("Content-Type", "application/pem-certificate-chain")
+	if o.Status != statusValid || !m.asGet() {
+		return nil, notFound()
+	}
+	if err := s.Store.Delivered(r.HTTP.Context(), &o); err != nil {
+		return nil, err
+	}
+	var chain []byte
 	for _, der := range o.Chain {
-		_ = pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // the client has gone away
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
+	return &reply{status: http.StatusOK, media: "application/pem-certificate-chain", raw: chain}, nil
 }
 
 // revoke takes a certificate back, for the account that ordered it or for whoever has its key (section 7.6).
-func (s *Server) revoke(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) revoke(r *door.Request, m *message) (*reply, error) {
 	var in struct {
 		Certificate string `json:"certificate"`
 		Reason      int    `json:"reason"`
@@ -54,7 +52,7 @@ func (s *Server) revoke(r *http.Request, m *message) (*reply, error) {
 	if err != nil {
 		return nil, malformed("The certificate cannot be read.")
 	}
-	o, err := s.config.Store.OrderBySerial(r.Context(), c.SerialNumber.Text(16))
+	o, err := s.Store.OrderBySerial(r.HTTP.Context(), c.SerialNumber.Text(16))
 	if fault.Is(err, fault.NotFound) || err == nil && string(o.Chain[0]) != string(der) {
 		return nil, problem(http.StatusNotFound, "malformed", "The certificate was not issued here.")
 	}
@@ -66,7 +64,7 @@ func (s *Server) revoke(r *http.Request, m *message) (*reply, error) {
 	if !owns && !holds {
 		return nil, unauthorized("The certificate belongs to another account, and the request is not signed with its key.")
 	}
-	if err := s.config.Authority.Revoke(r.Context(), c, reason); fault.Is(err, fault.Conflict) {
+	if err := s.Authority.Revoke(r.HTTP.Context(), c, reason); fault.Is(err, fault.Conflict) {
 		return nil, problem(http.StatusBadRequest, "alreadyRevoked", "The certificate is revoked already.")
 	} else if err != nil {
 		return nil, err
@@ -75,21 +73,19 @@ func (s *Server) revoke(r *http.Request, m *message) (*reply, error) {
 }
 
 // renewal says when to renew a certificate (RFC 9773). Anybody may ask: serial numbers cannot be guessed.
-func (s *Server) renewal(w http.ResponseWriter, r *http.Request) {
-	authority, serial, err := parseCertificateID(r.PathValue("id"))
-	var window issuer.Window
-	if err == nil {
-		window, err = s.config.Authority.RenewalWindow(r.Context(), authority, serial)
-	}
+func (s *exchange) renewal(r *door.Request) (*reply, error) {
+	authority, serial, err := parseCertificateID(r.Params.Get("id"))
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return nil, err
 	}
-	wait := max(window.AskAgain.Sub(s.config.Clock.Now()), time.Minute)
-	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+	window, err := s.Authority.RenewalWindow(r.HTTP.Context(), authority, serial)
+	if err != nil {
+		return nil, err
+	}
+	r.RetryAfter(max(window.AskAgain.Sub(s.Clock.Now()), time.Minute))
 	body := map[string]any{"suggestedWindow": map[string]time.Time{"start": window.Start.UTC(), "end": window.End.UTC()}}
 	if window.Explanation != "" {
 		body["explanationURL"] = window.Explanation
 	}
-	s.send(w, &reply{status: http.StatusOK, body: body})
+	return &reply{status: http.StatusOK, body: body}, nil
 }

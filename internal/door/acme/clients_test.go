@@ -41,7 +41,7 @@ func (s solver) Present(_ context.Context, c client.Challenge) error {
 		if err != nil {
 			return err
 		}
-		s.w.certs[serverName(Identifier{c.Identifier.Type, c.Identifier.Value})] = certificate
+		s.w.certs[serverName(Identifier{Type: c.Identifier.Type, Value: c.Identifier.Value})] = certificate
 	}
 	return nil
 }
@@ -82,7 +82,8 @@ func (w *world) verified(t *testing.T, text []byte, names ...string) *x509.Certi
 
 // A stock client gets, renews and revokes certificates by every challenge.
 func TestACMEz(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.RequireBinding = true; c.TermsOfService = "https://ca.test/terms" })
+	w := newWorld(t, func(c *settings) { c.TermsOfService = "https://ca.test/terms" })
+	w.rules.bound = true
 	for kind, names := range map[string][]string{http01: {"a.test", "127.0.0.1"}, tlsalpn01: {"b.test", "127.0.0.1"}, dns01: {"c.test", "*.c.test"}} {
 		c := w.acmez(kind)
 		a := client.Account{PrivateKey: newKey(t), Contact: []string{"mailto:ops@example.test"}, TermsOfServiceAgreed: true}
@@ -276,6 +277,86 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// Who was believed when an order was made, and is not any more, gets nothing for it.
+func TestTrustIsAskedTwice(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.acmez()
+	a := account(t, c)
+	order, err := c.NewOrder(t.Context(), a, client.Order{Identifiers: []client.Identifier{{Type: "dns", Value: "a.trusted.test"}}})
+	if err != nil || order.Status != statusReady {
+		t.Fatalf("%+v, %v", order, err)
+	}
+	w.rules.mu.Lock()
+	w.rules.doubted = "a.trusted.test"
+	w.rules.mu.Unlock()
+	csr, err := acmez.NewCSR(newKey(t), []string{"a.trusted.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The client takes orderNotReady for an answer that it has missed, and asks after the order.
+	if _, err = c.FinalizeOrder(t.Context(), a, order, csr.Raw); err == nil || w.authority.issued != 0 {
+		t.Errorf("%v, and %d certificates were signed", err, w.authority.issued)
+	}
+}
+
+// The rules bound the life of certificates, whatever clients wish.
+func TestLifeIsBounded(t *testing.T) {
+	w := newWorld(t, nil)
+	w.rules.life = 72 * time.Hour
+	c := w.acmez()
+	a := account(t, c)
+	chains, err := c.ObtainCertificateForSANs(t.Context(), a, newKey(t), []string{"a.trusted.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := w.verified(t, chains[0].ChainPEM, "a.trusted.test")
+	if until := leaf.NotAfter.Sub(w.clock.Now()); until > 72*time.Hour || until < 71*time.Hour {
+		t.Errorf("it lives for %s", until)
+	}
+}
+
+// Accounts, orders and failures are counted, and time forgives.
+func TestLimits(t *testing.T) {
+	w := newWorld(t, func(c *settings) { c.Limits = Limits{Accounts: 2, Orders: 3, Failures: 1} })
+	c := w.acmez()
+	a := account(t, c)
+	b := account(t, c)
+	_, err := c.NewAccount(t.Context(), client.Account{PrivateKey: newKey(t), TermsOfServiceAgreed: true})
+	expect(t, "rateLimited", err)
+	order := func(a client.Account, name string) (client.Order, error) {
+		return c.NewOrder(t.Context(), a, client.Order{Identifiers: []client.Identifier{{Type: "dns", Value: name}}})
+	}
+	fail := func(name string) error {
+		o, err := order(a, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		authz, err := c.GetAuthorization(t.Context(), a, o.Authorizations[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.InitiateChallenge(t.Context(), a, authz.Challenges[0])
+		return err
+	}
+	if err := fail("a.nowhere.test"); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "rateLimited", fail("b.nowhere.test"))
+	if _, err := order(a, "c.test"); err != nil {
+		t.Error(err)
+	}
+	_, err = order(a, "d.test")
+	expect(t, "rateLimited", err)
+	if _, err := order(b, "d.test"); err != nil {
+		t.Errorf("another account: %v", err)
+	}
+	w.clock.Advance(time.Hour)
+	if _, err := order(a, "d.test"); err != nil {
+		t.Errorf("an hour later: %v", err)
+	}
+	account(t, c)
+}
+
 // Answers that prove nothing.
 func TestChallengesFail(t *testing.T) {
 	w := newWorld(t, nil)
@@ -323,7 +404,7 @@ func TestChallengesFail(t *testing.T) {
 // This machine's own addresses are not looked at unless somebody says so.
 func TestAddressesThatAreNotLookedAt(t *testing.T) {
 	v := &Validator{Resolver: &network{}}
-	for _, name := range []Identifier{{typeDNS, "localhost.test"}, {typeIP, "127.0.0.1"}, {typeIP, "169.254.169.254"}, {typeIP, "::1"}, {typeIP, "::ffff:127.0.0.1"}, {typeIP, "0.0.0.0"}, {typeIP, "fe80::1"}} {
+	for _, name := range []Identifier{{Type: typeDNS, Value: "localhost.test"}, {Type: typeIP, Value: "127.0.0.1"}, {Type: typeIP, Value: "169.254.169.254"}, {Type: typeIP, Value: "::1"}, {Type: typeIP, Value: "::ffff:127.0.0.1"}, {Type: typeIP, Value: "0.0.0.0"}, {Type: typeIP, Value: "fe80::1"}} {
 		for _, kind := range []string{http01, tlsalpn01} {
 			if p := v.look(t.Context(), kind, name, "t", "t.k"); p == nil || p.Type != problemSpace+"rejectedIdentifier" {
 				t.Errorf("%s by %s: %v", name.Value, kind, p)

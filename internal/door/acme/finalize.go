@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright/internal/certfile"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
 
 // finalize takes the certificate request and has the certificate signed (section 7.4). Whatever fails leaves the order ready for another try.
-func (s *Server) finalize(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) finalize(r *door.Request, m *message) (*reply, error) {
 	o, err := s.ownOrder(r, m)
 	if err != nil {
 		return nil, err
@@ -38,17 +39,25 @@ func (s *Server) finalize(r *http.Request, m *message) (*reply, error) {
 		return nil, badCSR("The certificate's key is the account's: make another one.")
 	}
 	// The rules may have changed since the order was made.
-	if _, err := s.config.Rules.Allow(r.Context(), m.account, o.Identifiers, o.Profile); err != nil {
+	permission, err := s.Rules.Allow(r.HTTP.Context(), m.account, o.Identifiers, o.Profile)
+	if err == nil && !permission.Trusted {
+		err = s.proved(r, o)
+	}
+	if err != nil {
 		return nil, err
 	}
-	chain, err := s.config.Authority.Issue(r.Context(), Signing{OrderID: o.ID, Account: m.account, Profile: o.Profile, CSR: csr, NotAfter: o.NotAfter})
+	signing := Signing{OrderID: o.ID, Account: m.account, Profile: permission.Profile, CSR: csr, NotAfter: o.NotAfter}
+	if latest := s.Clock.Now().Add(permission.Life); permission.Life > 0 && (signing.NotAfter.IsZero() || signing.NotAfter.After(latest)) {
+		signing.NotAfter = latest
+	}
+	chain, err := s.Authority.Issue(r.HTTP.Context(), signing)
 	if fault.Is(err, fault.Invalid) {
 		return nil, badCSR(fault.As(err).Message)
 	}
 	if err != nil {
 		return nil, err
 	}
-	o, err = s.config.Store.UpdateOrder(r.Context(), o.ID, func(o *Order) error {
+	o, err = s.Store.UpdateOrder(r.HTTP.Context(), o.ID, func(o *Order) error {
 		if o.Status == statusValid {
 			return nil
 		}
@@ -62,6 +71,20 @@ func (s *Server) finalize(r *http.Request, m *message) (*reply, error) {
 		return nil, err
 	}
 	return s.orderReply(http.StatusOK, o), nil
+}
+
+// proved refuses an order whose names the rules believed when it was made, and do not believe any more.
+func (s *exchange) proved(r *door.Request, o Order) error {
+	for _, id := range o.Authorizations {
+		a, err := s.Store.Authorization(r.HTTP.Context(), id)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(a.Challenges, func(c Challenge) bool { return c.Status == statusValid }) {
+			return problem(http.StatusForbidden, "orderNotReady", "The access rule believed this account when the order was made, and does not any more: make another order.")
+		}
+	}
+	return nil
 }
 
 // readCSR reads a certificate request that names exactly what was ordered.
@@ -79,10 +102,10 @@ func readCSR(text string, ordered []Identifier) (*x509.CertificateRequest, error
 	}
 	var names []Identifier
 	for _, name := range csr.DNSNames {
-		names = append(names, Identifier{typeDNS, strings.ToLower(name)})
+		names = append(names, Identifier{Type: typeDNS, Value: strings.ToLower(name)})
 	}
 	for _, ip := range csr.IPAddresses {
-		names = append(names, Identifier{typeIP, ip.String()})
+		names = append(names, Identifier{Type: typeIP, Value: ip.String()})
 	}
 	// The common name repeats one of the names, if it is there; alone it counts as one (section 7.4).
 	if cn := strings.ToLower(csr.Subject.CommonName); cn != "" {

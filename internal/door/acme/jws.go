@@ -7,15 +7,17 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/issuer"
+	"github.com/keywright/keywright/internal/principal"
 )
 
 // maxBody bounds a request. A certificate request with 250 names is about 20 KiB long in base64.
@@ -45,26 +47,19 @@ const (
 )
 
 // read takes a request apart and proves that it is new, was made for this address, and is signed by whom it says.
-func (s *Server) read(r *http.Request, signer who) (*message, error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/jose+json" {
+func (s *exchange) read(r *door.Request, signer who) (*message, error) {
+	if kind, _, err := mime.ParseMediaType(r.HTTP.Header.Get("Content-Type")); err != nil || kind != "application/jose+json" {
 		return nil, problem(http.StatusUnsupportedMediaType, "malformed", "Requests have the content type application/jose+json.")
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return nil, malformed("The request could not be read.")
-	}
-	if len(body) > maxBody {
-		return nil, problem(http.StatusRequestEntityTooLarge, "malformed", "The request is too large.")
-	}
-	jws, err := parseJWS(body, signatures)
+	jws, err := parseJWS(r.Body(), signatures)
 	if err != nil {
 		return nil, err
 	}
 	header := jws.Signatures[0].Protected
-	if address, _ := header.ExtraHeaders["url"].(string); address != s.config.URL+strings.TrimPrefix(r.URL.Path, s.prefix) {
+	if address, _ := header.ExtraHeaders["url"].(string); address != s.URL+strings.TrimPrefix(r.HTTP.URL.Path, s.prefix) {
 		return nil, problem(http.StatusForbidden, "unauthorized", "The request was signed for another address.")
 	}
-	m, err := s.signer(r.Context(), header, signer)
+	m, err := s.signer(r.HTTP.Context(), header, signer)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +73,24 @@ func (s *Server) read(r *http.Request, signer who) (*message, error) {
 	if m.account.ID != "" && m.account.Status != statusValid {
 		return nil, unauthorized("The account is " + m.account.Status + ".")
 	}
+	if m.account.ID != "" {
+		r.Call.Caller = accountCaller(r.Call.Vault, m.account)
+	}
 	return m, nil
 }
+
+// accountCaller is who an account is for the audit log. No role is ever asked about it.
+func accountCaller(v *guard.View, a Account) *guard.Caller {
+	c := &guard.Caller{Principal: principal.ID("acme:" + a.ID), Kind: AccountKind}
+	if v != nil {
+		c.Tenant = v.Vault.Tenant
+	}
+	c.Name, _, _ = strings.Cut(a.Binding, "/")
+	return c
+}
+
+// AccountKind is the kind of caller that an account is in audit records.
+const AccountKind principal.Kind = "AcmeAccount"
 
 // parseJWS reads a JWS in flattened serialization without anything outside of what is signed.
 func parseJWS(body []byte, algorithms []jose.SignatureAlgorithm) (*jose.JSONWebSignature, error) {
@@ -105,7 +116,7 @@ func parseJWS(body []byte, algorithms []jose.SignatureAlgorithm) (*jose.JSONWebS
 }
 
 // signer finds the key that a header names.
-func (s *Server) signer(ctx context.Context, header jose.Header, signer who) (*message, error) {
+func (s *exchange) signer(ctx context.Context, header jose.Header, signer who) (*message, error) {
 	if (header.JSONWebKey == nil) == (header.KeyID == "") {
 		return nil, malformed("A request names its account (kid) or brings its key (jwk), not both.")
 	}
@@ -119,11 +130,11 @@ func (s *Server) signer(ctx context.Context, header jose.Header, signer who) (*m
 	if signer == byKey {
 		return nil, malformed("This request brings its key (jwk).")
 	}
-	id, ok := strings.CutPrefix(header.KeyID, s.config.URL+pathAccount)
+	id, ok := strings.CutPrefix(header.KeyID, s.URL+pathAccount)
 	if !ok {
 		return nil, unknownAccount()
 	}
-	account, err := s.config.Store.Account(ctx, id)
+	account, err := s.Store.Account(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		return nil, unknownAccount()
 	}

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // maxIdentifiers is how many names one order may have.
@@ -18,8 +21,8 @@ const maxIdentifiers = 100
 
 // The types of identifiers.
 const (
-	typeDNS = "dns"
-	typeIP  = "ip"
+	typeDNS = enrolment.DNS
+	typeIP  = enrolment.IP
 )
 
 // The types of challenges.
@@ -42,22 +45,22 @@ type orderWire struct {
 	Certificate    string       `json:"certificate,omitempty"`
 }
 
-func (s *Server) orderReply(status int, o Order) *reply {
-	wire := orderWire{Status: o.Status, Expires: o.Expires, Identifiers: o.Identifiers, Profile: o.Profile, Finalize: s.config.URL + pathFinalize + o.ID}
+func (s *exchange) orderReply(status int, o Order) *reply {
+	wire := orderWire{Status: o.Status, Expires: o.Expires, Identifiers: o.Identifiers, Profile: o.Profile, Finalize: s.URL + pathFinalize + o.ID}
 	if !o.NotAfter.IsZero() {
 		wire.NotAfter = &o.NotAfter
 	}
 	for _, id := range o.Authorizations {
-		wire.Authorizations = append(wire.Authorizations, s.config.URL+pathAuthz+id)
+		wire.Authorizations = append(wire.Authorizations, s.URL+pathAuthz+id)
 	}
 	if o.Status == statusValid {
-		wire.Certificate = s.config.URL + pathCertificate + o.ID
+		wire.Certificate = s.URL + pathCertificate + o.ID
 	}
-	return &reply{status: status, location: s.config.URL + pathOrder + o.ID, body: wire}
+	return &reply{status: status, location: s.URL + pathOrder + o.ID, body: wire}
 }
 
 // newOrder asks the rules and opens an order (section 7.4).
-func (s *Server) newOrder(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) newOrder(r *door.Request, m *message) (*reply, error) {
 	var in struct {
 		Identifiers []Identifier `json:"identifiers"`
 		NotBefore   *time.Time   `json:"notBefore"`
@@ -71,22 +74,27 @@ func (s *Server) newOrder(r *http.Request, m *message) (*reply, error) {
 	if in.NotBefore != nil {
 		return nil, malformed("The beginning of a certificate is not for clients to choose: leave notBefore out.")
 	}
-	if _, ok := s.config.Profiles[in.Profile]; in.Profile != "" && !ok {
+	if _, ok := s.Profiles[in.Profile]; in.Profile != "" && !ok {
 		return nil, problem(http.StatusBadRequest, "invalidProfile", "There is no such profile: the directory lists them.")
 	}
 	identifiers, err := checkIdentifiers(in.Identifiers)
 	if err != nil {
 		return nil, err
 	}
-	permission, err := s.config.Rules.Allow(r.Context(), m.account, identifiers, in.Profile)
+	if err := s.rates.orders.take(m.account.ID, "orders are made by this account", s.Clock.Now()); err != nil {
+		return nil, err
+	}
+	permission, err := s.Rules.Allow(r.HTTP.Context(), m.account, identifiers, in.Profile)
 	if fault.Is(err, fault.Forbidden) {
 		return nil, problem(http.StatusForbidden, "rejectedIdentifier", fault.As(err).Message)
 	}
 	if err != nil {
 		return nil, err
 	}
-	now := s.config.Clock.Now().UTC().Truncate(time.Second)
-	o := Order{ID: randomID(), AccountID: m.account.ID, Status: statusPending, Expires: now.Add(s.config.OrderLifetime), Profile: in.Profile, Identifiers: identifiers}
+	now := s.Clock.Now().UTC().Truncate(time.Second)
+	// The id is in the order of time, which is that of lists; what is secret about an order is not its name.
+	o := Order{ID: string(vault.NewVersionID(now)), AccountID: m.account.ID, Status: statusPending, Expires: now.Add(s.OrderLifetime), Profile: in.Profile, Identifiers: identifiers,
+		Rule: permission.Rule, Created: now}
 	if in.NotAfter != nil {
 		o.NotAfter = in.NotAfter.UTC().Truncate(time.Second)
 	}
@@ -104,7 +112,7 @@ func (s *Server) newOrder(r *http.Request, m *message) (*reply, error) {
 	if permission.Trusted {
 		o.Status = statusReady
 	}
-	if err := s.config.Store.CreateOrder(r.Context(), o, authorizations); fault.Is(err, fault.Conflict) && o.Replaces != "" {
+	if err := s.Store.CreateOrder(r.HTTP.Context(), o, authorizations); fault.Is(err, fault.Conflict) && o.Replaces != "" {
 		return nil, problem(http.StatusConflict, "alreadyReplaced", "The certificate has been replaced already: order without replaces.")
 	} else if err != nil {
 		return nil, err
@@ -113,13 +121,13 @@ func (s *Server) newOrder(r *http.Request, m *message) (*reply, error) {
 }
 
 // replaces finds the certificate that an order renews (RFC 9773, section 5). It must be the account's own.
-func (s *Server) replaces(r *http.Request, a Account, id string) (serial string, err error) {
+func (s *exchange) replaces(r *door.Request, a Account, id string) (serial string, err error) {
 	_, number, err := parseCertificateID(id)
 	if err != nil {
 		return "", err
 	}
 	serial = number.Text(16)
-	before, err := s.config.Store.OrderBySerial(r.Context(), serial)
+	before, err := s.Store.OrderBySerial(r.HTTP.Context(), serial)
 	if err == nil && before.AccountID != a.ID || fault.Is(err, fault.NotFound) {
 		return "", malformed("The certificate that the order replaces is not one of this account: order without replaces.")
 	}
@@ -145,12 +153,12 @@ func checkIdentifiers(in []Identifier) ([]Identifier, error) {
 	var out []Identifier
 	for _, i := range in {
 		refused := problem(http.StatusBadRequest, "rejectedIdentifier", "No certificate can be had for "+fault.Clip(i.Value)+".")
-		refused.Identifier = &Identifier{i.Type, fault.Clip(i.Value)}
+		refused.Identifier = &Identifier{Type: i.Type, Value: fault.Clip(i.Value)}
 		switch i.Type {
 		case typeDNS:
 			i.Value = strings.ToLower(i.Value)
 			name := strings.TrimPrefix(i.Value, "*.")
-			if _, err := netip.ParseAddr(name); err == nil || !dnsName(name) {
+			if _, err := netip.ParseAddr(name); err == nil || !enrolment.HostName(name) {
 				return nil, refused
 			}
 		case typeIP:
@@ -169,36 +177,23 @@ func checkIdentifiers(in []Identifier) ([]Identifier, error) {
 	return out, nil
 }
 
-func dnsName(s string) bool {
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return false
-		}
-	}
-	return true
-}
-
 // ownOrder reads an order of the account; one that has taken too long is invalid.
-func (s *Server) ownOrder(r *http.Request, m *message) (Order, error) {
-	o, err := s.config.Store.Order(r.Context(), r.PathValue("id"))
+func (s *exchange) ownOrder(r *door.Request, m *message) (Order, error) {
+	o, err := s.Store.Order(r.HTTP.Context(), r.Params.Get("id"))
 	if err == nil && o.AccountID != m.account.ID || fault.Is(err, fault.NotFound) {
 		return Order{}, notFound()
 	}
 	if err != nil {
 		return Order{}, err
 	}
-	if o.Status != statusValid && !s.config.Clock.Now().Before(o.Expires) {
+	if o.Status != statusValid && !s.Clock.Now().Before(o.Expires) {
 		o.Status = statusInvalid
 	}
 	return o, nil
 }
 
 // order shows an order.
-func (s *Server) order(r *http.Request, m *message) (*reply, error) {
+func (s *exchange) order(r *door.Request, m *message) (*reply, error) {
 	if !m.asGet() {
 		return nil, malformed("Orders are asked for with an empty payload.")
 	}

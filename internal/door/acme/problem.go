@@ -1,28 +1,14 @@
 package acme
 
 import (
-	"encoding/json"
-	"errors"
-	"log/slog"
 	"net/http"
-	"strconv"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
 
 // problemSpace is the namespace of RFC 8555, section 6.7.
 const problemSpace = "urn:ietf:params:acme:error:"
-
-// Problem is an error as clients see it (RFC 7807).
-type Problem struct {
-	Type       string      `json:"type"`
-	Detail     string      `json:"detail"`
-	Status     int         `json:"status"`
-	Identifier *Identifier `json:"identifier,omitempty"`
-}
-
-// Error makes a problem an error within this package.
-func (p *Problem) Error() string { return p.Type + ": " + p.Detail }
 
 func problem(status int, kind, detail string) *Problem {
 	return &Problem{Type: problemSpace + kind, Detail: detail, Status: status}
@@ -46,34 +32,33 @@ var kinds = map[fault.Kind]struct {
 	fault.Throttled: {429, "rateLimited"}, fault.Unavailable: {503, "serverInternal"}, fault.Unsupported: {400, "malformed"},
 }
 
-// problemOf turns any error into what the client sees.
-func problemOf(err error) *Problem {
-	var p *Problem
-	if errors.As(err, &p) {
-		return p
-	}
-	wire := kinds[fault.Of(err)]
-	detail := "The server failed. Try again later."
-	if e := fault.As(err); e != nil && e.Kind != fault.Internal {
-		detail = e.Message
-	}
-	return problem(wire.status, wire.name, detail)
+// problemMedia is the media type of RFC 7807.
+const problemMedia = "application/problem+json"
+
+// sendProblem answers with a problem.
+func sendProblem(r *door.Request, p *Problem) {
+	(&reply{status: p.Status, body: p}).send(r)
 }
 
-// fail answers with a problem.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err)
-	if p.Status >= 500 {
-		s.config.Log.LogAttrs(r.Context(), slog.LevelError, "an ACME request failed", slog.String("path", r.URL.Path), slog.Any("error", err))
+// fail answers with an error that is no problem yet.
+func (h *handler) fail(r *door.Request, e *fault.Error) {
+	r.RetryAfter(e.RetryAfter)
+	sendProblem(r, problemOf(e))
+}
+
+// problemOf turns a fault into what the client sees.
+func problemOf(err error) *Problem {
+	e := fault.As(err)
+	if e == nil {
+		e = fault.New(fault.Internal, "")
 	}
-	if e := fault.As(err); e != nil && e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())+1))
+	wire := kinds[e.Kind]
+	if e.Reason == door.UnknownMethod {
+		wire.status = http.StatusMethodNotAllowed
 	}
-	body, err := json.Marshal(p)
-	if err != nil {
-		panic(err) // strings and numbers
+	detail := e.Message
+	if e.Kind == fault.Internal {
+		detail = "The server failed. Try again later."
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // the client has gone away
+	return problem(wire.status, wire.name, detail)
 }

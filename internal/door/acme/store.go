@@ -4,73 +4,30 @@ import (
 	"context"
 	"crypto/x509"
 	"math/big"
-	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
+	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/issuer"
-	"github.com/keywright/keywright/internal/redact"
 )
 
-// The states of RFC 8555, section 7.1.6, that things are in here.
+// What clients have, and what is said of them, is the business of package enrolment.
+type (
+	Account       = enrolment.Account
+	Identifier    = enrolment.Identifier
+	Order         = enrolment.Order
+	Authorization = enrolment.Authorization
+	Challenge     = enrolment.Challenge
+	Problem       = enrolment.Problem
+	Signing       = enrolment.Signing
+	Permission    = enrolment.Permission
+)
+
 const (
-	statusPending     = "pending"
-	statusReady       = "ready"
-	statusValid       = "valid"
-	statusInvalid     = "invalid"
-	statusDeactivated = "deactivated"
+	statusPending     = enrolment.Pending
+	statusReady       = enrolment.Ready
+	statusValid       = enrolment.Valid
+	statusInvalid     = enrolment.Invalid
+	statusDeactivated = enrolment.Deactivated
 )
-
-// Account is a client's.
-type Account struct {
-	// ID is random, Thumbprint that of Key (RFC 7638).
-	ID, Thumbprint string
-	Key            *jose.JSONWebKey
-	Contact        []string
-	// Binding is the key id with which the account was bound, or empty.
-	Binding string
-	Status  string
-	Created time.Time
-}
-
-// Identifier is a name: type "dns" or "ip".
-type Identifier struct {
-	Type  string `json:"type"`
-	Value string `json:"value"`
-}
-
-// Order is a certificate to be.
-type Order struct {
-	ID, AccountID  string
-	Status         string
-	Expires        time.Time
-	Profile        string
-	Identifiers    []Identifier
-	NotAfter       time.Time
-	Authorizations []string
-	// Replaces is the serial number (lower-case hex) of the certificate that this order renews, Replaced the order that renews this one's.
-	Replaces, Replaced string
-	// Serial (lower-case hex) and Chain (DER, leaf first) are there when the order is valid.
-	Serial string
-	Chain  [][]byte
-}
-
-// Authorization is the proof of one name for one order.
-type Authorization struct {
-	ID, AccountID, OrderID string
-	Identifier             Identifier
-	Wildcard               bool
-	Status                 string
-	Expires                time.Time
-	Challenges             []Challenge
-}
-
-// Challenge is one way to prove a name.
-type Challenge struct {
-	Type, Token, Status string
-	Validated           time.Time
-	Problem             *Problem
-}
 
 // Store keeps what clients have. Methods are atomic and durable when they return; what is absent is fault.NotFound. An update's function sees the newest state, may be called
 // again after a conflict, and does no I/O; its error is returned and changes nothing.
@@ -88,25 +45,16 @@ type Store interface {
 	Order(ctx context.Context, id string) (Order, error)
 	OrderBySerial(ctx context.Context, serial string) (Order, error)
 	UpdateOrder(ctx context.Context, id string, change func(*Order) error) (Order, error)
+	// Delivered records that an order's certificate is handed out. Without that it is not.
+	Delivered(context.Context, *Order) error
 
 	Authorization(ctx context.Context, id string) (Authorization, error)
 	UpdateAuthorization(ctx context.Context, id string, change func(*Authorization) error) (Authorization, error)
 }
 
-// Signing is what Authority.Issue needs to know.
-type Signing struct {
-	// OrderID is the same whenever a signing is repeated.
-	OrderID string
-	Account Account
-	Profile string
-	CSR     *x509.CertificateRequest
-	// NotAfter is a wish; zero is none.
-	NotAfter time.Time
-}
-
 // Authority signs certificates. Errors carry a kind; their messages reach the client.
 type Authority interface {
-	// Issue returns a chain, leaf first; the same one for the same OrderID.
+	// Issue returns a chain, leaf first; the same one for the same OrderID. It may mark the order as valid by itself.
 	Issue(context.Context, Signing) ([]*x509.Certificate, error)
 	// Revoke takes a certificate back; fault.Conflict when it is revoked already.
 	Revoke(ctx context.Context, c *x509.Certificate, reason issuer.Reason) error
@@ -114,17 +62,20 @@ type Authority interface {
 	RenewalWindow(ctx context.Context, authorityKeyID []byte, serial *big.Int) (issuer.Window, error)
 }
 
-// Permission is what Rules say of an order.
-type Permission struct {
-	// Trusted takes the account's word for the names: no challenge is asked.
-	Trusted bool
-}
-
 // Rules are who may have what.
 type Rules interface {
-	// MACKey is the key of a binding; fault.NotFound when nobody was given this key id, or it was withdrawn.
-	MACKey(ctx context.Context, keyID string) (redact.Bytes, error)
-	// Allow says whether an account may have a certificate for these names under this profile; fault.Forbidden, with a message for the client, if not. It is asked when an
-	// order is made and again before its certificate is signed.
+	// RequiresBinding says that accounts are bound.
+	RequiresBinding() bool
+	// Bind proves a binding and returns what the account remembers of it. verify is given the MAC key of the key id for as long as it runs. A binding that is not
+	// accepted is a fault.Unauthenticated, with a message for the client.
+	Bind(ctx context.Context, keyID string, verify func(mac []byte) bool) (binding string, err error)
+	// Allow says whether an account may have a certificate for these names under this profile, or the usual one if it is empty; fault.Forbidden, with a message for the
+	// client, if not. It is asked when an order is made and again before its certificate is signed.
 	Allow(ctx context.Context, account Account, identifiers []Identifier, profile string) (Permission, error)
 }
+
+var (
+	_ Store     = (*enrolment.Register)(nil)
+	_ Authority = (*enrolment.Register)(nil)
+	_ Rules     = (*enrolment.Register)(nil)
+)

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 )
 
@@ -196,22 +199,57 @@ func TestEveryKindHasAProblem(t *testing.T) {
 			t.Errorf("%v has none", k)
 		}
 	}
-	if p := problemOf(errors.New("disk on fire")); p.Status != 500 || strings.Contains(p.Detail, "fire") {
+	if p := problemOf(fault.Wrap(errors.New("x"), fault.Internal, "disk on fire")); p.Status != 500 || strings.Contains(p.Detail, "fire") {
 		t.Errorf("an unknown error shows %+v", p)
 	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	w := newWorld(t, nil)
-	good := w.server.config
+	good := Config{Find: func(*door.Request) (*Issuer, error) { return nil, nil }, Validator: new(Validator), Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler)}
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
 	for name, change := range map[string]func(*Config){
-		"http": func(c *Config) { c.URL = "http://a.test" }, "slash": func(c *Config) { c.URL = "https://a.test/" }, "store": func(c *Config) { c.Store = nil },
-		"authority": func(c *Config) { c.Authority = nil }, "rules": func(c *Config) { c.Rules = nil }, "validator": func(c *Config) { c.Validator = nil },
+		"find": func(c *Config) { c.Find = nil }, "validator": func(c *Config) { c.Validator = nil }, "clock": func(c *Config) { c.Clock = nil }, "logger": func(c *Config) { c.Logger = nil },
 	} {
 		config := good
 		change(&config)
 		if _, err := New(config); err == nil {
 			t.Errorf("%s: taken", name)
+		}
+	}
+	for _, url := range []string{"http://a.test/acme/shop/ca", "https://a.test/", "https:///x", "https://a.test/x?y"} {
+		w := newWorld(t, func(c *settings) { c.URL = url })
+		r, err := w.client.Get(w.url + pathDirectory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != http.StatusInternalServerError {
+			t.Errorf("%s is served: %d", url, r.StatusCode)
+		}
+	}
+}
+
+// What is not there has a problem, too, and says no more.
+func TestNothingElseIsThere(t *testing.T) {
+	w := newWorld(t, nil)
+	elsewhere := strings.TrimSuffix(w.url, "ca") + "other"
+	for _, c := range []struct {
+		method, url string
+		want        int
+	}{{"GET", elsewhere + pathDirectory, 404}, {"POST", elsewhere + pathNewOrder, 404}, {"GET", w.url, 404}, {"GET", w.url + "/x", 404}, {"GET", w.url + pathNewOrder, 405}, {"DELETE", w.url + pathDirectory, 405}} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, c.url, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := w.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != c.want || answer.Header.Get("Content-Type") != problemMedia {
+			t.Errorf("%s %s: %d %s", c.method, c.url, answer.StatusCode, answer.Header.Get("Content-Type"))
 		}
 	}
 }
@@ -221,8 +259,9 @@ func FuzzRequest(f *testing.F) {
 	w := newWorld(f, nil)
 	f.Add(sign(f, jose.ES256, newKey(f), w.options(f, pathNewAccount), "{}"))
 	f.Add(`{"protected":"e30","payload":"","signature":"AAAA"}`)
+	host, _, _ := strings.Cut(strings.TrimPrefix(w.url, "https://"), "/")
 	f.Fuzz(func(t *testing.T, body string) {
-		r := httptest.NewRequest(http.MethodPost, w.server.prefix+pathNewOrder, strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, strings.TrimPrefix(w.url, "https://"+host)+pathNewOrder, strings.NewReader(body))
 		r.Header.Set("Content-Type", jose0)
 		answer := httptest.NewRecorder()
 		w.server.ServeHTTP(answer, r)

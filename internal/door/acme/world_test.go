@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"log/slog"
 	"maps"
 	"math/big"
 	"net"
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/issuer"
 	"github.com/keywright/keywright/internal/issuer/internalca"
@@ -146,6 +148,8 @@ func (m *memory) UpdateOrder(_ context.Context, id string, change func(*Order) e
 	return o, err
 }
 
+func (m *memory) Delivered(context.Context, *Order) error { return nil }
+
 func (m *memory) Authorization(_ context.Context, id string) (Authorization, error) {
 	a, err := find(m, m.authorizations, func(a Authorization) bool { return a.ID == id })
 	a.Challenges = slices.Clone(a.Challenges)
@@ -196,24 +200,31 @@ type rules struct {
 	mu        sync.Mutex
 	mac       redact.Bytes
 	forbidden string
+	// bound refuses accounts without a binding; doubted is a name that is not trusted any more.
+	bound   bool
+	doubted string
+	// life bounds certificates.
+	life time.Duration
 }
 
-func (r *rules) MACKey(_ context.Context, id string) (redact.Bytes, error) {
-	if id != "customer" {
-		return nil, absent()
+func (r *rules) RequiresBinding() bool { return r.bound }
+
+func (r *rules) Bind(_ context.Context, id string, verify func([]byte) bool) (string, error) {
+	if id != "customer" || !verify(r.mac.Reveal()) {
+		return "", fault.New(fault.Unauthenticated, "the binding is not accepted")
 	}
-	return r.mac, nil
+	return id, nil
 }
 
-func (r *rules) Allow(_ context.Context, _ Account, identifiers []Identifier, _ string) (Permission, error) {
+func (r *rules) Allow(_ context.Context, _ Account, identifiers []Identifier, profile string) (Permission, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := Permission{Trusted: true}
+	p := Permission{Trusted: true, Rule: "customer", Profile: profile, Life: r.life}
 	for _, i := range identifiers {
 		if strings.HasSuffix(i.Value, r.forbidden) {
 			return Permission{}, fault.New(fault.Forbidden, "%s is not yours", i.Value)
 		}
-		p.Trusted = p.Trusted && strings.HasSuffix(i.Value, ".trusted.test")
+		p.Trusted = p.Trusted && strings.HasSuffix(i.Value, ".trusted.test") && i.Value != r.doubted
 	}
 	return p, nil
 }
@@ -242,7 +253,7 @@ func (*network) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, er
 
 // world is a server on loopback, with what a client has around itself: pages and handshakes.
 type world struct {
-	server    *Server
+	server    *door.Door
 	url       string
 	client    *http.Client
 	store     *memory
@@ -266,7 +277,13 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func newWorld(t testing.TB, change func(*Config)) *world {
+// settings are those of the door and of its one issuer.
+type settings struct {
+	Config
+	Issuer
+}
+
+func newWorld(t testing.TB, change func(*settings)) *world {
 	t.Helper()
 	w := &world{store: newMemory(), rules: &rules{mac: redact.Bytes("0123456789abcdef0123456789abcdef"), forbidden: "forbidden.test"}, network: &network{txt: map[string][]string{}},
 		clock: clock.NewManual(time.Now().UTC()), pages: map[string]string{}, certs: map[string]*tls.Certificate{}, roots: x509.NewCertPool()}
@@ -290,13 +307,19 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	front := httptest.NewUnstartedServer(nil)
 	front.StartTLS()
 	t.Cleanup(front.Close)
-	w.url, w.client = front.URL+"/ca/acme", front.Client()
-	config := Config{URL: w.url, Store: w.store, Authority: w.authority, Rules: w.rules, Clock: w.clock, Profiles: map[string]string{"server": "for servers", "client": "for clients"},
-		Validator: &Validator{Resolver: w.network, Allow: netip.Addr.IsLoopback, HTTPPort: port(t, web), TLSPort: port(t, secure)}}
+	w.url, w.client = front.URL+Root+"/shop/ca", front.Client()
+	c := settings{Config: Config{Clock: w.clock, Logger: slog.New(slog.DiscardHandler), Validator: &Validator{Resolver: w.network, Allow: netip.Addr.IsLoopback, HTTPPort: port(t, web), TLSPort: port(t, secure)}},
+		Issuer: Issuer{URL: w.url, Store: w.store, Authority: w.authority, Rules: w.rules, Profiles: map[string]string{"server": "for servers", "client": "for clients"}}}
 	if change != nil {
-		change(&config)
+		change(&c)
 	}
-	if w.server, err = New(config); err != nil {
+	c.Find = func(r *door.Request) (*Issuer, error) {
+		if r.Params.Get("vault") != "shop" || r.Params.Get("issuer") != "ca" {
+			return nil, fault.New(fault.NotFound, "there is no such issuer")
+		}
+		return &c.Issuer, nil
+	}
+	if w.server, err = New(c.Config); err != nil {
 		t.Fatal(err)
 	}
 	front.Config.Handler = w.server

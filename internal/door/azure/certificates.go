@@ -2,6 +2,7 @@ package azure
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
@@ -219,17 +220,17 @@ func (h *handler) mergeCertificate(r *door.Request) error {
 }
 
 func (h *handler) deleteCertificate(r *door.Request) error {
-	it, p, err := h.Certificates.DeleteWithPolicy(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	it, p, err := h.Certificates.Delete(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
 	return h.deletedCertificateAnswer(r, it, p, err)
 }
 
 func (h *handler) getDeletedCertificate(r *door.Request) error {
-	it, p, err := h.Certificates.GetDeletedWithPolicy(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	it, p, err := h.Certificates.GetDeleted(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
 	return h.deletedCertificateAnswer(r, it, p, err)
 }
 
 func (h *handler) recoverCertificate(r *door.Request) error {
-	it, p, err := h.Certificates.RecoverWithPolicy(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	it, p, err := h.Certificates.Recover(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
 	return h.certificateAnswer(r, http.StatusOK, it, p, err)
 }
 
@@ -246,16 +247,15 @@ func (h *handler) restoreCertificate(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	it, p, err := h.Certificates.RestoreWithPolicy(r.HTTP.Context(), &r.Call, b)
+	it, p, err := h.Certificates.Restore(r.HTTP.Context(), &r.Call, b)
 	return h.certificateAnswer(r, http.StatusOK, it, p, err)
 }
 
 func (h *handler) listCertificates(r *door.Request) error {
-	list := h.Certificates.ListMade
-	if r.Query("includePending") == "true" {
-		list = h.Certificates.List
+	if strings.EqualFold(r.Query("includePending"), "true") {
+		return h.answerList(r, "/certificates?includePending=true", h.Certificates.List, (*encoder).certificateItem)
 	}
-	return h.answerList(r, "/certificates", list, (*encoder).certificateItem)
+	return h.answerList(r, "/certificates", h.Certificates.ListMade, (*encoder).certificateItem)
 }
 
 func (h *handler) listDeletedCertificates(r *door.Request) error {

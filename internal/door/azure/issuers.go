@@ -1,9 +1,7 @@
 package azure
 
 import (
-	"encoding/base64"
 	"net/http"
-	"strconv"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
@@ -163,8 +161,7 @@ func (h *handler) listIssuers(r *door.Request) error {
 		answer.Value = append(answer.Value, item{issuerID(r, s.Name), s.Provider})
 	}
 	if found.Next != "" {
-		next := r.Base + "/certificates/issuers?api-version=" + r.Call.APIVersion + "&$skiptoken=" + base64.RawURLEncoding.EncodeToString([]byte(found.Next)) +
-			"&maxresults=" + strconv.Itoa(p.Limit)
+		next := nextLink(r, "/certificates/issuers", p, found.Next)
 		answer.Next = &next
 	}
 	return r.JSON(http.StatusOK, answer)

@@ -33,9 +33,12 @@ func (h *handler) keyAnswer(r *door.Request, item *object.Item, err error) error
 }
 
 func (h *handler) keyBundle(r *door.Request, item *object.Item, shape keyShape) error {
-	facts, err := key.Describe(item.Version)
-	if err != nil {
-		return err
+	facts := &key.Facts{}
+	if item.Version != nil {
+		var err error
+		if facts, err = key.Describe(item.Version); err != nil {
+			return err
+		}
 	}
 	e := h.encoder(r)
 	e.keyBundle(item, facts, shape)
@@ -68,6 +71,10 @@ func (e *encoder) keyBundle(it *object.Item, f *key.Facts, shape keyShape) {
 func (e *encoder) jwk(it *object.Item, f *key.Facts) {
 	e.byte('{')
 	e.id("kid", keys, it)
+	if it.Version == nil {
+		e.byte('}')
+		return
+	}
 	e.member("kty", f.Kty())
 	e.raw(`,"key_ops":[`)
 	for i, op := range f.Ops {
@@ -102,8 +109,11 @@ func (e *encoder) member(name, value string) {
 	e.buf = appendString(e.buf, value)
 }
 
-// keyProperties appends what bundles and items have in common, behind other members.
+// keyProperties appends what bundles and items have in common, behind other members. Like properties, it has nothing to say of what was never made.
 func (e *encoder) keyProperties(it *object.Item, f *key.Facts, shape keyShape) {
+	if it.Version == nil {
+		return
+	}
 	e.openAttributes(&it.Version.Attributes)
 	if e.version >= v73 {
 		e.raw(`,"exportable":`)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -39,7 +40,7 @@ func page(r *door.Request) (object.Page, error) {
 // lister is how a service lists.
 type lister = func(context.Context, *guard.Call, object.Page) (object.Listing, error)
 
-// answerList answers with the page of a listing that the request asks for.
+// answerList answers with the page of a listing that the request asks for. The path may carry parameters of the listing's own, which the next page takes too.
 func (h *handler) answerList(r *door.Request, path string, list lister, add func(*encoder, *object.Item)) error {
 	p, err := page(r)
 	if err != nil {
@@ -88,21 +89,28 @@ func (h *handler) list(r *door.Request, path string, p object.Page, found object
 	if found.Next == "" {
 		e.raw("null}")
 	} else {
-		e.buf = appendString(e.buf, e.base+path+"?api-version="+r.Call.APIVersion+"&$skiptoken="+
-			base64.RawURLEncoding.EncodeToString([]byte(found.Next))+"&maxresults="+strconv.Itoa(p.Limit))
+		e.buf = appendString(e.buf, nextLink(r, path, p, found.Next))
 		e.byte('}')
 	}
 	r.Scratch = e.buf
 	r.Reply(http.StatusOK, e.buf)
 }
 
+// nextLink is the address of the page behind a key.
+func nextLink(r *door.Request, path string, p object.Page, next string) string {
+	mark := "?"
+	if strings.Contains(path, mark) {
+		mark = "&"
+	}
+	return r.Base + path + mark + "api-version=" + r.Call.APIVersion + "&$skiptoken=" + base64.RawURLEncoding.EncodeToString([]byte(next)) +
+		"&maxresults=" + strconv.Itoa(p.Limit)
+}
+
 // item appends a live secret of a listing: its id has no version.
 func (e *encoder) item(it *object.Item) {
 	e.byte('{')
 	e.id("id", secrets, &object.Item{Object: it.Object})
-	if it.Version != nil {
-		e.properties(it)
-	}
+	e.properties(it)
 	e.byte('}')
 }
 
@@ -110,9 +118,7 @@ func (e *encoder) deletedItem(it *object.Item) {
 	e.byte('{')
 	e.deletion(secrets, it)
 	e.id("id", secrets, &object.Item{Object: it.Object})
-	if it.Version != nil {
-		e.properties(it)
-	}
+	e.properties(it)
 	e.byte('}')
 }
 

@@ -32,7 +32,7 @@ func (e *encoder) bundle(it *object.Item, value []byte) {
 	e.id("id", secrets, it)
 	e.properties(it)
 	// The API has this of certificates only ("The version of the previous certificate", SecretBundle).
-	if e.version >= v2025 && it.Object.Managed && it.Version.Previous != "" {
+	if e.version >= v2025 && it.Object.Managed && it.Version != nil && it.Version.Previous != "" {
 		e.raw(`,"previousVersion":"`)
 		e.raw(string(it.Version.Previous))
 		e.byte('"')
@@ -86,8 +86,13 @@ func (e *encoder) id(member, collection string, it *object.Item) {
 	e.byte('"')
 }
 
+// properties appends what is known of a version, behind other members. An object of which none was ever made, such as what was to stand behind a certificate that
+// was given up, has none.
 func (e *encoder) properties(it *object.Item) {
 	v := it.Version
+	if v == nil {
+		return
+	}
 	if v.ContentType != "" {
 		e.raw(`,"contentType":`)
 		e.buf = appendString(e.buf, v.ContentType)

@@ -27,7 +27,7 @@ func (h *handler) certificateRoutes() []door.Route {
 	version := selectorParams[:1]
 	return []door.Route{
 		{Method: "GET", Pattern: live, Operation: "CertificateList", Action: authz.CertificateList.String(), Query: pageParams, Output: api.CertificateList{},
-			Summary: "Lists the certificates of a vault with their current versions, those of which none is made yet among them.", Serve: func(r *door.Request) error { return h.listCertificates(r, h.Certificates.List) }},
+			Summary: "Lists the certificates of a vault with their current versions, those of which none is made yet among them.", Serve: h.listCertificates(h.Certificates.List)},
 		{Method: "POST", Pattern: live + "/{name}", Operation: "CertificateCreate", Action: authz.CertificateCreate.String(), MaxBody: maxLargeBody, Success: http.StatusAccepted,
 			Input: api.CreateCertificate{}, Output: api.CertificateOperation{}, Summary: "Begins to make a certificate, or a new version of one.", Serve: h.createCertificate},
 		{Method: "PUT", Pattern: live + "/{name}", Operation: "CertificateImport", Action: authz.CertificateImport.String(), MaxBody: maxCertificateFile,
@@ -37,7 +37,7 @@ func (h *handler) certificateRoutes() []door.Route {
 		{Method: "PATCH", Pattern: live + "/{name}", Operation: "CertificateUpdate", Action: authz.CertificateUpdate.String(), MaxBody: maxSmallBody, Query: version,
 			Input: api.UpdateCertificate{}, Output: api.Certificate{}, Summary: "Changes what is known about a version.", Serve: h.updateCertificate},
 		{Method: "DELETE", Pattern: live + "/{name}", Operation: "CertificateDelete", Action: authz.CertificateDelete.String(), Output: api.Certificate{},
-			Summary: "Soft-deletes a certificate with all of its versions, and the key and the secret behind it.", Serve: h.certificateMove(h.Certificates.DeleteWithPolicy)},
+			Summary: "Soft-deletes a certificate with all of its versions, and the key and the secret behind it.", Serve: h.certificateMove(h.Certificates.Delete)},
 		{Method: "GET", Pattern: live + "/{name}/versions", Operation: "CertificateListVersions", Action: authz.CertificateList.String(), Query: pageParams, Output: api.CertificateList{},
 			Summary: "Lists the versions of a certificate, oldest first.", Serve: h.listCertificateVersions},
 		{Method: "GET", Pattern: live + "/{name}/policy", Operation: "CertificatePolicyGet", Action: authz.CertificateGet.String(), Output: api.CertificatePolicy{},
@@ -53,18 +53,18 @@ func (h *handler) certificateRoutes() []door.Route {
 		{Method: "POST", Pattern: operation + "/merge", Operation: "CertificatePendingMerge", Action: authz.CertificateUpdate.String(), MaxBody: maxCertificateFile,
 			Input: api.MergeCertificate{}, Output: api.Certificate{}, Summary: "Completes an operation with what an authority gave.", Serve: h.mergeCertificate},
 		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "CertificateBackup", Action: authz.CertificateBackup.String(), Output: api.CertificateBackup{},
-			Summary: "Returns a sealed copy of a certificate with all of its versions, keys and secrets.", Serve: h.backupCertificate},
+			Summary: "Returns a sealed copy of a certificate with all of its versions, keys and secrets.", Serve: backupOf(h.Certificates.Backup, func(blob []byte) api.CertificateBackup { return api.CertificateBackup{Blob: blob} })},
 		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-certificate", Operation: "CertificateRestore", Action: authz.CertificateRestore.String(), MaxBody: h.Certificates.MaxBackupBytes,
-			Admit: func(r *door.Request) error { return h.Certificates.AdmitRestore(r.HTTP.Context(), &r.Call) },
+			Admit: admit(h.Certificates.AdmitRestore),
 			Input: api.CertificateBackup{}, Output: api.Certificate{}, Summary: "Brings a certificate back from its backup.", Serve: h.restoreCertificate},
 		{Method: "GET", Pattern: gone, Operation: "CertificateListDeleted", Action: authz.CertificateList.String(), Query: pageParams, Output: api.CertificateList{},
-			Summary: "Lists the deleted certificates of a vault.", Serve: func(r *door.Request) error { return h.listCertificates(r, h.Certificates.ListDeleted) }},
+			Summary: "Lists the deleted certificates of a vault.", Serve: h.listCertificates(h.Certificates.ListDeleted)},
 		{Method: "GET", Pattern: gone + "/{name}", Operation: "CertificateGetDeleted", Action: authz.CertificateGet.String(), Output: api.Certificate{},
-			Summary: "Shows a deleted certificate.", Serve: h.certificateMove(h.Certificates.GetDeletedWithPolicy)},
+			Summary: "Shows a deleted certificate.", Serve: h.certificateMove(h.Certificates.GetDeleted)},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "CertificateRecover", Action: authz.CertificateRecover.String(), Output: api.Certificate{},
-			Summary: "Brings a deleted certificate back.", Serve: h.certificateMove(h.Certificates.RecoverWithPolicy)},
+			Summary: "Brings a deleted certificate back.", Serve: h.certificateMove(h.Certificates.Recover)},
 		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "CertificatePurge", Action: authz.CertificatePurge.String(), Success: http.StatusNoContent,
-			Summary: "Destroys a deleted certificate for good.", Serve: h.purgeCertificate},
+			Summary: "Destroys a deleted certificate for good.", Serve: purge(h.Certificates.Purge)},
 	}
 }
 
@@ -128,28 +128,12 @@ func (h *handler) certificateMove(move func(context.Context, *guard.Call, string
 	}
 }
 
-func (h *handler) purgeCertificate(r *door.Request) error {
-	if err := h.Certificates.Purge(r.HTTP.Context(), &r.Call, r.Params.Get("name")); err != nil {
-		return err
-	}
-	r.Raw(http.StatusNoContent, nil)
-	return nil
-}
-
-func (h *handler) backupCertificate(r *door.Request) error {
-	blob, err := h.Certificates.Backup(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-	if err != nil {
-		return err
-	}
-	return r.JSON(http.StatusOK, api.CertificateBackup{Blob: blob})
-}
-
 func (h *handler) restoreCertificate(r *door.Request) error {
 	var in api.CertificateBackup
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	it, p, err := h.Certificates.RestoreWithPolicy(r.HTTP.Context(), &r.Call, in.Blob)
+	it, p, err := h.Certificates.Restore(r.HTTP.Context(), &r.Call, in.Blob)
 	return certificateAnswer(r, &it, p, err)
 }
 
@@ -198,32 +182,20 @@ func (h *handler) mergeCertificate(r *door.Request) error {
 	return certificateAnswer(r, &it, nil, err)
 }
 
-func (h *handler) listCertificateVersions(r *door.Request) error {
-	return h.listCertificates(r, func(ctx context.Context, call *guard.Call, p object.Page) (object.Listing, error) {
-		return h.Certificates.Versions(ctx, call, r.Params.Get("name"), p)
-	})
-}
-
-func (h *handler) listCertificates(r *door.Request, find func(context.Context, *guard.Call, object.Page) (object.Listing, error)) error {
-	after, limit, err := page(r)
-	if err != nil {
-		return err
-	}
-	found, err := find(r.HTTP.Context(), &r.Call, object.Page{After: after, Limit: limit})
-	if err != nil {
-		return err
-	}
-	out := api.CertificateList{Items: make([]api.Certificate, 0, len(found.Items))}
-	for i := range found.Items {
-		c, err := wireCert(r, &found.Items[i])
+// listCertificates answers with a page of what the service lists.
+func (h *handler) listCertificates(list lister) func(*door.Request) error {
+	return func(r *door.Request) error {
+		items, following, err := pageOf(r, list, wireCert)
 		if err != nil {
 			return err
 		}
-		c.PEM = "" // a list tells what there is
-		out.Items = append(out.Items, *c)
+		for i := range items {
+			items[i].PEM = "" // a list tells what there is
+		}
+		return r.JSON(http.StatusOK, api.CertificateList{Items: items, Next: following})
 	}
-	if found.Next != "" {
-		out.Next = next(found.Next)
-	}
-	return r.JSON(http.StatusOK, out)
+}
+
+func (h *handler) listCertificateVersions(r *door.Request) error {
+	return h.listCertificates(versionsOf(r, h.Certificates.Versions))(r)
 }

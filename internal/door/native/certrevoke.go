@@ -24,6 +24,15 @@ var revocationReasons = map[string]issuer.Reason{
 	"privilegeWithdrawn": issuer.PrivilegeWithdrawn, "aACompromise": issuer.AACompromise,
 }
 
+func revocationReason(word string) (issuer.Reason, error) {
+	reason, ok := revocationReasons[word]
+	if !ok {
+		return 0, fault.New(fault.Invalid, "certificates are not revoked for the reason %q: use unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, "+
+			"cessationOfOperation, privilegeWithdrawn or aACompromise", fault.Clip(word))
+	}
+	return reason, nil
+}
+
 func (h *handler) revokeCertificate(r *door.Request) error {
 	sel, err := selector(r)
 	if err != nil {
@@ -33,10 +42,9 @@ func (h *handler) revokeCertificate(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	reason, ok := revocationReasons[in.Reason]
-	if !ok {
-		return fault.New(fault.Invalid, "certificates are not revoked for the reason %q: use unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, "+
-			"cessationOfOperation, privilegeWithdrawn or aACompromise", fault.Clip(in.Reason))
+	reason, err := revocationReason(in.Reason)
+	if err != nil {
+		return err
 	}
 	it, err := h.Certificates.Revoke(r.HTTP.Context(), &r.Call, sel, reason)
 	return certificateAnswer(r, &it, nil, err)

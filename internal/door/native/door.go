@@ -17,6 +17,7 @@ import (
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/feed"
@@ -44,16 +45,18 @@ type Config struct {
 	Keys      *key.Service
 	// Certificates serves certificates with their keys and secrets.
 	Certificates *cert.Service
-	Changes      *feed.Feed
-	Tenancy      *tenancy.Service
-	Access       *access.Service
-	Directory    *directory.Service
-	Auditing     *auditing.Service
-	Consumers    *consumer.Service
-	Eventing     *eventing.Service
-	Rotation     *rotation.Service
-	Composed     *composition.Service
-	Status       Status
+	// Enrolment keeps the access rules of issuers.
+	Enrolment *enrolment.Service
+	Changes   *feed.Feed
+	Tenancy   *tenancy.Service
+	Access    *access.Service
+	Directory *directory.Service
+	Auditing  *auditing.Service
+	Consumers *consumer.Service
+	Eventing  *eventing.Service
+	Rotation  *rotation.Service
+	Composed  *composition.Service
+	Status    Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
 	Clock   clock.Clock
@@ -82,7 +85,7 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
 		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
@@ -110,7 +113,7 @@ func (h *handler) routes() []door.Route {
 	var all []door.Route
 	for _, part := range [][]door.Route{
 		h.serverRoutes(), h.vaultRoutes(), h.encryptionRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
-		h.certificateRoutes(), h.certificateIssuerRoutes(), h.certificateRevokeRoutes(),
+		h.certificateRoutes(), h.certificateIssuerRoutes(), h.accessRuleRoutes(), h.certificateRevokeRoutes(),
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),

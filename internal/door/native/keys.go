@@ -24,7 +24,7 @@ func (h *handler) keyRoutes() []door.Route {
 	}
 	return []door.Route{
 		{Method: "GET", Pattern: live, Operation: "KeyList", Action: authz.KeyList.String(), Query: pageParams, Output: api.KeyList{},
-			Summary: "Lists the keys of a vault with their current versions.", Serve: func(r *door.Request) error { return h.listKeys(r, h.Keys.List) }},
+			Summary: "Lists the keys of a vault with their current versions.", Serve: h.listKeys(h.Keys.List)},
 		{Method: "POST", Pattern: live + "/{name}", Operation: "KeyCreate", Action: authz.KeyCreate.String(), MaxBody: maxLargeBody, Input: api.CreateKey{}, Output: api.Key{},
 			Summary: "Makes a key, or a new version of one.", Serve: h.createKey},
 		{Method: "PUT", Pattern: live + "/{name}", Operation: "KeyImport", Action: authz.KeyImport.String(), MaxBody: maxLargeBody, Input: api.ImportKey{}, Output: api.Key{},
@@ -34,24 +34,24 @@ func (h *handler) keyRoutes() []door.Route {
 		{Method: "PATCH", Pattern: live + "/{name}", Operation: "KeyUpdate", Action: authz.KeyUpdate.String(), MaxBody: maxSmallBody, Query: version,
 			Input: api.UpdateKey{}, Output: api.Key{}, Summary: "Changes what is known about a version.", Serve: h.updateKey},
 		{Method: "DELETE", Pattern: live + "/{name}", Operation: "KeyDelete", Action: authz.KeyDelete.String(), Output: api.Key{},
-			Summary: "Soft-deletes a key with all of its versions.", Serve: h.keyMove(h.Keys.Delete)},
+			Summary: "Soft-deletes a key with all of its versions.", Serve: moveItem(h.Keys.Delete, wireKey)},
 		{Method: "GET", Pattern: live + "/{name}/versions", Operation: "KeyListVersions", Action: authz.KeyList.String(), Query: pageParams, Output: api.KeyList{},
 			Summary: "Lists the versions of a key, oldest first.", Serve: h.listKeyVersions},
 		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "KeyBackup", Action: authz.KeyBackup.String(), Output: api.KeyBackup{},
-			Summary: "Returns a sealed copy of a key with all of its versions.", Serve: h.backupKey},
+			Summary: "Returns a sealed copy of a key with all of its versions.", Serve: backupOf(h.Keys.Backup, func(blob []byte) api.KeyBackup { return api.KeyBackup{Blob: blob} })},
 		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-key", Operation: "KeyRestore", Action: authz.KeyRestore.String(), MaxBody: h.Keys.MaxBackupBytes,
-			Admit: func(r *door.Request) error { return h.Keys.AdmitRestore(r.HTTP.Context(), &r.Call) },
+			Admit: admit(h.Keys.AdmitRestore),
 			Input: api.KeyBackup{}, Output: api.Key{}, Summary: "Brings a key back from its backup.", Serve: h.restoreKey},
 		{Method: "GET", Pattern: gone, Operation: "KeyListDeleted", Action: authz.KeyList.String(), Query: pageParams, Output: api.KeyList{},
-			Summary: "Lists the deleted keys of a vault.", Serve: func(r *door.Request) error { return h.listKeys(r, h.Keys.ListDeleted) }},
+			Summary: "Lists the deleted keys of a vault.", Serve: h.listKeys(h.Keys.ListDeleted)},
 		{Method: "GET", Pattern: gone + "/{name}", Operation: "KeyGetDeleted", Action: authz.KeyGet.String(), Output: api.Key{},
-			Summary: "Shows a deleted key.", Serve: h.keyMove(h.Keys.GetDeleted)},
+			Summary: "Shows a deleted key.", Serve: moveItem(h.Keys.GetDeleted, wireKey)},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "KeyRecover", Action: authz.KeyRecover.String(), Output: api.Key{},
-			Summary: "Brings a deleted key back.", Serve: h.keyMove(h.Keys.Recover)},
+			Summary: "Brings a deleted key back.", Serve: moveItem(h.Keys.Recover, wireKey)},
 		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "KeyPurge", Action: authz.KeyPurge.String(), Success: http.StatusNoContent,
-			Summary: "Destroys a deleted key for good.", Serve: h.purgeKey},
+			Summary: "Destroys a deleted key for good.", Serve: purge(h.Keys.Purge)},
 		{Method: "POST", Pattern: live + "/{name}/rotate", Operation: "KeyRotate", Action: authz.KeyRotate.String(), Output: api.Key{},
-			Summary: "Makes a new version of a key, of the same kind.", Serve: h.keyMove(h.Keys.Rotate)},
+			Summary: "Makes a new version of a key, of the same kind.", Serve: moveItem(h.Keys.Rotate, wireKey)},
 		{Method: "GET", Pattern: live + "/{name}/rotation-policy", Operation: "KeyRotationPolicyGet", Action: authz.KeyRotationPolicyRead.String(), Output: api.KeyPolicy{},
 			Summary: "Shows when a key is rotated.", Serve: h.getKeyPolicy},
 		{Method: "PUT", Pattern: live + "/{name}/rotation-policy", Operation: "KeyRotationPolicySet", Action: authz.KeyRotationPolicyWrite.String(), MaxBody: maxSmallBody,
@@ -91,7 +91,7 @@ func (h *handler) createKey(r *door.Request) error {
 		return err
 	}
 	item, err := h.Keys.Create(r.HTTP.Context(), &r.Call, r.Params.Get("name"), key.Spec{Kty: body.Type, Bits: body.Bits, Curve: body.Curve, Exponent: body.Exponent}, in)
-	return h.keyAnswer(r, &item, err)
+	return answerItem(r, &item, wireKey, err)
 }
 
 func (h *handler) importKey(r *door.Request) error {
@@ -112,14 +112,14 @@ func (h *handler) importKey(r *door.Request) error {
 	var item key.Item
 	if body.PKCS8 != nil {
 		item, err = h.Keys.ImportPKCS8(r.HTTP.Context(), &r.Call, r.Params.Get("name"), body.PKCS8, body.HSM, in)
-		return h.keyAnswer(r, &item, err)
+		return answerItem(r, &item, wireKey, err)
 	}
 	jwk, err := cryptokey.ParseJWK(body.JWK)
 	if err != nil {
 		return err
 	}
 	item, err = h.Keys.Import(r.HTTP.Context(), &r.Call, r.Params.Get("name"), &jwk, body.HSM, in)
-	return h.keyAnswer(r, &item, err)
+	return answerItem(r, &item, wireKey, err)
 }
 
 func (h *handler) getKey(r *door.Request) error {
@@ -128,7 +128,7 @@ func (h *handler) getKey(r *door.Request) error {
 		return err
 	}
 	item, err := h.Keys.Get(r.HTTP.Context(), &r.Call, sel)
-	return h.keyAnswer(r, &item, err)
+	return answerItem(r, &item, wireKey, err)
 }
 
 func (h *handler) updateKey(r *door.Request) error {
@@ -148,31 +148,7 @@ func (h *handler) updateKey(r *door.Request) error {
 		return err
 	}
 	item, err := h.Keys.Update(r.HTTP.Context(), &r.Call, sel, ch)
-	return h.keyAnswer(r, &item, err)
-}
-
-// keyMove serves what takes a name alone.
-func (h *handler) keyMove(move func(context.Context, *guard.Call, string) (object.Item, error)) func(*door.Request) error {
-	return func(r *door.Request) error {
-		item, err := move(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-		return h.keyAnswer(r, &item, err)
-	}
-}
-
-func (h *handler) purgeKey(r *door.Request) error {
-	if err := h.Keys.Purge(r.HTTP.Context(), &r.Call, r.Params.Get("name")); err != nil {
-		return err
-	}
-	r.Raw(http.StatusNoContent, nil)
-	return nil
-}
-
-func (h *handler) backupKey(r *door.Request) error {
-	blob, err := h.Keys.Backup(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-	if err != nil {
-		return err
-	}
-	return r.JSON(http.StatusOK, api.KeyBackup{Blob: blob})
+	return answerItem(r, &item, wireKey, err)
 }
 
 func (h *handler) restoreKey(r *door.Request) error {
@@ -181,47 +157,22 @@ func (h *handler) restoreKey(r *door.Request) error {
 		return err
 	}
 	item, err := h.Keys.Restore(r.HTTP.Context(), &r.Call, in.Blob)
-	return h.keyAnswer(r, &item, err)
+	return answerItem(r, &item, wireKey, err)
 }
 
-func (h *handler) listKeyVersions(r *door.Request) error {
-	return h.listKeys(r, func(ctx context.Context, call *guard.Call, p object.Page) (object.Listing, error) {
-		return h.Keys.Versions(ctx, call, r.Params.Get("name"), p)
-	})
-}
-
-func (h *handler) listKeys(r *door.Request, find func(context.Context, *guard.Call, object.Page) (object.Listing, error)) error {
-	after, limit, err := page(r)
-	if err != nil {
-		return err
-	}
-	found, err := find(r.HTTP.Context(), &r.Call, object.Page{After: after, Limit: limit})
-	if err != nil {
-		return err
-	}
-	out := api.KeyList{Items: make([]api.Key, 0, len(found.Items))}
-	for i := range found.Items {
-		k, err := wireKey(r, &found.Items[i])
+// listKeys answers with a page of what the service lists.
+func (h *handler) listKeys(list lister) func(*door.Request) error {
+	return func(r *door.Request) error {
+		items, following, err := pageOf(r, list, wireKey)
 		if err != nil {
 			return err
 		}
-		out.Items = append(out.Items, *k)
+		return r.JSON(http.StatusOK, api.KeyList{Items: items, Next: following})
 	}
-	if found.Next != "" {
-		out.Next = next(found.Next)
-	}
-	return r.JSON(http.StatusOK, out)
 }
 
-func (h *handler) keyAnswer(r *door.Request, item *object.Item, err error) error {
-	if err != nil {
-		return err
-	}
-	k, err := wireKey(r, item)
-	if err != nil {
-		return err
-	}
-	return r.JSON(http.StatusOK, k)
+func (h *handler) listKeyVersions(r *door.Request) error {
+	return h.listKeys(versionsOf(r, h.Keys.Versions))(r)
 }
 
 // wireKey is a key as the API shows it.
@@ -236,7 +187,7 @@ func wireKey(r *door.Request, item *object.Item) (*api.Key, error) {
 	}
 	facts, err := key.Describe(v)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
 	k.Version, k.Type, k.Bits, k.Curve = string(v.ID), facts.Kty(), facts.Bits, facts.Public.Crv+facts.Public.Alg
 	k.Operations, k.Purpose, k.Exportable = facts.Ops.Words(), v.Tags[key.PurposeTag], facts.Exportable

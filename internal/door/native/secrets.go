@@ -38,7 +38,7 @@ func (h *handler) secretRoutes() []door.Route {
 	const live, gone = root + "/vaults/{vault}/secrets", root + "/vaults/{vault}/deleted-secrets"
 	return []door.Route{
 		{Method: "GET", Pattern: live, Operation: "SecretList", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
-			Summary: "Lists the secrets of a vault with their current versions, without values.", Serve: h.listSecrets},
+			Summary: "Lists the secrets of a vault with their current versions, without values.", Serve: h.listSecrets(h.Secrets.List)},
 		{Method: "PUT", Pattern: live + "/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(),
 			Input: api.SetSecret{}, Output: api.Secret{}, Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
 		{Method: "GET", Pattern: live + "/{name}", Operation: "SecretGet", Action: authz.SecretGet.String(), Query: selectorParams,
@@ -47,21 +47,21 @@ func (h *handler) secretRoutes() []door.Route {
 			Query: selectorParams, Input: api.UpdateSecret{}, Output: api.Secret{}, Summary: "Changes what is known about a version, but not its value.",
 			Serve: h.updateSecret},
 		{Method: "DELETE", Pattern: live + "/{name}", Operation: "SecretDelete", Action: authz.SecretDelete.String(), Output: api.Secret{},
-			Summary: "Soft-deletes a secret with all of its versions.", Serve: h.deleteSecret},
+			Summary: "Soft-deletes a secret with all of its versions.", Serve: moveItem(h.Secrets.Delete, secretForm)},
 		{Method: "GET", Pattern: live + "/{name}/versions", Operation: "SecretVersions", Action: authz.SecretList.String(), Query: pageParams,
-			Output: api.SecretList{}, Summary: "Lists the versions of a secret, oldest first.", Serve: h.listVersions},
+			Output: api.SecretList{}, Summary: "Lists the versions of a secret, oldest first.", Serve: h.listSecretVersions},
 		{Method: "POST", Pattern: live + "/{name}/backup", Operation: "SecretBackup", Action: authz.SecretBackup.String(), Output: api.SecretBackup{},
-			Summary: "Returns a sealed copy of a secret with all of its versions.", Serve: h.backupSecret},
+			Summary: "Returns a sealed copy of a secret with all of its versions.", Serve: backupOf(h.Secrets.Backup, func(blob []byte) api.SecretBackup { return api.SecretBackup{Blob: blob} })},
 		{Method: "POST", Pattern: root + "/vaults/{vault}/restore-secret", Operation: "SecretRestore", Action: authz.SecretRestore.String(),
-			MaxBody: h.Secrets.MaxBackupBytes, Admit: h.admitRestore, Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
+			MaxBody: h.Secrets.MaxBackupBytes, Admit: admit(h.Secrets.AdmitRestore), Input: api.SecretBackup{}, Output: api.Secret{}, Summary: "Brings a secret back from its backup.", Serve: h.restoreSecret},
 		{Method: "GET", Pattern: gone, Operation: "SecretListDeleted", Action: authz.SecretList.String(), Query: pageParams, Output: api.SecretList{},
-			Summary: "Lists the deleted secrets of a vault.", Serve: h.listDeleted},
+			Summary: "Lists the deleted secrets of a vault.", Serve: h.listSecrets(h.Secrets.ListDeleted)},
 		{Method: "GET", Pattern: gone + "/{name}", Operation: "SecretGetDeleted", Action: authz.SecretGetDeleted.String(), Output: api.Secret{},
-			Summary: "Shows a deleted secret.", Serve: h.getDeleted},
+			Summary: "Shows a deleted secret.", Serve: moveItem(h.Secrets.GetDeleted, secretForm)},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Output: api.Secret{},
-			Summary: "Brings a deleted secret back.", Serve: h.recoverSecret},
+			Summary: "Brings a deleted secret back.", Serve: moveItem(h.Secrets.Recover, secretForm)},
 		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent,
-			Summary: "Destroys a deleted secret for good.", Serve: h.purgeSecret},
+			Summary: "Destroys a deleted secret for good.", Serve: purge(h.Secrets.Purge)},
 	}
 }
 
@@ -120,10 +120,7 @@ func (h *handler) setSecret(r *door.Request) error {
 	defer clear(value)
 	item, err := h.Secrets.Set(r.HTTP.Context(), &r.Call, r.Params.Get("name"), secret.Input{Value: value, ContentType: in.ContentType, Tags: in.Tags,
 		Enabled: in.Enabled == nil || *in.Enabled, NotBefore: instant(in.NotBefore), Expires: instant(in.Expires)})
-	if err != nil {
-		return err
-	}
-	return r.JSON(http.StatusOK, wireSecret(r, &item))
+	return answerItem(r, &item, secretForm, err)
 }
 
 func (h *handler) getSecret(r *door.Request) error {
@@ -132,10 +129,10 @@ func (h *handler) getSecret(r *door.Request) error {
 		return err
 	}
 	item, value, err := h.Secrets.Get(r.HTTP.Context(), &r.Call, sel, nil)
+	defer clear(value) // it may be there although its record could not be written
 	if err != nil {
 		return err
 	}
-	defer clear(value)
 	r.Rollout(item.Object, item.Version.ID)
 	out := wireSecret(r, &item)
 	if utf8.Valid(value) {
@@ -164,10 +161,7 @@ func (h *handler) updateSecret(r *door.Request) error {
 		return err
 	}
 	item, err := h.Secrets.Update(r.HTTP.Context(), &r.Call, sel, ch)
-	if err != nil {
-		return err
-	}
-	return r.JSON(http.StatusOK, wireSecret(r, &item))
+	return answerItem(r, &item, secretForm, err)
 }
 
 // replaced is the instant that an update sets: none, a new one, or the zero instant to remove it.
@@ -185,59 +179,33 @@ func replaced(name string, to *time.Time, remove bool) (*time.Time, error) {
 	return &time.Time{}, nil
 }
 
-func (h *handler) deleteSecret(r *door.Request) error {
-	item, err := h.Secrets.Delete(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-	return h.answer(r, &item, err)
-}
-
-func (h *handler) getDeleted(r *door.Request) error {
-	item, err := h.Secrets.GetDeleted(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-	return h.answer(r, &item, err)
-}
-
-func (h *handler) recoverSecret(r *door.Request) error {
-	item, err := h.Secrets.Recover(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-	return h.answer(r, &item, err)
-}
-
-func (h *handler) purgeSecret(r *door.Request) error {
-	if err := h.Secrets.Purge(r.HTTP.Context(), &r.Call, r.Params.Get("name")); err != nil {
-		return err
-	}
-	r.Raw(http.StatusNoContent, nil)
-	return nil
-}
-
-func (h *handler) backupSecret(r *door.Request) error {
-	blob, err := h.Secrets.Backup(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
-	if err != nil {
-		return err
-	}
-	return r.JSON(http.StatusOK, api.SecretBackup{Blob: blob})
-}
-
-func (h *handler) admitRestore(r *door.Request) error {
-	return h.Secrets.AdmitRestore(r.HTTP.Context(), &r.Call)
-}
-
 func (h *handler) restoreSecret(r *door.Request) error {
 	var in api.SecretBackup
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
 	item, err := h.Secrets.Restore(r.HTTP.Context(), &r.Call, in.Blob)
-	return h.answer(r, &item, err)
+	return answerItem(r, &item, secretForm, err)
 }
 
-func (h *handler) listSecrets(r *door.Request) error { return h.list(r, h.Secrets.List) }
-
-func (h *handler) listDeleted(r *door.Request) error { return h.list(r, h.Secrets.ListDeleted) }
-
-func (h *handler) answer(r *door.Request, item *secret.Item, err error) error {
-	if err != nil {
-		return err
+// listSecrets answers with a page of what the service lists.
+func (h *handler) listSecrets(list lister) func(*door.Request) error {
+	return func(r *door.Request) error {
+		items, following, err := pageOf(r, list, secretForm)
+		if err != nil {
+			return err
+		}
+		return r.JSON(http.StatusOK, api.SecretList{Items: items, Next: following})
 	}
-	return r.JSON(http.StatusOK, wireSecret(r, item))
+}
+
+func (h *handler) listSecretVersions(r *door.Request) error {
+	return h.listSecrets(versionsOf(r, h.Secrets.Versions))(r)
+}
+
+// secretForm is wireSecret as answers to every kind of objects want it. A secret has nothing that could not be read.
+func secretForm(r *door.Request, item *secret.Item) (*api.Secret, error) {
+	return wireSecret(r, item), nil
 }
 
 // wireSecret is a secret without its value.

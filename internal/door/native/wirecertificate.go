@@ -41,7 +41,7 @@ func wireCert(r *door.Request, it *object.Item) (*api.Certificate, error) {
 	}
 	facts, err := cert.Describe(v)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	c.Version, c.ContentType, c.PreserveOrder, c.Tags = string(v.ID), facts.ContentType, facts.PreserveOrder, v.Tags
 	c.Enabled, c.NotBefore, c.Expires = v.Attributes.Enabled && facts.Leaf != nil, optional(v.Attributes.NotBefore), optional(v.Attributes.Expires)

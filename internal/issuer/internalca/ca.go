@@ -147,6 +147,25 @@ func (*CA) Describe() issuer.Description {
 // Certificate is the authority's own.
 func (ca *CA) Certificate() *x509.Certificate { return ca.config.Certificate }
 
+// Profile returns the kind of certificate of that name.
+func (ca *CA) Profile(name string) (Profile, bool) {
+	p, ok := ca.config.Profiles[name]
+	return p, ok
+}
+
+// Chain is what goes out behind a leaf.
+func (ca *CA) Chain() []*x509.Certificate { return slices.Clone(ca.chain) }
+
+// Records are where the authority keeps what it has issued.
+func (ca *CA) Records() Records { return ca.config.Records }
+
+// With returns the same authority with other records, such as ones that write more than the record in the same transaction.
+func (ca *CA) With(r Records) *CA {
+	other := *ca
+	other.config.Records = r
+	return &other
+}
+
 // Begin issues a certificate, or returns the one that the same request got before.
 func (ca *CA) Begin(ctx context.Context, r issuer.Request) (issuer.Result, error) {
 	if err := ctx.Err(); err != nil {

@@ -119,10 +119,15 @@ func (ca *CA) RenewalWindow(ctx context.Context, leaf *x509.Certificate) (issuer
 	if err != nil {
 		return issuer.Window{}, fmt.Errorf("looking for the certificate %x: %w", leaf.SerialNumber, err)
 	}
+	return Window(leaf, record.Revoked, now), nil
+}
+
+// Window is the window for a certificate, which may have been revoked, as it is told at now.
+func Window(leaf *x509.Certificate, revoked *Revocation, now time.Time) issuer.Window {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	w := issuer.Window{Start: leaf.NotBefore.Add(life * 2 / 3), End: leaf.NotBefore.Add(life * 5 / 6), AskAgain: now.Add(6 * time.Hour)}
-	if record.Revoked != nil {
-		w.Start, w.End = record.Revoked.At.Add(-time.Hour), record.Revoked.At
+	if revoked != nil {
+		w.Start, w.End = revoked.At.Add(-time.Hour), revoked.At
 	}
-	return w, nil
+	return w
 }

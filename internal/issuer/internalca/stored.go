@@ -22,7 +22,7 @@ type StoredConfig struct {
 // stored keeps records in the store.
 type stored struct{ StoredConfig }
 
-// NewStored returns the records of an authority.
+// NewStored returns the records of an authority, which are a Journaled.
 func NewStored(c StoredConfig) (Records, error) {
 	if c.Store == nil || c.Clock == nil || c.Authority.ID == "" {
 		return nil, errors.New("internalca: stored records need a store, a clock and an authority with an id")
@@ -30,22 +30,36 @@ func NewStored(c StoredConfig) (Records, error) {
 	return stored{c}, nil
 }
 
+// Journaled are records that can be added to as a part of a transaction of the caller's.
+type Journaled interface {
+	Records
+	// AuthorityID is the authority's in the store.
+	AuthorityID() string
+	AddTo(ctx context.Context, tx store.Tx, r Record) error
+}
+
+// AuthorityID implements Journaled.
+func (s stored) AuthorityID() string { return s.Authority.ID }
+
 func (s stored) update(ctx context.Context, fn func(tx store.Tx) error) error {
 	return s.Store.Update(ctx, store.NewOp(s.Clock.Now()), fn)
 }
 
 // Add keeps a record.
 func (s stored) Add(ctx context.Context, r Record) error {
+	return s.update(ctx, func(tx store.Tx) error { return s.AddTo(ctx, tx, r) })
+}
+
+// AddTo implements Journaled.
+func (s stored) AddTo(ctx context.Context, tx store.Tx, r Record) error {
 	i := &store.Issuance{Authority: s.Authority.ID, Serial: r.Serial, Request: r.RequestID, Profile: r.Profile, DER: r.DER, NotAfter: r.NotAfter}
 	if r.Revoked != nil {
 		i.Revoked, i.Reason = r.Revoked.At, int(r.Revoked.Reason)
 	}
-	return s.update(ctx, func(tx store.Tx) error {
-		if err := tx.AddAuthority(ctx, &s.Authority); err != nil {
-			return err
-		}
-		return tx.AddIssuance(ctx, i)
-	})
+	if err := tx.AddAuthority(ctx, &s.Authority); err != nil {
+		return err
+	}
+	return tx.AddIssuance(ctx, i)
 }
 
 // BySerial finds a record.

@@ -20,12 +20,21 @@ CREATE UNIQUE INDEX issuances_request ON issuances (authority, request);
 CREATE INDEX issuances_revoked ON issuances (authority, not_after, serial) WHERE revoked IS NOT NULL;
 `
 
+// issuanceEndSchema finds the certificates of an authority that ended.
+const issuanceEndSchema = `
+CREATE INDEX issuances_end ON issuances (authority, not_after);
+`
+
+const authorityColumns = "SELECT id, tenant, vault, name_key, version, crl_number FROM authorities "
+
+func authorityOf(r row) *store.Authority {
+	return &store.Authority{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), NameKey: r.text(3), Version: vault.VersionID(r.text(4)),
+		CRLNumber: r.integer(5)}
+}
+
 // Authority implements store.Issuances.
 func (t *tx) Authority(ctx context.Context, id string) (a *store.Authority, err error) {
-	found, err := t.one(ctx, "SELECT id, tenant, vault, name_key, version, crl_number FROM authorities WHERE id = ?", []any{id}, func(r row) {
-		a = &store.Authority{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), NameKey: r.text(3), Version: vault.VersionID(r.text(4)),
-			CRLNumber: r.integer(5)}
-	})
+	found, err := t.one(ctx, authorityColumns+"WHERE id = ?", []any{id}, func(r row) { a = authorityOf(r) })
 	if err == nil && !found {
 		err = notFound("authority", id)
 	}
@@ -37,6 +46,20 @@ func (t *tx) AddAuthority(ctx context.Context, a *store.Authority) error {
 	_, err := t.write(ctx, unseen, `INSERT INTO authorities (id, tenant, vault, name_key, version, crl_number) VALUES (?, ?, ?, ?, ?, 0)
 		ON CONFLICT (id) DO NOTHING`, a.ID, string(a.Tenant), string(a.Vault), a.NameKey, string(a.Version))
 	return err
+}
+
+// Authorities implements store.Issuances.
+func (t *tx) Authorities(ctx context.Context, after string, n int) (list []*store.Authority, err error) {
+	err = t.query(ctx, authorityColumns+"WHERE id > ? ORDER BY id LIMIT ?", []any{after, limit(n)}, func(r row) error {
+		list = append(list, authorityOf(r))
+		return nil
+	})
+	return list, err
+}
+
+// DropAuthority implements store.Issuances.
+func (t *tx) DropAuthority(ctx context.Context, id string) error {
+	return t.mustChange(ctx, unseen, "authority", id, "DELETE FROM authorities WHERE id = ?", id)
 }
 
 // NextCRLNumber implements store.Issuances.
@@ -107,4 +130,13 @@ func (t *tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*sto
 	}
 	return t.issuances(ctx, "WHERE authority = ? AND revoked IS NOT NULL AND (not_after, serial) > (?, ?) ORDER BY not_after, serial LIMIT ?",
 		q.Authority, end, serial, limit(q.Limit))
+}
+
+// endedIssuances selects the certificates of an authority that ended, those first that ended first.
+const endedIssuances = "SELECT rowid FROM issuances WHERE authority = ? AND not_after < ? ORDER BY not_after LIMIT ?"
+
+// DropIssuances implements store.Issuances.
+func (t *tx) DropIssuances(ctx context.Context, authority string, endedBefore time.Time, n int) (int, error) {
+	dropped, err := t.write(ctx, unseen, "DELETE FROM issuances WHERE rowid IN ("+endedIssuances+")", authority, endedBefore.UnixMicro(), limit(n))
+	return int(dropped), err
 }

@@ -74,6 +74,8 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	keySchema,
 	leaseSchema,
 	issuanceSchema,
+	issuanceEndSchema,
+	enrolmentSchema,
 	keyNeedSchema,
 }
 

@@ -80,6 +80,9 @@ func (t *tx) DeleteVault(ctx context.Context, id vault.ID) error {
 	if err != nil {
 		return err
 	}
+	if _, err := t.write(ctx, unseen, "DELETE FROM enrolments WHERE vault = ?", string(id)); err != nil {
+		return err
+	}
 	return t.mustChange(ctx, noting(vaultChange(v.Tenant, id, v.Name)), "vault", id, "DELETE FROM vaults WHERE id = ?", string(id))
 }
 

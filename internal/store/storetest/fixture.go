@@ -45,6 +45,7 @@ type fixture struct {
 
 	authority *store.Authority
 	issuance  *store.Issuance
+	enrolment *store.Enrolment
 
 	keyNeed  *store.KeyNeed
 	tokenKey *store.TokenKey
@@ -115,6 +116,7 @@ func newFixture() *fixture {
 	f.issuance = newIssuance(f, 1)
 	f.keyNeed = newKeyNeed(f, store.NeededByVault, time.Time{})
 	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
+	f.enrolment = newEnrolment(f, 1)
 	return f
 }
 
@@ -164,7 +166,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
-		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance),
+		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment),
 		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
@@ -209,6 +211,7 @@ type state struct {
 	Issuances          []*store.Issuance
 	KeyNeeds           []*store.KeyNeed
 	TokenKeys          []*store.TokenKey
+	Enrolments         []*store.Enrolment
 }
 
 // names of what cases write, so that a state can hold them.
@@ -307,6 +310,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
+	note(err)
+	s.Enrolments, err = tx.Enrolments(ctx, store.EnrolmentQuery{Issuer: f.enrolment.Issuer, Kind: f.enrolment.Kind})
 	note(err)
 	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
 	note(err)

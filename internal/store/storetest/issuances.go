@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/store"
 )
 
-var issuanceReaders = strings.Fields("Authority Issuance IssuanceByRequest RevokedIssuances")
+var issuanceReaders = strings.Fields("Authority Authorities Issuance IssuanceByRequest RevokedIssuances")
 
 var issuanceMutations = []mutation{
 	{method: "AddAuthority", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
@@ -24,6 +25,14 @@ var issuanceMutations = []mutation{
 	{method: "RevokeIssuance", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
 		return tx.RevokeIssuance(e.ctx, f.authority.ID, f.issuance.Serial, noon, 1)
 	}},
+	{method: "DropIssuances", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		n, err := tx.DropIssuances(e.ctx, f.authority.ID, f.issuance.NotAfter.Add(time.Hour), 10)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d certificates were dropped; want the one that ended", n)
+		}
+		return err
+	}},
+	{method: "DropAuthority", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error { return tx.DropAuthority(e.ctx, f.authority.ID) }},
 }
 
 var issuanceCases = []testCase{
@@ -32,6 +41,7 @@ var issuanceCases = []testCase{
 	{name: "Issuances/Conflicts", run: issuanceConflicts},
 	{name: "Issuances/Revoked", run: issuancesRevoked},
 	{name: "Issuances/CRLNumbers", run: crlNumbers},
+	{name: "Issuances/Dropped", run: issuancesDropped, reopens: true},
 }
 
 // otherAuthority is one that the fixture does not have.
@@ -104,6 +114,7 @@ func issuancesNotFound(e *env) {
 		is(e, name, e.s.View(e.ctx, look), fault.NotFound)
 	}
 	is(e, "RevokeIssuance", e.try(func(tx store.Tx) error { return tx.RevokeIssuance(e.ctx, f.authority.ID, "ff", noon, 0) }), fault.NotFound)
+	is(e, "DropAuthority", e.try(func(tx store.Tx) error { return tx.DropAuthority(e.ctx, "x") }), fault.NotFound)
 	is(e, "NextCRLNumber", e.try(func(tx store.Tx) error { _, err := tx.NextCRLNumber(e.ctx, "x"); return err }), fault.NotFound)
 }
 
@@ -171,4 +182,63 @@ func crlNumbers(e *env) {
 		})
 		same(e, "the number", n, want)
 	}
+}
+
+// issuancesDropped forgets what ended, in parts, and then the authority: the order and the bound count, and another authority's stay.
+func issuancesDropped(e *env) {
+	f := newFixture()
+	f.seed(e)
+	other := *f.authority
+	other.ID = otherAuthority
+	e.update(func(tx store.Tx) error {
+		if err := tx.AddAuthority(e.ctx, &other); err != nil {
+			return err
+		}
+		for n := 2; n < 5; n++ {
+			mine, theirs := newIssuance(f, n), newIssuance(f, n)
+			theirs.Authority = other.ID
+			if err := errors.Join(tx.AddIssuance(e.ctx, mine), tx.AddIssuance(e.ctx, theirs)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	drop := func(endedBefore time.Time, n int) (dropped int) {
+		e.Helper()
+		e.update(func(tx store.Tx) (err error) {
+			dropped, err = tx.DropIssuances(e.ctx, f.authority.ID, endedBefore, n)
+			return err
+		})
+		return dropped
+	}
+	left := func() (serials string) {
+		e.Helper()
+		for n := 1; n < 5; n++ {
+			for _, authority := range []string{f.authority.ID, other.ID} {
+				serial := fmt.Sprintf("%x", n)
+				switch err := e.s.View(e.ctx, func(tx store.Tx) error { _, err := tx.Issuance(e.ctx, authority, serial); return err }); {
+				case err == nil && authority == other.ID:
+					serials += "other's "
+					fallthrough
+				case err == nil:
+					serials += serial + " "
+				case !fault.Is(err, fault.NotFound):
+					e.Fatal(err)
+				}
+			}
+		}
+		return serials
+	}
+	third := noon.Add(3 * time.Hour) // when the third ends
+	same(e, "dropped at first", drop(third, 1), 1)
+	same(e, "left", left(), "2 other's 2 3 other's 3 4 other's 4 ")
+	same(e, "dropped then", drop(third, 10), 1)
+	same(e, "dropped when nothing is", drop(third, 10), 0)
+	e.reopen()
+	same(e, "left", left(), "other's 2 3 other's 3 4 other's 4 ")
+	same(e, "the rest", drop(noon.AddDate(100, 0, 0), 0), 2)
+	e.update(func(tx store.Tx) error { return tx.DropAuthority(e.ctx, f.authority.ID) })
+	list := read(e, func(tx store.Tx) ([]*store.Authority, error) { return tx.Authorities(e.ctx, "", 0) })
+	same(e, "the authorities", list, []*store.Authority{&other})
+	same(e, "behind the last", read(e, func(tx store.Tx) ([]*store.Authority, error) { return tx.Authorities(e.ctx, other.ID, 0) }), []*store.Authority{})
 }
