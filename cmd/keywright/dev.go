@@ -24,7 +24,7 @@ import (
 
 func devCommand() *cobra.Command {
 	var c server.DevConfig
-	var level, durability, mailPassword string
+	var level, durability, mailPassword, pinFile string
 	var eventAllow, issuerAllow, acmeAllow, endpointAllow []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
@@ -62,6 +62,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 				return err
 			}
 			if err := readMail(&c.Mail, mailPassword, os.Getenv); err != nil {
+				return err
+			}
+			if err := tokenConfig(&c.Token, pinFile, os.Getenv, os.Unsetenv); err != nil {
 				return err
 			}
 			c.Rotation.Pace, c.Rotation.Leasing = pace, rotation.LeasingFor(lease)
@@ -105,6 +108,9 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.DurationVar((*time.Duration)(&pace.Look), "rotation-look", pace.Look.Std(), "how often a revocation looks whether consumers have moved")
 	f.DurationVar((*time.Duration)(&pace.Probe), "rotation-probe", pace.Probe.Std(), "least time between two logins of one rotation that may be refused: wrong logins lock accounts")
 	f.DurationVar((*time.Duration)(&pace.Settle), "rotation-settle", pace.Settle.Std(), "how long after a promotion a target may still lose what it acknowledged; nothing is revoked before")
+	f.StringVar(&c.Token.Module, "pkcs11-module", "", "library of the PKCS#11 token that holds keys of -HSM types (default $KEYWRIGHT_PKCS11_MODULE)")
+	f.StringVar(&c.Token.Token, "pkcs11-token", "", "label of that token (default $KEYWRIGHT_PKCS11_TOKEN)")
+	f.StringVar(&pinFile, "pkcs11-pin-file", "", "file with the PIN of that token (default $KEYWRIGHT_PKCS11_PIN_FILE; the PIN may also be in $KEYWRIGHT_PKCS11_PIN)")
 	f.DurationVar(&c.Rotation.MaxAge, "max-secret-age", 0, "how old secrets may become that neither expire nor have a limit of their own or of their vault, such as 8760h; 0 limits nothing")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")

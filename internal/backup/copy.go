@@ -74,7 +74,7 @@ func (s *Service) copyAll(ctx context.Context, call *guard.Call, to Container, f
 	if err != nil {
 		return "", err
 	}
-	sealed, err := s.Sealing.SealBackup(ctx, v.Tenant, text)
+	sealed, err := s.Sealing.SealBackup(ctx, v.Tenant, v.ID, text)
 	if err != nil {
 		return "", err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/token/pkcs11"
 )
 
 // Config is what every server needs to know.
@@ -48,6 +49,8 @@ type Config struct {
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
+	Token pkcs11.Config
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

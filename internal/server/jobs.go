@@ -25,6 +25,7 @@ func (k *core) jobs() []job {
 		{"prune-issuances", 24 * time.Hour, k.pruneIssuances},
 		{"tell-expiries", time.Minute, k.tellExpiries},
 		{"rotate-keys", time.Minute, k.rotateKeys},
+		{"sweep-token", 10 * time.Minute, k.sweepToken},
 		{"sweep-enrolments", time.Hour, k.enrolment.Expire},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},

@@ -69,6 +69,7 @@ func (x *target) bodies() map[string]string {
 		"arm SecretManageSet":       `{"properties":{"value":"x"}}`, "arm ResourceGroupPut": `{"location":"local"}`, "arm VaultAccessPolicyChange": `{"properties":{"accessPolicies":[]}}`,
 		"native VaultCreate":     `{"subscription":"` + string(x.estate.Subscription) + `","resourceGroup":"` + devGroup + `"}`,
 		"native PrincipalCreate": `{"kind":"ServicePrincipal","name":"made"}`, "native CredentialAdd": `{"kind":"secret","name":"made"}`,
+		"native VaultEncryptionSet": `{"keyVault":"nowhere","key":"root"}`,
 		"native RolePut":            `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
 		"native RotationTaskSubmit": `{"value":"x"}`, "native RotationStart": `{"cause":"on-demand"}`, "native RotationOrder": `{"order":"abort"}`,
 		"native VersionAck": `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,

@@ -40,6 +40,7 @@ import (
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
+	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -59,12 +60,14 @@ type core struct {
 	clock clock.Clock
 	store store.Store
 	// storeAlarm says what an operator has to see to although the store works.
-	storeAlarm   func() error
-	keys         *keyring.Keyring
-	guard        *guard.Guard
-	identity     *identity.Service
-	secrets      *secret.Service
-	cryptoKeys   *key.Service
+	storeAlarm func() error
+	keys       *keyring.Keyring
+	guard      *guard.Guard
+	identity   *identity.Service
+	secrets    *secret.Service
+	cryptoKeys *key.Service
+	// token holds the keys of -HSM types; nil when there is none.
+	token        *pkcs11.Token
 	certificates *cert.Service
 	enrolment    *enrolment.Service
 	issuers      *issuers
@@ -123,7 +126,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err != nil {
 		return nil, err
 	}
-	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock}); err != nil {
+	custody := new(key.Custody)
+	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
+		Customers: custody}); err != nil {
 		return nil, err
 	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
@@ -159,8 +164,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		}}); err != nil {
 		return nil, err
 	}
+	if err := k.openToken(c); err != nil {
+		return nil, err
+	}
 	if k.cryptoKeys, err = key.New(key.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger,
-		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity}); err != nil {
+		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity, Token: k.keysToken(), Custody: custody}); err != nil {
 		return nil, err
 	}
 	if err := k.openMail(c); err != nil {

@@ -77,6 +77,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	issuanceEndSchema,
 	enrolmentSchema,
 	endpointSchema,
+	keyNeedSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

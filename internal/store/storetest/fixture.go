@@ -48,6 +48,9 @@ type fixture struct {
 	enrolment *store.Enrolment
 	endpoint  *store.Endpoint
 
+	keyNeed  *store.KeyNeed
+	tokenKey *store.TokenKey
+
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -112,6 +115,8 @@ func newFixture() *fixture {
 	f.holding = newHolding(f)
 	f.authority = newAuthority(f)
 	f.issuance = newIssuance(f, 1)
+	f.keyNeed = newKeyNeed(f, store.NeededByVault, time.Time{})
+	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
 	f.enrolment = newEnrolment(f, 1)
 	f.endpoint = newEndpoint(71)
 	return f
@@ -164,6 +169,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
+		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -205,6 +211,8 @@ type state struct {
 	Projected          int64
 	Authorities        []*store.Authority
 	Issuances          []*store.Issuance
+	KeyNeeds           []*store.KeyNeed
+	TokenKeys          []*store.TokenKey
 	Enrolments         []*store.Enrolment
 	Endpoints          []*store.Endpoint
 }
@@ -309,6 +317,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
 	s.Enrolments, err = tx.Enrolments(ctx, store.EnrolmentQuery{Issuer: f.enrolment.Issuer, Kind: f.enrolment.Kind})
+	note(err)
+	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }

@@ -83,7 +83,8 @@ func New(t testing.TB) *World {
 	w.Must(keyfile.Create(file))
 	seal, err := keyfile.New(keyfile.Config{Files: []string{file}})
 	w.Must(err)
-	w.Keys, err = keyring.Open(w.Ctx, keyring.Config{Store: w.Store, Seal: seal, Clock: w.Clock})
+	custody := new(key.Custody)
+	w.Keys, err = keyring.Open(w.Ctx, keyring.Config{Store: w.Store, Seal: seal, Clock: w.Clock, Customers: custody})
 	w.Must(err)
 	w.Guard, err = guard.New(guard.Config{Store: w.Store, Audit: w.Audit, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler)})
 	w.Must(err)
@@ -94,7 +95,7 @@ func New(t testing.TB) *World {
 	w.Must(err)
 	w.Secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
 	w.Must(err)
-	w.CryptoKeys, err = key.New(key.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler)})
+	w.CryptoKeys, err = key.New(key.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler), Custody: custody})
 	w.Must(err)
 	w.Tenancy, err = tenancy.New(tenancy.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Identities: tenancy.FromIdentity(w.Identity),
 		Duties: w.Access, Logger: slog.New(slog.DiscardHandler)})
