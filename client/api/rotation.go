@@ -57,6 +57,9 @@ type RotationPolicy struct {
 	Lease *LeaseRules `json:"lease,omitempty"`
 	// Function is a program of your own that stores new values and changes the target; what it stores is pending until a login with it succeeds.
 	Function *RotationFunction `json:"function,omitempty"`
+	// Authority is the certificate authority whose trust bundle the secret is, and Unread lets it change although nobody is known to read the bundle: see PublishTrust.
+	Authority string `json:"authority,omitempty"`
+	Unread    bool   `json:"unread,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's.
 	Rollout map[string]any `json:"rollout,omitempty"`
 	// Concurrency lowers how many runs may be at work on this target at once. Paused keeps the policy and starts no run by itself.
@@ -142,10 +145,11 @@ type StartRotation struct {
 	Exposed *time.Time `json:"exposed,omitempty"`
 }
 
-// The kinds of runs: the change itself, and the end of what it replaced.
+// The kinds of runs: the change itself, the end of what it replaced, and the change of a certificate authority.
 const (
 	RotationRun   = "rotation"
 	RevocationRun = "revocation"
+	AuthorityRun  = "authority"
 )
 
 // The states of runs that programs ask for. The last three are final.
@@ -217,6 +221,8 @@ type Rotation struct {
 	Ordered bool `json:"ordered,omitempty"`
 	// Incident is the leak that the run answers.
 	Incident *Incident `json:"incident,omitempty"`
+	// Succession is how far the change of an authority has come.
+	Succession *AuthorityProgress `json:"succession,omitempty"`
 }
 
 // RotationFailure is what went wrong last, without values.
@@ -310,6 +316,10 @@ type RotationPlan struct {
 	DeadlineSeconds float64          `json:"deadlineSeconds,omitempty"`
 	Overdue         string           `json:"overdue,omitempty"`
 	AtRisk          []RotationHolder `json:"atRisk"`
+	// Authorities would change, in this order, Certificates be made anew, and Bundles published, in the change of an authority.
+	Authorities  []AuthorityHeir `json:"authorities,omitempty"`
+	Certificates []string        `json:"certificates,omitempty"`
+	Bundles      []string        `json:"bundles,omitempty"`
 }
 
 // RevokeVersion ends an old version at its target. With Force nobody is waited for, and Reason says why.

@@ -6,6 +6,7 @@
 //   - TestEvidence: ten applications that use Azure's SDKs and acknowledge nothing, and deadlines that come while some of them stay with the old version.
 //   - TestHerd: ten thousand rotations are due at once.
 //   - TestRaces: workers race for the same runs.
+//   - TestAuthorityChange, TestAuthorityChangeWaits: a root changes under clients and servers with mutual TLS.
 //
 // Each runs a sample by default; the environment asks for the full counts, and scripts/soak sets it.
 package rotation_test

@@ -54,6 +54,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, applicationMain())
 		os.Exit(1)
 	}
+	if role := os.Getenv(mutualEnv); role != "" {
+		if err := mutualMain(role); err != nil {
+			fmt.Fprintln(os.Stderr, "failed:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(besideEnv); dir != "" {
 		if err := besideMain(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -30,7 +30,7 @@ func (s *Service) opener(v *vault.Vault) func(context.Context, string) (*Authori
 }
 
 // Authority opens a version of a certificate with its key. It authorises nobody: it is for the issuers, whose makers were permitted to sign with that key. Without an
-// id it is the current version, to issue with: a certificate that is disabled or over is a fault.Invalid. A version that is named says what it has revoked, whatever
+// id it is the version to issue with, which is the current one but while the authority changes: a certificate that is disabled or over is a fault.Invalid. A version that is named says what it has revoked, whatever
 // became of it; only that of a deleted certificate does not.
 func (s *Service) Authority(ctx context.Context, v *vault.Vault, name string, id vault.VersionID) (*Authority, error) {
 	if err := CheckName(name); err != nil {
@@ -44,7 +44,11 @@ func (s *Service) Authority(ctx context.Context, v *vault.Vault, name string, id
 			return err
 		}
 		if issues {
-			id = o.Current
+			st, err := stateOf(ctx, tx, o.ID)
+			if err != nil {
+				return err
+			}
+			id = st.issues(o)
 		}
 		if own, err = tx.Version(ctx, o.ID, id); err != nil {
 			return err

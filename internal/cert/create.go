@@ -28,6 +28,8 @@ type Input struct {
 	// Enabled is what the version is; nil leaves it to the policy.
 	Enabled       *bool
 	PreserveOrder bool
+	// run is the change of an authority of which the version is a part; it has a key of its own, whatever the policy says.
+	run string
 }
 
 // maxTries bounds how often a change is planned anew because the certificate changed meanwhile.
@@ -73,9 +75,15 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 	if err != nil {
 		return refuse(err)
 	}
+	if err := s.maySucceed(ctx, pl, in.run); err != nil {
+		return refuse(err)
+	}
 	policy, err := pl.policy(in.Policy)
 	if err != nil {
 		return refuse(err)
+	}
+	if in.run != "" {
+		pl.current = nil // the key of an authority is never kept by its successor
 	}
 	if _, err := s.issuer(ctx, v, need.Name, policy.Issuer); err != nil {
 		return refuse(err)
@@ -166,6 +174,14 @@ func (s *Service) plan(ctx context.Context, v *vault.Vault, name string, op stor
 		}
 		return s.planKey(ctx, tx, v, pl)
 	})
+}
+
+// maySucceed refuses a new version of an authority that only a run may make.
+func (s *Service) maySucceed(ctx context.Context, pl *plan, run string) error {
+	if pl.object == nil || pl.state.Lineage == nil {
+		return nil
+	}
+	return s.Store.View(ctx, func(tx store.Tx) error { return s.refuseSuccessor(ctx, tx, pl.object, pl.state, run) })
 }
 
 // planKey finds the current version of the key, which the certificate's own says more of.

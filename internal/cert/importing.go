@@ -105,6 +105,9 @@ func (s *Service) importOnce(ctx context.Context, call *guard.Call, need *guard.
 	refuse := func(err error) (Item, *Policy, error) { return Item{}, nil, s.Guard.Refuse(ctx, call, *need, err) }
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	pl, err := s.plan(ctx, v, need.Name, op)
+	if err == nil {
+		err = s.maySucceed(ctx, pl, "")
+	}
 	if err != nil {
 		return refuse(err)
 	}

@@ -205,6 +205,14 @@ func (s *Service) merging(ctx context.Context, v *vault.Vault, name string, cert
 	case made.Status == InProgress && !made.Issuer.Is(UnknownIssuer):
 		return nil, nil, nil, fault.New(fault.Forbidden, "the issuer %s is making the certificate %q: cancel the operation before you merge another certificate", made.Issuer.Name, o.Name)
 	}
+	// Who takes a run's request to an authority outside may merge what that gives.
+	run := ""
+	if st.Lineage != nil {
+		run = st.Lineage.Run
+	}
+	if err := s.maySucceed(ctx, &plan{object: o, state: st}, run); err != nil {
+		return nil, nil, nil, err
+	}
 	person, err := s.issuer(ctx, v, name, IssuerRef{Name: UnknownIssuer})
 	if err != nil {
 		return nil, nil, nil, err

@@ -41,8 +41,8 @@ func (st *state) due(it Item) time.Time {
 func (st *state) next(ver *vault.Version) (at time.Time, renew bool) {
 	a := &ver.Attributes
 	at, renews := st.renewAt(ver)
-	if st.Policy.Issuer.Is(UnknownIssuer) {
-		renews = false // a person has to, and is told
+	if st.Policy.Issuer.Is(UnknownIssuer) || st.Lineage != nil && st.Lineage.Bundle != "" {
+		renews = false // a person has to, or a change of the authority, and people are told
 	}
 	if op := st.Operation; renews && op != nil && op.Version > ver.ID { // one that made nothing
 		if again := op.Started.Add(afterFailure(a.Expires.Sub(op.Started))); again.After(at) {

@@ -62,6 +62,8 @@ type state struct {
 	Told vault.VersionID `json:"told,omitempty"`
 	// Advice is what the issuer of the current version says of its renewal; nil when it says nothing.
 	Advice *Advice `json:"advice,omitempty"`
+	// Lineage is what an authority has that others trust by a bundle; nil for all other certificates.
+	Lineage *lineage `json:"lineage,omitempty"`
 	// advises says that the issuer which completes the operation gives advice. It is not stored.
 	advises bool
 	// row is what the state was read from; nil for a new one.

@@ -75,6 +75,15 @@ func planTable(p *api.RotationPlan) table {
 			add("deadline", seconds(p.DeadlineSeconds)+" after, then: "+first(p.Overdue, "hold"))
 		}
 	}
+	for _, h := range p.Authorities {
+		add("gets a successor", strings.TrimSpace(h.Name+" "+h.Subject))
+	}
+	for _, b := range p.Bundles {
+		add("trust bundle", b)
+	}
+	if n := len(p.Certificates); n > 0 {
+		add("made anew", fmt.Sprintf("%d: %s", n, strings.Join(p.Certificates, " ")))
+	}
 	for _, w := range p.Warnings {
 		add("warning", w)
 	}
@@ -227,7 +236,7 @@ func (a *app) findRun(c *cobra.Command, v *client.Vault, arg string) (*api.Rotat
 		if err != nil {
 			return nil, err
 		}
-		if r.Open && r.Kind == api.RotationRun {
+		if r.Open && r.Kind != api.RevocationRun {
 			return r, nil
 		}
 		if newest == nil || r.Open && !newest.Open {

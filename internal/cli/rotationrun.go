@@ -95,11 +95,11 @@ func (a *app) rotationList(vault *string) *cobra.Command {
 	fl := c.Flags()
 	fl.StringVar(&f.Name, "name", "", "the secret whose runs are listed")
 	fl.StringVar(&f.State, "state", "", "the state in which they are, such as stuck")
-	fl.StringVar(&f.Kind, "kind", "", "rotation or revocation")
+	fl.StringVar(&f.Kind, "kind", "", "rotation, revocation or authority")
 	fl.BoolVar(&f.Open, "open", false, "only those that have not ended")
 	fl.IntVar(&limit, "limit", 100, "the most runs; 0 for all")
 	c.RegisterFlagCompletionFunc("name", a.secrets(vault).complete())
-	c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{api.RotationRun, api.RevocationRun}, noFiles))
+	c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{api.RotationRun, api.RevocationRun, api.AuthorityRun}, noFiles))
 	c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(slices.Sorted(maps.Keys(meanings)), noFiles))
 	return c
 }

@@ -16,7 +16,7 @@ import (
 // TestEveryStateIsExplained: the engine's failpoints name every state that a run can be in.
 func TestEveryStateIsExplained(t *testing.T) {
 	states := map[string]bool{}
-	for _, kind := range []store.RunKind{store.RotationRun, store.RevocationRun} {
+	for _, kind := range []store.RunKind{store.RotationRun, store.RevocationRun, store.AuthorityRun} {
 		for _, p := range rotation.Points(kind) {
 			if state, ok := strings.CutPrefix(string(p), "before commit of "); ok {
 				states[state] = true

@@ -114,6 +114,29 @@ func (l *Ledger) around(ctx context.Context, o Object, old, replacing vault.Vers
 	return append(list, returned...), err
 }
 
+// Delivered reports whether any version of an object was ever given to anybody. It catches up first.
+func (l *Ledger) Delivered(ctx context.Context, o Object) (bool, error) {
+	if err := l.CatchUp(ctx); err != nil {
+		return false, err
+	}
+	q := store.HoldingQuery{Vault: o.Vault, Kind: o.Kind, NameKey: vault.NameKey(o.Name), Limit: rowsPerPage}
+	for {
+		page, err := l.page(ctx, q)
+		if err != nil {
+			return false, err
+		}
+		for _, h := range page {
+			if h.Delivered() && (h.Principal != "" || h.Instance != "") {
+				return true, nil
+			}
+		}
+		if len(page) < q.Limit {
+			return false, nil
+		}
+		q.After = &page[len(page)-1].HoldingKey
+	}
+}
+
 // Verdict is Ask for who needs no more than the answer: whether the old version may go since the new one was promoted, who is waited for, since when the
 // ledger is whole, and why.
 func (l *Ledger) Verdict(ctx context.Context, o Object, old, replacing vault.VersionID, since time.Time, p Policy) (safe bool, waitingFor []Holder, whole time.Time, reason string, err error) {

@@ -121,6 +121,20 @@ func (m Moves) Promote(ctx context.Context, tx store.Tx, v *vault.Vault, name st
 	return m.promote(ctx, tx, v, o.With(vault.Pending, ""), ver)
 }
 
+// Recall makes a version current that was so before. It tells of no event: the version is not new.
+func (m Moves) Recall(ctx context.Context, tx store.Tx, v *vault.Vault, name string, id vault.VersionID) error {
+	o, err := m.Find(ctx, tx, v.ID, name)
+	if err != nil || o.Current == id {
+		return err
+	}
+	if _, err := tx.Version(ctx, o.ID, id); err != nil {
+		return err
+	}
+	c := o.With(vault.Previous, "")
+	c.Current = id
+	return tx.PutObject(ctx, c)
+}
+
 func (m Moves) promote(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, ver *vault.Version) error {
 	o = o.Promote(ver.ID)
 	if err := tx.PutObject(ctx, o); err != nil {

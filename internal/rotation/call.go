@@ -62,6 +62,9 @@ func (c *calling) zero() {
 }
 
 func (c *calling) make(ctx context.Context, e Effect, o *Observation) error {
+	if e.Kind.ofAuthority() {
+		return c.authority(ctx, e, o)
+	}
 	if c.rotator == nil && e.Kind != CallLook && e.Kind != CallWitness && e.Kind != CallRollout && e.Kind != CallGenerate {
 		return rotator.Fail(rotator.Misconfigured, nil, "this server has no rotator %q", c.run.Policy.Rotator)
 	}

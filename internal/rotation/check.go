@@ -57,6 +57,7 @@ func (p *Policy) Check(s Surroundings) []Mistake {
 	c.manual()
 	c.lease()
 	c.function()
+	c.authority()
 	c.rollout()
 	return c.found
 }

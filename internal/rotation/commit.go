@@ -96,9 +96,12 @@ func (c *commit) need() guard.Need {
 	if by == "" {
 		by = "the engine"
 	}
+	if s := c.next.Succession; s != nil && len(s.Line) > 0 {
+		n.Detail = "authority " + s.Line[s.At].Name
+	}
 	n.Reason = fmt.Sprintf("run %s: %s: %s (%s by %s)", c.next.ID, c.next.State, c.reason, c.next.Start.Cause, by)
-	if c.next.Kind == store.RevocationRun && slices.Contains(overConsumers, c.reason) {
-		n.Detail = left(c.next.Waiting)
+	if c.next.Kind != store.RotationRun && slices.Contains(overConsumers, c.reason) {
+		n.Detail = strings.TrimLeft(n.Detail+"; "+left(c.next.Waiting), "; ")
 	}
 	return n
 }
@@ -202,6 +205,8 @@ func (c *commit) check(ctx context.Context, tx store.Tx) error {
 	}
 	c.object = o
 	switch {
+	case was.Kind == store.AuthorityRun && was.Base != "" && o.Current != was.Base && o.Current != next.Base:
+		return &movedError{o.Current}
 	case was.Kind == store.RevocationRun && o.Current != was.Current && o.Current != next.Current,
 		was.Kind == store.RotationRun && was.State != Queued && o.Current != next.Base:
 		return &movedError{o.Current}
@@ -274,6 +279,10 @@ func (c *commit) move(ctx context.Context, tx store.Tx, e Effect) error {
 		return m.Ask(ctx, tx, c.op)
 	case MoveAlert:
 		return c.emit(tx, c.alarm, RunAlert, e.Reason)
+	case MovePublish:
+		return c.publish(ctx, tx)
+	case MoveClaim, MoveTrust, MoveIssue, MoveSettle:
+		return c.authorityMove(ctx, tx, e)
 	}
 	return fmt.Errorf("%q is not a part of a journal entry", e.Kind)
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/principal"
@@ -29,6 +30,8 @@ type Subject struct {
 	Object vault.ObjectID
 	// NameKey is the object's.
 	NameKey string
+	// Kind is the object's; empty for a secret.
+	Kind vault.Kind
 }
 
 // Verdict is what the ledger says of an old version.
@@ -86,6 +89,8 @@ type Config struct {
 	Store   store.Store
 	Guard   *guard.Guard
 	Secrets *secret.Service
+	// Certificates are needed to change authorities; nil where there are none.
+	Certificates *cert.Service
 	// Rotators are found by the name in their description.
 	Rotators []rotator.Rotator
 	Evidence Evidence

@@ -94,6 +94,10 @@ func (e *Engine) Pends(ctx context.Context, tx store.Tx, call *guard.Call, o *va
 	if err != nil {
 		return nil, err
 	}
+	if strategies[doc.Policy.Strategy].authority {
+		return nil, fault.New(fault.Forbidden, "the secret %q is the trust bundle of the authority %q, and is written when that changes: nobody else can", o.Name, doc.Policy.Authority).
+			Because("TrustBundle")
+	}
 	f := doc.Policy.Function
 	if f == nil || !strings.EqualFold(f.Principal, string(call.Caller.Principal)) {
 		return nil, nil

@@ -53,7 +53,7 @@ func (m *machine) step() {
 		return
 	}
 	// A value that was just made must reach the journal before anything else happens.
-	makes := m.obs.Of == CallGenerate || m.obs.Of == CallCreate || m.obs.Of == CallTake
+	makes := m.obs.Of == CallGenerate || m.obs.Of == CallCreate || m.obs.Of == CallTake || m.obs.Of == CallMake || m.obs.Of == CallUnmake
 	if !makes && m.obey() {
 		return
 	}

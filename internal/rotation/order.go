@@ -29,6 +29,9 @@ func (r *Run) gated() bool {
 }
 
 func (r *Run) allows(o Order) error {
+	if r.Kind == store.AuthorityRun {
+		return r.allowsAuthority(o)
+	}
 	rotation := r.Kind == store.RotationRun
 	switch o.Kind {
 	case ApproveOrder:
@@ -105,6 +108,9 @@ func (m *machine) obey() bool {
 		if o.Kind == HurryOrder {
 			m.Rank = urgentRank
 			m.Start.Cause, m.Start.Note, m.Start.Version, m.Start.Exposed = o.Cause, o.Note, o.Version, o.Exposed
+			if m.Kind == store.AuthorityRun {
+				m.Forced = Reason(o.Cause)
+			}
 			continue
 		}
 		m.carryOut(o)
@@ -114,6 +120,10 @@ func (m *machine) obey() bool {
 }
 
 func (m *machine) carryOut(o Order) {
+	if m.Kind == store.AuthorityRun {
+		m.carryOutAuthority(o)
+		return
+	}
 	switch o.Kind {
 	case ApproveOrder:
 		if m.State == Rollout {

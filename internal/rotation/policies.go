@@ -88,6 +88,9 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 			if doc, err = readPolicy(stored); err != nil {
 				return err
 			}
+			if err := keepsBundle(o, doc); err != nil {
+				return err
+			}
 			if doc.State.Set.IsZero() {
 				doc.State.Set = op.At
 			}
@@ -194,6 +197,9 @@ func (s *Service) DeletePolicy(ctx context.Context, call *guard.Call, name strin
 		}
 		doc, err := readPolicy(p)
 		if err != nil {
+			return err
+		}
+		if err := keepsBundle(o, doc); err != nil {
 			return err
 		}
 		if err := adoptChild(ctx, tx, call.Vault.Vault, o.ID, doc.Policy.DependsOn, false); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/rotator"
+	"github.com/keywright/keywright/internal/store"
 )
 
 // Policy says how and when the credential in a secret changes. It holds no value.
@@ -71,6 +72,10 @@ type Policy struct {
 	Lease *LeaseRules `json:"lease,omitempty"`
 	// Function is a program of the users' own that makes the new value and changes the target; nil when the engine does.
 	Function *Function `json:"function,omitempty"`
+	// Authority is the certificate whose trust bundle the secret is, with the strategy certificate-overlap, and Unread lets the authority change although nobody is known
+	// to read the bundle: those who trust it have it from elsewhere.
+	Authority string `json:"authority,omitempty"`
+	Unread    bool   `json:"unread,omitempty"`
 	// Rollout spreads a new version ring by ring before it is everybody's, in the words of the rollout engine.
 	Rollout json.RawMessage `json:"rollout,omitempty"`
 	// Concurrency lowers how many runs may be at work on this target at once; 0 means the server's limit.
@@ -219,6 +224,14 @@ func strict(data []byte, into any) error {
 		return errMore
 	}
 	return nil
+}
+
+// runs is the kind of the runs that the policy starts.
+func (p *Policy) runs() store.RunKind {
+	if strategies[p.Strategy].authority {
+		return store.AuthorityRun
+	}
+	return store.RotationRun
 }
 
 // overdue is what happens at the deadline.

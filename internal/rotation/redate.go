@@ -28,7 +28,7 @@ func (e *Engine) Redate(ctx context.Context, tx store.Tx, o *vault.Object, curre
 	}
 	if p.DueAt.IsZero() {
 		// A run that is open sets the next date at its end.
-		if _, err := tx.OpenRun(ctx, o.ID, store.RotationRun); !isMissing(err) {
+		if _, err := tx.OpenRun(ctx, o.ID, doc.Policy.runs()); !isMissing(err) {
 			return err
 		}
 	}

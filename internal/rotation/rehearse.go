@@ -36,6 +36,10 @@ type Rehearsal struct {
 	Gap    bool     `json:"gap,omitempty"`
 	// Approval is true when the run would wait for somebody to agree.
 	Approval bool `json:"approval,omitempty"`
+	// Authorities would change, in this order, and Certificates would be made anew, in a change of an authority; Bundles are the trust bundles.
+	Authorities  []Heir   `json:"authorities,omitempty"`
+	Certificates []string `json:"certificates,omitempty"`
+	Bundles      []string `json:"bundles,omitempty"`
 }
 
 // Plan rehearses a run of the secret: it looks, plans, reaches the target, proves rights and the current credential, makes a value that is thrown
@@ -69,6 +73,9 @@ func (e *Engine) rehearse(ctx context.Context, v *vault.Vault, p *store.Policy) 
 	c := &calling{driver: d, rotator: e.rotators[doc.Policy.Rotator]}
 	defer c.zero()
 	h := &Rehearsal{Policy: doc.Policy, Length: doc.State.Length, Measured: doc.State.Length > 0, Gap: doc.Policy.AcceptGap, Approval: doc.Policy.Approval, RevokedAfter: doc.Policy.Grace + doc.Policy.ReplicationLag + e.Pace.Settle}
+	if doc.Policy.runs() == store.AuthorityRun {
+		return h, c.rehearseAuthority(ctx, h)
+	}
 	began := e.now(v.Tenant)
 	err = c.rehearse(ctx, h)
 	if h.Length == 0 {

@@ -85,6 +85,9 @@ func (e *Engine) planRevocation(ctx context.Context, v *vault.Vault, name string
 		if doc, err = readPolicy(stored); err == nil && strategies[doc.Policy.Strategy].leased {
 			err = notRotated(o.Name)
 		}
+		if err == nil {
+			err = keepsBundle(o, doc)
+		}
 		return err
 	})
 	if err != nil {

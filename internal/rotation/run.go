@@ -174,6 +174,9 @@ type Run struct {
 	// Cut is true once the target was told to refuse the first of Old.
 	Cut bool `json:"cut,omitempty"`
 
+	// Succession is what the change of an authority has come to; nil in other runs.
+	Succession *Succession `json:"succession,omitempty"`
+
 	// Exposure is how long a leaked credential was accepted after it leaked.
 	Exposure *Exposure `json:"exposure,omitempty"`
 	// Incident is the leak that the run answers. People change it while the run is driven, and after.
@@ -309,6 +312,7 @@ func (r *Run) clone() Run {
 	c := *r
 	c.Places, c.Wrong, c.Matrix = maps.Clone(r.Places), maps.Clone(r.Wrong), maps.Clone(r.Matrix)
 	c.Old, c.Orders, c.History = slices.Clone(r.Old), slices.Clone(r.Orders), slices.Clone(r.History)
+	c.Succession = r.Succession.clone()
 	return c
 }
 

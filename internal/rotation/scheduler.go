@@ -146,7 +146,7 @@ func (e *Engine) open(ctx context.Context, tx store.Tx, p *store.Policy, id stor
 		n.DueAt = now.Add(parentWait)
 		return tx.PutPolicy(ctx, &n)
 	}
-	_, err = tx.OpenRun(ctx, p.Object, store.RotationRun)
+	_, err = tx.OpenRun(ctx, p.Object, doc.Policy.runs())
 	if isMissing(err) {
 		if _, err := e.enqueue(ctx, tx, p, id, Start{Cause: doc.State.Cause}, now); err != nil {
 			return err
@@ -174,7 +174,7 @@ func settledParents(ctx context.Context, tx store.Tx, id vault.ID, p *Policy) (b
 		if err != nil {
 			return false, err
 		}
-		for _, kind := range []store.RunKind{store.RotationRun, store.RevocationRun} {
+		for _, kind := range []store.RunKind{store.RotationRun, store.RevocationRun, store.AuthorityRun} {
 			if _, err := tx.OpenRun(ctx, parent.ID, kind); err == nil {
 				return false, nil
 			} else if !isMissing(err) {
@@ -243,8 +243,12 @@ func (c *commit) ended(ctx context.Context, tx store.Tx) error {
 		return err
 	}
 	switch {
-	case r.Kind == store.RotationRun && r.State != Done:
+	case r.Kind != store.RevocationRun && r.State != Done:
 		return c.later(ctx, tx, p, doc)
+	case r.Kind == store.AuthorityRun:
+		if err := c.succeededAuthority(ctx, tx, p, doc); err != nil {
+			return err
+		}
 	case r.State != Done, r.Kind == store.RotationRun && len(r.Plan.Revoke) > 0:
 		return nil
 	}
@@ -284,7 +288,11 @@ func (c *commit) follow(ctx context.Context, tx store.Tx, child vault.ObjectID) 
 	if err != nil {
 		return err
 	}
-	if _, err := tx.OpenRun(ctx, child, store.RotationRun); !isMissing(err) {
+	doc, err := readPolicy(p)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.OpenRun(ctx, child, doc.Policy.runs()); !isMissing(err) {
 		return err
 	}
 	sum := sha256.Sum256([]byte(string(c.next.ID) + string(child)))

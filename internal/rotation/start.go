@@ -18,6 +18,9 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 	if err := s.e.Guard.Authorize(ctx, call, &need); err != nil {
 		return nil, err
 	}
+	if err := s.mayRun(ctx, call, name); err != nil {
+		return nil, err
+	}
 	if err := checkStart(&start); err != nil {
 		return nil, s.e.Guard.Refuse(ctx, call, need, err)
 	}
@@ -32,7 +35,11 @@ func (s *Service) Run(ctx context.Context, call *guard.Call, name string, start 
 		if err != nil {
 			return err
 		}
-		open, err := tx.OpenRun(ctx, p.Object, store.RotationRun)
+		doc, err := readPolicy(p)
+		if err != nil {
+			return err
+		}
+		open, err := tx.OpenRun(ctx, p.Object, doc.Policy.runs())
 		switch {
 		case err == nil && start.Cause.Urgent():
 			r, err = hurry(ctx, tx, p, open, start, op.At)
@@ -76,6 +83,9 @@ func (e *Engine) enqueue(ctx context.Context, tx store.Tx, p *store.Policy, id s
 		return nil, notRotated(p.NameKey)
 	}
 	r := newRotation(id, now, start, doc.Policy, e.Pace)
+	if doc.Policy.runs() == store.AuthorityRun {
+		r.Kind, r.State, r.History[0].To = store.AuthorityRun, Surveying, Surveying
+	}
 	r.Tenant, r.Vault, r.Object, r.NameKey, r.Need = p.Tenant, p.Vault, p.Object, p.NameKey, doc.State.Length
 	if r.Incident = incidentOf(start, now); r.Incident != nil {
 		if err := report(ctx, tx, p, &r); err != nil {

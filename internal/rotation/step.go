@@ -52,7 +52,25 @@ const (
 	Returning   State = "returning"
 )
 
-// The states of both. The last three are final.
+// The states of the change of an authority.
+const (
+	// Surveying finds out who signs for whom, and whether those who trust the authority are known.
+	Surveying State = "surveying"
+	// Making makes the next version of an authority, Unmaking gives one up that is not there yet.
+	Making   State = "making"
+	Unmaking State = "unmaking"
+	// Publishing puts the new version into trust bundles beside the old one, Trusting waits until everybody who reads them has it.
+	Publishing State = "publishing"
+	Trusting   State = "trusting"
+	// Reissuing makes the certificates anew that the old version signed, Deploying waits until their consumers have them.
+	Reissuing State = "reissuing"
+	Deploying State = "deploying"
+	// Dropping takes the old version out of trust bundles, Withdrawing has it taken back by the authority above when it leaked.
+	Dropping    State = "dropping"
+	Withdrawing State = "withdrawing"
+)
+
+// The states of all. The last three are final.
 const (
 	Stuck      State = "stuck"
 	Done       State = "done"
@@ -123,6 +141,15 @@ const (
 	Submitted          Reason = "Submitted"
 	FunctionSilent     Reason = "FunctionSilent"
 	FunctionLate       Reason = "FunctionLate"
+	Surveyed           Reason = "Surveyed"
+	NobodyReads        Reason = "NobodyReads"
+	AuthorityBusy      Reason = "AuthorityBusy"
+	AuthorityMade      Reason = "AuthorityMade"
+	Published          Reason = "Published"
+	BundleHeld         Reason = "BundleHeld"
+	Reissued           Reason = "Reissued"
+	CertificatesHeld   Reason = "CertificatesHeld"
+	Dropped            Reason = "Dropped"
 	objectDeleted      Reason = "ObjectDeleted"
 )
 
@@ -152,6 +179,23 @@ const (
 	CallWitness EffectKind = "witness"
 )
 
+// The calls of the change of an authority.
+const (
+	// CallSurvey looks at the authority, those below it, and who reads its trust bundle.
+	CallSurvey EffectKind = "survey"
+	// CallMake makes the next version of an authority, or looks whether it is there; CallUnmake gives it up.
+	CallMake   EffectKind = "make-authority"
+	CallUnmake EffectKind = "unmake-authority"
+	// CallBundle seals trust bundles. CallTrust asks the ledger who has not got them.
+	CallBundle EffectKind = "bundle"
+	CallTrust  EffectKind = "witness-trust"
+	// CallReissue has certificates made anew, CallDeployed asks the ledger who has not got those.
+	CallReissue  EffectKind = "reissue"
+	CallDeployed EffectKind = "witness-certificates"
+	// CallWithdraw has the old version taken back by the authority that signed it.
+	CallWithdraw EffectKind = "withdraw-authority"
+)
+
 // Moves are parts of the very transaction that writes the journal.
 const (
 	MoveAddPending  EffectKind = "add-pending"
@@ -172,13 +216,25 @@ const (
 	MoveCall EffectKind = "call-function"
 	// MoveAlert tells people.
 	MoveAlert EffectKind = "alert"
+	// MoveClaim takes the authorities for the run, MoveTrust takes the new version of the present one into what is trusted, MovePublish stores the trust
+	// bundles, MoveIssue lets other versions sign, MoveSettle ends the claims.
+	MoveClaim   EffectKind = "claim-authorities"
+	MoveTrust   EffectKind = "trust-authority"
+	MovePublish EffectKind = "publish-bundles"
+	MoveIssue   EffectKind = "issue-by-authority"
+	MoveSettle  EffectKind = "settle-authorities"
 )
 
 // External reports whether the effect is a call.
 func (k EffectKind) External() bool { return slices.Contains(calls, k) }
 
 var calls = []EffectKind{CallLook, CallPreflight, CallSet, CallCreate, CallSlots, CallTake, CallDiscard, CallProbe, CallRevoke, CallTerminate,
-	CallGenerate, CallRollout, CallWitness}
+	CallGenerate, CallRollout, CallWitness, CallSurvey, CallMake, CallUnmake, CallBundle, CallTrust, CallReissue, CallDeployed, CallWithdraw}
+
+// ofAuthority reports whether the call belongs to the change of an authority, which has no rotator.
+func (k EffectKind) ofAuthority() bool {
+	return slices.Contains(calls[slices.Index(calls, CallSurvey):], k)
+}
 
 // Changes reports whether the call may change the target.
 func (k EffectKind) Changes() bool {
@@ -231,6 +287,13 @@ type Observation struct {
 	Evidence   *Witness
 	Rollout    *Spread
 	Terminated int
+	// Survey, Made, Bundles and Children are what the calls of an authority's change found.
+	Survey   *Survey
+	Made     *Made
+	Bundles  []Bundle
+	Children []Child
+	// Begun counts the certificates whose making was asked for.
+	Begun int
 
 	// Inherited is true when another process wrote the run's last entry.
 	Inherited bool
@@ -268,7 +331,8 @@ type Spread struct {
 // step is a row of the state machine.
 type step struct {
 	state State
-	kind  store.RunKind
+	// kinds are the runs that come by; nil for all.
+	kinds []store.RunKind
 	// call is what the state is entered for.
 	call EffectKind
 	// enter makes the call or finds out that it has to wait; nil for states that only wait.
@@ -291,11 +355,11 @@ func steps() []step {
 }
 
 func makeSteps() []step {
-	const rot, rev = store.RotationRun, store.RevocationRun
+	rot, rev, ca := []store.RunKind{store.RotationRun}, []store.RunKind{store.RevocationRun}, []store.RunKind{store.AuthorityRun}
 	return []step{
 		{Queued, rot, CallLook, (*machine).look, nil, (*machine).looked},
 		{Preflight, rot, CallPreflight, (*machine).preflight, nil, (*machine).preflown},
-		{Approval, rot, "", (*machine).wait, (*machine).wait, nil},
+		{Approval, append(rot, ca...), "", (*machine).wait, (*machine).wait, nil},
 		{Generating, rot, CallGenerate, (*machine).generate, nil, (*machine).generated},
 		{Generated, rot, "", (*machine).ready, (*machine).goSet, nil},
 		{Setting, rot, CallSet, (*machine).set, (*machine).doubtSet, (*machine).wasSet},
@@ -322,7 +386,17 @@ func makeSteps() []step {
 		{Confirming, rev, CallProbe, (*machine).confirm, nil, (*machine).confirmed},
 		{Returning, rev, CallProbe, (*machine).comeBack, nil, (*machine).cameBack},
 
-		{Stuck, "", "", (*machine).wait, (*machine).wait, nil},
+		{Surveying, ca, CallSurvey, (*machine).survey, nil, (*machine).surveyed},
+		{Making, ca, CallMake, (*machine).makeNext, nil, (*machine).madeNext},
+		{Unmaking, ca, CallUnmake, (*machine).unmake, nil, (*machine).unmade},
+		{Publishing, ca, CallBundle, (*machine).publish, nil, (*machine).published},
+		{Trusting, ca, CallTrust, (*machine).trust, nil, (*machine).trustSeen},
+		{Reissuing, ca, CallReissue, (*machine).reissue, nil, (*machine).reissued},
+		{Deploying, ca, CallDeployed, (*machine).deploy, nil, (*machine).deploySeen},
+		{Dropping, ca, CallBundle, (*machine).drop, nil, (*machine).dropped},
+		{Withdrawing, ca, CallWithdraw, (*machine).withdraw, nil, (*machine).withdrawn},
+
+		{Stuck, nil, "", (*machine).wait, (*machine).wait, nil},
 	}
 }
 
@@ -344,7 +418,7 @@ type Point string
 func Points(kind store.RunKind) []Point {
 	var list []Point
 	for _, s := range steps() {
-		if s.kind != "" && s.kind != kind {
+		if s.kinds != nil && !slices.Contains(s.kinds, kind) {
 			continue
 		}
 		list = append(list, beforeCommit(s.state), afterCommit(s.state))
@@ -352,7 +426,11 @@ func Points(kind store.RunKind) []Point {
 			list = append(list, beforeCall(s.state), afterCall(s.state))
 		}
 	}
-	for _, s := range []State{Done, Aborted, Superseded} {
+	ends := []State{Done, Aborted, Superseded}
+	if kind == store.AuthorityRun {
+		ends = ends[:2] // another write of a trust bundle is written over
+	}
+	for _, s := range ends {
 		list = append(list, beforeCommit(s), afterCommit(s))
 	}
 	return list

@@ -21,6 +21,8 @@ type traits struct {
 	byHand bool
 	// leased makes an account for each who asks: no run ever changes it.
 	leased bool
+	// authority changes a certificate authority; the secret is its trust bundle.
+	authority bool
 	// refused says why no run of this engine can follow the strategy, cure what to do; empty for one that it can.
 	refused, cure string
 }
@@ -45,8 +47,8 @@ var strategies = map[rotator.Strategy]traits{
 	rotator.Alternating: {accounts: 2, overlap: true, turns: otherAccount},
 	rotator.TwoKey:      {accounts: 1, slots: 2, overlap: true, turns: otherSlot},
 	rotator.NKeys:       {accounts: 1, overlap: true, turns: newKey},
-	rotator.CertificateOverlap: {refused: "a certificate is issued, not made up: secrets cannot be rotated so",
-		cure: "rotate the certificate object instead"},
+	rotator.CertificateOverlap: {overlap: true, authority: true, refused: "it is for the trust bundles of certificate authorities",
+		cure: "publish the trust bundle of the authority, which gives its secret such a policy"},
 	rotator.Dynamic: {leased: true},
 	rotator.Manual:  {turns: inPlace, byHand: true},
 }

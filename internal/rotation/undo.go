@@ -138,8 +138,12 @@ func (m *machine) restoredSeen() {
 
 // moved: somebody else made another version current. That write wins.
 func (m *machine) moved(now vault.VersionID) {
-	if m.Kind == store.RevocationRun {
+	switch m.Kind {
+	case store.RevocationRun:
 		m.follow(now)
+		return
+	case store.AuthorityRun:
+		m.overwritten(now)
 		return
 	}
 	if m.State == Stuck && m.Undo == "" && m.Sent {
@@ -172,8 +176,11 @@ func (f *Facts) place(v vault.VersionID) (Place, bool) {
 
 // objectGone: there is nothing to change any more. What may be at the target stays there, and people are told.
 func (m *machine) objectGone() {
-	if m.Sent || m.Kind == store.RevocationRun {
+	if m.Sent || m.Kind != store.RotationRun {
 		m.alert(Misconfigured)
+	}
+	if m.Succession != nil {
+		m.move(MoveSettle, "") // who signs stays so, and the claims end
 	}
 	m.finish(Aborted, objectDeleted)
 }

@@ -25,8 +25,8 @@ type throughParts struct {
 // Verdict implements rotation.Evidence.
 func (e throughParts) Verdict(ctx context.Context, o rotation.Subject, old, replacing vault.VersionID, since time.Time, p *rotation.Policy) (rotation.Verdict, error) {
 	v, err := e.evidence.Verdict(ctx, o, old, replacing, since, p)
-	if err != nil {
-		return rotation.Verdict{}, err
+	if err != nil || o.Kind == vault.Certificate {
+		return v, err
 	}
 	uses, err := e.composed.Uses(ctx, o.Vault, o.NameKey, old)
 	if err != nil {

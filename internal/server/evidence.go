@@ -20,7 +20,17 @@ type evidence struct{ ledger *ledger.Ledger }
 var _ rotation.Evidence = evidence{}
 
 func held(o rotation.Subject) ledger.Object {
-	return ledger.Object{Tenant: o.Tenant, Vault: o.Vault, Kind: vault.Secret, Name: o.NameKey}
+	if o.Kind == "" {
+		o.Kind = vault.Secret
+	}
+	return ledger.Object{Tenant: o.Tenant, Vault: o.Vault, Kind: o.Kind, Name: o.NameKey}
+}
+
+var _ rotation.Readers = evidence{}
+
+// Read implements rotation.Readers.
+func (e evidence) Read(ctx context.Context, o rotation.Subject) (bool, error) {
+	return e.ledger.Delivered(ctx, held(o))
 }
 
 // Verdict implements rotation.Evidence.

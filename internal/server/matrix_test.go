@@ -72,7 +72,8 @@ func (x *target) bodies() map[string]string {
 		"native VaultEncryptionSet": `{"keyVault":"nowhere","key":"root"}`,
 		"native RolePut":            `{"name":"made","assignableScopes":["/"],"permissions":[{"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action"]}]}`,
 		"native RotationTaskSubmit": `{"value":"x"}`, "native RotationStart": `{"cause":"on-demand"}`, "native RotationOrder": `{"order":"abort"}`,
-		"native VersionAck": `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
+		"native AuthorityChange": `{"cause":"on-demand"}`,
+		"native VersionAck":      `{"level":"used"}`, "native VersionClear": `{"instance":"x","reason":"x"}`,
 		"native EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`,
 		"native GrantCreate":             `{"role":"` + authz.SecretsUser + `","principal":"` + string(x.estate.Identity) + `","scope":"/"}`,
 	}
@@ -103,7 +104,9 @@ var alsoNeeds = map[string][]authz.Action{"arm SecretManageGet": {authz.VaultRea
 	"native RoleDelete": {authz.RoleDefinitionRead}, "native GrantCreate": {authz.RoleDefinitionRead}, "native AccessExplain": {authz.PrincipalRead},
 	"native VaultNetworkUpdate": {authz.VaultRead}, "native VaultPolicySet": {authz.VaultRead}, "native VaultPolicyRemove": {authz.VaultRead},
 	"arm VaultPut": {authz.VaultAccessPoliciesWrite}, "native RotationPolicySet": {authz.SecretGet},
-	"native SecretTemplateSet": {authz.SecretGet}}
+	"native SecretTemplateSet":  {authz.SecretGet},
+	"native TrustBundlePublish": {authz.CertificateGet, authz.RotationPolicyWrite, authz.SecretSet}, "native AuthorityChange": {authz.CertificateGet, authz.RotationRun},
+	"native AuthorityPlan": {authz.CertificateGet}}
 
 var parameters = regexp.MustCompile(`\{([^}]*)\}`)
 

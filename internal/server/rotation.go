@@ -38,7 +38,7 @@ func (k *core) openRotation(c *Config, base string) error {
 	r := c.Rotation
 	adapters = append(adapters, r.Adapters...)
 	// A process has an identity of its own among those who hold leases: the one before may have died with a call to a target under way.
-	k.engine, err = rotation.New(rotation.Config{Store: k.store, Guard: k.guard, Secrets: k.secrets, Rotators: adapters,
+	k.engine, err = rotation.New(rotation.Config{Store: k.store, Guard: k.guard, Secrets: k.secrets, Certificates: k.certificates, Rotators: adapters,
 		Evidence: throughParts{evidence{k.ledger}, k.composed}, Rings: &rings{ledger: k.ledger, groups: k.identity.GroupsOf, probe: network(c), clock: c.Clock, failed: make(map[vault.VersionID]int)},
 		Clock: c.Clock, Logger: c.Logger, Node: k.audit.node + "/" + vault.NewGUID(), Machine: k.audit.node, Pace: r.Pace, Leasing: r.Leasing, Caps: r.Caps,
 		Poll: r.Poll, MaxAge: r.MaxAge, Observe: k.metrics.rotations.observe, Failpoint: r.Failpoint})

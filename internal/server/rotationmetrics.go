@@ -116,7 +116,7 @@ func (k *core) measureRuns(ctx context.Context, now time.Time) (map[vault.Object
 			n = len(page)
 			for _, r := range page {
 				counts[series{r.Kind, r.State}]++
-				if r.Kind == store.RotationRun {
+				if r.Kind != store.RevocationRun {
 					open[r.Object] = true
 				}
 				if !r.NextAt.IsZero() {

@@ -28,6 +28,8 @@ type Issuances interface {
 	RevokeIssuance(ctx context.Context, authority, serial string, at time.Time, reason int) error
 	// RevokedIssuances lists the marked certificates that end after an instant, in the order of their ends and then of their serial numbers.
 	RevokedIssuances(ctx context.Context, q RevokedQuery) ([]*Issuance, error)
+	// LiveIssuances lists the certificates that are not marked and end after an instant, in the order of their serial numbers.
+	LiveIssuances(ctx context.Context, q LiveQuery) ([]*Issuance, error)
 	// DropIssuances forgets at most n certificates of an authority that ended before an instant, those first that ended first, and returns how many those were.
 	DropIssuances(ctx context.Context, authority string, endedBefore time.Time, n int) (int, error)
 }
@@ -57,6 +59,14 @@ type Issuance struct {
 	// Revoked is when it was taken back, zero for never; Reason why, by RFC 5280, section 5.3.1.
 	Revoked time.Time
 	Reason  int
+}
+
+// LiveQuery selects an authority's certificates that count. The listing goes on behind a serial number; Limit 0 means no limit.
+type LiveQuery struct {
+	Authority string
+	EndAfter  time.Time
+	After     string
+	Limit     int
 }
 
 // RevokedQuery selects an authority's revoked certificates. The listing goes on behind one that it gave; Limit 0 means no limit.

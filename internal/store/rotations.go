@@ -64,13 +64,15 @@ type PolicyQuery struct {
 // RunID identifies a run for ever: 32 hexadecimal digits, time-ordered.
 type RunID string
 
-// RunKind tells the two durable jobs apart: the change itself, and the end of what it replaced.
+// RunKind tells the durable jobs apart: the change of a credential, the end of what it replaced, and the change of an authority.
 type RunKind string
 
 // The kinds of runs.
 const (
 	RotationRun   RunKind = "rotation"
 	RevocationRun RunKind = "revocation"
+	// AuthorityRun changes a certificate authority; its object is the secret with the trust bundle.
+	AuthorityRun RunKind = "authority"
 )
 
 // Run is one rotation, or one revocation, under way or over.

@@ -209,7 +209,7 @@ var bodies = map[string]string{
 	"CertificatePendingMerge": "{\"pem\":\"" + strings.ReplaceAll(aCertificate, "\n", "\\n") + "\"}",
 	"CertificateEndpointSet":  `{"address":"127.0.0.1:1"}`,
 	"AccessRuleSet":           `{"domains":["shop.example"]}`, "EnrolmentRevoke": `{"serial":"1"}`,
-	"CertificateIssuerSet": `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
+	"CertificateIssuerSet": `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "TrustBundlePublish": `{}`, "AuthorityChange": `{"cause":"on-demand"}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,
 	"LeaseIssue": `{}`, "LeaseRenew": `{}`, "LeaseRevoke": `{}`,
 	"IncidentCauseSet": `{"what":"x","how":"y","measures":"z"}`, "AgeExemptionSet": `{"reason":"x","until":"2100-01-01T00:00:00Z"}`, "RotationSchedulesResume": `{"reason":"x"}`,

@@ -19,7 +19,7 @@ func (h *handler) rotationRoutes() []door.Route {
 	const in, secret = root + "/vaults/{vault}", root + "/vaults/{vault}/secrets/{name}"
 	const policy, runs, one = secret + "/rotation-policy", in + "/rotations", in + "/rotations/{run}"
 	list := append([]door.Param{{Name: "name", Summary: "The secret whose runs are meant."}, {Name: "state", Summary: "The state in which they are, such as stuck."},
-		{Name: "kind", Summary: "rotation or revocation."}, {Name: "open", Summary: "true for those alone that have not ended."}}, pageParams...)
+		{Name: "kind", Summary: "rotation, revocation or authority."}, {Name: "open", Summary: "true for those alone that have not ended."}}, pageParams...)
 	follow := []door.Param{{Name: "revision", Summary: "The revision that the caller knows: the answer waits for another one."},
 		{Name: "wait", Summary: "How many seconds it waits at most, 1 to 30."}}
 	return []door.Route{
@@ -179,8 +179,8 @@ func (h *handler) listRotations(r *door.Request) error {
 		return err
 	}
 	q := store.RunQuery{State: r.Query("state"), Kind: store.RunKind(r.Query("kind")), Open: r.Query("open") == "true", After: store.RunID(after), Limit: limit}
-	if q.Kind != "" && q.Kind != store.RotationRun && q.Kind != store.RevocationRun {
-		return fault.New(fault.Invalid, "the parameter \"kind\" is %s or %s", store.RotationRun, store.RevocationRun)
+	if q.Kind != "" && q.Kind != store.RotationRun && q.Kind != store.RevocationRun && q.Kind != store.AuthorityRun {
+		return fault.New(fault.Invalid, "the parameter \"kind\" is %s, %s or %s", store.RotationRun, store.RevocationRun, store.AuthorityRun)
 	}
 	list, err := h.Rotation.RunsOf(r.HTTP.Context(), &r.Call, r.Query("name"), q)
 	if err != nil {

@@ -20,7 +20,7 @@ func wireRun(r *door.Request, run *rotation.Run, names map[string]string) *api.R
 		Pending: string(run.Pending), Current: string(run.Current), Old: texts(run.Old), Since: run.Since, Next: optional(run.NextAt), Ended: optional(run.Ended),
 		Tries: run.Tries, Stuck: string(run.Stuck), Promoted: optional(run.Promoted), Waiting: wireWaiting(run.Waiting, names), Forced: string(run.Forced),
 		Ordered: run.Obeyed < len(run.Orders) && run.Open(), Steps: make([]api.RotationStep, 0, len(run.History)),
-		Incident: wireIncident(run.Incident, names)}
+		Incident: wireIncident(run.Incident, names), Succession: wireSuccession(run)}
 	if len(run.History) > 0 {
 		out.Created = run.History[0].At
 	}
@@ -66,6 +66,10 @@ func wireWaiting(list []rotation.Holder, names map[string]string) []api.Rotation
 
 func (h *handler) planRotation(r *door.Request) error {
 	p, err := h.Rotation.Plan(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	return h.answerPlan(r, p, err)
+}
+
+func (h *handler) answerPlan(r *door.Request, p *rotation.Rehearsal, err error) error {
 	if err != nil {
 		return err
 	}
@@ -77,7 +81,10 @@ func (h *handler) planRotation(r *door.Request) error {
 		Strategy: string(p.Policy.Strategy), Rotator: p.Policy.Rotator, Current: string(p.Current), Holding: p.Holding.Account, Account: p.Plan.Next.Account,
 		Slot: p.Plan.Next.Slot, System: p.System, Warnings: p.Warnings, LengthSeconds: p.Length.Std().Seconds(), LengthMeasured: p.Measured, Gap: p.Gap,
 		Approval: p.Approval, Revoke: texts(p.Plan.Revoke), EarliestSeconds: p.RevokedAfter.Std().Seconds(), DeadlineSeconds: p.Policy.Deadline.Std().Seconds(),
-		AtRisk: wireWaiting(p.AtRisk, names)}
+		AtRisk: wireWaiting(p.AtRisk, names), Certificates: p.Certificates, Bundles: p.Bundles}
+	for _, a := range p.Authorities {
+		out.Authorities = append(out.Authorities, wireHeir(a))
+	}
 	if p.Policy.Deadline > 0 {
 		out.Overdue = string(p.Policy.Overdue.Then)
 	}

@@ -132,6 +132,11 @@ func (t *tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*sto
 		q.Authority, end, serial, limit(q.Limit))
 }
 
+// LiveIssuances implements store.Issuances.
+func (t *tx) LiveIssuances(ctx context.Context, q store.LiveQuery) ([]*store.Issuance, error) {
+	return t.issuances(ctx, "WHERE authority = ? AND serial > ? AND not_after > ? AND revoked IS NULL ORDER BY serial LIMIT ?", q.Authority, q.After, q.EndAfter.UnixMicro(), limit(q.Limit))
+}
+
 // endedIssuances selects the certificates of an authority that ended, those first that ended first.
 const endedIssuances = "SELECT rowid FROM issuances WHERE authority = ? AND not_after < ? ORDER BY not_after LIMIT ?"
 

@@ -10,7 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/store"
 )
 
-var issuanceReaders = strings.Fields("Authority Authorities Issuance IssuanceByRequest RevokedIssuances")
+var issuanceReaders = strings.Fields("Authority Authorities Issuance IssuanceByRequest RevokedIssuances LiveIssuances")
 
 var issuanceMutations = []mutation{
 	{method: "AddAuthority", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
@@ -40,6 +40,7 @@ var issuanceCases = []testCase{
 	{name: "Issuances/NotFound", run: issuancesNotFound},
 	{name: "Issuances/Conflicts", run: issuanceConflicts},
 	{name: "Issuances/Revoked", run: issuancesRevoked},
+	{name: "Issuances/Live", run: issuancesLive},
 	{name: "Issuances/CRLNumbers", run: crlNumbers},
 	{name: "Issuances/Dropped", run: issuancesDropped, reopens: true},
 }
@@ -182,6 +183,31 @@ func crlNumbers(e *env) {
 		})
 		same(e, "the number", n, want)
 	}
+}
+
+func issuancesLive(e *env) {
+	f := newFixture()
+	f.seed(e)
+	e.update(func(tx store.Tx) error {
+		return firstOf(tx.AddIssuance(e.ctx, newIssuance(f, 2)), tx.AddIssuance(e.ctx, newIssuance(f, 3)), tx.AddIssuance(e.ctx, newIssuance(f, 4)),
+			tx.RevokeIssuance(e.ctx, f.authority.ID, "3", noon, 4))
+	})
+	list := func(q store.LiveQuery) (serials []string) {
+		for _, i := range read(e, func(tx store.Tx) ([]*store.Issuance, error) { return tx.LiveIssuances(e.ctx, q) }) {
+			serials = append(serials, i.Serial)
+		}
+		return serials
+	}
+	q := store.LiveQuery{Authority: f.authority.ID, EndAfter: noon}
+	same(e, "all that count", list(q), []string{"1", "2", "4"})
+	q.EndAfter = noon.Add(2 * time.Hour)
+	same(e, "those that end later", list(q), []string{"4"})
+	q.EndAfter, q.Limit = noon, 2
+	same(e, "the first page", list(q), []string{"1", "2"})
+	q.After = "2"
+	same(e, "the next page", list(q), []string{"4"})
+	q.Authority = otherAuthority
+	same(e, "those of another authority", list(q), []string(nil))
 }
 
 // issuancesDropped forgets what ended, in parts, and then the authority: the order and the bound count, and another authority's stay.
