@@ -37,8 +37,9 @@ test: build
 	$(GO) test -run Allocations ./internal/...
 	$(GO) test ./internal/issuer/acme
 	$(GO) test -run ACME ./internal/server
-	$(GO) vet -tags pkcs11 ./internal/token/...
+	$(GO) vet -tags pkcs11 ./internal/token/... ./internal/server
 	$(GO) test -race -tags pkcs11 ./internal/token/...
+	$(GO) test -tags pkcs11 -run TokenBehindTheAPI ./internal/server
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run gofmt on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -12,10 +12,11 @@ type Certificate struct {
 	Version string `json:"version,omitempty"`
 	// Subject and Issuer are X.500 names (RFC 4514), Serial is hexadecimal. They and what follows up to PEM are absent while the first version is being made.
 	Subject string `json:"subject,omitempty"`
-	// DNS, Emails and Addresses are the alternative names.
+	// DNS, Emails, Addresses and URIs are the alternative names.
 	DNS       []string `json:"dns,omitempty"`
 	Emails    []string `json:"emails,omitempty"`
 	Addresses []string `json:"addresses,omitempty"`
+	URIs      []string `json:"uris,omitempty"`
 	Issuer    string   `json:"issuer,omitempty"`
 	Serial    string   `json:"serial,omitempty"`
 	// Thumbprint is the SHA-1 of the certificate, by which Windows and Key Vault name it, SHA256 the other one; both hexadecimal.
@@ -84,6 +85,9 @@ type CertificateX509 struct {
 	DNS     []string `json:"dns,omitempty"`
 	Emails  []string `json:"emails,omitempty"`
 	UPNs    []string `json:"upns,omitempty"`
+	// URIs are absolute, Addresses those of IP.
+	URIs      []string `json:"uris,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
 	// Purposes are object identifiers (extended key usages); those of TLS servers and clients when absent.
 	Purposes []string `json:"purposes,omitempty"`
 	// KeyUsage has words of RFC 5280, such as digitalSignature; that and keyEncipherment when absent.

@@ -15,7 +15,9 @@ type Key struct {
 	// Bits is the size of an RSA or oct key, Curve the curve of an EC key or the algorithm of an AKP key.
 	Bits  int    `json:"bits,omitempty"`
 	Curve string `json:"curve,omitempty"`
-	// Hardware is true for a key that never left a hardware module.
+	// Token is the label of the PKCS#11 token that holds the private half; absent for a key whose private half is in the store.
+	Token string `json:"token,omitempty"`
+	// Hardware is true for a key in a token that says that it is a piece of hardware.
 	Hardware bool `json:"hardware"`
 	// Operations are those that the key may be used for.
 	Operations []string `json:"operations,omitempty"`

@@ -18,10 +18,22 @@ type Status struct {
 	Limits Limits `json:"limits"`
 	// FIPS says whether the process runs in the FIPS 140-3 mode of its cryptographic module.
 	FIPS bool `json:"fips"`
+	// Token holds the keys of -HSM types; absent when they are in the store like all others.
+	Token *TokenStatus `json:"token,omitempty"`
 	// SchedulesPaused is why nothing of the caller's tenant is rotated by schedule now; absent when it is.
 	SchedulesPaused *SchedulePause `json:"schedulesPaused,omitempty"`
 	// Caller is who asks.
 	Caller Caller `json:"caller"`
+}
+
+// TokenStatus is a PKCS#11 token, as it describes itself.
+type TokenStatus struct {
+	Label        string `json:"label"`
+	Manufacturer string `json:"manufacturer"`
+	Model        string `json:"model"`
+	Firmware     string `json:"firmware"`
+	// Hardware is true for a token that says that it is a piece of hardware. Nothing is claimed of its certification.
+	Hardware bool `json:"hardware"`
 }
 
 // AuditStatus is the state of the node's audit log.

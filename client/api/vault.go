@@ -12,14 +12,16 @@ type Vault struct {
 	Location      string            `json:"location"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	// Access is the access model: "rbac" or "policy".
-	Access          string     `json:"access"`
-	RetentionDays   int        `json:"retentionDays"`
-	PurgeProtection bool       `json:"purgeProtection"`
-	Network         Network    `json:"network"`
-	Created         time.Time  `json:"created"`
-	Updated         time.Time  `json:"updated"`
-	Deleted         *time.Time `json:"deleted,omitempty"`
-	PurgeAt         *time.Time `json:"purgeAt,omitempty"`
+	Access          string  `json:"access"`
+	RetentionDays   int     `json:"retentionDays"`
+	PurgeProtection bool    `json:"purgeProtection"`
+	Network         Network `json:"network"`
+	// Encryption is the customer's key that protects the vault; absent when the tenant's key alone does.
+	Encryption *VaultEncryption `json:"encryption,omitempty"`
+	Created    time.Time        `json:"created"`
+	Updated    time.Time        `json:"updated"`
+	Deleted    *time.Time       `json:"deleted,omitempty"`
+	PurgeAt    *time.Time       `json:"purgeAt,omitempty"`
 }
 
 // Network says from where a vault's data may be reached.

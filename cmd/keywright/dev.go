@@ -24,8 +24,8 @@ import (
 
 func devCommand() *cobra.Command {
 	var c server.DevConfig
-	var level, durability string
-	var eventAllow, issuerAllow, acmeAllow []string
+	var level, durability, mailPassword, pinFile string
+	var eventAllow, issuerAllow, acmeAllow, endpointAllow []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
@@ -58,6 +58,15 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.Enrolment.Allow, err = networks("acme-allow", acmeAllow); err != nil {
 				return err
 			}
+			if c.EndpointAllow, err = networks("endpoint-allow", endpointAllow); err != nil {
+				return err
+			}
+			if err := readMail(&c.Mail, mailPassword, os.Getenv); err != nil {
+				return err
+			}
+			if err := tokenConfig(&c.Token, pinFile, os.Getenv, os.Unsetenv); err != nil {
+				return err
+			}
 			c.Rotation.Pace, c.Rotation.Leasing = pace, rotation.LeasingFor(lease)
 			c.Rotation.Poll = min(rotation.DefaultPoll, pace.Look.Std()) // who looks more often has to look at the queue as often
 			c.Limits.PerCaller, c.Limits.PerVault = rate.Limit(perPrincipal), rate.Limit(perVault)
@@ -88,12 +97,20 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Enrolment.HTTPPort, "acme-http-port", 80, "port at which answers to the challenge http-01 are looked for")
 	f.IntVar(&c.Enrolment.TLSPort, "acme-tls-port", 443, "port at which answers to the challenge tls-alpn-01 are looked for")
 	f.StringVar(&c.Enrolment.Resolver, "acme-resolver", "", "name server that is asked about the names of ACME challenges, HOST:PORT (default the machine's own)")
+	f.StringSliceVar(&endpointAllow, "endpoint-allow", nil, "networks that endpoints of certificates may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringVar(&c.Mail.Relay, "mail-relay", "", "URL of the relay that takes mail to contacts, smtps://user@host:465 or smtp://user@host:587 with STARTTLS (default from KEYWRIGHT_MAIL_RELAY); none sends no mail")
+	f.StringVar(&c.Mail.From, "mail-from", "", "sender of mail, such as keywright@example.org (default from KEYWRIGHT_MAIL_FROM)")
+	f.StringVar(&mailPassword, "mail-password-file", "", "file that holds the password of the relay's user (default from KEYWRIGHT_MAIL_PASSWORD_FILE)")
+	f.StringVar(&c.Mail.CAFile, "mail-ca-file", "", "PEM bundle of the authorities that verify the relay (default the system's)")
 	f.BoolVar(&c.Rotation.Files, "rotation-files", false, "let rotation policies name files and programs of this machine, as the rotator nats needs it")
 	f.StringSliceVar(&c.Rotation.Programs, "rotation-program", nil, "absolute paths of programs that rotation policies may run, with the rotator exec")
 	f.DurationVar(&lease, "rotation-lease", lease, "how long a worker that died keeps its rotations from being continued by another")
 	f.DurationVar((*time.Duration)(&pace.Look), "rotation-look", pace.Look.Std(), "how often a revocation looks whether consumers have moved")
 	f.DurationVar((*time.Duration)(&pace.Probe), "rotation-probe", pace.Probe.Std(), "least time between two logins of one rotation that may be refused: wrong logins lock accounts")
 	f.DurationVar((*time.Duration)(&pace.Settle), "rotation-settle", pace.Settle.Std(), "how long after a promotion a target may still lose what it acknowledged; nothing is revoked before")
+	f.StringVar(&c.Token.Module, "pkcs11-module", "", "library of the PKCS#11 token that holds keys of -HSM types (default $KEYWRIGHT_PKCS11_MODULE)")
+	f.StringVar(&c.Token.Token, "pkcs11-token", "", "label of that token (default $KEYWRIGHT_PKCS11_TOKEN)")
+	f.StringVar(&pinFile, "pkcs11-pin-file", "", "file with the PIN of that token (default $KEYWRIGHT_PKCS11_PIN_FILE; the PIN may also be in $KEYWRIGHT_PKCS11_PIN)")
 	f.DurationVar(&c.Rotation.MaxAge, "max-secret-age", 0, "how old secrets may become that neither expire nor have a limit of their own or of their vault, such as 8760h; 0 limits nothing")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")

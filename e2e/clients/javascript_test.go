@@ -1,6 +1,8 @@
 package clients_test
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"regexp"
@@ -35,7 +37,13 @@ func testJavaScript(t *testing.T, c cloud) {
 		allPassed(t, out, `(?m)^# pass (\d+)$`)
 	})
 	t.Run("keys", func(t *testing.T) {
-		out := node(t, s.environment(bySecret), "--test", "--test-reporter=tap", "keys.test.js")
+		a := newAttestor(t)
+		a.trusted(t, s)
+		env := s.environment(bySecret)
+		env["ATTESTATION"], env["RELEASE_POLICY"] = a.token(t, a.key, "azure-compliant-cvm"), string(a.policy())
+		env["BAD_ATTESTATION"] = a.token(t, a.key, "none")
+		env["ENVIRONMENT_KEY"] = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(a.environment))(t)}))
+		out := node(t, env, "--test", "--test-reporter=tap", "keys.test.js")
 		allPassed(t, out, `(?m)^# pass (\d+)$`)
 	})
 	t.Run("certificates", func(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"crypto/sha512"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
@@ -43,7 +45,7 @@ func testGoKeys(t *testing.T, c cloud) {
 		name string
 		run  func(keyWalk)
 	}{
-		{"create", keyWalk.create}, {"import", keyWalk.imports}, {"attributes", keyWalk.attributes}, {"versions and lists", keyWalk.lists}, {"delete and recover", keyWalk.deletion},
+		{"create", keyWalk.create}, {"import", keyWalk.imports}, {"bring your own", keyWalk.exchange}, {"attributes", keyWalk.attributes}, {"versions and lists", keyWalk.lists}, {"delete and recover", keyWalk.deletion},
 		{"backup and restore", keyWalk.backup}, {"rotation", keyWalk.rotation}, {"sign and verify", keyWalk.signatures}, {"encrypt and wrap", keyWalk.encryption},
 		{"symmetric", keyWalk.symmetric}, {"windows", keyWalk.windows}, {"random and attestation", keyWalk.others}, {"errors", keyWalk.errors},
 	} {
@@ -139,6 +141,47 @@ func (w keyWalk) imports() {
 	}
 	jwk.Q[0]++
 	_, err := w.client.ImportKey(w.Context(), "go-import-wrong", azkeys.ImportKeyParameters{Key: jwk}, nil)
+	wantError(w.T, err, 400, "BadParameter", "")
+}
+
+// exchange brings a key that OpenSSL made and wrapped for a key of the vault: neither the SDK nor the vault's neighbours see it in clear.
+func (w keyWalk) exchange() {
+	kek := w.make("go-exchange", azkeys.CreateKeyParameters{Kty: to.Ptr(azkeys.KeyTypeRSAHSM), KeyOps: []*azkeys.KeyOperation{to.Ptr(azkeys.KeyOperationImport)}})
+	dir := w.TempDir()
+	run := func(args ...string) {
+		w.Helper()
+		cmd := exec.CommandContext(w.Context(), "openssl", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			w.Fatalf("openssl %v: %v: %s", args[0], err, out)
+		}
+	}
+	read := func(name string) []byte { w.Helper(); return must(os.ReadFile(filepath.Join(dir, name)))(w.T) }
+	public := must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: new(big.Int).SetBytes(kek.Key.N), E: int(new(big.Int).SetBytes(kek.Key.E).Int64())}))(w.T)
+	if err := os.WriteFile(filepath.Join(dir, "kek.der"), public, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	run("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", "own.pem")
+	run("pkcs8", "-topk8", "-nocrypt", "-in", "own.pem", "-outform", "DER", "-out", "own.der")
+	run("rand", "-out", "aes.key", "32")
+	run("pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", "kek.der", "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha1", "-in", "aes.key", "-out", "outer")
+	run("enc", "-id-aes256-wrap-pad", "-iv", "A65959A6", "-K", hex.EncodeToString(read("aes.key")), "-in", "own.der", "-out", "inner")
+	blob := must(json.Marshal(map[string]any{"schema_version": "1.0.0", "header": map[string]string{"kid": string(*kek.Key.KID), "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"},
+		"ciphertext": base64.RawURLEncoding.EncodeToString(append(read("outer"), read("inner")...)), "generator": "OpenSSL"}))(w.T)
+	got := must(w.client.ImportKey(w.Context(), "go-brought", azkeys.ImportKeyParameters{Key: &azkeys.JSONWebKey{Kty: to.Ptr(azkeys.KeyTypeECHSM), T: blob,
+		KeyOps: to.SliceOfPtrs(azkeys.KeyOperationSign, azkeys.KeyOperationVerify)}}, nil))(w.T)
+	own := must(x509.ParsePKCS8PrivateKey(read("own.der")))(w.T).(*ecdsa.PrivateKey)
+	digest := sha512.Sum384([]byte("message"))
+	signature := w.signed("go-brought", azkeys.SignatureAlgorithmES384, digest[:])
+	half := len(signature) / 2
+	if *got.Key.Kty != azkeys.KeyTypeECHSM || !ecdsa.Verify(&own.PublicKey, digest[:], new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])) {
+		w.Errorf("brought %s", encoded(w.T, got.KeyBundle))
+	}
+	// The exchange key does nothing else, and a blob that was changed is refused.
+	_, err := w.client.Sign(w.Context(), "go-exchange", "", azkeys.SignParameters{Algorithm: to.Ptr(azkeys.SignatureAlgorithmRS256), Value: make([]byte, 32)}, nil)
+	wantError(w.T, err, 403, "Forbidden", "KeyOperationForbidden")
+	_, err = w.client.ImportKey(w.Context(), "go-brought-wrong", azkeys.ImportKeyParameters{Key: &azkeys.JSONWebKey{Kty: to.Ptr(azkeys.KeyTypeECHSM),
+		T: bytes.Replace(blob, []byte(`"ciphertext":"`), []byte(`"ciphertext":"AAAA`), 1)}}, nil)
 	wantError(w.T, err, 400, "BadParameter", "")
 }
 

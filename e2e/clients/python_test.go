@@ -1,9 +1,14 @@
 package clients_test
 
 import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -14,7 +19,7 @@ func TestPython(t *testing.T)            { testPython(t, named) }
 func TestPythonPublicNames(t *testing.T) { testPython(t, public) }
 
 func testPython(t *testing.T, c cloud) {
-	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets, azure.keyvault.keys, azure.keyvault.certificates").CombinedOutput(); err != nil {
+	if out, err := exec.Command(debianPython, "-c", "import azure.identity, azure.keyvault.secrets, azure.keyvault.keys, azure.keyvault.certificates, azure.keyvault.administration").CombinedOutput(); err != nil {
 		missing(t, "the Azure SDK for Python is not installed (as root: apt-get install --no-install-recommends python3-azure): %v %s", err, out)
 	}
 	if !enter(t, c) {
@@ -37,6 +42,10 @@ func testPython(t *testing.T, c cloud) {
 			env["STRANGER_ID"], env["STRANGER_SECRET"] = s.strangerID, s.strangerSecret
 			allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_"+suite), `(?m)^Ran (\d+) tests`)
 		})
+	}
+	if !c.public {
+		// What is administered does not depend on names.
+		t.Run("administration", func(t *testing.T) { s.pythonAdministration(t, python) })
 	}
 	if !c.public {
 		t.Run("vault without a name", func(t *testing.T) {
@@ -62,5 +71,54 @@ func testPython(t *testing.T, c cloud) {
 				t.Errorf("%d of %d credentials were tried", got, len(run.credentials))
 			}
 		})
+	}
+}
+
+// pythonAdministration runs the suite of the administration API.
+func (s *server) pythonAdministration(t *testing.T, python func(*testing.T, map[string]string, ...string) string) {
+	storage := httptest.NewServer(&blobs{kept: map[string][]byte{}})
+	defer storage.Close()
+	env := s.environment(bySecret)
+	env["STRANGER_ID"], env["STRANGER_SECRET"], env["STRANGER_OBJECT"] = s.strangerID, s.strangerSecret, s.objectID(t, s.strangerID)
+	env["STORAGE_URL"], env["SIGNATURE"] = storage.URL+"/copies", signature
+	allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_administration"), `(?m)^Ran (\d+) tests`)
+}
+
+// objectID is the object id of an application.
+func (s *server) objectID(t *testing.T, appID string) string {
+	t.Helper()
+	var shown struct{ ID string }
+	if err := json.Unmarshal([]byte(s.keywright(t, "", "principal", "show", appID, "-o", "json")), &shown); err != nil || shown.ID == "" {
+		t.Fatalf("the principal %s has no id: %v", appID, err)
+	}
+	return shown.ID
+}
+
+// signature is what authorises at the container of blobs.
+const signature = "sv=2021-12-02&sig=signature"
+
+// blobs speaks as much of the protocol of Azure Blob Storage as a backup needs, to who has the signature.
+type blobs struct {
+	mu   sync.Mutex
+	kept map[string][]byte
+}
+
+func (b *blobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kept, ok := b.kept[r.URL.Path]
+	switch {
+	case r.URL.Query().Get("sig") != "signature":
+		w.WriteHeader(http.StatusForbidden)
+	case r.Method == http.MethodPut:
+		b.kept[r.URL.Path], _ = io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusCreated)
+	case !ok:
+		w.WriteHeader(http.StatusNotFound)
+	case r.Method == http.MethodDelete:
+		delete(b.kept, r.URL.Path)
+		w.WriteHeader(http.StatusAccepted)
+	default:
+		w.Write(kept)
 	}
 }

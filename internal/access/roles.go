@@ -40,9 +40,9 @@ func (s *Service) Roles(ctx context.Context, call *guard.Call, scope string) (li
 	need := guard.Need{Action: authz.RoleDefinitionRead, Scope: at.String()}
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		return s.Store.View(ctx, func(tx store.Tx) error {
+			list = nil
 			custom, err := tx.Roles(ctx, call.Caller.Tenant)
-			list = authz.BuiltinRoles()
-			for _, r := range custom {
+			for _, r := range append(authz.BuiltinRoles(), custom...) {
 				if authz.CheckAssignable(r, at) == nil {
 					list = append(list, r)
 				}

@@ -41,14 +41,14 @@ var layers = [][]string{
 	{"internal/keyring"},
 	// low services
 	{"internal/audit"},
-	{"internal/guard", "internal/event", "internal/ledger"},
+	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
 	// the life that objects of every kind have
 	{"internal/object"},
 	// services
 	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
 	// a certificate is also a key and a secret
 	{"internal/cert"},
-	{"internal/tenancy", "internal/directory", "internal/feed", "internal/enrolment"},
+	{"internal/tenancy", "internal/directory", "internal/feed", "internal/backup", "internal/enrolment", "internal/endpoint"},
 	{"internal/rotation", "internal/composition"},
 	{"internal/rotation/rotationtest"},
 	// the native API's messages, which its door and its client share; the build's version

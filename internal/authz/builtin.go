@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/keywright/keywright/internal/principal"
@@ -32,6 +33,10 @@ const (
 	KeywrightIdentityOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e904"
 	KeywrightRotationOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e905"
 	KeywrightScheduleOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e906"
+
+	KeywrightMachineProvisioner  = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e911"
+	KeywrightTemplateProvisioner = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e912"
+	KeywrightDiskProvisioner     = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e913"
 )
 
 // definition is a row of the table of built-in roles. Patterns may begin with "~" for Microsoft.KeyVault/vaults.
@@ -40,6 +45,8 @@ type definition struct {
 	actions, notActions   []string
 	dataActions           []string
 	assigns               []string
+	// local roles are granted in a vault and not above.
+	local bool
 }
 
 // vaultView is what the Key Vault data roles may see of the control plane. Microsoft.KeyVault/vaults/read is our addition:
@@ -116,28 +123,45 @@ var definitions = []definition{
 			"Keywright/vaults/rotations/repair/action", "Keywright/vaults/rotations/leases/revoke/action", "~/secrets/readMetadata/action"}},
 	{id: KeywrightScheduleOperator, name: "Keywright Schedule Operator", description: "Lets the rotations of the tenant start by schedule again after the clock was moved.",
 		actions: []string{"Keywright/rotations/resume/action"}},
+	{id: KeywrightMachineProvisioner, name: "Keywright Machine Provisioner",
+		description: "Reads secrets and certificates for machines that it makes, from vaults that are enabled for deployment, and from no others.",
+		dataActions: []string{"~/secrets/getSecret/action"}},
+	{id: KeywrightTemplateProvisioner, name: "Keywright Template Provisioner",
+		description: "Reads secrets for deployments of templates, from vaults that are enabled for template deployment, and from no others.",
+		dataActions: []string{"~/secrets/getSecret/action"}},
+	{id: KeywrightDiskProvisioner, name: "Keywright Disk Provisioner",
+		description: "Reads secrets and unwraps keys for encrypted disks, in vaults that are enabled for disk encryption, and in no others.",
+		dataActions: []string{"~/secrets/getSecret/action", "~/keys/read", "~/keys/unwrap/action"}},
 }
 
 // builtin is a built-in role in both forms.
 type builtin struct {
 	role     *principal.Role
 	compiled *compiledRole
+	local    bool
 }
 
 var builtins = sync.OnceValue(func() []builtin {
-	list := make([]builtin, len(definitions))
-	for i, d := range definitions {
+	all := slices.Clone(definitions)
+	for _, d := range localDefinitions {
+		all = append(all, expandLocal(d))
+	}
+	list := make([]builtin, len(all))
+	for i, d := range all {
 		r := &principal.Role{ID: d.id, Name: d.name, Description: d.description, BuiltIn: true, AssignableScopes: []string{"/"},
 			Permissions: []principal.Permission{{Actions: expandAll(d.actions), NotActions: expandAll(d.notActions), DataActions: expandAll(d.dataActions)}}}
 		c := compileRole(r)
 		c.assigns = d.assigns
-		list[i] = builtin{r, c}
+		if c.provisions = provisioners[d.id]; c.provisions != notProvisioner {
+			c.allows = provisioned(c.allows)
+		}
+		list[i] = builtin{r, c, d.local}
 	}
 	return list
 })
 
 var builtinByID = sync.OnceValue(func() map[string]builtin {
-	byID := make(map[string]builtin, len(definitions))
+	byID := make(map[string]builtin, len(definitions)+len(localDefinitions))
 	for _, b := range builtins() {
 		byID[b.role.ID] = b
 	}

@@ -51,6 +51,7 @@ const (
 	NotLiveYet     Code = "not-live-yet"
 	NotLiveAnyMore Code = "expired"
 	ModelNotUsed   Code = "other-access-model"
+	NotEnabled     Code = "vault-not-enabled"
 	NotAssignable  Code = "role-not-assignable"
 	ForeignTenant  Code = "other-tenant"
 	NoSuchAction   Code = "unknown-action"
@@ -66,7 +67,7 @@ type Decision struct {
 	Action  Action
 	// Target is the scope that was asked about.
 	Target Scope
-	// Grant or Policy is what allowed the request or, for NotLiveYet, NotLiveAnyMore, ModelNotUsed and NotAssignable, what
+	// Grant or Policy is what allowed the request or, for NotLiveYet, NotLiveAnyMore, ModelNotUsed, NotEnabled and NotAssignable, what
 	// would have. Role is the name of the grant's role; Via is the principal or group that holds it.
 	Grant  *principal.Grant
 	Role   string
@@ -168,7 +169,7 @@ func decide(r Request, target Scope, s *Snapshot, now time.Time) Decision {
 }
 
 // rank orders what is worth telling the caller: what allowed, else what came nearest to it.
-var rank = map[Code]int{NoGrant: 0, NotAssignable: 1, ModelNotUsed: 2, NotLiveAnyMore: 3, NotLiveYet: 4, ByGrant: 5, ByPolicy: 5}
+var rank = map[Code]int{NoGrant: 0, NotAssignable: 1, ModelNotUsed: 2, NotEnabled: 3, NotLiveAnyMore: 4, NotLiveYet: 5, ByGrant: 6, ByPolicy: 6}
 
 // each calls fn for every grant and policy of the caller and of the caller's groups, once each; one of the two is nil.
 func (s *Snapshot) each(c *Caller, fn func(via principal.ID, g *grant, p *policy)) {
@@ -212,6 +213,9 @@ func (d Decision) Reason() string {
 		return d.holding() + " allowed it, but is over"
 	case ModelNotUsed:
 		return d.holding() + " would allow it, but the vault uses the other access model"
+	case NotEnabled:
+		return d.holding() + " would allow it, but the vault is not enabled for what the role is for: see enabledForDeployment, " +
+			"enabledForTemplateDeployment and enabledForDiskEncryption"
 	case NotAssignable:
 		return d.holding() + " does not extend to the role that is being assigned or removed"
 	case ForeignTenant:

@@ -52,8 +52,11 @@ func (e *Effective) addGrant(s *Snapshot, g *grant, now time.Time) {
 	if g.never != unjudged || liveness(now, g.NotBefore, g.Expires) != Counts {
 		return
 	}
+	if !g.role.provisions.admitted(s.vault) {
+		return
+	}
 	allows := g.role.allows
-	if s.vault.Access != vault.AccessByRole {
+	if s.vault.Access != vault.AccessByRole && g.role.provisions == notProvisioner {
 		allows = allows.Intersect(controlActions)
 	}
 	if g.role.assigns != nil {

@@ -30,6 +30,7 @@ var oracleActions = []oracleAction{
 	{SecretSet, []string{kv + "secrets/setsecret/action"}, true, vault.Secret, []string{"set"}},
 	{SecretPurge, []string{kv + "secrets/purge/action"}, true, vault.Secret, []string{"purge"}},
 	{KeyGet, []string{kv + "keys/read"}, true, vault.Key, []string{"get"}},
+	{KeyUnwrap, []string{kv + "keys/unwrap/action"}, true, vault.Key, []string{"unwrapkey"}},
 	{KeyWrap, []string{kv + "keys/wrap/action"}, true, vault.Key, []string{"wrapkey"}},
 	{KeyWrapPublic, []string{kv + "keys/wrap/action", kv + "keys/read"}, true, vault.Key, []string{"wrapkey"}},
 	{CertificateGet, []string{kv + "certificates/read"}, true, vault.Certificate, []string{"get"}},
@@ -110,6 +111,9 @@ func (o oracleAction) allowed(r Request, f Facts, now time.Time) bool {
 	if r.Name != "" {
 		resource += "/" + string(r.Kind) + "s/" + r.Name
 	}
+	if o.provisioned(ids, resource, f, now) {
+		return true
+	}
 	if o.data && f.Vault.Access == vault.AccessByPolicy {
 		for i := range f.Vault.Policies {
 			p := &f.Vault.Policies[i]
@@ -128,12 +132,33 @@ func (o oracleAction) allowed(r Request, f Facts, now time.Time) bool {
 			if !strings.HasSuffix(strings.ToLower(g.Role), role.ID) || !role.BuiltIn && role.Tenant != f.Tenant {
 				continue
 			}
+			if isProvisioner[role.ID] {
+				continue
+			}
 			if role.ID == DataAccessAdministrator && o.action == RoleAssignmentWrite && r.AssignedRole != SecretsUser {
 				continue
 			}
 			if o.inRole(role) {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+var isProvisioner = map[string]bool{KeywrightMachineProvisioner: true, KeywrightTemplateProvisioner: true, KeywrightDiskProvisioner: true}
+
+// provisioned reports whether one of the platform's roles allows it, which the vault has to admit by its switch.
+func (o oracleAction) provisioned(ids map[string]bool, resource string, f Facts, now time.Time) bool {
+	for _, g := range f.Grants {
+		if !ids[strings.ToLower(string(g.Principal))] || g.Tenant != f.Tenant || !liveAt(now, g.NotBefore, g.Expires) || !under(resource, g.Scope) {
+			continue
+		}
+		secret := o.action == SecretGet
+		if g.Role == KeywrightMachineProvisioner && f.Vault.EnabledForDeployment && secret ||
+			g.Role == KeywrightTemplateProvisioner && f.Vault.EnabledForTemplateDeployment && secret ||
+			g.Role == KeywrightDiskProvisioner && f.Vault.EnabledForDiskEncryption && (secret || o.action == KeyGet || o.action == KeyUnwrap) {
+			return true
 		}
 	}
 	return false
@@ -152,7 +177,7 @@ var (
 	apps       = []string{"", "dddddddd-0000-4000-8000-000000000001", "DDDDDDDD-0000-4000-8000-000000000001", "dddddddd-0000-4000-8000-000000000002"}
 	customRole = "eeeeeeee-0000-4000-8000-000000000001"
 	roleIDs    = []string{SecretsUser, SecretsOfficer, VaultReader, VaultAdministrator, CryptoUser, Owner, Contributor, Reader, DataAccessAdministrator,
-		KeywrightAuditor, customRole, customRole, "eeeeeeee-0000-4000-8000-00000000dead", "/providers/Microsoft.Authorization/roleDefinitions/" + SecretsUser}
+		KeywrightAuditor, KeywrightMachineProvisioner, KeywrightTemplateProvisioner, KeywrightDiskProvisioner, customRole, customRole, "eeeeeeee-0000-4000-8000-00000000dead", "/providers/Microsoft.Authorization/roleDefinitions/" + SecretsUser}
 	scopes = []string{"/", "/subscriptions/" + sub1, "/subscriptions/" + sub2, "/subscriptions/" + sub1 + "/resourceGroups/DEV",
 		"/subscriptions/" + sub1 + "/resourceGroups/dev2", vaultID, strings.ToUpper(vaultID), vaultID + "2", vaultID + "/secrets/a", vaultID + "/secrets/B",
 		vaultID + "/keys/a", vaultID + "/certificates/a", vaultID + "2/secrets/a"}
@@ -183,6 +208,8 @@ func drawFacts(t *rapid.T) Facts {
 	}
 	v := &vault.Vault{Tenant: tenant("vault tenant"), Subscription: sub1, ResourceGroup: "Dev", Name: "Demo", Location: "here", Network: vault.OpenNetwork(),
 		Access: rapid.SampledFrom([]vault.AccessModel{vault.AccessByRole, vault.AccessByRole, vault.AccessByPolicy}).Draw(t, "model")}
+	v.EnabledForDeployment, v.EnabledForTemplateDeployment = rapid.Bool().Draw(t, "for deployment"), rapid.Bool().Draw(t, "for templates")
+	v.EnabledForDiskEncryption = rapid.Bool().Draw(t, "for disks")
 	f := Facts{Tenant: tenants[0], Vault: v}
 	for range rapid.IntRange(3, 8).Draw(t, "grants") {
 		f.Grants = append(f.Grants, &principal.Grant{ID: vault.NewGUID(), Tenant: tenant("grant tenant"), Scope: rapid.SampledFrom(scopes).Draw(t, "scope"),

@@ -45,6 +45,8 @@ func Refusal(r Request, d Decision, v *vault.Vault) error {
 		return NetworkRefusal(ForbiddenByConnection, r.Caller, r.Address, v)
 	case d.Action.Plane() == Control:
 		return ControlRefusal(r, d)
+	case d.Code == NotEnabled:
+		return switchRefusal(r, d, v)
 	case v.Access == vault.AccessByPolicy && d.Action.Permission() != "":
 		return policyRefusal(r, d, v)
 	}
@@ -72,6 +74,16 @@ func rbacRefusal(r Request, d Decision, v *vault.Vault) error {
 func strangerRefusal(r Request, d Decision) error {
 	return fault.New(fault.Forbidden, "Caller is not authorized to perform action on resource.\r\nCaller: %s\r\nAction: '%s'\r\n",
 		r.Caller, d.Action).Because(ForbiddenByRbac)
+}
+
+// switchRefusal tells a provisioner what the vault's owner has to do. It holds a role there, so it may know of the vault.
+func switchRefusal(r Request, d Decision, v *vault.Vault) error {
+	reason := ForbiddenByRbac
+	if v.Access == vault.AccessByPolicy {
+		reason = ForbiddenByPolicy
+	}
+	return fault.New(fault.Forbidden, "The vault is not enabled for what the caller's role %q is for. Its owner can enable it: %s.\r\nCaller: %s\r\nAction: '%s'\r\nVault: %s\r\n",
+		d.Role, provisioners[RoleID(d.Grant.Role)].property(), r.Caller, d.Action, location(v)).Because(reason)
 }
 
 func policyRefusal(r Request, d Decision, v *vault.Vault) error {

@@ -16,6 +16,8 @@ type compiledRole struct {
 	id, name string
 	// allows holds actions of both planes; an action is on one of them only.
 	allows Set
+	// provisions is the vault's switch on which the role depends.
+	provisions provisioner
 	// assigns, when not nil, limits which roles may be assigned and removed by means of this one.
 	assigns []string
 }
@@ -23,7 +25,7 @@ type compiledRole struct {
 func compileRole(r *principal.Role) *compiledRole {
 	c := &compiledRole{id: RoleID(r.ID), name: r.Name}
 	for _, p := range r.Permissions {
-		c.allows = c.allows.Union(matching(Control, p.Actions, p.NotActions)).Union(matching(Data, p.DataActions, p.NotDataActions))
+		c.allows = c.allows.Union(permitted(&p))
 	}
 	return c
 }
@@ -95,10 +97,10 @@ func CheckRole(r *principal.Role) error {
 	return &fault.Error{Kind: fault.Of(wrong[0]), Reason: "InvalidRoleDefinition", Message: strings.Join(messages, "; "), Err: errors.Join(wrong...)}
 }
 
-// CheckAssignable reports whether a role may be granted at a scope. Built-in roles may be granted anywhere.
+// CheckAssignable reports whether a role may be granted at a scope. Built-in roles may be granted anywhere, but for those that belong to vaults.
 func CheckAssignable(r *principal.Role, at Scope) error {
 	if r.BuiltIn {
-		return nil
+		return checkLocal(r, at)
 	}
 	for _, s := range r.AssignableScopes {
 		if scope, err := ParseScope(s); err == nil && scope.Contains(at) {
@@ -123,7 +125,7 @@ func checkPattern(field string, plane Plane, p string) error {
 	if strings.TrimSpace(p) != p || p == "" {
 		return fault.New(fault.Invalid, "%s holds the pattern %q, which is empty or has blanks around it", field, fault.Clip(p))
 	}
-	if !matching(plane, []string{p}, nil).Empty() || isForeign(p) {
+	if !matching(plane, []string{p}, nil).Empty() || isForeign(p) || plane == Data && isLocal(p) {
 		return nil
 	}
 	other := Data - plane

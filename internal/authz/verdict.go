@@ -21,6 +21,7 @@ const (
 	MayNotAssign
 	OtherApplication
 	OtherModel
+	SwitchedOff
 	NotYet
 	Over
 )
@@ -35,6 +36,7 @@ var verdictTexts = map[Verdict]string{
 	MayNotAssign:     "includes the action, but not for the role that is being assigned or removed",
 	OtherApplication: "holds only through another application",
 	OtherModel:       "would allow it, but the vault uses the other access model",
+	SwitchedOff:      "would allow it, but the vault is not enabled for what the role is for",
 	NotYet:           "would allow it, but has not begun yet",
 	Over:             "would have allowed it, but is over",
 }
@@ -59,6 +61,8 @@ func (v Verdict) code(isGrant bool) Code {
 		return NotAssignable
 	case OtherModel:
 		return ModelNotUsed
+	case SwitchedOff:
+		return NotEnabled
 	case NotYet:
 		return NotLiveYet
 	case Over:
@@ -77,7 +81,9 @@ func (s *Snapshot) considerGrant(g *grant, r *Request, target Scope, now time.Ti
 		return LacksAction
 	case !g.role.mayAssign(r.Action, r.AssignedRole):
 		return MayNotAssign
-	case s.ignores(r.Action, false):
+	case !g.role.provisions.admitted(s.vault):
+		return SwitchedOff
+	case g.role.provisions == notProvisioner && s.ignores(r.Action, false):
 		return OtherModel
 	}
 	return liveness(now, g.NotBefore, g.Expires)

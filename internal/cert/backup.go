@@ -46,7 +46,7 @@ func (s *Service) Backup(ctx context.Context, call *guard.Call, name string) (bl
 			return err
 		}
 		defer clear(plain)
-		blob, err = s.Sealing.SealBackup(ctx, v.Tenant, plain)
+		blob, err = s.Sealing.SealBackup(ctx, v.Tenant, v.ID, plain)
 		return err
 	})
 	return blob, err

@@ -15,6 +15,7 @@ import (
 	"github.com/keywright/keywright/internal/issuer"
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/mail"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
@@ -61,6 +62,8 @@ type Config struct {
 	Keys    *key.Service
 	Secrets *secret.Service
 	Issuers Issuers
+	// Mail takes letters to the contacts, in the transaction of what they tell; nil where no mail is set up.
+	Mail func(ctx context.Context, tx store.Tx, l mail.Letter) error
 	// MaxVersions bounds the versions of one certificate; 0 means no bound.
 	MaxVersions int
 	// MaxBackupBytes bounds the body of a restore; 0 means object.DefaultMaxBackupBytes.

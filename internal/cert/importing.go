@@ -212,8 +212,14 @@ func (x *X509Props) take(leaf *x509.Certificate) {
 	if x.Subject == "" {
 		x.Subject = leaf.Subject.String()
 	}
-	if x.DNS == nil && x.Emails == nil && x.UPNs == nil {
+	if x.DNS == nil && x.Emails == nil && x.UPNs == nil && x.URIs == nil && x.Addresses == nil {
 		x.DNS, x.Emails = slices.Clone(leaf.DNSNames), slices.Clone(leaf.EmailAddresses)
+		for _, u := range leaf.URIs {
+			x.URIs = append(x.URIs, u.String())
+		}
+		for _, a := range leaf.IPAddresses {
+			x.Addresses = append(x.Addresses, a.String())
+		}
 	}
 	if x.KeyUsage == nil {
 		x.KeyUsage = usageList(leaf.KeyUsage)

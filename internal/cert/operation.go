@@ -229,17 +229,19 @@ func (s *Service) merging(ctx context.Context, v *vault.Vault, name string, cert
 	return o, st, result.Chain, err
 }
 
-// ParseChain reads the certificates of a merge, each in DER.
+// ParseChain reads the certificates of a merge: each element is one in DER, or a chain in PKCS#7, as authorities hand them out.
 func ParseChain(list [][]byte) (chain []*x509.Certificate, err error) {
 	if len(list) == 0 || len(list) > certfile.MaxCertificates {
 		return nil, fault.New(fault.Invalid, "x5c is to have 1 to %d certificates", certfile.MaxCertificates)
 	}
-	for i, der := range list {
-		c, err := x509.ParseCertificate(der)
+	for i, element := range list {
+		found, err := certfile.ReadCertificates(element)
 		if err != nil {
-			return nil, fault.New(fault.Invalid, "certificate %d of x5c cannot be read: each is a certificate in DER", i+1)
+			return nil, fault.New(fault.Invalid, "certificate %d of x5c cannot be read: each is a certificate in DER, or a chain in PKCS#7", i+1)
 		}
-		chain = append(chain, c)
+		if chain = append(chain, found...); len(chain) > certfile.MaxCertificates {
+			return nil, fault.New(fault.TooLarge, "x5c holds more than %d certificates: give the chain alone", certfile.MaxCertificates)
+		}
 	}
 	return chain, nil
 }

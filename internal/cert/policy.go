@@ -53,6 +53,9 @@ type X509Props struct {
 	DNS     []string `json:"dns,omitempty"`
 	Emails  []string `json:"emails,omitempty"`
 	UPNs    []string `json:"upns,omitempty"`
+	// URIs are absolute (RFC 3986), Addresses those of IP.
+	URIs      []string `json:"uris,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
 	// EKUs are object identifiers in their dotted form.
 	EKUs     []string `json:"ekus,omitempty"`
 	KeyUsage []string `json:"keyUsage,omitempty"`
@@ -245,7 +248,7 @@ func (p *Policy) check() error {
 	if p.X509.Months < 1 || p.X509.Months > maxMonths {
 		return fault.New(fault.Invalid, "validity_months is to be from 1 to %d", maxMonths)
 	}
-	if p.X509.Subject == "" && len(p.X509.DNS)+len(p.X509.Emails)+len(p.X509.UPNs) == 0 {
+	if p.X509.Subject == "" && !p.X509.alternative() {
 		return fault.New(fault.Invalid, "the certificate would be for nobody: the policy needs a subject or a subject alternative name")
 	}
 	if _, err := p.X509.names(); err != nil {
@@ -327,6 +330,7 @@ func (p *Policy) first(do string, from, until time.Time) (at time.Time, ok bool)
 func (p *Policy) clone() *Policy {
 	c := *p
 	c.X509.DNS, c.X509.Emails, c.X509.UPNs = slices.Clone(p.X509.DNS), slices.Clone(p.X509.Emails), slices.Clone(p.X509.UPNs)
+	c.X509.URIs, c.X509.Addresses = slices.Clone(p.X509.URIs), slices.Clone(p.X509.Addresses)
 	c.X509.EKUs, c.X509.KeyUsage, c.Actions = slices.Clone(p.X509.EKUs), slices.Clone(p.X509.KeyUsage), slices.Clone(p.Actions)
 	return &c
 }

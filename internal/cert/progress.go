@@ -163,13 +163,21 @@ func (s *Service) setBack(ctx context.Context, v *vault.Vault, o *vault.Object, 
 	if f == nil { // of no kind: what went wrong is ours, and the caller logs it
 		f = fault.New(fault.Internal, "something went wrong here")
 	}
+	id := string(vault.NewVersionID(now)) // of the event, if there is one
 	op.Tries++
 	temporary := f.Kind == fault.Unavailable || f.Kind == fault.Throttled || f.Kind == fault.Internal
 	if temporary && now.Sub(op.Started) < giveUp {
 		pause := max(min(firstRetry<<min(op.Tries-1, 10), lastRetry), f.RetryAfter)
 		due := now.Add(pause)
 		op.Details = "The issuer could not be asked; it is asked again at " + due.UTC().Format(time.RFC3339) + ": " + f.Message
-		return errors.Join(s.note(ctx, v, o, &next, due), cause)
+		tells := op.Renewal && !op.Warned && now.Sub(op.Started) >= warnAfter
+		op.Warned = op.Warned || tells
+		return errors.Join(s.unlessMoved(ctx, func(tx store.Tx) error {
+			if err := next.put(ctx, tx, v, o, due); err != nil || !tells {
+				return err
+			}
+			return s.tellFailure(ctx, tx, v, o, &op, id, now, f)
+		}), cause)
 	}
 	op.Status, op.Code, op.Message = Failed, string(f.Reason), f.Message
 	if op.Code == "" {
@@ -177,7 +185,12 @@ func (s *Service) setBack(ctx context.Context, v *vault.Vault, o *vault.Object, 
 	}
 	op.Details = "The issuer did not issue the certificate."
 	// The version before is to be renewed all the same: another operation begins when it is time for that.
-	return errors.Join(s.unlessMoved(ctx, func(tx store.Tx) error { return s.putState(ctx, tx, v, o, &next) }), cause)
+	return errors.Join(s.unlessMoved(ctx, func(tx store.Tx) error {
+		if err := s.putState(ctx, tx, v, o, &next); err != nil || !op.Renewal {
+			return err
+		}
+		return s.tellFailure(ctx, tx, v, o, &op, id, now, f)
+	}), cause)
 }
 
 // wait notes what the issuer waits for.

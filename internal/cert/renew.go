@@ -147,13 +147,16 @@ func (s *Service) renew(ctx context.Context, v *vault.Vault, it Item) error {
 	return nil
 }
 
-// tell emits the event by which contacts hear that a certificate is to be seen to, once for a version.
+// tell emits the event by which contacts hear that a certificate is to be seen to, once for a version, and writes to them where mail is set up.
 func (s *Service) tell(ctx context.Context, v *vault.Vault, it Item, st *state) error {
 	next := *st
 	next.Told = it.Version.ID
 	op := store.NewOp(s.Clock.Now())
 	err := s.Store.Update(ctx, op, func(tx store.Tx) error {
 		if err := s.objects.Emit(tx, string(op.ID), op.At, object.NearExpiry, v, it); err != nil {
+			return err
+		}
+		if err := s.writeNear(ctx, tx, v, it, st, op); err != nil {
 			return err
 		}
 		return next.put(ctx, tx, v, it.Object, next.due(it))

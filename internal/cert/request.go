@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,7 +111,14 @@ const (
 	tagOther = 0
 	tagEmail = 1
 	tagDNS   = 2
+	tagURI   = 6
+	tagIP    = 7
 )
+
+// alternative reports whether there are alternative names.
+func (x *X509Props) alternative() bool {
+	return len(x.DNS)+len(x.Emails)+len(x.UPNs)+len(x.URIs)+len(x.Addresses) > 0
+}
 
 // alternatives encodes the alternative names: Go's own encoder knows no principal names.
 func (x *X509Props) alternatives() (*pkix.Extension, error) {
@@ -142,11 +151,38 @@ func (x *X509Props) alternatives() (*pkix.Extension, error) {
 		}
 		all = append(all, other)
 	}
-	if len(all) == 0 {
+	places, err := x.places()
+	if err != nil {
+		return nil, err
+	}
+	if all = append(all, places...); len(all) == 0 {
 		return nil, nil
 	}
 	value, err := asn1.Marshal(all)
 	return &pkix.Extension{Id: oidAlternatives, Value: value}, err
+}
+
+// places encodes the URIs and the addresses of IP.
+func (x *X509Props) places() (list []asn1.RawValue, err error) {
+	if len(x.URIs) > maxAlternatives || len(x.Addresses) > maxAlternatives {
+		return nil, fault.New(fault.Invalid, "a certificate has at most %d subject alternative names of one kind", maxAlternatives)
+	}
+	for _, text := range x.URIs {
+		// RFC 5280, section 4.2.1.6: absolute, with a host's name or address where there is an authority.
+		u, err := url.Parse(text)
+		if err != nil || !u.IsAbs() || u.Opaque == "" && u.Host == "" || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+			return nil, fault.New(fault.Invalid, "%q is no absolute URI such as spiffe://example.org/shop", fault.Clip(text))
+		}
+		list = append(list, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagURI, Bytes: []byte(text)})
+	}
+	for _, text := range x.Addresses {
+		a, err := netip.ParseAddr(text)
+		if err != nil || a.Zone() != "" {
+			return nil, fault.New(fault.Invalid, "%q is no address of IP", fault.Clip(text))
+		}
+		list = append(list, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagIP, Bytes: a.Unmap().AsSlice()})
+	}
+	return list, nil
 }
 
 // principalName encodes an otherName: the identifier, and the name as a UTF8String under the tag 0.

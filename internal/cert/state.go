@@ -48,6 +48,8 @@ type Operation struct {
 	// Token is what the issuer wants to be asked with; nil until it has begun. Tries counts what failed in a row.
 	Token []byte `json:"token,omitempty"`
 	Tries int    `json:"tries,omitempty"`
+	// Warned says that somebody was told of a renewal which goes on failing.
+	Warned bool `json:"warned,omitempty"`
 	// SecretObject is the id of the object that the secret belongs, or will belong, to.
 	SecretObject vault.ObjectID `json:"secretObject"`
 }

@@ -1,4 +1,5 @@
-// Package certfile reads and writes the files that carry a certificate with its key: PFX (PKCS#12), PEM, DER, JKS and PKCS#10 requests.
+// Package certfile reads and writes the files that carry a certificate with its key: PFX (PKCS#12), PEM, DER, PKCS#7, JKS and PKCS#10
+// requests.
 //
 // What is read comes from strangers, so everything is bounded: the size of a file, how deep it nests, how many certificates it
 // holds, and how much work a PFX file may demand for its password (Limits). Nothing is executed twice, nothing recurses without a

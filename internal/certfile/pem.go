@@ -21,7 +21,7 @@ const (
 	blockOldRequest     = "NEW CERTIFICATE REQUEST"
 )
 
-// ReadPEM reads PEM blocks in any order: certificates, and at most one unencrypted key in PKCS#8, PKCS#1 or SEC 1. Text between the blocks and blocks of
+// ReadPEM reads PEM blocks in any order: certificates, alone or in PKCS#7, and at most one unencrypted key in PKCS#8, PKCS#1 or SEC 1. Text between the blocks and blocks of
 // other kinds (parameters of curves) are passed over.
 func ReadPEM(data []byte, preserveOrder bool) (*Bundle, error) {
 	if err := size("PEM file", data); err != nil {
@@ -37,6 +37,12 @@ func ReadPEM(data []byte, preserveOrder bool) (*Bundle, error) {
 				return nil, err
 			}
 			certificates = append(certificates, c)
+		case blockPKCS7, blockCMS:
+			chain, err := readCMS(block.Bytes)
+			if err != nil {
+				return nil, err
+			}
+			certificates = append(certificates, chain...)
 		case blockKey, blockRSAKey, blockECKey, blockEncryptedKey:
 			if key != nil {
 				return nil, fault.New(fault.Invalid, "the PEM file holds several private keys: keep the one of the certificate")
@@ -108,34 +114,48 @@ func WriteChainPEM(certificates []*x509.Certificate) []byte {
 	return out
 }
 
-// ReadCertificates reads certificates without a key, in the order given: DER, one after the other, or PEM.
+// ReadCertificates reads certificates without a key, in the order given: DER, one after the other, a CMS message without a signature (PKCS#7, .p7b), or
+// either of them in PEM.
 func ReadCertificates(data []byte) ([]*x509.Certificate, error) {
 	if err := size("file of certificates", data); err != nil {
 		return nil, err
 	}
-	if !looksLikePEM(data) {
-		certificates, err := x509.ParseCertificates(data)
-		if err != nil || len(certificates) == 0 || len(certificates) > MaxCertificates {
-			return nil, fault.New(fault.Invalid, "the certificates cannot be read: give X.509 certificates in DER or PEM, at most %d", MaxCertificates)
-		}
-		return certificates, nil
+	switch {
+	case looksLikePEM(data):
+		return readCertificateBlocks(data)
+	case looksLikeCMS(data):
+		return readCMS(data)
 	}
-	var certificates []*x509.Certificate
+	certificates, err := x509.ParseCertificates(data)
+	if err != nil || len(certificates) == 0 || len(certificates) > MaxCertificates {
+		return nil, fault.New(fault.Invalid, "the certificates cannot be read: give X.509 certificates in DER, PEM or PKCS#7, at most %d", MaxCertificates)
+	}
+	return certificates, nil
+}
+
+func readCertificateBlocks(data []byte) (certificates []*x509.Certificate, err error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != blockCertificate && block.Type != blockOldCertificate {
+		var found []*x509.Certificate
+		switch block.Type {
+		case blockCertificate, blockOldCertificate:
+			c, err := parseCertificate(block.Bytes)
+			if err != nil {
+				return nil, err
+			}
+			found = []*x509.Certificate{c}
+		case blockPKCS7, blockCMS:
+			if found, err = readCMS(block.Bytes); err != nil {
+				return nil, err
+			}
+		default:
 			clear(block.Bytes)
-			continue
 		}
-		c, err := parseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		if certificates = append(certificates, c); len(certificates) > MaxCertificates {
+		if certificates = append(certificates, found...); len(certificates) > MaxCertificates {
 			return nil, fault.New(fault.TooLarge, "the file holds more than %d certificates: give the chain alone", MaxCertificates)
 		}
 	}
 	if len(certificates) == 0 {
-		return nil, fault.New(fault.Invalid, "there is no certificate in the PEM file: it needs BEGIN CERTIFICATE lines")
+		return nil, fault.New(fault.Invalid, "there is no certificate in the PEM file: it needs BEGIN CERTIFICATE or BEGIN PKCS7 lines")
 	}
 	return certificates, nil
 }

@@ -14,7 +14,7 @@ func (a *app) certCommand() *cobra.Command {
 	name := a.vaultFlag(c)
 	c.AddCommand(a.certs(name).commands()...)
 	c.AddCommand(a.certCreate(name), a.certImport(name), a.certGet(name), a.certShow(name), a.certUpdate(name), a.certPolicy(name), a.certPending(name), a.certMerge(name),
-		a.certIssuer(name), a.certContact(name), a.certRevoke(name), a.certAuthority(name))
+		a.certIssuer(name), a.certContact(name), a.certRevoke(name), a.certEndpoint(name), a.certAuthority(name))
 	return c
 }
 

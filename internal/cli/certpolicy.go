@@ -32,6 +32,8 @@ func (p *certPolicyFlags) flags(a *app, c *cobra.Command, vault *string) {
 	f.StringSliceVar(&p.x.DNS, "dns", nil, "DNS names, with commas or more than once")
 	f.StringSliceVar(&p.x.Emails, "email", nil, "e-mail addresses")
 	f.StringSliceVar(&p.x.UPNs, "upn", nil, "user principal names")
+	f.StringSliceVar(&p.x.Addresses, "ip", nil, "addresses of IP")
+	f.StringSliceVar(&p.x.URIs, "uri", nil, "absolute URIs, such as spiffe://example.org/shop")
 	f.StringSliceVar(&p.x.Purposes, "purpose", nil, "purposes: server, client, code-signing, email, time-stamping or object identifiers (default server,client)")
 	f.StringSliceVar(&p.x.KeyUsage, "key-usage", nil, "key usages (default digitalSignature,keyEncipherment)")
 	f.IntVar(&p.x.Months, "months", 0, "validity in months (default 12)")
@@ -150,6 +152,7 @@ func (p *certPolicyFlags) applyX509(c *cobra.Command, policy *client.Certificate
 	f := c.Flags()
 	for flag, set := range map[string]func(){
 		"subject": func() { x.Subject = p.x.Subject }, "dns": func() { x.DNS = p.x.DNS }, "email": func() { x.Emails = p.x.Emails }, "upn": func() { x.UPNs = p.x.UPNs },
+		"ip": func() { x.Addresses = p.x.Addresses }, "uri": func() { x.URIs = p.x.URIs },
 		"key-usage": func() { x.KeyUsage = p.x.KeyUsage }, "months": func() { x.Months = p.x.Months },
 		"purpose": func() {
 			x.Purposes = nil
@@ -229,7 +232,7 @@ func (a *app) showCertPolicy(p *client.CertificatePolicy) error {
 		actions = append(actions, x.Do+" "+at)
 	}
 	key := keyType(&client.Key{Type: p.Key.Type, Bits: p.Key.Bits, Curve: p.Key.Curve})
-	names := slices.Concat(p.X509.DNS, p.X509.Emails, p.X509.UPNs)
+	names := slices.Concat(p.X509.DNS, p.X509.Emails, p.X509.UPNs, p.X509.Addresses, p.X509.URIs)
 	return a.show(p, table{{"ISSUER", "SUBJECT", "NAMES", "MONTHS", "KEY", "SECRET", "ACTIONS"},
 		{p.Issuer.Name, p.X509.Subject, strings.Join(names, " "), strconv.Itoa(p.X509.Months), key, p.ContentType, strings.Join(actions, ", ")}})
 }

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -92,15 +95,16 @@ func (a *app) keyCreate(vault *string) *cobra.Command {
 
 func (a *app) keyImport(vault *string) *cobra.Command {
 	var at keyAttributes
-	var file string
+	var file, kty string
 	var hsm bool
 	c := &cobra.Command{
 		Use:   "import NAME",
 		Short: "Store a key that was made elsewhere",
-		Long: `Store a key that was made elsewhere, as a new version. The file holds an unencrypted PKCS #8 key in PEM or DER, or a JSON Web Key. Once it is
-in the vault, nothing gives the private half out again.`,
+		Long: `Store a key that was made elsewhere, as a new version. The file holds an unencrypted PKCS #8 key in PEM or DER, a JSON Web Key, or
+a key that was wrapped for an exchange key of the vault (a transfer blob, .byok). Once it is in the vault, nothing gives the private half out again.`,
 		Example: `  openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 | keywright key import web --vault demo --file -
-  keywright key import web --vault demo --file key.jwk`,
+  keywright key import web --vault demo --file key.jwk
+  keywright key import web --vault demo --file key.byok --type RSA`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
 			text, err := a.readInput(file, maxValue)
@@ -108,7 +112,7 @@ in the vault, nothing gives the private half out again.`,
 				return err
 			}
 			defer clear(text)
-			in, err := keyIn(text)
+			in, err := keyIn(text, kty)
 			if err != nil {
 				return err
 			}
@@ -128,14 +132,20 @@ in the vault, nothing gives the private half out again.`,
 	at.purposeFlag(c)
 	c.Flags().StringVar(&file, "file", "-", "file that holds the key; - for standard input")
 	c.Flags().BoolVar(&hsm, "hsm", false, "ask for a hardware module")
+	c.Flags().StringVar(&kty, "type", "", "what a transfer blob holds, which does not say it: RSA, EC or oct")
+	c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{"RSA", "EC", "oct"}, noFiles))
 	return c
 }
 
 // keyIn tells the forms of a private key apart.
-func keyIn(text []byte) (in client.ImportKey, err error) {
+func keyIn(text []byte, kty string) (in client.ImportKey, err error) {
 	switch trimmed := bytes.TrimSpace(text); {
 	case len(trimmed) == 0:
 		return in, usage("the file is empty: it has to hold a key")
+	case isTransferBlob(trimmed):
+		return transferred(trimmed, kty)
+	case kty != "":
+		return in, usage("--type is for transfer blobs: other keys say what they are")
 	case trimmed[0] == '{':
 		in.JWK = trimmed
 		return in, nil
@@ -153,4 +163,22 @@ func keyIn(text []byte) (in client.ImportKey, err error) {
 			return in, nil
 		}
 	}
+}
+
+// isTransferBlob reports whether a file is a transfer blob, as the bring-your-own-key specification of Key Vault describes it.
+func isTransferBlob(text []byte) bool {
+	var blob struct {
+		Version    string `json:"schema_version"`
+		Ciphertext string `json:"ciphertext"`
+	}
+	return json.Unmarshal(text, &blob) == nil && blob.Version != "" && blob.Ciphertext != ""
+}
+
+// transferred is the import of a transfer blob: a JSON Web Key whose only number is the blob.
+func transferred(blob []byte, kty string) (in client.ImportKey, err error) {
+	if kty == "" {
+		return in, usage("a transfer blob does not say what it holds: name it with --type RSA, EC or oct")
+	}
+	in.JWK, err = json.Marshal(map[string]string{"kty": strings.TrimSuffix(kty, "-HSM") + "-HSM", "key_hsm": base64.RawURLEncoding.EncodeToString(blob)})
+	return in, err
 }

@@ -90,6 +90,17 @@ func schedulesText(p *api.SchedulePause) string {
 	return "paused: " + pauseText(p)
 }
 
+// tokenText says where keys of -HSM types are.
+func tokenText(t *api.TokenStatus) string {
+	switch {
+	case t == nil:
+		return "none: they are in software"
+	case t.Hardware:
+		return t.Label + " (" + t.Manufacturer + " " + t.Model + ", hardware)"
+	}
+	return t.Label + " (" + t.Manufacturer + " " + t.Model + ", a token in software)"
+}
+
 func statusTable(url string, s *api.Status) table {
 	rate := func(r float64) string {
 		if r == 0 {
@@ -102,7 +113,7 @@ func statusTable(url string, s *api.Status) table {
 		most = strconv.Itoa(s.Limits.MaxVersions)
 	}
 	return table{{"WHAT", "VALUE"},
-		{"server", url}, {"version", s.Version}, {"node", s.Node}, {"started", when(&s.Started)}, {"region", s.Region}, {"seal", s.Seal}, {"store", s.Store},
+		{"server", url}, {"version", s.Version}, {"node", s.Node}, {"started", when(&s.Started)}, {"region", s.Region}, {"seal", s.Seal}, {"store", s.Store}, {"token of -HSM keys", tokenText(s.Token)},
 		{"audit durability", s.Audit.Durability}, {"audit records", strconv.FormatInt(s.Audit.Records, 10)}, {"audit alarm", first(s.Audit.Alarm, "none")},
 		{"rotations by schedule", schedulesText(s.SchedulesPaused)}, {"fips", yesNo(s.FIPS)},
 		{"limit: bytes of a value", strconv.Itoa(s.Limits.MaxSecretBytes)}, {"limit: versions of a secret", most},

@@ -1,6 +1,7 @@
 package cryptokey
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/rand"
 	"crypto/rsa"
@@ -147,11 +148,27 @@ func NewTransferBlob(kid string, enc TransferEncoding, wrapped []byte) TransferB
 // ParseTransferBlob reads a key_hsm.
 func ParseTransferBlob(data []byte) (TransferBlob, error) {
 	var b TransferBlob
-	if err := json.Unmarshal(data, &b); err != nil || b.SchemaVersion != transferSchema || b.Header.Alg != "dir" || len(b.Ciphertext) == 0 {
+	padded := struct {
+		*TransferBlob
+		Ciphertext padded `json:"ciphertext"`
+	}{TransferBlob: &b}
+	err := json.Unmarshal(data, &padded)
+	if b.Ciphertext = Bytes(padded.Ciphertext); err != nil || b.SchemaVersion != transferSchema || b.Header.Alg != "dir" || len(b.Ciphertext) == 0 {
 		return TransferBlob{}, fault.New(fault.Invalid, "key_hsm is not a transfer blob: JSON with schema_version %s, a header with kid, alg dir and enc, and a ciphertext", transferSchema)
 	}
 	if _, err := b.Header.Enc.oaep(); err != nil {
 		return TransferBlob{}, err
 	}
 	return b, nil
+}
+
+// padded is a member that may be padded: the specification of transfer blobs says base64url, and tools differ in whether they pad it.
+type padded Bytes
+
+// UnmarshalText decodes the bytes.
+func (p *padded) UnmarshalText(text []byte) error {
+	if len(text)%4 == 0 {
+		text = bytes.TrimRight(text, "=")
+	}
+	return (*Bytes)(p).UnmarshalText(text)
 }

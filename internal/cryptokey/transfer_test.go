@@ -123,6 +123,10 @@ func TestTransferBlob(t *testing.T) {
 	if err != nil || got.Header != blob.Header || !bytes.Equal(got.Ciphertext, blob.Ciphertext) {
 		t.Errorf("%+v, %v", got, err)
 	}
+	// Some tools pad it.
+	if got, err := cryptokey.ParseTransferBlob([]byte(`{"schema_version":"1.0.0","header":{"alg":"dir","enc":"CKM_RSA_AES_KEY_WRAP"},"ciphertext":"AQIDBA==","generator":"x"}`)); err != nil || !bytes.Equal(got.Ciphertext, []byte{1, 2, 3, 4}) {
+		t.Errorf("padded: %+v, %v", got, err)
+	}
 	for _, wrong := range []string{``, `{}`, `[]`, `{"schema_version":"2.0.0","header":{"alg":"dir","enc":"CKM_RSA_AES_KEY_WRAP"},"ciphertext":"AQID"}`,
 		`{"schema_version":"1.0.0","header":{"alg":"RSA-OAEP","enc":"CKM_RSA_AES_KEY_WRAP"},"ciphertext":"AQID"}`,
 		`{"schema_version":"1.0.0","header":{"alg":"dir","enc":"A256KW"},"ciphertext":"AQID"}`,

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -92,8 +93,40 @@ func (k *remoteKeys) download(ctx context.Context) (keys fixedKeys, err error) {
 	if answer.StatusCode != http.StatusOK {
 		return keys, fmt.Errorf("the issuer answers %s when asked for its keys", answer.Status)
 	}
-	if err := json.NewDecoder(answer.Body).Decode((*jose.JSONWebKeySet)(&keys)); err != nil {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&set); err != nil {
 		return fixedKeys{}, fmt.Errorf("reading the issuer's keys: %w", err)
 	}
+	for _, text := range set.Keys {
+		if k, ok := publishedKey(text); ok {
+			keys.Keys = append(keys.Keys, k)
+		}
+	}
 	return keys, nil
+}
+
+// publishedKey reads one key of a set. A key that cannot be used is passed over, and the others count (RFC 7517, section 5).
+func publishedKey(text json.RawMessage) (k jose.JSONWebKey, ok bool) {
+	if err := json.Unmarshal(text, &k); err == nil {
+		return k, k.Valid() && k.IsPublic()
+	}
+	// Attestation services publish their keys as certificates alone: the public key is that of the first (RFC 7517, section 4.7).
+	var bare struct {
+		KeyID       string   `json:"kid"`
+		Modulus     string   `json:"n"`
+		X           string   `json:"x"`
+		Private     string   `json:"d"`
+		Certificate [][]byte `json:"x5c"`
+	}
+	if err := json.Unmarshal(text, &bare); err != nil || len(bare.Certificate) == 0 || bare.Modulus+bare.X+bare.Private != "" {
+		return jose.JSONWebKey{}, false
+	}
+	c, err := x509.ParseCertificate(bare.Certificate[0])
+	if err != nil {
+		return jose.JSONWebKey{}, false
+	}
+	k = jose.JSONWebKey{Key: c.PublicKey, KeyID: bare.KeyID}
+	return k, k.Valid() && k.IsPublic()
 }

@@ -20,7 +20,7 @@ type Backing struct {
 // Backing returns the keys behind certificates.
 func (s *Service) Backing() Backing { return Backing{s.objects.Moves(true), s} }
 
-// Generate makes a key, within the bound for the making of keys.
+// Generate makes a key in memory, within the bound for the making of keys: what stands behind a certificate is in no token.
 func (b Backing) Generate(ctx context.Context, call *guard.Call, spec cryptokey.Spec, hsm bool) (*cryptokey.Key, error) {
 	return b.service.generate(ctx, call, spec, hsm)
 }
@@ -32,7 +32,7 @@ func (b Backing) Draft(k *cryptokey.Key, hsm bool, ops []string) (*object.Draft,
 	if err != nil {
 		return nil, err
 	}
-	return newDraft(k, facts)
+	return newDraft(context.Background(), &fresh{key: k, hsm: hsm}, facts)
 }
 
 // Key returns the key of a version, whatever its label.
@@ -42,7 +42,7 @@ func (b Backing) Key(ctx context.Context, v *vault.Vault, ver *vault.Version) (*
 	if err != nil {
 		return nil, err
 	}
-	p, err := parseValue(ver, value)
+	p, err := b.service.parseValue(ver, value)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the key of a certificate cannot be read")
 	}

@@ -2,6 +2,7 @@ package key
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -23,6 +25,10 @@ type Input struct {
 	// Exportable keys may be released as the policy says, which they need.
 	Exportable bool
 	Release    *ReleasePolicy
+
+	// first refuses to make anything but the first version of a key, with an object.ErrMoved; policy, when not nil, becomes the new key's rotation policy.
+	first  bool
+	policy *Policy
 }
 
 // Spec says which key is to be made, in the words of the protocol.
@@ -56,13 +62,17 @@ func (sp *Spec) engine() (spec cryptokey.Spec, hsm bool, err error) {
 // ObjectIsDeletedButRecoverable.
 func (s *Service) Create(ctx context.Context, call *guard.Call, name string, sp Spec, in Input) (Item, error) {
 	need := guard.Need{Action: authz.KeyCreate, Kind: vault.Key, Name: name}
-	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+	return s.create(ctx, call, need, sp, &in)
+}
+
+// create makes a key under the need.
+func (s *Service) create(ctx context.Context, call *guard.Call, need guard.Need, sp Spec, in *Input) (Item, error) {
+	return s.add(ctx, call, need, in, func() (*fresh, error) {
 		spec, hsm, err := sp.engine()
 		if err != nil {
-			return nil, hsm, err
+			return nil, err
 		}
-		k, err := s.generate(ctx, call, spec, hsm)
-		return k, hsm, err
+		return s.make(ctx, call, spec, hsm, in.Exportable)
 	})
 }
 
@@ -73,26 +83,26 @@ func (s *Service) Import(ctx context.Context, call *guard.Call, name string, jwk
 		in.Ops = jwk.KeyOps
 	}
 	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: name}
-	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+	return s.add(ctx, call, need, &in, func() (*fresh, error) {
 		_, asked, err := cryptokey.ParseType(jwk.Kty)
 		if err != nil {
-			return nil, false, err
+			return nil, err
 		}
 		if len(jwk.KeyHSM) > 0 {
 			k, err := s.receive(ctx, call, jwk)
-			return k, true, err
+			return s.bring(ctx, k, err, true, in.Exportable)
 		}
 		k, err := jwk.PrivateKey()
-		return k, hsm || asked, err
+		return s.bring(ctx, k, err, hsm || asked, in.Exportable)
 	})
 }
 
 // ImportPKCS8 stores a key that is an unencrypted PrivateKeyInfo in DER (RFC 5958), like Import.
 func (s *Service) ImportPKCS8(ctx context.Context, call *guard.Call, name string, der []byte, hsm bool, in Input) (Item, error) {
 	need := guard.Need{Action: authz.KeyImport, Kind: vault.Key, Name: name}
-	return s.add(ctx, call, need, &in, func() (*cryptokey.Key, bool, error) {
+	return s.add(ctx, call, need, &in, func() (*fresh, error) {
 		k, err := cryptokey.ParsePKCS8(der)
-		return k, hsm, err
+		return s.bring(ctx, k, err, hsm, in.Exportable)
 	})
 }
 
@@ -143,7 +153,7 @@ func exchangeKey(kid string) (sel Selector, err error) {
 }
 
 // add authorises the need, gets a key and stores it.
-func (s *Service) add(ctx context.Context, call *guard.Call, need guard.Need, in *Input, get func() (k *cryptokey.Key, hsm bool, err error)) (Item, error) {
+func (s *Service) add(ctx context.Context, call *guard.Call, need guard.Need, in *Input, get func() (*fresh, error)) (Item, error) {
 	if err := vault.CheckObjectName(need.Name); err != nil {
 		return Item{}, err
 	}
@@ -153,45 +163,111 @@ func (s *Service) add(ctx context.Context, call *guard.Call, need guard.Need, in
 	if err := in.check(); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	k, hsm, err := get()
+	f, err := get()
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	facts, err := in.facts(k, hsm)
+	facts, err := in.facts(f.key, f.hsm)
 	if err != nil {
-		return Item{}, s.Guard.Refuse(ctx, call, need, err)
+		return Item{}, s.Guard.Refuse(ctx, call, need, errors.Join(err, s.discard(ctx, f)))
 	}
-	draft, err := newDraft(k, facts)
+	draft, err := newDraft(ctx, f, facts)
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	defer clear(draft.Value)
 	draft.Tags, draft.Enabled, draft.NotBefore, draft.Expires = in.Tags, in.Enabled, in.NotBefore, in.Expires
+	if in.first {
+		draft.Check = firstAlone
+	}
+	if in.policy != nil {
+		draft.Beside = func(tx store.Tx, stored Item) error {
+			_, err := in.policy.put(ctx, tx, call.Vault.Vault, stored, nil, stored.Version.Attributes.Created)
+			return err
+		}
+	}
 	return s.objects.Add(ctx, call, need, need.Name, draft)
 }
 
+// firstAlone refuses a version behind another.
+func firstAlone(o *vault.Object) error {
+	if err := o.CheckLive(); err != nil {
+		return err
+	}
+	if o.Current != "" {
+		return object.ErrMoved
+	}
+	return nil
+}
+
 // newDraft makes the draft of a key. The caller zeroes its value.
-func newDraft(k *cryptokey.Key, facts *Facts) (*object.Draft, error) {
+func newDraft(ctx context.Context, f *fresh, facts *Facts) (*object.Draft, error) {
+	facts.Token, facts.Hardware = "", false
+	if f.held != nil {
+		facts.Token, facts.Hardware = f.held.token, f.held.hardware
+	}
 	doc, err := facts.encode()
 	if err != nil {
 		return nil, err
 	}
-	value, err := sealable(k, facts.Exportable)
-	return &object.Draft{Value: value, Doc: doc}, err
+	value, err := f.sealable(facts.Exportable)
+	return &object.Draft{Value: value, Doc: doc, Beside: func(tx store.Tx, stored object.Item) error { return f.keep(ctx, tx, stored.Object.ID) }}, err
 }
 
-// generate makes a key, a bounded number of them at once.
-func (s *Service) generate(ctx context.Context, call *guard.Call, spec cryptokey.Spec, hsm bool) (*cryptokey.Key, error) {
-	if err := s.Guard.Charge(call, creationWeight(hsm)); err != nil {
+// make makes a key where it belongs: one that is to be in hardware in the token, if the server is bound to one.
+func (s *Service) make(ctx context.Context, call *guard.Call, spec cryptokey.Spec, hsm, exportable bool) (*fresh, error) {
+	t, err := s.tokenFor(hsm, exportable)
+	if err != nil {
 		return nil, err
+	}
+	if t == nil {
+		k, err := s.generate(ctx, call, spec, hsm)
+		return &fresh{key: k, hsm: hsm}, err
+	}
+	var f *fresh
+	err = s.oneOfFew(ctx, call, hsm, func() (err error) {
+		f, err = s.intoToken(ctx, t, false, func(id []byte) (*cryptokey.Key, error) { return t.Generate(spec, id) })
+		return err
+	})
+	return f, err
+}
+
+// bring takes a key, or the error that there is none, to where it belongs.
+func (s *Service) bring(ctx context.Context, k *cryptokey.Key, err error, hsm, exportable bool) (*fresh, error) {
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.tokenFor(hsm, exportable)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		return &fresh{key: k, hsm: hsm}, nil
+	}
+	return s.intoToken(ctx, t, true, func(id []byte) (*cryptokey.Key, error) { return t.Import(k, id) })
+}
+
+// generate makes a key in memory.
+func (s *Service) generate(ctx context.Context, call *guard.Call, spec cryptokey.Spec, hsm bool) (k *cryptokey.Key, err error) {
+	err = s.oneOfFew(ctx, call, hsm, func() (err error) {
+		k, err = cryptokey.Generate(spec)
+		return err
+	})
+	return k, err
+}
+
+// oneOfFew makes a bounded number of keys at once.
+func (s *Service) oneOfFew(ctx context.Context, call *guard.Call, hsm bool, work func() error) error {
+	if err := s.Guard.Charge(call, creationWeight(hsm)); err != nil {
+		return err
 	}
 	select {
 	case s.making <- struct{}{}:
 	case <-ctx.Done():
-		return nil, fault.Wrap(ctx.Err(), fault.Unavailable, "the server makes as many keys at once as it may: try again")
+		return fault.Wrap(ctx.Err(), fault.Unavailable, "the server makes as many keys at once as it may: try again")
 	}
 	defer func() { <-s.making }()
-	return cryptokey.Generate(spec)
+	return work()
 }
 
 // Limits of the tags of keys: the Key Vault documentation.

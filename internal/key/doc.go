@@ -8,4 +8,8 @@
 // value, sealed through the keyring, is the private half with the mark whether it may ever leave. The mark is sealed so that nobody makes a key
 // exportable by changing the store. In memory a key is parsed once and kept beside its sealed record, until the record leaves memory: because the key was
 // changed, disabled, deleted or purged, because the keyring was locked, or because others needed the room.
+//
+// A key of an -HSM type is in a Token instead, if there is one: its value says where.
+//
+// Custody is the other side: it lends keys to the keyring, as customers' keys that protect vaults. What protects something is not purged, see Needed.
 package key

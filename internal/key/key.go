@@ -30,6 +30,10 @@ type Config struct {
 	CacheBytes int64
 	// Attestations judges who a key may be released to; nil releases none.
 	Attestations Attestations
+	// Custody is how the keyring reaches customers' keys; New binds it. Nil where no keyring does.
+	Custody *Custody
+	// Token holds the keys of -HSM types; nil keeps them in the store like the others.
+	Token Token
 }
 
 // Service serves keys.
@@ -69,10 +73,13 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{Config: c, making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	objects, err := object.New(object.Config{Guard: c.Guard, Store: c.Store, Keys: c.Keys, Clock: c.Clock, Kind: kind, MaxVersions: c.MaxVersions,
-		CacheBytes: c.CacheBytes, Settled: settled, Ahead: ahead, Pack: packPolicy, Unpack: unpackPolicy})
+		CacheBytes: c.CacheBytes, Settled: settled, Purged: purged, Ahead: ahead, Pack: pack, Unpack: unpackPolicy})
 	if err != nil {
 		return nil, err
 	}
 	s.objects, s.Lifecycle = objects, objects.Lifecycle()
+	if c.Custody != nil {
+		c.Custody.service.Store(s)
+	}
 	return s, nil
 }

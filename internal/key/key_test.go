@@ -27,7 +27,6 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/guard/guardtest"
 	"github.com/keywright/keywright/internal/key"
-	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -430,74 +429,6 @@ func (w *world) due(name string) (at time.Time) {
 		return err
 	}))
 	return at
-}
-
-// TestTenYearsOfRotations: on a clock that jumps ahead, a key is always rotated before its policy's limit, and never twice for one version.
-func TestTenYearsOfRotations(t *testing.T) {
-	w := newWorld(t, nil)
-	made := w.make("yearly", ec)
-	_, _, err := w.svc.SetPolicy(w.Ctx, w.call(), "yearly", key.Policy{Expiry: period(t, "P1Y"), Rotate: &key.Trigger{BeforeExpiry: period(t, "P30D")},
-		Notify: &key.Trigger{BeforeExpiry: period(t, "P45D")}})
-	w.do(err)
-	w.make("monthly", oct)
-	_, _, err = w.svc.SetPolicy(w.Ctx, w.call(), "monthly", key.Policy{Rotate: &key.Trigger{AfterCreate: period(t, "P1M")}})
-	w.do(err)
-	expiries := w.svc.Expiries()
-	end, rotations := noon.AddDate(10, 0, 0), 0
-	for days := 0; w.now.Now().Before(end); days++ {
-		w.now.Advance(day)
-		n, err := w.svc.RotateDue(w.Ctx)
-		w.do(err)
-		rotations += n
-		if days%5 != 0 {
-			continue
-		}
-		_, expired, err := expiries.Tell(w.Ctx)
-		w.do(err)
-		if expired > 0 {
-			t.Fatalf("a key expired at %s", w.now.Now())
-		}
-	}
-	versions := func(name string) []object.Item {
-		l, err := w.svc.Versions(w.Ctx, w.call(), name, key.Page{Limit: 1000})
-		w.do(err)
-		return l.Items
-	}
-	yearly, monthly := versions("yearly"), versions("monthly")
-	// A year less thirty days takes eleven rotations in ten years; a month a hundred and twenty.
-	if len(yearly) != 11 && len(yearly) != 12 || len(monthly) != 120 && len(monthly) != 121 || rotations != len(yearly)+len(monthly)-2 {
-		t.Errorf("%d and %d versions after %d rotations", len(yearly), len(monthly), rotations)
-	}
-	for i := 1; i < len(yearly); i++ {
-		before := yearly[i-1].Version.Attributes
-		expires := before.Expires
-		if yearly[i-1].Version.ID == made.Version.ID {
-			expires = before.Created.AddDate(1, 0, 0)
-		}
-		if gap := expires.Sub(yearly[i].Version.Attributes.Created); gap > 30*day || gap < 29*day {
-			t.Errorf("version %d was made %s before the one before it expires", i, gap)
-		}
-	}
-	near := 0
-	w.do(w.Store.View(w.Ctx, func(tx store.Tx) error {
-		commits, err := tx.Commits(w.Ctx, 0, 0)
-		for _, c := range commits {
-			for _, e := range c.Events {
-				if e.Type == "Microsoft.KeyVault.KeyNearExpiry" {
-					near++
-					var data struct{ EXP int64 }
-					w.do(json.Unmarshal(e.Data, &data))
-					if lead := time.Unix(data.EXP, 0).Sub(e.At); lead > 45*day || lead < 40*day {
-						t.Errorf("told %s ahead", lead)
-					}
-				}
-			}
-		}
-		return err
-	}))
-	if near < len(yearly)-2 {
-		t.Errorf("%d warnings for %d versions", near, len(yearly))
-	}
 }
 
 func TestRotationKeepsWhatAKeyIs(t *testing.T) {

@@ -224,6 +224,14 @@ func ahead(ctx context.Context, tx store.Tx, it Item) (time.Duration, error) {
 	return expires.Sub(p.Notify.BeforeExpiry.Before(expires)), nil
 }
 
+// pack refuses to back up what cannot leave its token, and brings the policy into the backup.
+func pack(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error) {
+	if err := leaves(ctx, tx, o); err != nil {
+		return nil, err
+	}
+	return packPolicy(ctx, tx, o)
+}
+
 // packPolicy and unpackPolicy bring the policy into a backup and back.
 func packPolicy(ctx context.Context, tx store.Tx, o *vault.Object) ([]byte, error) {
 	_, row, err := policyOf(ctx, tx, o.ID)

@@ -54,13 +54,13 @@ func (s *Service) rotateOnce(ctx context.Context, call *guard.Call, need guard.N
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
-	fresh, err := s.generate(ctx, call, from.key.Spec(), from.facts.HSM)
+	next, err := s.successor(ctx, call, from)
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	facts := *from.facts
-	facts.Public = fresh.PublicJWK()
-	draft, err := newDraft(fresh, &facts)
+	facts.Public = next.key.PublicJWK()
+	draft, err := newDraft(ctx, next, &facts)
 	if err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
@@ -76,6 +76,15 @@ func (s *Service) rotateOnce(ctx context.Context, call *guard.Call, need guard.N
 		return nil
 	}
 	return s.objects.Add(ctx, call, need, need.Name, draft)
+}
+
+// successor makes a key of the kind of another. An exportable one stays where it is, because a token would not let it out.
+func (s *Service) successor(ctx context.Context, call *guard.Call, from *parsed) (*fresh, error) {
+	if from.facts.Exportable {
+		k, err := s.generate(ctx, call, from.key.Spec(), from.facts.HSM)
+		return &fresh{key: k, hsm: from.facts.HSM}, err
+	}
+	return s.make(ctx, call, from.key.Spec(), from.facts.HSM, false)
 }
 
 // nextExpiry is when a version that is made now expires.

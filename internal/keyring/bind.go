@@ -20,6 +20,7 @@ const (
 	bindAudit          = "audit"
 	bindBackup         = "backup"
 	bindDigest         = "digest"
+	bindCustomerBackup = "customer-backup"
 )
 
 // binding encodes additional data so that different fields never give the same bytes: the version of the encoding, then
@@ -37,9 +38,13 @@ func binding(fields ...string) []byte {
 	return b
 }
 
-// bindKeyRow binds a wrapped key to its id, use, owner and wrapping key.
+// bindKeyRow binds a wrapped key to its id, use, owner and wrapping keys: nobody takes the customer's away from it.
 func bindKeyRow(k *store.WrappedKey) []byte {
-	return binding(bindKey, k.ID, string(k.Purpose), k.Owner, k.Parent)
+	fields := []string{bindKey, k.ID, string(k.Purpose), k.Owner, k.Parent}
+	if c := k.Customer; c != nil {
+		fields = append(fields, string(c.Key.Vault), string(c.Key.Key), string(c.Key.Version), c.Algorithm)
+	}
+	return binding(fields...)
 }
 
 // Place is where a value belongs: the ids that never change of its tenant, vault, object and version.

@@ -11,6 +11,8 @@
 // the additional data, to the ids of the place where it belongs: a row that was copied elsewhere does not open. The store
 // holds wrapped keys only; unwrapped ones exist as key schedules in this package's memory, and the bytes are zeroed.
 //
+// A key that a customer keeps in a vault may wrap a vault's key as well, within the tenant's: see Customers.
+//
 // # Rotation
 //
 // Each layer changes while everything goes on. The new key is committed first and the old one becomes decrypt-only; what

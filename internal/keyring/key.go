@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/seal"
@@ -23,12 +24,15 @@ type key struct {
 	gone atomic.Bool
 	// unsure is set on a root whose row changed: before its next use the store is asked whether it still exists.
 	unsure atomic.Bool
+	// now and until bound how long a key that a customer's key unwrapped is believed; now is nil for all others.
+	now   func() time.Time
+	until time.Time
 }
 
-// live reports whether this key and all above it are still kept.
+// live reports whether this key and all above it are still kept, and believed.
 func (n *key) live() bool {
 	for ; n != nil; n = n.parent {
-		if n.gone.Load() {
+		if n.gone.Load() || n.now != nil && !n.now().Before(n.until) {
 			return false
 		}
 	}
@@ -50,7 +54,7 @@ func (n *key) wrap(raw *rawKey, row store.WrappedKey) *store.WrappedKey {
 	return &row
 }
 
-// reveal unwraps the key's own bytes again. The caller zeroes them.
+// reveal unwraps the key's own bytes again. The caller zeroes them. It is for keys that have no customer's key.
 func (n *key) reveal() (*rawKey, error) {
 	return openRow(n.parent, n.row)
 }
@@ -75,6 +79,14 @@ func usesBytes(p store.KeyPurpose) bool { return p == store.AuditKey || p == sto
 
 // key finds an unwrapped key by its id. A key that is not there, or has another purpose, is a fault.Gone.
 func (k *Keyring) key(ctx context.Context, id string, purpose store.KeyPurpose) (*key, error) {
+	n, err := k.find(ctx, id, purpose)
+	if err == nil {
+		lean(ctx, n)
+	}
+	return n, err
+}
+
+func (k *Keyring) find(ctx context.Context, id string, purpose store.KeyPurpose) (*key, error) {
 	if k.locked.Load() {
 		return nil, errLocked
 	}
@@ -85,7 +97,7 @@ func (k *Keyring) key(ctx context.Context, id string, purpose store.KeyPurpose) 
 		return n, nil
 	}
 	// Nobody joins a load that began before a change that was acknowledged since: the key may be gone.
-	flight := string(purpose) + "/" + id + "/" + strconv.FormatUint(k.changes.Load(), 36)
+	flight := string(purpose) + "/" + id + "/" + strconv.FormatUint(k.changes.Load(), 36) + "/" + depth(ctx)
 	return k.once(ctx, flight, func(ctx context.Context) (*key, error) { return k.load(ctx, id, purpose) })
 }
 
@@ -114,11 +126,19 @@ func (k *Keyring) load(ctx context.Context, id string, purpose store.KeyPurpose)
 		return nil, err
 	}
 	n := &key{row: row, parent: parent}
-	raw, err := openRow(parent, row)
+	if row.Customer != nil {
+		// Before it is asked, so that no change of it passes unnoticed.
+		k.dependents.add(&row.Customer.Key, row)
+	}
+	within, trust := trusting(ctx, k.clock.Now().Add(customerTrust))
+	raw, err := k.unwrapFor(within, parent, row)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(raw[:])
+	if row.Customer != nil {
+		n.now, n.until = k.clock.Now, time.Unix(0, trust.until.Load())
+	}
 	if !usesBytes(purpose) {
 		if n.aead, err = raw.aead(); err != nil {
 			return nil, err

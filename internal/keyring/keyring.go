@@ -35,13 +35,18 @@ type Config struct {
 	// Grace is how long a key stays after it became decrypt-only, even if nothing seems to need it: longer than any write
 	// that began under it can take. 0 means DefaultGrace.
 	Grace time.Duration
+	// Customers has the keys that customers keep in vaults; nil opens no vault that needs one.
+	Customers Customers
 }
 
 // Keyring seals and opens. The caller hooks Changed to the store's Watch.
 type Keyring struct {
-	store store.Store
-	clock clock.Clock
-	grace time.Duration
+	store     store.Store
+	clock     clock.Clock
+	grace     time.Duration
+	customers Customers
+	// dependents are the keys in memory that customers' keys unwrapped.
+	dependents dependents
 
 	// changes counts commits that touched a key. What was read from the store before a change is not kept after it.
 	changes atomic.Uint64
@@ -79,7 +84,7 @@ func Open(ctx context.Context, c Config) (*Keyring, error) {
 	if c.CachedKeys < 0 || c.Grace < 0 {
 		return nil, fault.New(fault.Invalid, "the keyring's cache size and grace cannot be negative: correct the configuration")
 	}
-	k := &Keyring{store: c.Store, seal: c.Seal, clock: c.Clock, grace: c.Grace}
+	k := &Keyring{store: c.Store, seal: c.Seal, clock: c.Clock, grace: c.Grace, customers: c.Customers}
 	k.keys = newCache[string](c.CachedKeys, func(n *key) { n.gone.Store(true) })
 	k.current = newCache[ownerOf](c.CachedKeys, func(*currentKey) {})
 	k.audit = newAuditor(k)
@@ -223,11 +228,16 @@ func (k *Keyring) update(ctx context.Context, fn func(store.Tx, store.Op) error)
 }
 
 // Changed tells the keyring what a commit changed. The server hooks it to the store's Watch, so that a key which was
-// deleted is forgotten before the deletion is acknowledged. It is quick and does not call the store.
+// deleted is forgotten before the deletion is acknowledged, and so is one whose customer's key changed. It is quick and does not call the store.
 func (k *Keyring) Changed(c *store.Commit) {
-	for _, change := range c.Changes {
-		if change.Kind == store.KeyChanged {
+	for i := range c.Changes {
+		switch change := &c.Changes[i]; change.Kind {
+		case store.KeyChanged:
 			k.Forget(change.Key)
+		case store.VaultChanged, store.ObjectChanged:
+			for _, id := range k.dependents.take(change) {
+				k.Forget(id)
+			}
 		}
 	}
 }

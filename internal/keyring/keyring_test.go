@@ -348,7 +348,7 @@ func TestLock(t *testing.T) {
 		"OpenFor":     func() error { _, err := w.OpenFor(ctx, tenant, "a", "b", env); return err },
 		"SealAudit":   func() error { _, err := w.SealAudit(nil, string(tenant), nil, nil); return err },
 		"OpenAudit":   func() error { _, err := w.OpenAudit(nil, string(tenant), sealed, nil); return err },
-		"SealBackup":  func() error { _, err := w.SealBackup(ctx, tenant, nil); return err },
+		"SealBackup":  func() error { _, err := w.SealBackup(ctx, tenant, "", nil); return err },
 		"Digest":      func() error { _, err := w.Digest(ctx, tenant, "a", nil); return err },
 		"RotateRoot":  func() error { _, err := w.RotateRoot(ctx, nil); return err },
 		"Migrate":     func() error { return w.Migrate(ctx, w.seal, nil) },

@@ -68,8 +68,21 @@ func (k *Keyring) maintainVault(ctx context.Context, tenant vault.TenantID, id v
 	rows, err := k.snapshot(ctx, func(ctx context.Context, tx store.Tx) ([]*store.WrappedKey, error) {
 		return tx.WrappedKeys(ctx, store.VaultKey, string(id))
 	})
-	if err != nil || len(rows) < 2 {
+	if err != nil {
 		return err
+	}
+	for _, row := range rows {
+		if row.Customer != nil {
+			n, err := k.rewrapVault(ctx, tenant, id)
+			done.Moved += n
+			if err != nil {
+				return err
+			}
+			break
+		}
+	}
+	if len(rows) < 2 {
+		return nil
 	}
 	n, err := k.ResealVault(ctx, tenant, id)
 	done.Resealed += n

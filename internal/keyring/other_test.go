@@ -176,7 +176,7 @@ func TestADeadStoreStopsNeitherReadsNorTheirRecords(t *testing.T) {
 func TestBackup(t *testing.T) {
 	w := newWorld(t)
 	tenant, other := w.tenant(t), w.tenant(t)
-	blob, err := w.SealBackup(ctx, tenant, []byte("all versions"))
+	blob, err := w.SealBackup(ctx, tenant, "", []byte("all versions"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestBackup(t *testing.T) {
 		refuse("cut", tenant, blob[:i])
 	}
 	stranger := newWorld(t)
-	foreign, err := stranger.SealBackup(ctx, stranger.tenant(t), nil)
+	foreign, err := stranger.SealBackup(ctx, stranger.tenant(t), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestBackup(t *testing.T) {
 func FuzzOpenBackup(f *testing.F) {
 	w := newWorld(f)
 	id := w.tenant(f)
-	blob, err := w.SealBackup(ctx, id, []byte("content"))
+	blob, err := w.SealBackup(ctx, id, "", []byte("content"))
 	if err != nil {
 		f.Fatal(err)
 	}

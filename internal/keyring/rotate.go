@@ -86,6 +86,9 @@ func (k *Keyring) succeed(ctx context.Context, fresh []*store.WrappedKey, with W
 				if b.State == store.KeyDecryptOnly {
 					continue
 				}
+				if (b.Customer == nil) != (row.Customer == nil) {
+					return fault.New(fault.Conflict, "what protects the %s key of %s changed meanwhile: try again", row.Purpose, row.Owner)
+				}
 				old := *b
 				old.State, old.Updated = store.KeyDecryptOnly, op.At
 				if err := tx.PutWrappedKey(ctx, &old); err != nil {
@@ -183,6 +186,9 @@ func (k *Keyring) rewrapRow(ctx context.Context, parent *key, row *store.Wrapped
 	if err != nil {
 		return nil, err
 	}
+	if row.Customer != nil {
+		return moveCustomerRow(old, parent, row)
+	}
 	raw, err := openRow(old, row)
 	if err != nil {
 		return nil, err
@@ -206,6 +212,9 @@ func (k *Keyring) putMoved(ctx context.Context, from, to []*store.WrappedKey) (c
 				return err
 			}
 			// Updated stays: it says since when the key has its state, which retirement counts from.
+			if !sameWraps([]*store.WrappedKey{there}, from[i:i+1]) {
+				continue // a customer's key wrapped it anew meanwhile
+			}
 			row := *there
 			row.Parent, row.Wrapped = to[i].Parent, to[i].Wrapped
 			if err := tx.PutWrappedKey(ctx, &row); err != nil {

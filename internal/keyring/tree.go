@@ -61,7 +61,16 @@ func (k *Keyring) NewVaultKey(ctx context.Context, tenant vault.TenantID, id vau
 	if err != nil {
 		return nil, err
 	}
-	return newUnder(top, store.VaultKey, string(id), now), nil
+	v, err := k.encryption(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return newUnder(top, store.VaultKey, string(id), now), nil
+	}
+	raw := newRawKey()
+	defer clear(raw[:])
+	return k.wrapFor(ctx, top, raw, newRow(store.VaultKey, string(id), now), &v.Encryption.CustomerKey)
 }
 
 func newUnder(parent *key, purpose store.KeyPurpose, owner string, now time.Time) *store.WrappedKey {

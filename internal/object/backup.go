@@ -56,7 +56,7 @@ func (l Lifecycle) Backup(ctx context.Context, call *guard.Call, name string) ([
 			return err
 		}
 		defer clear(plain)
-		blob, err = s.Keys.SealBackup(ctx, call.Vault.Vault.Tenant, plain)
+		blob, err = s.Keys.SealBackup(ctx, call.Vault.Vault.Tenant, call.Vault.Vault.ID, plain)
 		return err
 	})
 	return blob, err

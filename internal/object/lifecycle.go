@@ -36,16 +36,11 @@ func (l Lifecycle) ListDeleted(ctx context.Context, call *guard.Call, p Page) (L
 }
 
 // Versions returns a page of a live object's versions in ascending order of their ids. Versions that the object hides are left out. An unknown name has none.
-func (l Lifecycle) Versions(ctx context.Context, call *guard.Call, name string, p Page) (list Listing, err error) {
+func (l Lifecycle) Versions(ctx context.Context, call *guard.Call, name string, p Page) (Listing, error) {
 	if err := vault.CheckObjectName(name); err != nil {
 		return Listing{}, err
 	}
-	need := l.need(l.objects.Kind.List, name)
-	err = l.objects.Guard.Read(ctx, call, &need, func() error {
-		list, err = l.objects.versions(ctx, call.Vault.Vault, name, p)
-		return err
-	})
-	return list, err
+	return l.objects.Versions(ctx, call, l.need(l.objects.Kind.List, name), name, p)
 }
 
 // GetDeleted returns a deleted object with its current version.

@@ -103,6 +103,15 @@ func listing(ctx context.Context, tx store.Tx, q store.ObjectQuery) (Listing, er
 	return l, err
 }
 
+// Versions does a listing that the need allows: a page of a live object's versions that callers may see, in ascending order of their ids.
+func (s *Objects) Versions(ctx context.Context, call *guard.Call, need guard.Need, name string, p Page) (l Listing, err error) {
+	err = s.Guard.Read(ctx, call, &need, func() error {
+		l, err = s.versions(ctx, call.Vault.Vault, name, p)
+		return err
+	})
+	return l, err
+}
+
 // versions lists a page of what callers may see of a live object.
 func (s *Objects) versions(ctx context.Context, v *vault.Vault, name string, p Page) (l Listing, err error) {
 	err = s.Store.View(ctx, func(tx store.Tx) error {

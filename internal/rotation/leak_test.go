@@ -55,9 +55,7 @@ func TestAnOlderVersionLeaks(t *testing.T) {
 			must(t, err)
 			w.eventually("the end of what leaked", func() bool { return !w.run(run.ID).Incident.Until.IsZero() })
 			w.retired("db", versions[0])
-			if r := w.run(run.ID); r.State != rotation.Stuck {
-				t.Errorf("the rotation is %s", r.State)
-			}
+			w.eventually("that the rotation is stuck", func() bool { return w.run(run.ID).State == rotation.Stuck })
 			if user, pass, _ := w.read("db"); !w.target.accepts(user, pass) || w.target.accepts("app_a", "first-password-of-db") {
 				t.Error("the current value is refused, or what leaked is accepted")
 			}

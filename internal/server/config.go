@@ -17,6 +17,7 @@ import (
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/token/pkcs11"
 )
 
 // Config is what every server needs to know.
@@ -42,8 +43,14 @@ type Config struct {
 	// IssuerAllow permits addresses of outside OpenID Connect issuers that are refused otherwise: loop-back (unless EventLoopback is set),
 	// link-local ones and metadata services. Private networks are not refused.
 	IssuerAllow []netip.Prefix
-	Enrolment   Enrolment
-	Rotation    Rotation
+	// EndpointAllow does the same for the endpoints of certificates.
+	EndpointAllow []netip.Prefix
+	// Mail is how people are written to.
+	Mail      Mail
+	Enrolment Enrolment
+	Rotation  Rotation
+	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
+	Token pkcs11.Config
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -44,8 +45,11 @@ func network(c *Config) event.Network {
 
 // issuerNetwork says where outside issuers may be. An administrator of a tenant names them, and their own documents where their keys are:
 // neither operates the server.
-func issuerNetwork(c *Config) *event.Network {
-	return &event.Network{Loopback: c.EventLoopback, Allow: c.IssuerAllow}
+func issuerNetwork(c *Config) *event.Network { return outside(c, c.IssuerAllow) }
+
+// outside says what the server may reach at addresses that its users name, with those that its operator permits for the purpose.
+func outside(c *Config, allow []netip.Prefix) *event.Network {
+	return &event.Network{Loopback: c.EventLoopback, Allow: allow}
 }
 
 // tellExpiries emits the events of secrets and keys that are about to expire or have expired.

@@ -43,10 +43,18 @@ func startTarget(t testing.TB) *target {
 // startTracedTarget starts one that sends its traces to a collector, if there is one.
 func startTracedTarget(t testing.TB, collector string) *target {
 	t.Helper()
-	x := &target{t: t, dir: filepath.Join(t.TempDir(), "d"), log: &transcript.Buffer{}}
+	return startTargetIn(t, filepath.Join(t.TempDir(), "d"), func(c *DevConfig) { c.TraceEndpoint = collector })
+}
+
+// startTargetIn starts one in a directory, with another configuration.
+func startTargetIn(t testing.TB, dir string, edit func(*DevConfig)) *target {
+	t.Helper()
+	x := &target{t: t, dir: dir, log: &transcript.Buffer{}}
+	config := DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: x.dir, AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20,
+		Logger: slog.New(slog.NewJSONHandler(x.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
+	edit(&config)
 	var err error
-	x.Dev, err = StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: x.dir, AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20,
-		TraceEndpoint: collector, Logger: slog.New(slog.NewJSONHandler(x.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}})
+	x.Dev, err = StartDev(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

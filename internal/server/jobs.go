@@ -25,9 +25,11 @@ func (k *core) jobs() []job {
 		{"prune-issuances", 24 * time.Hour, k.pruneIssuances},
 		{"tell-expiries", time.Minute, k.tellExpiries},
 		{"rotate-keys", time.Minute, k.rotateKeys},
+		{"sweep-token", 10 * time.Minute, k.sweepToken},
 		{"sweep-enrolments", time.Hour, k.enrolment.Expire},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
+		{"measure-endpoints", 30 * time.Second, k.measureEndpoints},
 	}
 }
 
@@ -133,20 +135,28 @@ const certificatesEvery = 10 * time.Second
 
 // issueCertificates asks issuers and renews what is due, until ctx ends: every few seconds, and at once when something was begun.
 func (k *core) issueCertificates(ctx context.Context) {
-	for ctx.Err() == nil {
+	k.whenWoken(ctx, "issue-certificates", certificatesEvery, k.certificates.Woken(), func(ctx context.Context) error {
 		_, err := k.certificates.Due(ctx)
+		return err
+	})
+}
+
+// whenWoken does a job until ctx ends: again and again, and at once when it is woken. A failure is logged.
+func (k *core) whenWoken(ctx context.Context, name string, every time.Duration, woken <-chan struct{}, run func(context.Context) error) {
+	for ctx.Err() == nil {
+		err := run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		k.metrics.job("issue-certificates", err, k.clock.Now())
+		k.metrics.job(name, err, k.clock.Now())
 		if err != nil {
-			k.log.ErrorContext(ctx, "certificates could not be brought on; it is tried again", "after", certificatesEvery, "error", err)
+			k.log.ErrorContext(ctx, "a background job failed; it is tried again", "job", name, "after", every, "error", err)
 		}
-		timer := time.NewTimer(certificatesEvery)
+		timer := time.NewTimer(every)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-k.certificates.Woken():
+		case <-woken:
 		}
 		timer.Stop()
 	}

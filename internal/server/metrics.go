@@ -30,6 +30,7 @@ type metrics struct {
 	jobs                      *prometheus.CounterVec
 	jobsDone                  *prometheus.GaugeVec
 	rotations                 *rotationMetrics
+	endpoints                 *endpointMetrics
 }
 
 // counter counts by one label.
@@ -66,6 +67,7 @@ func newMetrics() *metrics {
 	m.registry.MustRegister(m.requests, m.locked, m.denied, m.throttled, m.issued, m.refused, m.jobs, m.jobsDone, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.rotations = newRotationMetrics(m.registry)
+	m.endpoints = newEndpointMetrics(m.registry)
 	return m
 }
 
@@ -101,6 +103,7 @@ type state struct {
 
 // watch adds the state of what is behind the doors.
 func (m *metrics) watch(k *core) {
+	m.watchMail(k)
 	log, cache := k.audit.log.State, k.secrets.CacheStats
 	for _, s := range []state{
 		{"keywright_store_healthy", "1 while the store takes reads and writes.", func() float64 {

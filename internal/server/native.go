@@ -24,7 +24,7 @@ func besideNative(n *names, k *core) []native.Described {
 // nativeDoor makes the door of the product's own API, whose resources are the addresses at which it is reached.
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
-	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Enrolment: k.enrolment,
+	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Endpoints: k.endpoints, Enrolment: k.enrolment,
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
 		Changes:   k.feed,
 		Consumers: k.consumers,
@@ -46,7 +46,7 @@ type status struct {
 func (s *status) Status(ctx context.Context) api.Status {
 	k, log := s.core, s.core.audit.log.State()
 	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Region: s.config.Region, Seal: k.keys.SealName(), Store: "ok",
-		FIPS: fips140.Enabled(),
+		FIPS: fips140.Enabled(), Token: k.tokenStatus(),
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,

@@ -15,12 +15,14 @@ import (
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door/azure"
+	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/eventing"
@@ -30,6 +32,7 @@ import (
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
+	"github.com/keywright/keywright/internal/mail"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
@@ -37,6 +40,7 @@ import (
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
+	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -56,12 +60,14 @@ type core struct {
 	clock clock.Clock
 	store store.Store
 	// storeAlarm says what an operator has to see to although the store works.
-	storeAlarm   func() error
-	keys         *keyring.Keyring
-	guard        *guard.Guard
-	identity     *identity.Service
-	secrets      *secret.Service
-	cryptoKeys   *key.Service
+	storeAlarm func() error
+	keys       *keyring.Keyring
+	guard      *guard.Guard
+	identity   *identity.Service
+	secrets    *secret.Service
+	cryptoKeys *key.Service
+	// token holds the keys of -HSM types; nil when there is none.
+	token        *pkcs11.Token
 	certificates *cert.Service
 	enrolment    *enrolment.Service
 	issuers      *issuers
@@ -77,6 +83,7 @@ type core struct {
 	tenancy   *tenancy.Service
 	access    *access.Service
 	directory *directory.Service
+	backups   *backup.Service
 	auditing  *auditing.Service
 	events    *event.Service
 	eventing  *eventing.Service
@@ -86,7 +93,10 @@ type core struct {
 	engine    *rotation.Engine
 	rotation  *rotation.Service
 	composed  *composition.Service
-	values    *webhook.Values
+	endpoints *endpoint.Service
+	// mail is nil without a relay.
+	mail   *mail.Outbox
+	values *webhook.Values
 
 	caches  []func(*store.Commit)
 	closers []func(context.Context) error
@@ -116,7 +126,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err != nil {
 		return nil, err
 	}
-	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock}); err != nil {
+	custody := new(key.Custody)
+	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
+		Customers: custody}); err != nil {
 		return nil, err
 	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
@@ -152,13 +164,19 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		}}); err != nil {
 		return nil, err
 	}
+	if err := k.openToken(c); err != nil {
+		return nil, err
+	}
 	if k.cryptoKeys, err = key.New(key.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger,
-		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity}); err != nil {
+		MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes, Attestations: k.identity, Token: k.keysToken(), Custody: custody}); err != nil {
+		return nil, err
+	}
+	if err := k.openMail(c); err != nil {
 		return nil, err
 	}
 	k.issuers = newIssuers(c.Clock, k.store)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
-		Issuers: k.issuers, MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
+		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
 	}
 	if k.enrolment, err = enrolment.New(enrolment.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Certificates: k.certificates}); err != nil {
@@ -178,6 +196,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.startComposition()
 	k.background(k.feed.Run)
 	k.background(k.issueCertificates)
+	k.background(k.watchEndpoints)
+	if k.mail != nil {
+		k.onClose(wrapStop(k.store.Watch(k.mail.Changed)))
+		k.background(k.mail.Run)
+	}
 	for _, j := range k.jobs() {
 		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
 	}
@@ -340,7 +363,8 @@ func (a *authority) tlsConfig() *tls.Config {
 // vaultDoor makes the data-plane door.
 func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant vault.TenantID) (http.Handler, error) {
 	k := s.core
-	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Clock: k.clock,
+	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
+		Access: k.access, Tenancy: k.tenancy, Backups: k.backups, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
 		Observe: k.observe})
 }

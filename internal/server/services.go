@@ -2,10 +2,14 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
+	"net/http"
 	"path/filepath"
+	"time"
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
+	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/feed"
@@ -35,7 +39,13 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := k.openBackups(c); err != nil {
+		return err
+	}
 	if err := k.openLedger(c); err != nil {
+		return err
+	}
+	if err := k.openEndpoints(c); err != nil {
 		return err
 	}
 	if k.composed, err = composition.New(composition.Config{Guard: k.guard, Store: k.store, Secrets: k.secrets, Clock: c.Clock, Logger: c.Logger}); err != nil {
@@ -43,6 +53,23 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	}
 	return k.openRotation(c, base)
 }
+
+// openBackups makes the service that copies whole vaults. Where their containers are is said by callers, so they are reached as endpoints of events are: on no
+// address that the operator has for itself, without a proxy, and without following redirections.
+func (k *core) openBackups(c *Config) (err error) {
+	n := network(c)
+	transport := &http.Transport{DialContext: n.Dial, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: n.Roots}, TLSHandshakeTimeout: backupHandshake,
+		MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute}
+	k.backups, err = backup.New(backup.Config{Guard: k.guard, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Sealing: k.keys, Clock: c.Clock,
+		Logger: c.Logger, Open: backup.Blobs{Transport: transport, Plain: c.EventLoopback}.Open})
+	if err == nil {
+		k.onShutdown(k.backups.Stop)
+	}
+	return err
+}
+
+// backupHandshake bounds the TLS handshake with a blob container.
+const backupHandshake = 10 * time.Second
 
 // streams is how many streams of changes may be open at once: half of the connections, so that reads always find one.
 func streams(connections int) int { return max(1, connections/2) }

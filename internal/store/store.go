@@ -88,6 +88,8 @@ type Tx interface {
 	Holdings
 	Issuances
 	Enrolments
+	Endpoints
+	KeyNeeds
 	Journal
 }
 
@@ -291,9 +293,19 @@ type WrappedKey struct {
 	// Parent is the id of the wrapping key; for a root key the name of the seal.
 	Parent  string
 	Wrapped []byte
-	State   KeyState
-	Created time.Time
-	Updated time.Time
+	// Customer is the customer's key that wraps the key before its parent does; nil when the parent alone does.
+	Customer *CustomerWrap `json:",omitempty"`
+	State    KeyState
+	Created  time.Time
+	Updated  time.Time
+}
+
+// CustomerWrap says how to unwrap what was wrapped with a key that a customer keeps in a vault.
+type CustomerWrap struct {
+	// Key names the version that wrapped.
+	Key vault.CustomerKey
+	// Algorithm is that of the key's operation wrapKey.
+	Algorithm string
 }
 
 // KeyState says what a key of the hierarchy may still be used for.

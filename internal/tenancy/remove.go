@@ -8,6 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -164,6 +165,12 @@ func (s *Service) destroyKey(ctx context.Context, call *guard.Call, need guard.N
 			return fault.New(fault.Conflict, "the vault %q was recovered meanwhile, so it was not purged", v.Name)
 		}
 		if err := checkPurge(v, op.At); err != nil {
+			return err
+		}
+		if err := key.Needed(ctx, tx, v, nil, op.At); err != nil {
+			return err
+		}
+		if err := tx.DropKeyNeeds(ctx, v.ID, store.NeededByVault); err != nil {
 			return err
 		}
 		keys, err := tx.WrappedKeys(ctx, store.VaultKey, string(id))

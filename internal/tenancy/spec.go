@@ -32,6 +32,9 @@ type VaultSpec struct {
 	// SoftDelete can only be true: every vault has it.
 	SoftDelete *bool
 
+	// KeysNotManaged takes the keys of the vault from the management plane, or gives them back.
+	KeysNotManaged *bool
+
 	ForDeployment, ForDiskEncryption, ForTemplateDeployment *bool
 }
 
@@ -45,7 +48,7 @@ func (s *VaultSpec) onlyNetwork() bool {
 func (s *VaultSpec) empty() bool {
 	return s.Location == "" && s.Tags == nil && s.Tenant == "" && s.Premium == nil && s.Access == "" && s.Policies == nil && s.Network == nil &&
 		s.PublicAccess == nil && s.RetentionDays == nil && s.PurgeProtection == nil && s.SoftDelete == nil && s.ForDeployment == nil &&
-		s.ForDiskEncryption == nil && s.ForTemplateDeployment == nil
+		s.ForDiskEncryption == nil && s.ForTemplateDeployment == nil && s.KeysNotManaged == nil
 }
 
 // apply changes v, which belongs to the caller, as the spec says. It keeps nothing of the spec. fresh is true for a vault that does not exist yet.
@@ -76,6 +79,7 @@ func (s *VaultSpec) apply(v *vault.Vault, fresh bool) error {
 	}
 	set(&v.Network.PublicAccess, s.PublicAccess)
 	set(&v.Premium, s.Premium)
+	set(&v.KeysNotManaged, s.KeysNotManaged)
 	set(&v.EnabledForDeployment, s.ForDeployment)
 	set(&v.EnabledForDiskEncryption, s.ForDiskEncryption)
 	set(&v.EnabledForTemplateDeployment, s.ForTemplateDeployment)

@@ -79,6 +79,12 @@ func (s *Service) sweepVaults(ctx context.Context, swept *Swept) error {
 		}
 		for _, v := range batch {
 			after = vault.NameKey(v.Name)
+			if put, err := s.postponeVault(ctx, v); put || err != nil {
+				if err != nil && !errors.Is(err, guard.ErrAgain) {
+					errs = append(errs, err)
+				}
+				continue
+			}
 			call := guard.System(v.Tenant, "VaultPurge", s.Clock.Now()).About(v)
 			did, err := s.purge(ctx, call, guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String()}, v.ID)
 			switch {
@@ -158,6 +164,11 @@ func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.Kind == vault.Key {
+		if put, err := s.postponeKey(ctx, v, o); put || err != nil {
+			return again(err)
+		}
 	}
 	p, op := purges[o.Kind], store.NewOp(s.Clock.Now())
 	call := guard.System(v.Tenant, p.operation, op.At).About(v)

@@ -11,6 +11,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -20,6 +21,12 @@ import (
 type Keys interface {
 	NewTenantKeys(ctx context.Context, tenant vault.TenantID, now time.Time) ([]*store.WrappedKey, error)
 	NewVaultKey(ctx context.Context, tenant vault.TenantID, id vault.ID, now time.Time) (*store.WrappedKey, error)
+	// Protect and Rewrap prepare what changes when a customer's key is to protect a vault, or was rotated.
+	Protect(ctx context.Context, tenant vault.TenantID, id vault.ID, customer *vault.CustomerKey) (*keyring.Protection, error)
+	Rewrap(ctx context.Context, tenant vault.TenantID, v *vault.Vault) (*keyring.Protection, error)
+	// WrappedWith lists the versions of customers' keys that wrap a vault's keys, and CheckCustomerKey says what keeps the customer's key from being used.
+	WrappedWith(ctx context.Context, id vault.ID) ([]vault.VersionID, error)
+	CheckCustomerKey(ctx context.Context, v *vault.Vault) error
 }
 
 // Change is prepared work within a transaction. It may run again, so it draws nothing and waits for nothing.

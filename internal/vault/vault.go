@@ -73,6 +73,13 @@ type Vault struct {
 	// PurgeProtection forbids purging before retention is over. Once true it stays true.
 	PurgeProtection bool
 
+	// Encryption is the customer's key that protects the vault's own; nil when the tenant's key alone does.
+	Encryption *Encryption
+
+	// KeysNotManaged says that the vault takes no key operations through the management plane, only at its own address.
+	KeysNotManaged bool
+
+	// Whether what is provisioned may read from the vault: machines, encrypted disks and deployments of templates.
 	EnabledForDeployment         bool
 	EnabledForDiskEncryption     bool
 	EnabledForTemplateDeployment bool
@@ -123,6 +130,10 @@ func (v *Vault) Clone() *Vault {
 	if v.Deleted != nil {
 		d := *v.Deleted
 		c.Deleted = &d
+	}
+	if v.Encryption != nil {
+		e := *v.Encryption
+		c.Encryption = &e
 	}
 	return &c
 }

@@ -1,6 +1,16 @@
 // Every operation on keys, with the Azure SDK for JavaScript.
 import assert from "node:assert/strict";
-import { createHash, createPublicKey, createVerify, generateKeyPairSync, randomBytes, verify } from "node:crypto";
+import {
+  createDecipheriv,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  createVerify,
+  generateKeyPairSync,
+  privateDecrypt,
+  randomBytes,
+  verify,
+} from "node:crypto";
 import { test } from "node:test";
 import { CryptographyClient, KeyClient } from "@azure/keyvault-keys";
 import { credentials } from "./client.js";
@@ -156,7 +166,6 @@ test("what the SDK encrypts by itself the vault decrypts, and the other way roun
   const bytes = Object.fromEntries(Object.entries(pair.privateKey.export({ format: "jwk" })).map(([k, v]) => [k, k === "kty" ? v : Buffer.from(v, "base64url")]));
   const own = await keys.importKey("js-own", { ...bytes, keyOps: ["encrypt"] });
   const { result } = await crypto(own.id).encrypt({ algorithm: "RSA-OAEP-256", plaintext });
-  const { privateDecrypt } = await import("node:crypto");
   assert.deepEqual(privateDecrypt({ key: pair.privateKey, oaepHash: "sha256" }, result), plaintext);
 });
 
@@ -186,6 +195,32 @@ test("random bytes and attestation", async () => {
   const attested = await keys.getKeyAttestation("js-attestation");
   assert.equal(attested.id, hsm.id);
   assert.equal(attested.properties.hsmPlatform, "0");
+});
+
+/** released opens a released key as the environment does for which it is wrapped: an AES key under RSA-OAEP, and PKCS #8 under that (CKM_RSA_AES_KEY_WRAP). */
+const released = (jws) => {
+  const { response } = JSON.parse(Buffer.from(jws.split(".")[1], "base64url"));
+  const { key_hsm, kid } = response.key.key;
+  const blob = JSON.parse(Buffer.from(key_hsm, "base64url"));
+  assert.deepEqual([blob.header.kid, blob.header.enc], ["TpmEphemeralEncryptionKey", "CKM_RSA_AES_KEY_WRAP"]);
+  const ciphertext = Buffer.from(blob.ciphertext, "base64url");
+  const kek = privateDecrypt({ key: process.env.ENVIRONMENT_KEY, oaepHash: "sha1" }, ciphertext.subarray(0, 256));
+  const unwrap = createDecipheriv("id-aes256-wrap-pad", kek, Buffer.from("a65959a6", "hex"));
+  const der = Buffer.concat([unwrap.update(ciphertext.subarray(256)), unwrap.final()]);
+  return { kid, key: createPrivateKey({ key: der, format: "der", type: "pkcs8" }) };
+};
+
+test("release", async () => {
+  const releasePolicy = { encodedPolicy: Buffer.from(process.env.RELEASE_POLICY), contentType: "application/json; charset=utf-8" };
+  const made = await keys.createKey("js-release", "EC-HSM", { exportable: true, releasePolicy });
+  assert.equal(made.properties.exportable, true);
+  assert.deepEqual(Buffer.from(made.properties.releasePolicy.encodedPolicy), releasePolicy.encodedPolicy);
+  const { value } = await keys.releaseKey("js-release", process.env.ATTESTATION, { nonce: "n", version: made.properties.version });
+  const { kid, key } = released(value);
+  assert.equal(kid, made.id);
+  assert.deepEqual(createPublicKey(key).export({ format: "jwk" }), publicKey(made).export({ format: "jwk" }));
+  await assert.rejects(keys.releaseKey("js-release", process.env.BAD_ATTESTATION), refused(403, "Forbidden"));
+  await assert.rejects(keys.releaseKey("js-ec", process.env.ATTESTATION), refused(403, "Forbidden", "KeyOperationForbidden"));
 });
 
 test("refusals", async () => {

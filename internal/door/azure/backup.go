@@ -14,10 +14,10 @@ type blob struct {
 	Value *string `json:"value"`
 }
 
-func (h *handler) backupSecret(r *door.Request) error { return backup(r, h.Secrets.Backup) }
+func (h *handler) backupSecret(r *door.Request) error { return backUp(r, h.Secrets.Backup) }
 
-// backup answers with what a service makes of the named object.
-func backup(r *door.Request, of func(ctx context.Context, call *guard.Call, name string) ([]byte, error)) error {
+// backUp answers with what a service makes of the named object.
+func backUp(r *door.Request, of func(ctx context.Context, call *guard.Call, name string) ([]byte, error)) error {
 	b, err := of(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func (h *handler) certificateRoutes() []door.Route {
 		{Method: "GET", Pattern: "/certificates/{name}/versions", Operation: "CertificateListVersions", Action: authz.CertificateList.String(), Query: pageParams,
 			Summary: "Lists the versions of a certificate.", Serve: h.listCertificateVersions},
 		{Method: "POST", Pattern: "/certificates/{name}/backup", Operation: "CertificateBackup", Action: authz.CertificateBackup.String(),
-			Summary: "Returns a certificate with all its versions, keys and secrets as a sealed blob.", Serve: func(r *door.Request) error { return backup(r, h.Certificates.Backup) }},
+			Summary: "Returns a certificate with all its versions, keys and secrets as a sealed blob.", Serve: func(r *door.Request) error { return backUp(r, h.Certificates.Backup) }},
 		{Method: "POST", Pattern: "/certificates/restore", Operation: "CertificateRestore", Action: authz.CertificateRestore.String(), MaxBody: h.Certificates.MaxBackupBytes, Input: blob{},
 			Admit:   func(r *door.Request) error { return h.Certificates.AdmitRestore(r.HTTP.Context(), &r.Call) },
 			Summary: "Brings a certificate back from a blob.", Serve: h.restoreCertificate},

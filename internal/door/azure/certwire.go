@@ -39,7 +39,7 @@ func instant(t time.Time) *int64 {
 
 func attributesOf(v *vault.Vault, a *vault.Attributes) *attributesBody {
 	return &attributesBody{Enabled: &a.Enabled, NBF: instant(a.NotBefore), EXP: instant(a.Expires), Created: instant(a.Created), Updated: instant(a.Updated),
-		Recovery: recoveryLevel(v), Days: v.RetentionDays}
+		Recovery: door.RecoveryLevel(v), Days: v.RetentionDays}
 }
 
 // certificatePolicyBody is a policy on the wire. Absent members stay absent: clients compare what they get with what they gave.
@@ -77,6 +77,9 @@ type sansBody struct {
 	Emails []string `json:"emails,omitempty"`
 	DNS    []string `json:"dns_names,omitempty"`
 	UPNs   []string `json:"upns,omitempty"`
+	// The last two are of version 2025-07-01.
+	URIs      []string `json:"uris,omitempty"`
+	Addresses []string `json:"ipAddresses,omitempty"`
 }
 
 type actionBody struct {
@@ -121,7 +124,7 @@ func (b *certificatePolicyBody) change() *cert.PolicyChange {
 	if x := b.X509; x != nil {
 		ch.X509 = &cert.X509Props{Subject: x.Subject, EKUs: x.EKUs, KeyUsage: x.KeyUsage, Months: x.Months}
 		if x.SANs != nil {
-			ch.X509.DNS, ch.X509.Emails, ch.X509.UPNs = x.SANs.DNS, x.SANs.Emails, x.SANs.UPNs
+			ch.X509.DNS, ch.X509.Emails, ch.X509.UPNs, ch.X509.URIs, ch.X509.Addresses = x.SANs.DNS, x.SANs.Emails, x.SANs.UPNs, x.SANs.URIs, x.SANs.Addresses
 		}
 	}
 	for _, a := range b.Actions {
@@ -150,8 +153,8 @@ func policyOf(r *door.Request, name string, p *cert.Policy) *certificatePolicyBo
 		Attributes: &attributesBody{Enabled: p.Enabled, Created: instant(p.Created),
 			Updated: instant(p.Updated)},
 	}
-	if x := &p.X509; len(x.DNS)+len(x.Emails)+len(x.UPNs) > 0 {
-		b.X509.SANs = &sansBody{Emails: x.Emails, DNS: x.DNS, UPNs: x.UPNs}
+	if x := &p.X509; len(x.DNS)+len(x.Emails)+len(x.UPNs)+len(x.URIs)+len(x.Addresses) > 0 {
+		b.X509.SANs = &sansBody{Emails: x.Emails, DNS: x.DNS, UPNs: x.UPNs, URIs: x.URIs, Addresses: x.Addresses}
 	}
 	for _, a := range p.Actions {
 		var action actionBody

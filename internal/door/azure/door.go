@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
@@ -17,6 +19,7 @@ import (
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -33,9 +36,13 @@ type Config struct {
 	Secrets      *secret.Service
 	Keys         *key.Service
 	Certificates *cert.Service
-	Clock        clock.Clock
-	Logger       *slog.Logger
-	Observe      func(door string, r *door.Request, status int, took time.Duration)
+	// Access, Tenancy and Backups serve the administration of a vault at its own address.
+	Access  *access.Service
+	Tenancy *tenancy.Service
+	Backups *backup.Service
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	Observe func(door string, r *door.Request, status int, took time.Duration)
 	// DefaultTenant is named by challenges of hosts that are no vault's.
 	DefaultTenant vault.TenantID
 	// Region is what x-ms-keyvault-region says.
@@ -46,8 +53,9 @@ type Config struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil {
-		return nil, errors.New("the azure door needs a guard, an authenticator and the services of secrets, keys and certificates")
+	if c.Guard == nil || c.Callers == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Access == nil ||
+		c.Tenancy == nil || c.Backups == nil {
+		return nil, errors.New("the azure door needs a guard, an authenticator and the services of secrets, keys, certificates, access, vaults and backups")
 	}
 	if c.ClientAddress == nil {
 		c.ClientAddress = door.ConnectionAddress

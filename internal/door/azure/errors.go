@@ -3,6 +3,7 @@ package azure
 import (
 	"net/http"
 
+	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -32,6 +33,9 @@ var wireErrors = map[fault.Kind]wireError{
 var outerReasons = map[fault.Reason]bool{
 	"SecretNotFound": true, "KeyNotFound": true, "CertificateNotFound": true, "PendingCertificateNotFound": true,
 	"CertificateIssuerNotFound": true, "ContactsNotFound": true, "CertificatePolicyNotFound": true,
+	access.RoleAssignmentNotFound: true, access.RoleAssignmentExists: true, access.RoleAssignmentFixed: true, access.RoleDefinitionNameTaken: true,
+	access.RoleDefinitionInUse: true, access.PrincipalNotFound: true, "RoleDefinitionNotAssignable": true, "InvalidRoleDefinition": true, "ConflictingDuties": true,
+	"InvalidFilter": true, "InvalidScope": true,
 }
 
 // innerReasons are the reasons that Key Vault shows as innererror.code. Any other reason stays inside.
@@ -63,10 +67,19 @@ func status(e *fault.Error) int {
 }
 
 func fail(r *door.Request, e *fault.Error) {
+	body := errorOf(e)
+	r.RetryAfter(e.RetryAfter)
+	r.JSON(status(e), &body)
+}
+
+// errorOf is an error as clients see it.
+func errorOf(e *fault.Error) errorBody {
 	wire := wireErrors[e.Kind]
 	var body errorBody
 	body.Error.Code, body.Error.Message = wire.code, e.Message
 	switch {
+	case e.Reason == access.RoleDefinitionMissing:
+		body.Error.Code = "RoleDefinitionNotFound" // so a vault says it; Resource Manager has a word of its own
 	case outerReasons[e.Reason]:
 		body.Error.Code = string(e.Reason)
 	case innerReasons[e.Reason]:
@@ -76,6 +89,5 @@ func fail(r *door.Request, e *fault.Error) {
 	case e.Reason == cert.InProgressReason:
 		body.Error.Code = "Forbidden" // with the status 409: so the service answers while an operation is in progress
 	}
-	r.RetryAfter(e.RetryAfter)
-	r.JSON(status(e), &body)
+	return body
 }

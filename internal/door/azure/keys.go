@@ -6,6 +6,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/door/keyjson"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/key"
 )
@@ -41,7 +42,7 @@ func (h *handler) keyRoutes() []door.Route {
 		{Method: "GET", Pattern: "/keys/{name}/versions", Operation: "KeyListVersions", Action: authz.KeyList.String(), Query: pageParams,
 			Summary: "Lists the versions of a key.", Serve: h.listKeyVersions},
 		{Method: "POST", Pattern: "/keys/{name}/backup", Operation: "KeyBackup", Action: authz.KeyBackup.String(),
-			Summary: "Returns a key with all its versions as a sealed blob.", Serve: func(r *door.Request) error { return backup(r, h.Keys.Backup) }},
+			Summary: "Returns a key with all its versions as a sealed blob.", Serve: func(r *door.Request) error { return backUp(r, h.Keys.Backup) }},
 		{Method: "POST", Pattern: "/keys/restore", Operation: "KeyRestore", Action: authz.KeyRestore.String(), MaxBody: h.Keys.MaxBackupBytes, Input: blob{},
 			Admit:   func(r *door.Request) error { return h.Keys.AdmitRestore(r.HTTP.Context(), &r.Call) },
 			Summary: "Brings a key back from a blob.", Serve: h.restoreKey},
@@ -57,7 +58,7 @@ func (h *handler) keyRoutes() []door.Route {
 			Summary: "Makes a new version of a key, of the same kind.", Serve: h.rotateKey},
 		{Method: "GET", Pattern: "/keys/{name}/rotationpolicy", Operation: "KeyRotationPolicyGet", Action: authz.KeyRotationPolicyRead.String(),
 			Summary: "Shows when a key is rotated.", Serve: h.getRotationPolicy},
-		{Method: "PUT", Pattern: "/keys/{name}/rotationpolicy", Operation: "KeyRotationPolicySet", Action: authz.KeyRotationPolicyWrite.String(), MaxBody: maxKeyBody, Input: rotationPolicyBody{},
+		{Method: "PUT", Pattern: "/keys/{name}/rotationpolicy", Operation: "KeyRotationPolicySet", Action: authz.KeyRotationPolicyWrite.String(), MaxBody: maxKeyBody, Input: keyjson.RotationPolicy{},
 			Summary: "Says when a key is rotated, and when its expiry is told of.", Serve: h.setRotationPolicy},
 		use("encrypt", "KeyEncrypt", authz.KeyEncryptPublic, concealInput{}, "Encrypts a value with a key.", h.conceal(h.Keys.Encrypt)),
 		use("wrapkey", "KeyWrap", authz.KeyWrapPublic, concealInput{}, "Encrypts a key with a key.", h.conceal(h.Keys.WrapKey)),

@@ -10,9 +10,14 @@ import (
 	"github.com/keywright/keywright/internal/object"
 )
 
-// hsmPlatform is what says where a key is (Key Vault REST API, KeyAttributes): 0 means in software. No key here is elsewhere, whatever its type was asked
-// to be.
-const hsmPlatform = "0"
+// hsmPlatform says where a key is (Key Vault REST API, KeyAttributes): 0 means in software, whatever its type was asked to be, and 1 a hardware module.
+// That a module is of Key Vault's platform 2 is nobody's claim here.
+func hsmPlatform(f *key.Facts) string {
+	if f.Hardware {
+		return "1"
+	}
+	return "0"
+}
 
 // keyShape says which of the shapes of a key an answer has.
 type keyShape struct {
@@ -115,10 +120,10 @@ func (e *encoder) keyProperties(it *object.Item, f *key.Facts, shape keyShape) {
 		e.buf = strconv.AppendBool(e.buf, f.Exportable)
 	}
 	if e.version >= v75 {
-		e.member("hsmPlatform", hsmPlatform)
+		e.member("hsmPlatform", hsmPlatform(f))
 	}
 	if shape.attestation {
-		e.raw(`,"attestation":{}`) // there is no hardware to attest anything
+		e.raw(`,"attestation":{}`) // no token here attests anything
 	}
 	e.byte('}')
 	if len(it.Version.Tags) > 0 {

@@ -30,7 +30,7 @@ var pageParams = []door.Param{apiVersionParam, {Name: "maxresults", Summary: "Th
 
 // routes is the door's table.
 func (h *handler) routes() []door.Route {
-	routes := slices.Concat(h.secretRoutes(), h.keyRoutes(), h.certificateRoutes(), h.issuerRoutes())
+	routes := slices.Concat(h.secretRoutes(), h.keyRoutes(), h.certificateRoutes(), h.issuerRoutes(), h.roleRoutes(), h.settingRoutes(), h.fullBackupRoutes())
 	for i := range routes {
 		if routes[i].Query == nil {
 			routes[i].Query = pageParams[:1]

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -130,7 +131,7 @@ func (e *encoder) openAttributes(a *vault.Attributes) {
 	e.raw(`,"updated":`)
 	e.seconds(a.Updated)
 	e.raw(`,"recoveryLevel":"`)
-	e.raw(recoveryLevel(e.vault))
+	e.raw(door.RecoveryLevel(e.vault))
 	e.byte('"')
 	if e.version >= v71 {
 		e.raw(`,"recoverableDays":`)
@@ -156,21 +157,6 @@ func (e *encoder) raw(s string) { e.buf = append(e.buf, s...) }
 func (e *encoder) byte(c byte) { e.buf = append(e.buf, c) }
 
 func (e *encoder) seconds(t time.Time) { e.buf = strconv.AppendInt(e.buf, t.Unix(), 10) }
-
-// recoveryLevel says how deleted objects of the vault can be had back (DeletionRecoveryLevel of the wire model).
-func recoveryLevel(v *vault.Vault) string {
-	customized := v.RetentionDays < vault.MaxRetentionDays
-	switch {
-	case customized && v.PurgeProtection:
-		return "CustomizedRecoverable"
-	case customized:
-		return "CustomizedRecoverable+Purgeable"
-	case v.PurgeProtection:
-		return "Recoverable"
-	default:
-		return "Recoverable+Purgeable"
-	}
-}
 
 const hexDigits = "0123456789abcdef"
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -110,7 +111,7 @@ func TestRecoveryLevels(t *testing.T) {
 		protected bool
 		want      string
 	}{{90, false, "Recoverable+Purgeable"}, {90, true, "Recoverable"}, {7, false, "CustomizedRecoverable+Purgeable"}, {89, true, "CustomizedRecoverable"}} {
-		if got := recoveryLevel(&vault.Vault{RetentionDays: tt.days, PurgeProtection: tt.protected}); got != tt.want {
+		if got := door.RecoveryLevel(&vault.Vault{RetentionDays: tt.days, PurgeProtection: tt.protected}); got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
 		}
 	}
@@ -198,4 +199,12 @@ func FuzzPage(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOnlyHardwareIsShownAsHardware(t *testing.T) {
+	for want, f := range map[string]key.Facts{"0": {HSM: true, Token: "soft"}, "1": {HSM: true, Token: "hsm", Hardware: true}} {
+		if got := hsmPlatform(&f); got != want {
+			t.Errorf("hsmPlatform of %+v is %s", f, got)
+		}
+	}
 }

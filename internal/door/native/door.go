@@ -17,6 +17,7 @@ import (
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/enrolment"
 	"github.com/keywright/keywright/internal/eventing"
 	"github.com/keywright/keywright/internal/fault"
@@ -45,6 +46,8 @@ type Config struct {
 	Keys      *key.Service
 	// Certificates serves certificates with their keys and secrets.
 	Certificates *cert.Service
+	// Endpoints watches where certificates are presented.
+	Endpoints *endpoint.Service
 	// Enrolment keeps the access rules of issuers.
 	Enrolment *enrolment.Service
 	Changes   *feed.Feed
@@ -85,7 +88,7 @@ type handler struct {
 
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
+	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Endpoints == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
 		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
@@ -112,8 +115,8 @@ const root = "/api/v1"
 func (h *handler) routes() []door.Route {
 	var all []door.Route
 	for _, part := range [][]door.Route{
-		h.serverRoutes(), h.vaultRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
-		h.certificateRoutes(), h.certificateIssuerRoutes(), h.accessRuleRoutes(), h.certificateRevokeRoutes(), h.authorityRoutes(),
+		h.serverRoutes(), h.vaultRoutes(), h.encryptionRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
+		h.certificateRoutes(), h.certificateIssuerRoutes(), h.accessRuleRoutes(), h.certificateRevokeRoutes(), h.certificateEndpointRoutes(), h.authorityRoutes(),
 		h.holderRoutes(),
 		h.changeRoutes(),
 		h.rotationRoutes(),

@@ -191,6 +191,7 @@ func wireKey(r *door.Request, item *object.Item) (*api.Key, error) {
 	}
 	k.Version, k.Type, k.Bits, k.Curve = string(v.ID), facts.Kty(), facts.Bits, facts.Public.Crv+facts.Public.Alg
 	k.Operations, k.Purpose, k.Exportable = facts.Ops.Words(), v.Tags[key.PurposeTag], facts.Exportable
+	k.Token, k.Hardware = facts.Token, facts.Hardware
 	k.Tags, k.Enabled, k.NotBefore, k.Expires = v.Tags, v.Attributes.Enabled, optional(v.Attributes.NotBefore), optional(v.Attributes.Expires)
 	k.Created, k.Updated, k.Previous, k.Current = v.Attributes.Created, v.Attributes.Updated, string(v.Previous), o.Current == v.ID
 	k.PublicKey, err = publicPEM(facts)

@@ -197,7 +197,8 @@ UjeaFQgU2Nj0VYZ05j9VyMLj
 var bodies = map[string]string{
 	"SecretSet": `{"value":"x"}`, "SecretUpdate": `{}`, "SecretRestore": `{"blob":""}`,
 	"VaultCreate": `{"subscription":"11111111-1111-4111-8111-111111111111","resourceGroup":"g"}`, "VaultUpdate": `{}`, "VaultNetworkUpdate": `{}`, "VaultPolicySet": `{"secrets":["get"]}`,
-	"PrincipalCreate": `{"kind":"ServicePrincipal","name":"x"}`, "PrincipalUpdate": `{"name":"x"}`, "CredentialAdd": `{"kind":"secret"}`,
+	"VaultEncryptionSet": `{"keyVault":"demo","key":"root"}`,
+	"PrincipalCreate":    `{"kind":"ServicePrincipal","name":"x"}`, "PrincipalUpdate": `{"name":"x"}`, "CredentialAdd": `{"kind":"secret"}`,
 	"PasswordSet": `{"password":"a-long-password"}`, "MemberAdd": `{"principal":"x"}`, "TrustedIssuerAdd": `{"issuer":"https://i.example.org"}`,
 	"RolePut":     `{"name":"x","assignableScopes":["/"],"permissions":[]}`,
 	"GrantCreate": `{"role":"Owner","principal":"11111111-1111-4111-8111-111111111111","scope":"/"}`, "AuditVerify": `{}`,
@@ -206,6 +207,7 @@ var bodies = map[string]string{
 	"KeyVerify":         `{"digest":"AA==","signature":"AA=="}`,
 	"CertificateCreate": `{}`, "CertificateImport": `{"file":"AA=="}`, "CertificateUpdate": `{}`, "CertificatePolicyUpdate": `{}`, "CertificateRestore": `{"blob":""}`,
 	"CertificatePendingMerge": "{\"pem\":\"" + strings.ReplaceAll(aCertificate, "\n", "\\n") + "\"}",
+	"CertificateEndpointSet":  `{"address":"127.0.0.1:1"}`,
 	"AccessRuleSet":           `{"domains":["shop.example"]}`, "EnrolmentRevoke": `{"serial":"1"}`,
 	"CertificateIssuerSet": `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "TrustBundlePublish": `{}`, "AuthorityChange": `{"cause":"on-demand"}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,

@@ -192,6 +192,9 @@ func wireVault(v *vault.Vault) *api.Vault {
 	out := &api.Vault{Name: v.Name, ID: v.Scope(), Subscription: string(v.Subscription), ResourceGroup: v.ResourceGroup, Location: v.Location, Tags: v.Tags,
 		Access: string(v.Access), RetentionDays: v.RetentionDays, PurgeProtection: v.PurgeProtection, Network: wireNetwork(&v.Network),
 		Created: v.Created, Updated: v.Updated}
+	if v.Encryption != nil {
+		out.Encryption = wireEncryption(&tenancy.Encryption{Vault: v})
+	}
 	if v.Deleted != nil {
 		out.Deleted, out.PurgeAt = &v.Deleted.At, &v.Deleted.PurgeAt
 	}

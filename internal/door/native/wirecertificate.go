@@ -70,6 +70,9 @@ func describeCertificate(c *api.Certificate, f *cert.Facts) error {
 	for _, ip := range leaf.IPAddresses {
 		c.Addresses = append(c.Addresses, ip.String())
 	}
+	for _, u := range leaf.URIs {
+		c.URIs = append(c.URIs, u.String())
+	}
 	return nil
 }
 
@@ -90,7 +93,7 @@ func wireIssuerRef(i cert.IssuerRef) api.CertificateIssuerRef {
 func wireCertificatePolicy(p *cert.Policy) *api.CertificatePolicy {
 	by := wireIssuerRef(p.Issuer)
 	out := &api.CertificatePolicy{Issuer: &by, ContentType: p.Secret.ContentType, Enabled: p.Enabled, Created: optional(p.Created), Updated: optional(p.Updated),
-		X509: &api.CertificateX509{Subject: p.X509.Subject, DNS: p.X509.DNS, Emails: p.X509.Emails, UPNs: p.X509.UPNs, Purposes: p.X509.EKUs, KeyUsage: p.X509.KeyUsage,
+		X509: &api.CertificateX509{Subject: p.X509.Subject, DNS: p.X509.DNS, Emails: p.X509.Emails, UPNs: p.X509.UPNs, URIs: p.X509.URIs, Addresses: p.X509.Addresses, Purposes: p.X509.EKUs, KeyUsage: p.X509.KeyUsage,
 			Months: p.X509.Months},
 		Key: &api.CertificateKey{Type: p.Key.Kty, Bits: p.Key.Bits, Curve: p.Key.Curve, Exportable: p.Key.Exportable, Reuse: p.Key.Reuse}}
 	for _, a := range p.Actions {
@@ -119,7 +122,7 @@ func certificateChange(in *api.CertificatePolicy) *cert.PolicyChange {
 		ch.Secret = &cert.SecretProps{ContentType: in.ContentType}
 	}
 	if x := in.X509; x != nil {
-		ch.X509 = &cert.X509Props{Subject: x.Subject, DNS: x.DNS, Emails: x.Emails, UPNs: x.UPNs, EKUs: x.Purposes, KeyUsage: x.KeyUsage, Months: x.Months}
+		ch.X509 = &cert.X509Props{Subject: x.Subject, DNS: x.DNS, Emails: x.Emails, UPNs: x.UPNs, URIs: x.URIs, Addresses: x.Addresses, EKUs: x.Purposes, KeyUsage: x.KeyUsage, Months: x.Months}
 	}
 	for _, a := range in.Actions {
 		ch.Actions = append(ch.Actions, cert.Action(a))

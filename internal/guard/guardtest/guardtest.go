@@ -34,6 +34,8 @@ type Options struct {
 	Faults sqlite.Faults
 	// CachedKeys is the keyring's; 0 means its default.
 	CachedKeys int
+	// Customers are the keyring's; nil for none.
+	Customers keyring.Customers
 	// Wrap, when not nil, stands between the guard and the store.
 	Wrap func(store.Store) store.Store
 }
@@ -69,7 +71,7 @@ func New(t testing.TB, o Options) *World {
 	must(t, keyfile.Create(key))
 	s, err := keyfile.New(keyfile.Config{Files: []string{key}})
 	must(t, err)
-	w.Keys, err = keyring.Open(w.Ctx, keyring.Config{Store: opened, Seal: s, Clock: o.Clock, CachedKeys: o.CachedKeys})
+	w.Keys, err = keyring.Open(w.Ctx, keyring.Config{Store: opened, Seal: s, Clock: o.Clock, CachedKeys: o.CachedKeys, Customers: o.Customers})
 	must(t, err)
 	w.Guard, err = guard.New(guard.Config{Store: w.Store, Audit: w.Audit, Clock: o.Clock, Logger: slog.New(slog.DiscardHandler), Limits: o.Limits})
 	must(t, err)

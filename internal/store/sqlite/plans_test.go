@@ -26,6 +26,8 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 		deliveryColumns + "WHERE subscription = 'x' AND head = 1 AND next_at <= 5 ORDER BY next_at, seq LIMIT 1":                                "deliveries_due",
 		"SELECT min(seq) FROM deliveries WHERE subscription = 'x' AND subject = 'y' AND dead = 0":                                               "deliveries_subject",
 		issuanceColumns + "WHERE authority = 'x' AND revoked IS NOT NULL AND (not_after, serial) > (1, 'x') ORDER BY not_after, serial LIMIT 5": "issuances_revoked",
+		endpointColumns + " WHERE next_at <= 5 ORDER BY next_at, id LIMIT 5":                                                                    "endpoints_due",
+		endpointColumns + " WHERE vault = 'x' AND certificate = 'y' ORDER BY id LIMIT 5":                                                        "endpoints_vault",
 		strings.ReplaceAll(endedIssuances, "?", "5"):                                                                                            "issuances_end",
 		"SELECT rowid FROM enrolments WHERE expires <= 5 ORDER BY expires LIMIT 5":                                                              "enrolments_expires",
 	} {

@@ -76,6 +76,8 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	issuanceSchema,
 	issuanceEndSchema,
 	enrolmentSchema,
+	endpointSchema,
+	keyNeedSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

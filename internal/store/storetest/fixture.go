@@ -46,6 +46,10 @@ type fixture struct {
 	authority *store.Authority
 	issuance  *store.Issuance
 	enrolment *store.Enrolment
+	endpoint  *store.Endpoint
+
+	keyNeed  *store.KeyNeed
+	tokenKey *store.TokenKey
 
 	settings map[string][]byte
 
@@ -111,7 +115,10 @@ func newFixture() *fixture {
 	f.holding = newHolding(f)
 	f.authority = newAuthority(f)
 	f.issuance = newIssuance(f, 1)
+	f.keyNeed = newKeyNeed(f, store.NeededByVault, time.Time{})
+	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
 	f.enrolment = newEnrolment(f, 1)
+	f.endpoint = newEndpoint(71)
 	return f
 }
 
@@ -161,7 +168,8 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutGrant(ctx, f.grant), tx.PutRole(ctx, f.role), tx.PutWrappedKey(ctx, f.key), tx.PutSigningKey(ctx, f.signing),
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
-		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment),
+		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
+		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -203,7 +211,10 @@ type state struct {
 	Projected          int64
 	Authorities        []*store.Authority
 	Issuances          []*store.Issuance
+	KeyNeeds           []*store.KeyNeed
+	TokenKeys          []*store.TokenKey
 	Enrolments         []*store.Enrolment
+	Endpoints          []*store.Endpoint
 }
 
 // names of what cases write, so that a state can hold them.
@@ -301,9 +312,13 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	note(err)
 	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
+	s.Endpoints, err = tx.Endpoints(ctx, store.EndpointQuery{})
+	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
 	s.Enrolments, err = tx.Enrolments(ctx, store.EnrolmentQuery{Issuer: f.enrolment.Issuer, Kind: f.enrolment.Kind})
+	note(err)
+	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/redact"
@@ -46,6 +47,8 @@ type World struct {
 	Access   *access.Service
 	Tenancy  *tenancy.Service
 	Secrets  *secret.Service
+	// CryptoKeys is the service of keys that vaults hold.
+	CryptoKeys *key.Service
 	// Home is the first tenant.
 	Home *Tenant
 }
@@ -80,7 +83,8 @@ func New(t testing.TB) *World {
 	w.Must(keyfile.Create(file))
 	seal, err := keyfile.New(keyfile.Config{Files: []string{file}})
 	w.Must(err)
-	w.Keys, err = keyring.Open(w.Ctx, keyring.Config{Store: w.Store, Seal: seal, Clock: w.Clock})
+	custody := new(key.Custody)
+	w.Keys, err = keyring.Open(w.Ctx, keyring.Config{Store: w.Store, Seal: seal, Clock: w.Clock, Customers: custody})
 	w.Must(err)
 	w.Guard, err = guard.New(guard.Config{Store: w.Store, Audit: w.Audit, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler)})
 	w.Must(err)
@@ -91,10 +95,12 @@ func New(t testing.TB) *World {
 	w.Must(err)
 	w.Secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
 	w.Must(err)
+	w.CryptoKeys, err = key.New(key.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler), Custody: custody})
+	w.Must(err)
 	w.Tenancy, err = tenancy.New(tenancy.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Identities: tenancy.FromIdentity(w.Identity),
 		Duties: w.Access, Logger: slog.New(slog.DiscardHandler)})
 	w.Must(err)
-	for _, changed := range []func(*store.Commit){w.Keys.Changed, w.Guard.Changed, w.Identity.Changed, w.Secrets.Changed} {
+	for _, changed := range []func(*store.Commit){w.Keys.Changed, w.Guard.Changed, w.Identity.Changed, w.Secrets.Changed, w.CryptoKeys.Changed} {
 		t.Cleanup(w.Store.Watch(changed))
 	}
 	w.Home = w.Tenant("home")

@@ -9,6 +9,7 @@ import (
 	"crypto/subtle"
 	"encoding/asn1"
 	"slices"
+	"sync/atomic"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -18,40 +19,72 @@ import (
 
 // backend is a key in a token.
 type backend struct {
-	token  *Token
-	handle p11.ObjectHandle
+	token *Token
+	id    []byte
+	how   guarantees
+	// handle is a p11.ObjectHandle. It changes when the token was away meanwhile.
+	handle atomic.Uint64
 	spec   cryptokey.Spec
 	public crypto.PublicKey
+}
+
+// guarantees are what the token has to say of a private half, true or false, for the key to be used.
+type guarantees map[uint]byte
+
+var (
+	// madeThere has never been anywhere else.
+	madeThere = guarantees{p11.CKA_SENSITIVE: 1, p11.CKA_ALWAYS_SENSITIVE: 1, p11.CKA_NEVER_EXTRACTABLE: 1, p11.CKA_LOCAL: 1}
+	// broughtThere has been elsewhere before, and stays from now on.
+	broughtThere = guarantees{p11.CKA_SENSITIVE: 1, p11.CKA_EXTRACTABLE: 0}
+)
+
+// with lends a session, and the key's handle in it. A handle that the token does not know any more, because it was away, is looked up again.
+func (b *backend) with(f func(s p11.SessionHandle, h p11.ObjectHandle) error) error {
+	return b.token.with(func(s p11.SessionHandle) error {
+		err := f(s, p11.ObjectHandle(b.handle.Load()))
+		if !is(err, p11.CKR_KEY_HANDLE_INVALID) && !is(err, p11.CKR_OBJECT_HANDLE_INVALID) {
+			return err
+		}
+		private, _, found := b.token.locate(s, b.id)
+		if found != nil {
+			return found
+		}
+		if err := b.guarded(s, private); err != nil {
+			return err
+		}
+		b.handle.Store(uint64(private))
+		return f(s, private)
+	})
 }
 
 func (b *backend) Spec() cryptokey.Spec     { return b.spec }
 func (b *backend) Public() crypto.PublicKey { return b.public }
 
-// guarded checks that the key has always been in the token and cannot leave it.
-func (b *backend) guarded(s p11.SessionHandle) error {
-	values, err := b.token.attributes(s, b.handle, p11.CKA_SENSITIVE, p11.CKA_ALWAYS_SENSITIVE, p11.CKA_NEVER_EXTRACTABLE, p11.CKA_LOCAL)
-	if err != nil {
-		return err
-	}
-	for _, v := range values {
-		if len(v) != 1 || v[0] != 1 {
-			return fault.New(fault.Invalid, "the key in the token was not made there, or could leave it: it is not used as one that hardware protects")
+// guarded checks that the token guarantees of the private half what it has to.
+func (b *backend) guarded(s p11.SessionHandle, private p11.ObjectHandle) error {
+	for attribute, want := range b.how {
+		values, err := b.token.attributes(s, private, attribute)
+		if err != nil {
+			return err
+		}
+		if v := values[0]; len(v) != 1 || v[0] != want {
+			return fault.New(fault.Invalid, "the key in the token was not made there, or could leave it: it is not used as one that a token protects")
 		}
 	}
 	return nil
 }
 
-func (b *backend) readSecret(s p11.SessionHandle) error {
-	length, err := b.token.number(s, b.handle, p11.CKA_VALUE_LEN)
+func (b *backend) readSecret(s p11.SessionHandle, secret p11.ObjectHandle) error {
+	length, err := b.token.number(s, secret, p11.CKA_VALUE_LEN)
 	if err != nil {
 		return err
 	}
 	b.spec = cryptokey.Spec{Type: cryptokey.Oct, Bits: int(length) * 8}
-	return b.guarded(s)
+	return b.guarded(s, secret)
 }
 
 // readPair reads the public half, and checks it as if it were imported.
-func (b *backend) readPair(s p11.SessionHandle, public p11.ObjectHandle) error {
+func (b *backend) readPair(s p11.SessionHandle, private, public p11.ObjectHandle) error {
 	kind, err := b.token.number(s, public, p11.CKA_KEY_TYPE)
 	if err != nil {
 		return err
@@ -80,7 +113,7 @@ func (b *backend) readPair(s p11.SessionHandle, public p11.ObjectHandle) error {
 		return err
 	}
 	b.spec, b.public = pub.Spec(), pub.CryptoKey()
-	return b.guarded(s)
+	return b.guarded(s, private)
 }
 
 // ecJWK reads CKA_EC_PARAMS, an object identifier, and CKA_EC_POINT, an uncompressed point in an OCTET STRING.
@@ -128,8 +161,8 @@ func (b *backend) Sign(alg cryptokey.Algorithm, value []byte) ([]byte, error) {
 		return nil, errLacks(alg)
 	}
 	var signature []byte
-	err := b.token.with(func(s p11.SessionHandle) error {
-		err := b.token.module.SignInit(s, m, b.handle)
+	err := b.with(func(s p11.SessionHandle, h p11.ObjectHandle) error {
+		err := b.token.module.SignInit(s, m, h)
 		if err != nil {
 			return err
 		}
@@ -212,8 +245,8 @@ func (b *backend) Conceal(alg cryptokey.Algorithm, in cryptokey.Input) (cryptoke
 }
 
 func (b *backend) encrypt(m []*p11.Mechanism, value []byte) (out []byte, err error) {
-	err = b.token.with(func(s p11.SessionHandle) error {
-		if err := b.token.module.EncryptInit(s, m, b.handle); err != nil {
+	err = b.with(func(s p11.SessionHandle, h p11.ObjectHandle) error {
+		if err := b.token.module.EncryptInit(s, m, h); err != nil {
 			return err
 		}
 		out, err = b.token.module.Encrypt(s, value)
@@ -250,8 +283,8 @@ func (b *backend) Reveal(alg cryptokey.Algorithm, in cryptokey.Input) ([]byte, e
 // decrypt tells apart what the token cannot do, which shows when it begins, from a value that is wrong, which shows when it ends and is
 // always cryptokey.ErrDecrypt.
 func (b *backend) decrypt(alg cryptokey.Algorithm, m []*p11.Mechanism, value []byte) (plain []byte, err error) {
-	err = b.token.with(func(s p11.SessionHandle) error {
-		if err := b.token.module.DecryptInit(s, m, b.handle); err != nil {
+	err = b.with(func(s p11.SessionHandle, h p11.ObjectHandle) error {
+		if err := b.token.module.DecryptInit(s, m, h); err != nil {
 			return err
 		}
 		plain, err = b.token.module.Decrypt(s, value)
@@ -293,13 +326,13 @@ func passing(more ...*p11.Attribute) []*p11.Attribute {
 }
 
 func (b *backend) wrap(alg cryptokey.Algorithm, value []byte) (wrapped []byte, err error) {
-	err = b.token.with(func(s p11.SessionHandle) error {
+	err = b.with(func(s p11.SessionHandle, h p11.ObjectHandle) error {
 		object, err := b.token.module.CreateObject(s, passing(p11.NewAttribute(p11.CKA_VALUE, value)))
 		if err != nil {
 			return err
 		}
 		defer func() { _ = b.token.module.DestroyObject(s, object) }()
-		wrapped, err = b.token.module.WrapKey(s, wrapMechanism(alg), b.handle, object)
+		wrapped, err = b.token.module.WrapKey(s, wrapMechanism(alg), h, object)
 		return err
 	})
 	return wrapped, err
@@ -317,8 +350,8 @@ func (b *backend) rightlyPadded(alg cryptokey.Algorithm, value, wrapped []byte) 
 }
 
 func (b *backend) unwrap(alg cryptokey.Algorithm, wrapped []byte) (value []byte, err error) {
-	err = b.token.with(func(s p11.SessionHandle) error {
-		object, err := b.token.module.UnwrapKey(s, wrapMechanism(alg), b.handle, wrapped, passing())
+	err = b.with(func(s p11.SessionHandle, h p11.ObjectHandle) error {
+		object, err := b.token.module.UnwrapKey(s, wrapMechanism(alg), h, wrapped, passing())
 		if err != nil {
 			if away(err) || is(err, p11.CKR_MECHANISM_INVALID) || is(err, p11.CKR_FUNCTION_NOT_SUPPORTED) {
 				return err

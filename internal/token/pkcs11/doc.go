@@ -4,8 +4,11 @@
 // It needs cgo and the build tag pkcs11; without it Open answers fault.Unsupported, and the binary links no C code.
 //
 // Keys are made in the token, sensitive and not extractable, and the token is asked afterwards whether they are: a key of which it
-// does not say so is not used, because its owner is told that it is protected by hardware. A key is found again by the id that its owner gave
-// it (CKA_ID), which is what the owner stores instead of the private half.
+// does not say so is not used, because its owner is told that it cannot leave. One that was imported has been elsewhere before, which its owner
+// has to remember: Find does not find it, FindImported does. A key is found again by the id that its owner gave it (CKA_ID), which is what the owner
+// stores instead of the private half.
+//
+// Whether a token is a piece of hardware, it says itself, by the flag CKF_HW_SLOT of its slot. SoftHSM is none, and says so.
 //
 // What a token can do differs: one that lacks a mechanism answers fault.Unsupported, one that is away fault.Unavailable. Encrypting and
 // verifying with public keys is done outside the token.
@@ -30,4 +33,6 @@ type Config struct {
 // Info is what a token says of itself, for showing who protects a key.
 type Info struct {
 	Label, Manufacturer, Model, Serial, Firmware string
+	// Hardware is true when the token's slot is a hardware slot (CKF_HW_SLOT).
+	Hardware bool
 }

@@ -3,6 +3,7 @@
 package pkcs11
 
 import (
+	"bytes"
 	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
@@ -27,28 +28,33 @@ var curveOIDs = map[cryptokey.Curve]asn1.ObjectIdentifier{
 
 // Generate makes a key in the token, where it stays until Destroy. id is the owner's, 1 to 64 bytes; one that is taken is fault.Conflict.
 func (t *Token) Generate(spec cryptokey.Spec, id []byte) (*cryptokey.Key, error) {
-	if len(id) == 0 || len(id) > 64 {
-		return nil, fault.New(fault.Invalid, "the id of a key in a token has 1 to 64 bytes, and not %d", len(id))
-	}
 	spec, err := spec.Complete()
 	if err != nil {
 		return nil, err
 	}
+	return t.add(id, madeThere, "generating a key of type "+spec.String(), func(s p11.SessionHandle) error { return t.generate(s, spec, id) })
+}
+
+// add puts a key into the token, where nothing has its id, and finds it there.
+func (t *Token) add(id []byte, how guarantees, doing string, put func(p11.SessionHandle) error) (*cryptokey.Key, error) {
+	if len(id) == 0 || len(id) > 64 {
+		return nil, fault.New(fault.Invalid, "the id of a key in a token has 1 to 64 bytes, and not %d", len(id))
+	}
 	t.making.Lock()
 	defer t.making.Unlock()
-	err = t.with(func(s p11.SessionHandle) error {
+	err := t.with(func(s p11.SessionHandle) error {
 		if taken, err := t.objects(s, id); err != nil || len(taken) > 0 {
 			if err != nil {
 				return err
 			}
 			return fault.New(fault.Conflict, "the token has a key with this id already; use another id, or find the key")
 		}
-		return t.generate(s, spec, id)
+		return put(s)
 	})
 	if err != nil {
-		return nil, answer(err, "generating a key of type "+spec.String())
+		return nil, answer(err, doing)
 	}
-	key, err := t.Find(id)
+	key, err := t.find(id, how)
 	if err != nil {
 		// What cannot be used must not stay.
 		if undone := t.Destroy(id); undone != nil {
@@ -60,14 +66,11 @@ func (t *Token) Generate(spec cryptokey.Spec, id []byte) (*cryptokey.Key, error)
 }
 
 func (t *Token) generate(s p11.SessionHandle, spec cryptokey.Spec, id []byte) error {
-	common := []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_ID, id), p11.NewAttribute(p11.CKA_LABEL, label)}
-	secret := append([]*p11.Attribute{p11.NewAttribute(p11.CKA_PRIVATE, true), p11.NewAttribute(p11.CKA_SENSITIVE, true), p11.NewAttribute(p11.CKA_EXTRACTABLE, false)}, common...)
-	public := append([]*p11.Attribute{p11.NewAttribute(p11.CKA_PRIVATE, false), p11.NewAttribute(p11.CKA_VERIFY, true)}, common...)
+	public, secret := templates(spec.Type, id)
 	switch spec.Type {
 	case cryptokey.RSA:
-		public = append(public, p11.NewAttribute(p11.CKA_ENCRYPT, true), p11.NewAttribute(p11.CKA_MODULUS_BITS, spec.Bits),
+		public = append(public, p11.NewAttribute(p11.CKA_MODULUS_BITS, spec.Bits),
 			p11.NewAttribute(p11.CKA_PUBLIC_EXPONENT, big.NewInt(int64(spec.Exponent)).Bytes()))
-		secret = append(secret, p11.NewAttribute(p11.CKA_SIGN, true), p11.NewAttribute(p11.CKA_DECRYPT, true))
 		_, _, err := t.module.GenerateKeyPair(s, mechanism(p11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil), public, secret)
 		return err
 	case cryptokey.EC:
@@ -76,16 +79,33 @@ func (t *Token) generate(s p11.SessionHandle, spec cryptokey.Spec, id []byte) er
 			return err
 		}
 		public = append(public, p11.NewAttribute(p11.CKA_EC_PARAMS, curve))
-		secret = append(secret, p11.NewAttribute(p11.CKA_SIGN, true))
 		_, _, err = t.module.GenerateKeyPair(s, mechanism(p11.CKM_EC_KEY_PAIR_GEN, nil), public, secret)
 		return err
 	case cryptokey.Oct:
-		secret = append(secret, p11.NewAttribute(p11.CKA_ENCRYPT, true), p11.NewAttribute(p11.CKA_DECRYPT, true), p11.NewAttribute(p11.CKA_WRAP, true),
-			p11.NewAttribute(p11.CKA_UNWRAP, true), p11.NewAttribute(p11.CKA_VALUE_LEN, spec.Bits/8))
+		secret = append(secret, p11.NewAttribute(p11.CKA_VALUE_LEN, spec.Bits/8))
 		_, err := t.module.GenerateKey(s, mechanism(p11.CKM_AES_KEY_GEN, nil), secret)
 		return err
 	}
+	return errNoSuchKeys(spec)
+}
+
+func errNoSuchKeys(spec cryptokey.Spec) error {
 	return fault.New(fault.Unsupported, "PKCS#11 tokens have no keys of type %s here; make the key without a token", spec)
+}
+
+// templates are what the public and the secret half of a key have to be, whether it is made in the token or brought there.
+func templates(t cryptokey.Type, id []byte) (public, secret []*p11.Attribute) {
+	common := []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_ID, id), p11.NewAttribute(p11.CKA_LABEL, label)}
+	secret = append([]*p11.Attribute{p11.NewAttribute(p11.CKA_PRIVATE, true), p11.NewAttribute(p11.CKA_SENSITIVE, true), p11.NewAttribute(p11.CKA_EXTRACTABLE, false)}, common...)
+	public = append([]*p11.Attribute{p11.NewAttribute(p11.CKA_PRIVATE, false), p11.NewAttribute(p11.CKA_VERIFY, true)}, common...)
+	switch t {
+	case cryptokey.RSA:
+		return append(public, p11.NewAttribute(p11.CKA_ENCRYPT, true)), append(secret, p11.NewAttribute(p11.CKA_SIGN, true), p11.NewAttribute(p11.CKA_DECRYPT, true))
+	case cryptokey.EC:
+		return public, append(secret, p11.NewAttribute(p11.CKA_SIGN, true))
+	}
+	return nil, append(secret, p11.NewAttribute(p11.CKA_ENCRYPT, true), p11.NewAttribute(p11.CKA_DECRYPT, true), p11.NewAttribute(p11.CKA_WRAP, true),
+		p11.NewAttribute(p11.CKA_UNWRAP, true))
 }
 
 func mechanism(code uint, parameter any) []*p11.Mechanism {
@@ -118,30 +138,47 @@ func (t *Token) objects(s p11.SessionHandle, id []byte) (map[uint]p11.ObjectHand
 	return byClass, nil
 }
 
-// Find returns the key with the id, or fault.NotFound. A key that could leave the token is fault.Invalid: it is not what its owner believes.
-func (t *Token) Find(id []byte) (*cryptokey.Key, error) {
-	b := &backend{token: t}
+// Find returns the key with the id, or fault.NotFound. A key that could leave the token, or was not made there, is fault.Invalid: it is not what its
+// owner believes.
+func (t *Token) Find(id []byte) (*cryptokey.Key, error) { return t.find(id, madeThere) }
+
+// FindImported is Find for a key that Import put into the token.
+func (t *Token) FindImported(id []byte) (*cryptokey.Key, error) { return t.find(id, broughtThere) }
+
+func (t *Token) find(id []byte, how guarantees) (*cryptokey.Key, error) {
+	b := &backend{token: t, id: bytes.Clone(id), how: how}
 	err := t.with(func(s p11.SessionHandle) error {
-		handles, err := t.objects(s, id)
+		private, public, err := t.locate(s, id)
 		if err != nil {
 			return err
 		}
-		if h, ok := handles[p11.CKO_SECRET_KEY]; ok {
-			b.handle = h
-			return b.readSecret(s)
+		b.handle.Store(uint64(private))
+		if public == 0 {
+			return b.readSecret(s, private)
 		}
-		private, ok := handles[p11.CKO_PRIVATE_KEY]
-		public, both := handles[p11.CKO_PUBLIC_KEY]
-		if !ok || !both {
-			return fault.New(fault.NotFound, "the token has no key with this id")
-		}
-		b.handle = private
-		return b.readPair(s, public)
+		return b.readPair(s, private, public)
 	})
 	if err != nil {
 		return nil, answer(err, "finding a key")
 	}
 	return cryptokey.FromBackend(b)
+}
+
+// locate returns the handle of what is private of a key, and that of its public half; 0 for a key that has none.
+func (t *Token) locate(s p11.SessionHandle, id []byte) (private, public p11.ObjectHandle, err error) {
+	handles, err := t.objects(s, id)
+	if err != nil {
+		return 0, 0, err
+	}
+	if h, ok := handles[p11.CKO_SECRET_KEY]; ok {
+		return h, 0, nil
+	}
+	private, ok := handles[p11.CKO_PRIVATE_KEY]
+	public, both := handles[p11.CKO_PUBLIC_KEY]
+	if !ok || !both {
+		return 0, 0, fault.New(fault.NotFound, "the token has no key with this id")
+	}
+	return private, public, nil
 }
 
 // Destroy removes the key with the id for good. A key that is not there is fault.NotFound.

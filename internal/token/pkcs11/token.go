@@ -67,7 +67,7 @@ func (t *Token) start(c Config) error {
 	if err != nil && !is(err, p11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
 		return answer(err, "starting the PKCS#11 module")
 	}
-	if err := t.find(c.Token); err != nil {
+	if err := t.findSlot(c.Token); err != nil {
 		return err
 	}
 	for range cap(t.sessions) {
@@ -81,8 +81,8 @@ func (t *Token) start(c Config) error {
 	return nil
 }
 
-// find looks for the token's slot by its label.
-func (t *Token) find(label string) error {
+// findSlot looks for the token's slot by its label.
+func (t *Token) findSlot(label string) error {
 	slots, err := t.module.GetSlotList(true)
 	if err != nil {
 		return answer(err, "listing the slots")
@@ -95,7 +95,11 @@ func (t *Token) find(label string) error {
 		}
 		found++
 		t.slot = slot
-		t.info = Info{Label: label, Manufacturer: trim(info.ManufacturerID), Model: trim(info.Model), Serial: trim(info.SerialNumber),
+		place, err := t.module.GetSlotInfo(slot)
+		if err != nil {
+			return answer(err, "asking about the slot")
+		}
+		t.info = Info{Label: label, Hardware: place.Flags&p11.CKF_HW_SLOT != 0, Manufacturer: trim(info.ManufacturerID), Model: trim(info.Model), Serial: trim(info.SerialNumber),
 			Firmware: fmt.Sprintf("%d.%d", info.FirmwareVersion.Major, info.FirmwareVersion.Minor)}
 	}
 	switch {
@@ -147,6 +151,12 @@ func (t *Token) with(f func(p11.SessionHandle) error) error {
 
 // Info is what the token says of itself.
 func (t *Token) Info() Info { return t.info }
+
+// Name is the token's label.
+func (t *Token) Name() string { return t.info.Label }
+
+// Hardware reports whether the token is one of hardware.
+func (t *Token) Hardware() bool { return t.info.Hardware }
 
 // Close waits for operations to end and ends the sessions. Keys of the token answer fault.Unavailable afterwards. It may be called again.
 func (t *Token) Close() error {

@@ -21,6 +21,18 @@ func (*Token) Close() error { return nil }
 // Info knows nothing.
 func (*Token) Info() Info { return Info{} }
 
+// Name knows none.
+func (*Token) Name() string { return "" }
+
+// Hardware is false.
+func (*Token) Hardware() bool { return false }
+
+// Import answers fault.Unsupported.
+func (*Token) Import(*cryptokey.Key, []byte) (*cryptokey.Key, error) { return nil, errWithout }
+
+// FindImported answers fault.Unsupported.
+func (*Token) FindImported([]byte) (*cryptokey.Key, error) { return nil, errWithout }
+
 // Generate answers fault.Unsupported.
 func (*Token) Generate(cryptokey.Spec, []byte) (*cryptokey.Key, error) { return nil, errWithout }
 

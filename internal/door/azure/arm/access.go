@@ -11,7 +11,6 @@ import (
 	"github.com/keywright/keywright/internal/door/odata"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // scope returns the scope of the path: what stands before /providers/Microsoft.Authorization.
@@ -224,7 +223,7 @@ func wireKind(k principal.Kind) string {
 
 // listAssignments takes atScope(), principalId eq and assignedTo(), alone or joined by and.
 func (h *handler) listAssignments(r *door.Request) error {
-	f, err := assignmentFilter(r.Query("$filter"))
+	f, err := odata.Assignments(r.Query("$filter"))
 	if err != nil {
 		return err
 	}
@@ -237,42 +236,6 @@ func (h *handler) listAssignments(r *door.Request) error {
 		bodies = append(bodies, assignmentOf(g))
 	}
 	return r.JSON(http.StatusOK, listBody{Value: bodies})
-}
-
-func assignmentFilter(text string) (f access.Filter, err error) {
-	parsed, err := odata.Parse(text)
-	if err != nil || len(parsed) == 0 {
-		return f, err
-	}
-	for _, c := range parsed[0] {
-		switch {
-		case c.Op == "atscope" && c.Value == "":
-			f.AtScope = true
-		case c.Op == "eq" && strings.EqualFold(c.Field, "principalId"):
-			f.Principal, err = principalID(c.Value)
-		case c.Op == "assignedto" && c.Field == "":
-			f.AssignedTo, err = principalID(c.Value)
-		default:
-			err = unknownCondition(c)
-		}
-		if err != nil {
-			return f, err
-		}
-	}
-	if len(parsed) > 1 {
-		return f, unknownCondition(parsed[1][0])
-	}
-	return f, nil
-}
-
-func unknownCondition(c odata.Clause) error {
-	return fault.New(fault.Invalid, "the $filter condition %q is not known here: use atScope(), principalId eq 'ID' and assignedTo('ID'), joined by and", c.String()).
-		Because("InvalidFilter")
-}
-
-func principalID(s string) (principal.ID, error) {
-	id, err := vault.ParseGUID(s)
-	return principal.ID(id), err
 }
 
 func (h *handler) getAssignment(r *door.Request) error {

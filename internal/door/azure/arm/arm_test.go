@@ -49,7 +49,7 @@ func (w *world) token(p *tenancytest.Person) string {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: tenancytest.New(t), tokens: map[*tenancytest.Person]string{}, holders: map[string]*tenancytest.Person{}}
-	d, err := arm.New(arm.Config{Guard: w.Guard, Callers: w.Identity, Tenancy: w.Tenancy, Access: w.Access, Secrets: w.Secrets, Clock: w.Clock,
+	d, err := arm.New(arm.Config{Guard: w.Guard, Callers: w.Identity, Tenancy: w.Tenancy, Access: w.Access, Secrets: w.Secrets, Keys: w.CryptoKeys, Clock: w.Clock,
 		Logger: slog.New(slog.DiscardHandler), Audiences: []string{audience},
 		Authority: func(host string) string { return "https://login.test/" + string(w.Home.ID) },
 		Endpoints: func(string) arm.Endpoints {

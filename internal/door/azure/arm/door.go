@@ -16,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/vault"
@@ -33,6 +34,7 @@ type Config struct {
 	Tenancy *tenancy.Service
 	Access  *access.Service
 	Secrets *secret.Service
+	Keys    *key.Service
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
@@ -72,7 +74,7 @@ type Door struct {
 
 // New checks the configuration and returns the handler.
 func New(c Config) (*Door, error) {
-	if c.Guard == nil || c.Callers == nil || c.Tenancy == nil || c.Access == nil || c.Secrets == nil || c.Authority == nil || c.VaultURL == nil ||
+	if c.Guard == nil || c.Callers == nil || c.Tenancy == nil || c.Access == nil || c.Secrets == nil || c.Keys == nil || c.Authority == nil || c.VaultURL == nil ||
 		c.Endpoints == nil {
 		return nil, errors.New("the arm door needs a guard, an authenticator, the services, Authority, Endpoints and VaultURL")
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/tenancy"
 )
 
@@ -43,7 +44,7 @@ var shownReasons = map[fault.Reason]bool{
 	access.RoleDefinitionNameTaken: true, access.RoleDefinitionInUse: true, access.PrincipalNotFound: true, access.PrincipalTypeMismatch: true,
 	"InvalidRoleDefinition": true, "RoleDefinitionNotAssignable": true, "ConflictingDuties": true, "ConditionNotSupported": true, "InvalidScope": true,
 	"InvalidRoleAssignmentId": true, "InvalidPrincipalId": true, "InvalidAccessPolicy": true,
-	"SecretNotFound": true, "ObjectIsDeletedButRecoverable": true, "InvalidFilter": true, "InvalidResourceNamespace": true, "SkuNotSupported": true,
+	"SecretNotFound": true, "KeyNotFound": true, key.KeysNotManaged: true, "ObjectIsDeletedButRecoverable": true, "InvalidFilter": true, "InvalidResourceNamespace": true, "SkuNotSupported": true,
 	"MissingApiVersionParameter": true, "InvalidApiVersionParameter": true,
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/azure/arm"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
@@ -31,7 +32,9 @@ func (w *world) fixture(n int) map[string]string {
 	w.Must(err)
 	_, err = w.Secrets.ManageSet(w.Ctx, call, "one", secret.Input{Value: []byte("v"), Enabled: true})
 	w.Must(err)
-	return map[string]string{"{subscription}": string(w.Home.Subscription), "{group}": "dev", "{vault}": name, "{gone}": gone, "{location}": "local", "{object}": "one",
+	made, _, _, err := w.CryptoKeys.ManageCreate(w.Ctx, call, "one", key.Spec{Kty: "EC"}, key.Input{Enabled: true}, nil)
+	w.Must(err)
+	return map[string]string{"{version}": string(made.Version.ID), "{subscription}": string(w.Home.Subscription), "{group}": "dev", "{vault}": name, "{gone}": gone, "{location}": "local", "{object}": "one",
 		"{namespace}": "Microsoft.KeyVault", "{name}": "res", "{operation}": "add"}
 }
 
@@ -58,6 +61,8 @@ func (w *world) request(r door.Route, values map[string]string) (path, body stri
 		body = `{"properties":{"accessPolicies":[]}}`
 	case r.Operation == "VaultCheckName":
 		body = `{"name":"some-name","type":"Microsoft.KeyVault/vaults"}`
+	case r.Operation == "KeyManageCreate":
+		body = `{"properties":{"kty":"EC"}}`
 	case r.Operation == "SecretManageSet":
 		body = `{"properties":{"value":"v"}}`
 	case strings.HasPrefix(r.Operation, "RoleAssignment"):
@@ -153,7 +158,9 @@ func refusal(r door.Route, foreign bool) int {
 
 // also lists what routes take besides their action.
 var also = map[string][]authz.Action{"SecretManageSet": {authz.VaultRead}, "SecretManageGet": {authz.VaultRead}, "SecretManageList": {authz.VaultRead},
-	"SitePut": {authz.SiteRead}, "SitePatch": {authz.SiteRead}, "IdentityPut": {authz.IdentityRead}, "IdentityPatch": {authz.IdentityRead},
+	"SecretManageUpdate": {authz.VaultRead}, "KeyManageCreate": {authz.VaultRead}, "KeyManageGet": {authz.VaultRead}, "KeyManageList": {authz.VaultRead},
+	"KeyManageListVersions": {authz.VaultRead},
+	"SitePut":               {authz.SiteRead}, "SitePatch": {authz.SiteRead}, "IdentityPut": {authz.IdentityRead}, "IdentityPatch": {authz.IdentityRead},
 	"IdentityList": {authz.ResourceGroupRead}, "SiteList": {authz.ResourceGroupRead}}
 
 // holder is somebody with a role that allows the route's action and nothing else that matters; routes of one kind share it.

@@ -108,6 +108,52 @@ func (h *handler) putSecret(r *door.Request) error {
 	return r.JSON(status, h.secretBody(r.Call.Vault, &it, r.HTTP.Host))
 }
 
+// patchSecret changes what the body names, and makes a new version when that is the value.
+func (h *handler) patchSecret(r *door.Request) error {
+	var in struct {
+		Tags       map[string]string `json:"tags"`
+		Properties struct {
+			Value       *string          `json:"value"`
+			ContentType *string          `json:"contentType"`
+			Attributes  secretAttributes `json:"attributes"`
+		} `json:"properties"`
+	}
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	p := in.Properties
+	ch := secret.Change{Tags: in.Tags, ContentType: p.ContentType, Enabled: p.Attributes.Enabled}
+	var err error
+	if ch.NotBefore, err = given("nbf", p.Attributes.NBF); err != nil {
+		return err
+	}
+	if ch.Expires, err = given("exp", p.Attributes.EXP); err != nil {
+		return err
+	}
+	if err := h.open(r); err != nil {
+		return err
+	}
+	var value []byte
+	if p.Value != nil {
+		value = append([]byte{}, *p.Value...) // the empty value is one
+		defer clear(value)
+	}
+	it, err := h.Secrets.ManageUpdate(r.HTTP.Context(), &r.Call, r.Params.Get("object"), ch, value)
+	if err != nil {
+		return err
+	}
+	return r.JSON(http.StatusOK, h.secretBody(r.Call.Vault, &it, r.HTTP.Host))
+}
+
+// given reads an instant that may be left out.
+func given(name string, seconds *int64) (*time.Time, error) {
+	if seconds == nil {
+		return nil, nil
+	}
+	t, err := door.Instant(name, seconds)
+	return &t, err
+}
+
 func (h *handler) getSecret(r *door.Request) error {
 	if err := h.open(r); err != nil {
 		return err
@@ -119,16 +165,16 @@ func (h *handler) getSecret(r *door.Request) error {
 	return r.JSON(http.StatusOK, h.secretBody(r.Call.Vault, &it, r.HTTP.Host))
 }
 
-// defaultSecrets is the page size of listings of secrets when the client names none.
-const defaultSecrets = 100
+// defaultObjects is the largest page of listings of secrets and keys, and the page size when the client names none.
+const defaultObjects = 100
 
 func (h *handler) listSecrets(r *door.Request) error {
 	p, err := page(r)
 	if err != nil {
 		return err
 	}
-	if p.Limit == 0 || p.Limit > defaultSecrets {
-		p.Limit = defaultSecrets
+	if p.Limit == 0 || p.Limit > defaultObjects {
+		p.Limit = defaultObjects
 	}
 	if err := h.open(r); err != nil {
 		return err
