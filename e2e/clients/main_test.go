@@ -3,14 +3,11 @@ package clients_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/keywright/keywright/e2e/netns"
-	"github.com/keywright/keywright/e2e/tree"
+	"github.com/keywright/keywright/e2e/program"
 )
 
 // Variables that a test leaves to the copy of itself in the namespace: there is no registry and no module proxy there.
@@ -24,48 +21,18 @@ const root = "../.."
 func TestMain(m *testing.M) {
 	netns.Init()
 	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
-	}
+	built.Remove()
 	os.Exit(code)
 }
 
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-// build makes the program, once in a run of this package.
-func build(t *testing.T) {
-	t.Helper()
-	if os.Getenv(binaryVariable) != "" {
-		return
-	}
-	tree.Watch(t, root)
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "keywright-clients-"); built.err != nil {
-			return
-		}
-		binary := filepath.Join(built.dir, "keywright")
-		cmd := exec.Command("go", append(append([]string{"build"}, buildFlags...), "-o", binary, "./cmd/keywright")...)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("building the program: %w\n%s", err, out)
-			return
-		}
-		built.err = os.Setenv(binaryVariable, binary)
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
-	}
-}
+// built is the program that the tests start.
+var built = &program.Program{Variable: binaryVariable, Root: root, Flags: buildFlags}
 
 // enter moves the test into its namespace, as netns.Enter does, with the program built.
 func enter(t *testing.T, c cloud) bool {
 	t.Helper()
 	t.Parallel()
-	build(t)
+	built.Build(t)
 	return netns.Enter(t, netns.Spec{Network: true, Addresses: []string{metadataAddress}, Hosts: c.hosts()})
 }
 

@@ -7,21 +7,19 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/keywright/keywright/e2e/netns"
 	"github.com/keywright/keywright/e2e/process"
-	"github.com/keywright/keywright/e2e/tree"
+	"github.com/keywright/keywright/e2e/program"
 )
 
 // binaryVariable tells the copy of a test in the namespace where the program is.
@@ -35,17 +33,12 @@ const hosts = "127.0.0.1 localhost www.shop.example api.shop.example\n"
 func TestMain(m *testing.M) {
 	netns.Init()
 	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
-	}
+	built.Remove()
 	os.Exit(code)
 }
 
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
+// built is the program that the tests start.
+var built = &program.Program{Variable: binaryVariable, Root: root}
 
 // enter moves the test into its namespace, with the program built. It returns the paths of the programs that it needs.
 func enter(t *testing.T, programs ...string) (paths []string, inside bool) {
@@ -65,25 +58,7 @@ func enter(t *testing.T, programs ...string) (paths []string, inside bool) {
 		}
 		paths = append(paths, path)
 	}
-	if os.Getenv(binaryVariable) == "" {
-		tree.Watch(t, root)
-		built.once.Do(func() {
-			if built.dir, built.err = os.MkdirTemp("", "keywright-frontdoor-"); built.err != nil {
-				return
-			}
-			binary := filepath.Join(built.dir, "keywright")
-			cmd := exec.Command("go", "build", "-o", binary, "./cmd/keywright")
-			cmd.Dir = root
-			if out, err := cmd.CombinedOutput(); err != nil {
-				built.err = fmt.Errorf("building the program: %w\n%s", err, out)
-				return
-			}
-			built.err = os.Setenv(binaryVariable, binary)
-		})
-		if built.err != nil {
-			t.Fatal(built.err)
-		}
-	}
+	built.Build(t)
 	return paths, netns.Enter(t, netns.Spec{Network: true, Hosts: hosts})
 }
 

@@ -115,7 +115,7 @@ func (s *Service) setContactsOnce(ctx context.Context, call *guard.Call, need gu
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
-	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error { return putHidden(ctx, tx, o, before, ver) })
+	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error { return object.PutOver(ctx, tx, o, before, ver) })
 }
 
 // DeleteContacts removes the contacts of the vault and returns what they were.

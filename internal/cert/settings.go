@@ -195,7 +195,7 @@ func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need g
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
-	return next, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error { return putHidden(ctx, tx, o, ver, fresh) })
+	return next, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error { return object.PutOver(ctx, tx, o, ver, fresh) })
 }
 
 // sealHidden makes the one version of an issuer, or of the contacts, in the place of the one before.
@@ -209,24 +209,6 @@ func (s *Service) sealHidden(ctx context.Context, v *vault.Vault, o *vault.Objec
 	var err error
 	ver.Value, err = s.Sealing.Seal(ctx, object.Place(v, o.ID, ver.ID), value)
 	return ver, err
-}
-
-// putHidden stores it over what was read.
-func putHidden(ctx context.Context, tx store.Tx, o *vault.Object, before, ver *vault.Version) error {
-	c := *o
-	c.Current = ver.ID
-	put := tx.AddVersion
-	if before != nil {
-		put = tx.PutVersion
-	}
-	if err := put(ctx, ver); err != nil {
-		return err
-	}
-	err := tx.PutObject(ctx, &c)
-	if fault.Is(err, fault.Conflict) {
-		return object.ErrMoved
-	}
-	return err
 }
 
 // readSettings reads an issuer with its credentials.

@@ -135,7 +135,7 @@ func (s *Service) setOnce(ctx context.Context, call *guard.Call, need guard.Need
 		if _, _, err := s.Certificates.Served(ctx, tx, v, issuer); err != nil {
 			return err
 		}
-		return putRule(ctx, tx, o, before, ver)
+		return object.PutOver(ctx, tx, o, before, ver)
 	})
 	if err != nil {
 		return Made{}, err
@@ -157,24 +157,6 @@ func (s *Service) newMAC(ctx context.Context, v *vault.Vault, r *Rule, ver *vaul
 	ver.Value, err = s.Sealing.Seal(ctx, object.Place(v, ver.Object, ver.ID), mac)
 	// In base64url without padding, as every client takes it.
 	return redact.String(base64.RawURLEncoding.EncodeToString(mac)), err
-}
-
-// putRule stores a rule over what was read.
-func putRule(ctx context.Context, tx store.Tx, o *vault.Object, before, ver *vault.Version) error {
-	c := *o
-	c.Current = ver.ID
-	put := tx.AddVersion
-	if before != nil {
-		put = tx.PutVersion
-	}
-	if err := put(ctx, ver); err != nil {
-		return err
-	}
-	err := tx.PutObject(ctx, &c)
-	if fault.Is(err, fault.Conflict) {
-		return object.ErrMoved
-	}
-	return err
 }
 
 // find reads a rule as it is stored.

@@ -200,6 +200,25 @@ func Shallow(v *vault.Version) *vault.Version {
 	return &c
 }
 
+// PutOver stores a hidden object, of which there is one version at a time, over what was read of it: before is nil for a new one. When it was changed since,
+// that is ErrMoved.
+func PutOver(ctx context.Context, tx store.Tx, o *vault.Object, before, ver *vault.Version) error {
+	c := *o
+	c.Current = ver.ID
+	put := tx.AddVersion
+	if before != nil {
+		put = tx.PutVersion
+	}
+	if err := put(ctx, ver); err != nil {
+		return err
+	}
+	err := tx.PutObject(ctx, &c)
+	if fault.Is(err, fault.Conflict) {
+		return ErrMoved
+	}
+	return err
+}
+
 // Change edits the selected version, under a need that is authorised. Without a version in the selector it is the one that the caller would read.
 // The edit gets a copy; its attributes are checked and dated after it.
 func (s *Objects) Change(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, edit func(*vault.Version) error) (Item, error) {
