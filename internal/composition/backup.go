@@ -14,9 +14,10 @@ import (
 // packed is what a backup of a composed secret holds beside its versions. It has no value.
 type packed struct {
 	// Vault is where the backup was made: there, who set the template was allowed to read its parts.
-	Vault    vault.ID `json:"vault"`
-	Template string   `json:"template"`
-	Made     []Made   `json:"made,omitempty"`
+	Vault    vault.ID        `json:"vault"`
+	Template string          `json:"template"`
+	Made     []Made          `json:"made,omitempty"`
+	First    vault.VersionID `json:"first,omitempty"`
 }
 
 func readPacked(doc []byte) (p packed, t *Template, err error) {
@@ -35,7 +36,7 @@ func (s *Service) Pack(ctx context.Context, tx store.Tx, o *vault.Object) ([]byt
 	if err != nil || b[o.ID] == nil {
 		return nil, err
 	}
-	return json.Marshal(packed{Vault: o.Vault, Template: b[o.ID].Template, Made: b[o.ID].Made})
+	return json.Marshal(packed{Vault: o.Vault, Template: b[o.ID].Template, Made: b[o.ID].Made, First: b[o.ID].First})
 }
 
 // Admit reports whether the caller may restore a template: into another vault than that of the backup only who may read its parts there, since whoever reads the composed
@@ -68,7 +69,7 @@ func (s *Service) Unpack(ctx context.Context, tx store.Tx, v *vault.Vault, o *va
 	}
 	c := &Composed{Name: o.Name, Template: t.String()}
 	if p.Vault == v.ID {
-		c.Made = p.Made // elsewhere its parts are other secrets of the same names
+		c.Made, c.First = p.Made, p.First // elsewhere its parts are other secrets of the same names
 	}
 	b[o.ID] = c
 	return b.write(ctx, tx, v.ID)

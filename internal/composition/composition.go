@@ -1,6 +1,7 @@
 package composition
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,6 +59,8 @@ type Composed struct {
 	Template string `json:"template"`
 	// Made are the latest values, the newest last.
 	Made []Made `json:"made"`
+	// First is the first version that was made of parts, once it is among those that Made has forgotten.
+	First vault.VersionID `json:"first,omitempty"`
 	// Problem is why the value is not up to date; empty while it is.
 	Problem string `json:"problem,omitempty"`
 }
@@ -69,12 +72,13 @@ type Made struct {
 	Parts   map[string]vault.VersionID `json:"parts"`
 }
 
-// maxMade bounds what is remembered: more than a vault's consumers lag behind.
+// maxMade bounds what is remembered in detail. What was made before may be made of any version that a part had then: see Uses.
 const maxMade = 32
 
 func (c *Composed) made(m Made) {
 	c.Made = append(c.Made, m)
 	if n := len(c.Made); n > maxMade {
+		c.First = cmp.Or(c.First, c.Made[0].Version)
 		c.Made = slices.Clone(c.Made[n-maxMade:])
 	}
 	c.Problem = ""
@@ -206,7 +210,7 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, name, text string) 
 		}
 		c = &Composed{Name: item.Object.Name, Template: t.String()}
 		if was := b[item.Object.ID]; was != nil {
-			c.Made = was.Made
+			c.Made, c.First = was.Made, was.First
 		}
 		c.made(Made{Version: item.Version.ID, At: item.Version.Attributes.Created, Parts: parts})
 		b[item.Object.ID] = c
@@ -313,7 +317,8 @@ type Use struct {
 	Since              time.Time
 }
 
-// Uses tells where a version of a secret was filled in: who reads those secrets holds it.
+// Uses tells where a version of a secret was filled in: who reads those secrets holds it. Of values that were made too long ago to be remembered in detail it tells
+// those that may be made of it.
 func (s *Service) Uses(ctx context.Context, v vault.ID, nameKey string, version vault.VersionID) (list []Use, err error) {
 	err = s.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
@@ -325,10 +330,15 @@ func (s *Service) Uses(ctx context.Context, v vault.ID, nameKey string, version 
 				}
 				u := Use{Object: id, Name: c.Name, Version: m.Version}
 				if i+1 < len(c.Made) {
-					u.Replacing, u.Since = c.Made[len(c.Made)-1].Version, c.Made[i+1].At
+					u.Replacing, u.Since = c.newest(), c.Made[i+1].At
 				}
 				list = append(list, u)
 			}
+			old, err := forgotten(ctx, tx, id, c, nameKey, version)
+			if err != nil {
+				return err
+			}
+			list = append(list, old...)
 		}
 		return err
 	})
@@ -336,4 +346,39 @@ func (s *Service) Uses(ctx context.Context, v vault.ID, nameKey string, version 
 		return strings.Compare(fmt.Sprint(a.Name, a.Version), fmt.Sprint(b.Name, b.Version))
 	})
 	return list, err
+}
+
+func (c *Composed) newest() vault.VersionID { return c.Made[len(c.Made)-1].Version }
+
+// forgottenPage is how many versions are read at once.
+const forgottenPage = 200
+
+// forgotten lists the values before those that are remembered that were made after a version of a part, unless the part had an older version still when
+// memory begins. They count as replaced when memory begins, which is later than they were: whoever waits for their readers waits too long rather than not long enough.
+func forgotten(ctx context.Context, tx store.Tx, id vault.ObjectID, c *Composed, part string, version vault.VersionID) (list []Use, err error) {
+	if c.First == "" {
+		return nil, nil
+	}
+	first := c.Made[0]
+	if had, ok := first.Parts[part]; ok && vault.Made(string(had)).Before(vault.Made(string(version))) {
+		return nil, nil
+	}
+	for after := vault.VersionID(""); ; {
+		page, err := tx.Versions(ctx, id, after, forgottenPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, old := range page {
+			if old.ID >= first.Version {
+				return list, nil
+			}
+			if old.ID >= c.First && !vault.Made(string(old.ID)).Before(vault.Made(string(version))) {
+				list = append(list, Use{Object: id, Name: c.Name, Version: old.ID, Replacing: c.newest(), Since: first.At})
+			}
+		}
+		if len(page) < forgottenPage {
+			return list, nil
+		}
+		after = page[len(page)-1].ID
+	}
 }

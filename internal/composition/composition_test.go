@@ -3,6 +3,7 @@ package composition_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -117,6 +118,35 @@ func TestComposedSecretsFollowTheirParts(t *testing.T) {
 	w.must(w.svc.Sweep(w.Ctx))
 	if got, _ := w.read("url"); !strings.Contains(got, "app") {
 		t.Errorf("a secret without a template follows: %q", got)
+	}
+}
+
+// A part that changes often does not hide who may still hold an old version of another: values that are not remembered in detail count as made of it.
+func TestWhatIsForgottenMayBeUsed(t *testing.T) {
+	w := newWorld(t)
+	before := w.set("user", "old")
+	time.Sleep(2 * time.Millisecond) // ids tell the millisecond
+	user := w.set("user", "app")
+	w.set("password", "0")
+	w.must(w.compose("url", "{{user}}:{{password}}"))
+	_, first := w.read("url")
+	for i := range 40 {
+		w.set("password", fmt.Sprint(i+1))
+		w.must(w.svc.Sweep(w.Ctx))
+	}
+	_, newest := w.read("url")
+	uses, err := w.svc.Uses(w.Ctx, w.Vault.ID, "user", user)
+	w.must(err)
+	if len(uses) != 41 || uses[0].Version != first || uses[0].Replacing != newest || uses[40].Version != newest || uses[40].Replacing != "" {
+		t.Errorf("%d values may be made of the user's version, from %+v to %+v", len(uses), uses[0], uses[len(uses)-1])
+	}
+	if uses, err := w.svc.Uses(w.Ctx, w.Vault.ID, "user", before); err != nil || len(uses) != 9 {
+		t.Errorf("%d values may be made of what the user was before, %v: want those 9 of which nothing is remembered", len(uses), err)
+	}
+	latest := w.set("user", "new")
+	w.must(w.svc.Sweep(w.Ctx))
+	if uses, err := w.svc.Uses(w.Ctx, w.Vault.ID, "user", latest); err != nil || len(uses) != 1 {
+		t.Errorf("the newest version is in %d values, %v", len(uses), err)
 	}
 }
 
