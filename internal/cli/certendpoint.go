@@ -65,7 +65,7 @@ func (a *app) certEndpointAdd(vault *string) *cobra.Command {
 	var in client.SetCertificateEndpoint
 	var every, timeout, grace time.Duration
 	var caFile string
-	c := &cobra.Command{Use: "add NAME", Short: "Register a place where a certificate is presented, or change the one of that name", Args: cobra.ExactArgs(1),
+	c := &cobra.Command{Use: "add NAME", Short: "Register a place where a certificate is presented, or change the one of that name", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeEndpoints(vault),
 		Long: `Register a place where a certificate is presented, or change the one of that name. It is looked at once, and from then on again and again.
 Without --certificate it is watched alone: whatever is presented has to be valid for the name, and to be made anew in time by whoever keeps it.`,
 		Example: `  keywright cert endpoint add shop --vault demo --certificate web --address shop.example:443
@@ -151,14 +151,19 @@ func (a *app) certEndpointCheck(vault *string) *cobra.Command {
 }
 
 func (a *app) certEndpointRemove(vault *string) *cobra.Command {
-	return &cobra.Command{Use: "remove NAME", Short: "End the watching of an endpoint", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeEndpoints(vault),
+	c := &cobra.Command{Use: "remove NAME", Short: "End the watching of an endpoint", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeEndpoints(vault),
 		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if err := a.confirm(c, "Watch the endpoint %q of the vault %q no more? What was seen there is forgotten.", args[0], v.Name()); err != nil {
+				return err
+			}
 			if err := v.Certificates().RemoveEndpoint(c.Context(), args[0]); err != nil {
 				return err
 			}
 			a.say("The endpoint %q of the vault %q is not watched any more.", args[0], v.Name())
 			return nil
 		})}
+	confirmFlag(c)
+	return c
 }
 
 // completeEndpoints offers the names of a vault's endpoints for an argument.
