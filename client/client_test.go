@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keywright/keywright/client/api"
@@ -118,15 +119,62 @@ func TestErrorHoldsWhatTheServerSaid(t *testing.T) {
 func TestRenewedOnceForATokenThatIsNotBelieved(t *testing.T) {
 	var fetched atomic.Int64
 	c, n := fake(t, problem(401, Unauthenticated), ok)
-	c.tokens = &remembered{fetch: func(context.Context) (Token, error) {
+	c.tokens = newRemembered(func(context.Context) (Token, error) {
 		return Token{Access: fmt.Sprint("t", fetched.Add(1)), Expires: time.Now().Add(time.Hour)}, nil
-	}}
+	})
 	if _, err := c.Vault("v").Get(t.Context(), "s"); err != nil {
 		t.Fatal(err)
 	}
 	if fetched.Load() != 2 || n.Load() != 2 {
 		t.Errorf("%d tokens were fetched for %d requests, want 2 for 2", fetched.Load(), n.Load())
 	}
+}
+
+// While a token can be used, nobody waits for the next one, and a service that gives none is no failure. Whoever has none can give up waiting for it.
+func TestTokenService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, slow, failing := 0, time.Duration(0), false
+		r := newRemembered(func(ctx context.Context) (Token, error) {
+			asked++
+			time.Sleep(slow)
+			if failing {
+				return Token{}, errors.New("no")
+			}
+			return Token{Access: fmt.Sprint("t", asked), Expires: time.Now().Add(time.Hour)}, nil
+		})
+		token := func(ctx context.Context, want string) {
+			t.Helper()
+			got, err := r.Token(ctx)
+			if got.Access != want || (err == nil) == (want == "") {
+				t.Errorf("got %q, %v, want %q", got.Access, err, want)
+			}
+		}
+		token(t.Context(), "t1")
+		token(t.Context(), "t1")
+		time.Sleep(56 * time.Minute) // it is to be renewed, and can be used for four minutes
+		failing, slow = true, time.Minute
+		go r.Token(t.Context())
+		synctest.Wait()
+		began := time.Now()
+		token(t.Context(), "t1")
+		if d := time.Since(began); d > 0 {
+			t.Errorf("waited %v for a token although there was one", d)
+		}
+		time.Sleep(2 * time.Minute)
+		token(t.Context(), "t1")
+		time.Sleep(5 * time.Minute) // it has ended
+		token(t.Context(), "")
+		go r.Token(t.Context())
+		synctest.Wait()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began = time.Now()
+		token(short, "")
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("gave up after %v, want 1s", d)
+		}
+		time.Sleep(time.Minute)
+	})
 }
 
 func TestTokenDoesNotFollowARedirect(t *testing.T) {

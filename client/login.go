@@ -181,7 +181,7 @@ func (l Login) Tokens() (TokenSource, error) {
 		return nil, err
 	}
 	var used string // the token of the file that was handed out: whoever asks again was refused with it
-	return &remembered{fetch: func(ctx context.Context) (Token, error) {
+	return newRemembered(func(ctx context.Context) (Token, error) {
 		s, err := l.read()
 		if err != nil {
 			return Token{}, err
@@ -202,5 +202,5 @@ func (l Login) Tokens() (TokenSource, error) {
 			t.RefreshToken = s.Refresh
 		}
 		return t.token(), l.keep(t)
-	}}, nil
+	}), nil
 }

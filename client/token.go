@@ -40,29 +40,72 @@ func (s StaticToken) Token(context.Context) (Token, error) { return Token{Access
 // remembered keeps a token until it is close to its end.
 type remembered struct {
 	fetch func(context.Context) (Token, error)
+	// turn is taken by who fetches: one at a time, and whoever waits can give up.
+	turn chan struct{}
 
 	mu    sync.Mutex
 	token Token
 	renew time.Time
 }
 
+func newRemembered(fetch func(context.Context) (Token, error)) *remembered {
+	return &remembered{fetch: fetch, turn: make(chan struct{}, 1)}
+}
+
 // renewBefore is how long before its end a token is replaced, or a tenth of its life if that is shorter.
 const renewBefore = 5 * time.Minute
 
-// Token implements TokenSource.
+// usableBefore is how long before its end a token is used no more: a request takes a moment, and clocks differ.
+const usableBefore = 10 * time.Second
+
+// Token implements TokenSource. Until a token ends, a service that gives no new one, or is slow to, keeps nobody waiting.
 func (r *remembered) Token(ctx context.Context) (Token, error) {
+	t, due := r.known()
+	if !due {
+		return t, nil
+	}
+	select {
+	case r.turn <- struct{}{}:
+	default:
+		if t.Access != "" {
+			return t, nil
+		}
+		select {
+		case r.turn <- struct{}{}:
+		case <-ctx.Done():
+			return Token{}, ctx.Err()
+		}
+	}
+	defer func() { <-r.turn }()
+	if t, due = r.known(); !due { // somebody fetched it meanwhile
+		return t, nil
+	}
+	fresh, err := r.fetch(ctx)
+	if err != nil {
+		if t.Access != "" && ctx.Err() == nil {
+			return t, nil
+		}
+		return Token{}, err
+	}
+	r.remember(fresh)
+	return fresh, nil
+}
+
+// known returns the token while it can be used, and whether it is time for another.
+func (r *remembered) known() (t Token, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if r.token.Access != "" && now.Before(r.renew) {
-		return r.token, nil
+	if r.token.Access == "" || !now.Before(r.token.Expires.Add(-usableBefore)) && !now.Before(r.renew) {
+		return Token{}, true
 	}
-	t, err := r.fetch(ctx)
-	if err != nil {
-		return Token{}, err
-	}
-	r.token, r.renew = t, t.Expires.Add(-min(renewBefore, t.Expires.Sub(now)/10))
-	return t, nil
+	return r.token, !now.Before(r.renew)
+}
+
+func (r *remembered) remember(t Token) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.token, r.renew = t, t.Expires.Add(-min(renewBefore, time.Until(t.Expires)/10))
 }
 
 // Forget drops the token, because it was not believed.
@@ -103,23 +146,23 @@ func (a Authority) client() *http.Client {
 
 // NewClientSecret returns the tokens of an application that has a client secret. resource is the server's address.
 func NewClientSecret(a Authority, clientID, secret, resource string) TokenSource {
-	return &remembered{fetch: func(ctx context.Context) (Token, error) {
+	return newRemembered(func(ctx context.Context) (Token, error) {
 		return a.grant(ctx, url.Values{"grant_type": {"client_credentials"}, "client_id": {clientID}, "client_secret": {secret},
 			"scope": {scope(resource)}})
-	}}
+	})
 }
 
 // NewFederated returns the tokens of an application that another issuer vouches for, by the assertion in a file. The file is
 // read for every new token: whoever writes it replaces it before it expires.
 func NewFederated(a Authority, clientID, file, resource string) TokenSource {
-	return &remembered{fetch: func(ctx context.Context) (Token, error) {
+	return newRemembered(func(ctx context.Context) (Token, error) {
 		assertion, err := os.ReadFile(file)
 		if err != nil {
 			return Token{}, fmt.Errorf("reading the federated token: %w", err)
 		}
 		return a.grant(ctx, url.Values{"grant_type": {"client_credentials"}, "client_id": {clientID}, "scope": {scope(resource)},
 			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {strings.TrimSpace(string(assertion))}})
-	}}
+	})
 }
 
 func scope(resource string) string { return strings.TrimRight(resource, "/") + "/.default" }
@@ -127,7 +170,7 @@ func scope(resource string) string { return strings.TrimRight(resource, "/") + "
 // NewManagedIdentity returns the tokens of this machine's managed identity, from the endpoint that IDENTITY_ENDPOINT and
 // IDENTITY_HEADER name (App Service, version 2019-08-01).
 func NewManagedIdentity(endpoint, header, resource string) TokenSource {
-	return &remembered{fetch: func(ctx context.Context) (Token, error) {
+	return newRemembered(func(ctx context.Context) (Token, error) {
 		u, err := url.Parse(endpoint)
 		if err != nil {
 			return Token{}, fmt.Errorf("IDENTITY_ENDPOINT is not a URL: %w", err)
@@ -140,7 +183,7 @@ func NewManagedIdentity(endpoint, header, resource string) TokenSource {
 		req.Header.Set("X-Identity-Header", header)
 		t, err := requestToken(&http.Client{Timeout: 30 * time.Second}, req)
 		return t.token(), err
-	}}
+	})
 }
 
 // tokenAnswer is a token service's answer. Some services write numbers as strings.
