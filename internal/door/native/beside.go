@@ -22,12 +22,17 @@ func (d *document) addBeside(b *Described) error {
 	if strings.Contains(b.URL, "{vault}") {
 		at.Variables = map[string]variable{"vault": {Default: "demo", Description: "The name of a vault."}}
 	}
+	ids := make(map[string]int)
 	for i := range b.Routes {
 		for n, r := range spelledOut(&b.Routes[i]) {
 			o := describeRoute(&r, s)
 			o.ID, o.Tags, o.Servers = b.Name+"."+o.ID, []string{b.Name}, []server{at}
 			if n > 0 {
 				o.ID += "Version" // one route, two paths, and every path has an id of its own
+			}
+			// Some operations stand at several paths, one for each form of a scope.
+			if ids[o.ID]++; ids[o.ID] > 1 {
+				o.ID += strconv.Itoa(ids[o.ID])
 			}
 			o.Responses = map[string]*response{"default": {Ref: "#/components/responses/" + failure}}
 			o.succeed(&r)
