@@ -190,6 +190,7 @@ func (m *machine) gone(why Reason) {
 	if m.Start.Cause == Leaked && m.Exposure == nil && (m.old() == m.Start.Version || len(m.Old) == 1) {
 		m.Exposure = &Exposure{From: m.Start.Exposed, Until: m.now}
 	}
+	m.Over = m.Places[m.old()]
 	m.Old, m.Tries, m.Cut, m.Inherited = m.Old[1:], 0, false, false
 	if len(m.Old) == 0 {
 		m.finish(Done, why)

@@ -112,9 +112,11 @@ type Run struct {
 	// Before is what Base was until another write took its place.
 	Before vault.VersionID `json:"before,omitempty"`
 	// Current is what a revocation keeps, Old what it ends, the next one first; Promoted is when Current became so.
-	Current  vault.VersionID   `json:"current,omitempty"`
-	Old      []vault.VersionID `json:"old,omitempty"`
-	Promoted time.Time         `json:"promoted,omitzero"`
+	Current vault.VersionID   `json:"current,omitempty"`
+	Old     []vault.VersionID `json:"old,omitempty"`
+	// Over is where the version sat that was ended last.
+	Over     Place     `json:"over,omitzero"`
+	Promoted time.Time `json:"promoted,omitzero"`
 
 	// Identities are the accounts by the target's own identity, System what it says it is, Snapshot what the rotator remembers.
 	Identities map[string]string `json:"identities,omitempty"`

@@ -24,8 +24,12 @@ func wireRun(r *door.Request, run *rotation.Run, names map[string]string) *api.R
 	if len(run.History) > 0 {
 		out.Created = run.History[0].At
 	}
-	if run.Kind == store.RevocationRun && len(run.Old) > 0 {
-		out.Account, out.Slot = run.Places[run.Old[0]].Account, run.Places[run.Old[0]].Slot
+	if run.Kind == store.RevocationRun {
+		at := run.Over
+		if len(run.Old) > 0 {
+			at = run.Places[run.Old[0]]
+		}
+		out.Account, out.Slot = at.Account, at.Slot
 	}
 	if run.Policy.Deadline > 0 && !run.Promoted.IsZero() {
 		out.Deadline = optional(run.Promoted.Add(run.Policy.Deadline.Std()))
