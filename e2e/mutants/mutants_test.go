@@ -86,7 +86,7 @@ func run(t *testing.T, root string, m mutant, path, edited string) (string, erro
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", file, "-run", "^"+m.test+"$", "./"+m.pkg)
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", file, "-run", "^"+m.test+"$", "./"+m.pkg, "-rapid.nofailfile")
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	return string(out), err
