@@ -49,13 +49,20 @@ func TestOwnNetwork(t *testing.T) {
 	}
 }
 
-func TestOwnMountsKeepTheNetwork(t *testing.T) {
-	if err := netns.Available(false); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED, NOT PASSED: ", err)
+// need skips the test, loudly, when something that it needs is missing, and fails it in CI.
+func need(t *testing.T, err error) {
+	t.Helper()
+	if err == nil {
+		return
 	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	t.Skip("SKIPPED, NOT PASSED: ", err)
+}
+
+func TestOwnMountsKeepTheNetwork(t *testing.T) {
+	need(t, netns.Available(false))
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -87,9 +94,7 @@ func hex4(port int) string {
 }
 
 func TestAddressesNeedANetwork(t *testing.T) {
-	if err := netns.Available(false); err != nil {
-		t.Skip(err)
-	}
+	need(t, netns.Available(false))
 	cmd, err := netns.Spec{Addresses: []string{"169.254.169.254"}}.Command(t.Context(), "true")
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +110,7 @@ func TestUnprivileged(t *testing.T) {
 		t.Skip("not root: the other tests already run without privileges")
 	}
 	runuser, err := exec.LookPath("runuser")
-	if err != nil {
-		t.Skip("SKIPPED, NOT PASSED: runuser is missing (util-linux)")
-	}
+	need(t, err)
 	dir, err := os.MkdirTemp("", "netns-test-")
 	if err != nil {
 		t.Fatal(err)

@@ -227,8 +227,8 @@ func TestCanariesAreNeverSeen(t *testing.T) {
 	do(200, "POST", base+"/certificates/restore"+v, admin, keptCertificate.body)
 	do(200, "PUT", base+"/certificates/issuers/ca"+v, admin, `{"provider":"DigiCert","credentials":{"account_id":"a","pwd":"`+b64([]byte(c["a password of an issuer"]))+`"}}`)
 	do(200, "GET", base+"/certificates/issuers/ca"+v, admin, "")
-	do(202, "POST", base+"/certificates/root/create"+v, admin, `{"policy":{"issuer":{"name":"Self","cty":"root"},"x509_props":{"subject":"CN=root"}}}`)
-	do(200, "PUT", base+"/certificates/issuers/own"+v, admin, `{"provider":"Keywright CA","keywright_settings":{"certificate":"root"}}`)
+	do(202, "POST", base+"/certificates/authority/create"+v, admin, `{"policy":{"issuer":{"name":"Self","cty":"root"},"x509_props":{"subject":"CN=authority"}}}`)
+	do(200, "PUT", base+"/certificates/issuers/own"+v, admin, `{"provider":"Keywright CA","keywright_settings":{"certificate":"authority"}}`)
 	rule := at["native"].base + "/api/v1/vaults/demo/certificate-issuers/own/access-rules/r"
 	var made struct{ MACKey string }
 	if err := json.Unmarshal([]byte(do(200, "PUT", rule, api, `{"domains":["a.example"]}`).body), &made); err != nil {

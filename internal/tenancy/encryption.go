@@ -64,15 +64,22 @@ func (s *Service) Encrypt(ctx context.Context, call *guard.Call, ref VaultRef, s
 	return s.protect(ctx, call, need, v, e, p)
 }
 
+// writable returns a vault that has a customer's key, for a caller who may change that.
+func (s *Service) writable(ctx context.Context, call *guard.Call, ref VaultRef) (need guard.Need, v *vault.Vault, err error) {
+	if need, err = s.mayWrite(ctx, call, ref); err != nil {
+		return need, nil, err
+	}
+	if v, err = s.encrypted(ctx, call, ref); err != nil {
+		return need, nil, s.Guard.Refuse(ctx, call, need, err)
+	}
+	return need, v, nil
+}
+
 // RemoveEncryption gives the vault's key back to the tenant's alone. Backups that the customer's key protects stay as they are, and need it on.
 func (s *Service) RemoveEncryption(ctx context.Context, call *guard.Call, ref VaultRef) (*vault.Vault, error) {
-	need, err := s.mayWrite(ctx, call, ref)
+	need, v, err := s.writable(ctx, call, ref)
 	if err != nil {
 		return nil, err
-	}
-	v, err := s.encrypted(ctx, call, ref)
-	if err != nil {
-		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Detail = "no customer's key"
 	p, err := s.Keys.Protect(ctx, v.Tenant, v.ID, nil)
@@ -85,13 +92,9 @@ func (s *Service) RemoveEncryption(ctx context.Context, call *guard.Call, ref Va
 // Rewrap wraps the vault's keys with the customer's key as it is now, where another version of it wraps them. It happens by itself too, within an hour of
 // a rotation.
 func (s *Service) Rewrap(ctx context.Context, call *guard.Call, ref VaultRef) (*vault.Vault, error) {
-	need, err := s.mayWrite(ctx, call, ref)
+	need, v, err := s.writable(ctx, call, ref)
 	if err != nil {
 		return nil, err
-	}
-	v, err := s.encrypted(ctx, call, ref)
-	if err != nil {
-		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Detail = "rewrapped with the customer's key " + v.Encryption.Name
 	p, err := s.Keys.Rewrap(ctx, v.Tenant, v)
