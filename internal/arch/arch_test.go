@@ -40,7 +40,7 @@ var layers = [][]string{
 	{"internal/token/pkcs11"},
 	{"internal/keyring"},
 	// low services
-	{"internal/audit"},
+	{"internal/audit", "internal/node"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
 	// the life that objects of every kind have
 	{"internal/object"},

@@ -29,6 +29,7 @@ func (k *core) jobs() []job {
 		{"sweep-enrolments", time.Hour, k.enrolment.Expire},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
+		{"sweep-nodes", time.Hour, k.sweepNodes},
 		{"measure-endpoints", 30 * time.Second, k.measureEndpoints},
 	}
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/mail"
+	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
@@ -74,6 +75,7 @@ type core struct {
 	feed         *feed.Feed
 	journal      *journalRows
 	metrics      *metrics
+	nodes        *node.Registry
 	tracer       *tracer
 	audit        *auditor
 
@@ -129,6 +131,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
+		return nil, err
+	}
+	if err := k.openNode(ctx, c); err != nil {
 		return nil, err
 	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {

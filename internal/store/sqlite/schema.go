@@ -78,6 +78,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	enrolmentSchema,
 	endpointSchema,
 	keyNeedSchema,
+	nodeSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.

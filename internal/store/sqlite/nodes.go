@@ -1,0 +1,84 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/keywright/keywright/internal/clock"
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+)
+
+// nodeSchema is the step of the schema that makes room for the nodes that work on the store.
+const nodeSchema = `
+CREATE TABLE nodes (id TEXT PRIMARY KEY, process TEXT NOT NULL, host TEXT NOT NULL, version TEXT NOT NULL, position BIGINT NOT NULL,
+  started BIGINT NOT NULL, seen BIGINT NOT NULL, departed BIGINT);
+`
+
+// Clock implements store.Nodes.
+func (t *tx) Clock(ctx context.Context) (time.Time, error) {
+	return clock.Micro(t.leaseNow()), t.guard(ctx)
+}
+
+// Nodes implements store.Nodes.
+func (t *tx) Nodes(ctx context.Context) (list []*store.Node, err error) {
+	err = t.query(ctx, "SELECT id, process, host, version, position, started, seen, departed FROM nodes ORDER BY id", nil, func(r row) error {
+		list = append(list, &store.Node{ID: r.text(0), Process: r.text(1), Host: r.text(2), Version: r.text(3), Position: store.Position(r.integer(4)),
+			Started: r.instant(5), Seen: r.instant(6), Left: r.instant(7)})
+		return nil
+	})
+	return list, err
+}
+
+// JoinNode implements store.Nodes.
+func (t *tx) JoinNode(ctx context.Context, n *store.Node) error {
+	now, err := t.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = t.write(ctx, silent, `INSERT INTO nodes (id, process, host, version, position, started, seen, departed) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)
+		ON CONFLICT (id) DO UPDATE SET process = excluded.process, host = excluded.host, version = excluded.version, position = excluded.position,
+		started = excluded.started, seen = excluded.seen, departed = NULL`,
+		n.ID, n.Process, n.Host, n.Version, int64(n.Position), now.UnixMicro(), now.UnixMicro())
+	return err
+}
+
+// BeatNode implements store.Nodes.
+func (t *tx) BeatNode(ctx context.Context, id, process string, p store.Position) error {
+	return t.ofNode(ctx, id, process, "UPDATE nodes SET position = ?, seen = ? WHERE id = ? AND process = ?", int64(p))
+}
+
+// LeaveNode implements store.Nodes.
+func (t *tx) LeaveNode(ctx context.Context, id, process string) error {
+	now, err := t.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	return t.ofNode(ctx, id, process, "UPDATE nodes SET departed = ?, seen = ? WHERE id = ? AND process = ?", now.UnixMicro())
+}
+
+// ofNode changes the row of a node for its process: the value, and when it was seen.
+func (t *tx) ofNode(ctx context.Context, id, process, query string, value int64) error {
+	now, err := t.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	changed, err := t.write(ctx, silent, query, value, now.UnixMicro(), id, process)
+	if err != nil || changed > 0 {
+		return err
+	}
+	there, err := t.one(ctx, "SELECT 1 FROM nodes WHERE id = ?", []any{id}, func(row) {})
+	switch {
+	case err != nil:
+		return err
+	case there:
+		return fault.New(fault.Conflict, "another process has joined as the node %s: one directory belongs to one process, so see whether it was copied", id).
+			Because(store.NodeReplaced)
+	}
+	return notFound("node", id)
+}
+
+// RemoveNode implements store.Nodes.
+func (t *tx) RemoveNode(ctx context.Context, id string) error {
+	return t.mustChange(ctx, silent, "node", id, "DELETE FROM nodes WHERE id = ?", id)
+}
