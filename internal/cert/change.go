@@ -72,7 +72,7 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 		st.Operation = &next
 	}
 	if ch.Policy != nil {
-		if st.Policy, err = changed(st.Policy, ch.Policy, op); err != nil {
+		if st.Policy, err = s.changed(st.Policy, ch.Policy, op); err != nil {
 			return it, nil, err
 		}
 	}
@@ -80,12 +80,17 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 }
 
 // changed is a policy with some sections replaced.
-func changed(p *Policy, ch *PolicyChange, op store.Op) (*Policy, error) {
+func (s *Service) changed(p *Policy, ch *PolicyChange, op store.Op) (*Policy, error) {
 	next := &Policy{}
 	if p != nil {
 		next = p.clone()
 	}
 	next.Apply(ch)
+	if ch.Key != nil {
+		if err := s.placed(&next.Key); err != nil {
+			return nil, err
+		}
+	}
 	next.complete()
 	if err := next.check(); err != nil {
 		return nil, err
@@ -111,7 +116,7 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 		if err != nil {
 			return err
 		}
-		if st.Policy, err = changed(st.Policy, &ch, op); err != nil {
+		if st.Policy, err = s.changed(st.Policy, &ch, op); err != nil {
 			return err
 		}
 		p = st.Policy
