@@ -427,6 +427,8 @@ func TestWhoMay(t *testing.T) {
 	w.fails(err, fault.Forbidden)
 	_, err = w.svc.Check(w.Ctx, reader, "front")
 	w.fails(err, fault.Forbidden)
+	_, err = w.svc.Acknowledge(w.Ctx, reader, "front")
+	w.fails(err, fault.Forbidden)
 	w.fails(w.svc.Remove(w.Ctx, reader, "front"), fault.Forbidden)
 	for _, name := range []string{"front", "absent"} {
 		_, err = w.svc.Get(w.Ctx, stranger, name)

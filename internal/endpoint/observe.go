@@ -19,6 +19,8 @@ import (
 type observation struct {
 	before, after *Endpoint
 	want          *expected
+	// tells is the event that tells of it; empty for none.
+	tells string
 }
 
 // observe looks at an endpoint and judges what is there. Nothing is stored yet.
@@ -42,8 +44,36 @@ func (s *Service) observe(ctx context.Context, e *Endpoint) (*observation, error
 		next.Sights = s.sights(&next, want, seen, now)
 	}
 	next.Alarms = judge(&next, want, now)
+	tells := next.tells(e.Alarms, now)
 	next.NextAt = now.Add(s.pause(&next))
-	return &observation{e, &next, want}, nil
+	if t := next.Task; t != nil && t.Next().After(now) && t.Next().Before(next.NextAt) {
+		next.NextAt = t.Next()
+	}
+	return &observation{e, &next, want, tells}, nil
+}
+
+// tells notes who has to hear of alarms that were judged anew, and says by which event: the worst that is due.
+func (e *Endpoint) tells(before []Alarm, now time.Time) (event string) {
+	risen, again, clear := news(before, e.Alarms, now)
+	e.attend(risen, now)
+	if e.Task == nil {
+		if clear {
+			return EndpointClear
+		}
+		return ""
+	}
+	switch reminds, escalates := e.Task.Take(now); {
+	case escalates && e.Team != "":
+		event = EndpointEscalated
+	case risen, again && e.Task.Acknowledged.IsZero():
+		event = EndpointAlarm
+	case reminds:
+		event = EndpointReminder
+	default:
+		return ""
+	}
+	told(e.Alarms, now)
+	return event
 }
 
 // failed keeps what was known of addresses that cannot be found any more.
@@ -155,27 +185,17 @@ func (e *expected) read(ctx context.Context, tx store.Tx, o *vault.Object) error
 
 // keep stores what was seen, and tells of it what is to be told, in one transaction.
 func (s *Service) keep(ctx context.Context, tx store.Tx, v *vault.Vault, o *observation, op store.Op) error {
-	next := *o.after
-	next.Alarms = slices.Clone(next.Alarms)
-	alarm, clear := news(o.before.Alarms, next.Alarms, next.Checked)
-	if alarm {
-		told(next.Alarms, next.Checked)
-	}
-	row, err := next.row()
+	row, err := o.after.row()
 	if err != nil {
 		return err
 	}
 	if err := tx.PutEndpoint(ctx, row); err != nil {
 		return err
 	}
-	o.after.Alarms = next.Alarms
-	switch {
-	case alarm:
-		return s.tell(ctx, tx, v, &next, EndpointAlarm, op)
-	case clear:
-		return s.tell(ctx, tx, v, &next, EndpointClear, op)
+	if o.tells == "" {
+		return nil
 	}
-	return nil
+	return s.tell(ctx, tx, v, o.after, o.tells, op)
 }
 
 // testify lets the ledger know which versions of the certificate are presented, over all of its endpoints. A version that this endpoint does not present any more is
