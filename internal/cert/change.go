@@ -72,6 +72,7 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 		st.Operation = &next
 	}
 	if ch.Policy != nil {
+		st.Stalled = nil // it is tried at once, and noted anew
 		if st.Policy, err = s.changed(st.Policy, ch.Policy, op); err != nil {
 			return it, nil, err
 		}
@@ -116,6 +117,7 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 		if err != nil {
 			return err
 		}
+		st.Stalled = nil
 		if st.Policy, err = s.changed(st.Policy, &ch, op); err != nil {
 			return err
 		}

@@ -130,7 +130,7 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 			return err
 		}
 		st := *pl.state
-		st.Policy, st.Operation = policy.stamped(st.Policy, op.At), made
+		st.Policy, st.Operation, st.Stalled = policy.stamped(st.Policy, op.At), made, nil
 		return st.put(ctx, tx, v, o, op.At)
 	})
 	if errors.Is(err, object.ErrMoved) {

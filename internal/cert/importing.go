@@ -151,7 +151,10 @@ func (s *Service) importOnce(ctx context.Context, call *guard.Call, need *guard.
 		}
 		st := *pl.state
 		p = p.stamped(st.Policy, op.At)
-		st.Policy, st.Operation = p, nil
+		st.Policy, st.Operation, st.Stalled = p, nil, nil
+		if err := present(ctx, tx, v, it.Object.Name, op.At); err != nil {
+			return err
+		}
 		return st.put(ctx, tx, v, it.Object, st.due(it))
 	})
 	if errors.Is(err, object.ErrMoved) {

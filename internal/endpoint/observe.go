@@ -110,9 +110,13 @@ func (s *Service) sights(e *Endpoint, want *expected, seen []sighting, now time.
 // retryFirst is after how long an address that did not answer is tried again; each further pause is twice as long.
 const retryFirst = time.Minute
 
-// pause is how long until the next look: sooner while something does not answer, and spread a little, so that endpoints which were registered together do not stay so.
+// pause is how long until the next look: sooner while something does not answer or a renewed certificate is not served, and spread a little, so that endpoints which were
+// registered together do not stay so.
 func (s *Service) pause(e *Endpoint) time.Duration {
 	pause := e.Every
+	if i := slices.IndexFunc(e.Alarms, func(a Alarm) bool { return a.Kind == Outdated }); i >= 0 {
+		pause = min(pause, max(retryFirst, e.Checked.Sub(e.Alarms[i].Since))) // each pause is as long as all before it
+	}
 	fewest := e.Lookups
 	for _, sight := range e.Sights {
 		if n := sight.Failures; n > 0 && (fewest == 0 || n < fewest) {
