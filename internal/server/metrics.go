@@ -31,6 +31,7 @@ type metrics struct {
 	jobsDone                  *prometheus.GaugeVec
 	rotations                 *rotationMetrics
 	endpoints                 *endpointMetrics
+	renewals                  *renewalMetrics
 }
 
 // counter counts by one label.
@@ -68,6 +69,7 @@ func newMetrics() *metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.rotations = newRotationMetrics(m.registry)
 	m.endpoints = newEndpointMetrics(m.registry)
+	m.renewals = newRenewalMetrics(m.registry)
 	return m
 }
 
