@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
@@ -79,6 +80,7 @@ type core struct {
 
 	connections connections
 	bodies      bodies
+	admission   *admission.Control
 
 	tenancy   *tenancy.Service
 	access    *access.Service
@@ -137,6 +139,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.metrics = newMetrics()
 	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
+	if err := k.openAdmission(c); err != nil {
+		return nil, err
+	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
@@ -366,7 +371,7 @@ func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant
 	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
 		Access: k.access, Tenancy: k.tenancy, Backups: k.backups, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
-		Observe: k.observe})
+		Enter: k.enter, Observe: k.observe})
 }
 
 func mkdir(dir string) error {
