@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ const Overloaded fault.Reason = "Overloaded"
 // gate is the way in for the requests of one class.
 type gate struct {
 	bounds   bounds
-	least    int
+	procs    int
 	patience time.Duration
 	clock    clock.Clock
 	// open says that nobody is counted: only for a class without a most.
@@ -33,8 +34,8 @@ type gate struct {
 }
 
 func newGate(class Class, c *Config) *gate {
-	g := &gate{bounds: limits[class], least: limits[class].least * c.Procs, patience: c.Patience, clock: c.Clock}
-	g.line = newLine(g.bounds.most, c.MostWaiting)
+	g := &gate{bounds: limits[class], procs: c.Procs, patience: c.Patience, clock: c.Clock}
+	g.line = newLine(g.bounds.usual*c.Procs, c.MostWaiting)
 	g.open.Store(g.bounds.most == 0)
 	return g
 }
@@ -51,7 +52,7 @@ func (g *gate) enter(ctx context.Context, tenant string) (*Pass, error) {
 	if p.over == nil {
 		return p, nil
 	}
-	timer := time.NewTimer(g.patience)
+	timer := time.NewTimer(around(g.patience))
 	defer timer.Stop()
 	select {
 	case <-p.over:
@@ -59,6 +60,11 @@ func (g *gate) enter(ctx context.Context, tenant string) (*Pass, error) {
 	case <-ctx.Done():
 	}
 	return g.end(ctx, p)
+}
+
+// around is a time within a quarter of another one, so that requests that came together are not refused, and repeated, together.
+func around(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2+1)
 }
 
 // end is the end of a wait, however it came.
@@ -112,28 +118,19 @@ func (g *gate) regulate(d Delays, interval time.Duration) uint64 {
 	}
 	l := g.line
 	g.rate = float64(l.admitted) / interval.Seconds()
-	limit := g.bounds.next(l.limit, g.least, l.peak, load)
+	limit := g.bounds.next(l.limit, g.procs, l.peak, load)
 	switch {
 	case g.bounds.most > 0:
 		limit = min(limit, g.bounds.most)
 	case g.open.Swap(false): // nobody was counted until now
-		limit = g.least * first
-	case limit > g.least*last:
+		limit = g.bounds.usual * g.procs
+	case load < calm && l.peak < l.limit:
 		g.open.Store(true)
-		limit = unlimited
 	}
 	l.peak, l.admitted = l.running, 0
 	l.setLimit(limit, g.clock.Now())
 	return g.refused
 }
-
-// A class that is counted only while work waits begins with so many times its least, and is not counted any more beyond so many times.
-const (
-	first = 16
-	last  = 64
-	// unlimited lets in all who wait.
-	unlimited = 1 << 30
-)
 
 // Leave says that the request is over, or that it runs on without counting. It may be called more than once, and for a nil pass.
 func (p *Pass) Leave() {

@@ -27,7 +27,7 @@ func idle() Delays { return Delays{} }
 // fill takes every place of a class for a tenant.
 func fill(t *testing.T, c *Control, class Class, tenant string) (passes []*Pass) {
 	t.Helper()
-	for range c.Stats(class).Limit {
+	for s := c.Stats(class); s.Running < s.Limit; s = c.Stats(class) {
 		p, err := c.Enter(t.Context(), class, tenant)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestWhoWaitsInVainIsRefused(t *testing.T) {
 		fill(t, c, Query, "a")
 		began := time.Now()
 		_, err := c.Enter(t.Context(), Query, "a")
-		if e := fault.As(err); e == nil || e.Kind != fault.Unavailable || e.Reason != Overloaded || e.RetryAfter < time.Second || time.Since(began) != DefaultPatience {
+		if e := fault.As(err); e == nil || e.Kind != fault.Unavailable || e.Reason != Overloaded || e.RetryAfter < time.Second || time.Since(began) < DefaultPatience*3/4 || time.Since(began) > DefaultPatience*5/4 {
 			t.Errorf("a server that is full answers after %s: %v", time.Since(began), err)
 		}
 		if p, err := c.Enter(t.Context(), Query, "b"); err != nil || p == nil {
@@ -186,8 +186,8 @@ func TestSheddingIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.regulate(Interval)
-		fill(t, c, Query, "a")
 		for range 2 {
+			fill(t, c, Query, "a")
 			if _, err := c.Enter(t.Context(), Query, "a"); err == nil {
 				t.Fatal("a full line let in")
 			}

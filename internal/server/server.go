@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
@@ -57,9 +59,11 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow  time.Duration
-	clock clock.Clock
-	store store.Store
+	slow time.Duration
+	// slowLines bounds how many of those are logged.
+	slowLines *rate.Limiter
+	clock     clock.Clock
+	store     store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
 	keys       *keyring.Keyring
@@ -106,7 +110,7 @@ type core struct {
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
