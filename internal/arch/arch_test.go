@@ -43,7 +43,7 @@ var layers = [][]string{
 	{"internal/seal/pkcs11"},
 	{"internal/keyring"},
 	// low services
-	{"internal/audit"},
+	{"internal/audit", "internal/node"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
 	// the life that objects of every kind have
 	{"internal/object"},

@@ -90,6 +90,7 @@ type Tx interface {
 	Enrolments
 	Endpoints
 	KeyNeeds
+	Nodes
 	Journal
 }
 
