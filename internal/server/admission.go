@@ -31,11 +31,17 @@ func (k *core) openAdmission(c *Config) error {
 	if err != nil {
 		return err
 	}
-	k.background(k.admission.Run)
+	if !admissionStands {
+		k.background(k.admission.Run)
+	}
 	return nil
 }
 
-var admissionPatience time.Duration // the package's default; a test makes it shorter
+// Tests make the patience shorter than the package's default, and let limits stay what they are.
+var (
+	admissionPatience time.Duration
+	admissionStands   bool
+)
 
 // waiting is how many requests of one class may wait: each holds a connection, and half of those are left to others.
 func waiting(connections int) int { return max(1, connections/2) }
