@@ -32,6 +32,7 @@ type metrics struct {
 	jobsDone                  *prometheus.GaugeVec
 	rotations                 *rotationMetrics
 	endpoints                 *endpointMetrics
+	renewals                  *renewalMetrics
 }
 
 // counter counts by one label.
@@ -69,6 +70,7 @@ func newMetrics() *metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.rotations = newRotationMetrics(m.registry)
 	m.endpoints = newEndpointMetrics(m.registry)
+	m.renewals = newRenewalMetrics(m.registry)
 	return m
 }
 
