@@ -67,6 +67,8 @@ type core struct {
 	store     store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
+	// storeWaits tells how long callers of the store wait for their turn.
+	storeWaits func() store.Waits
 	keys       *keyring.Keyring
 	guard      *guard.Guard
 	identity   *identity.Service
@@ -131,7 +133,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(opened.Close)
-	k.storeAlarm = opened.Alarm
+	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
 	k.store = k.tracer.store(opened, "store")
 	s, closeSeal, err := openSeal(c)
 	if err != nil {
