@@ -194,7 +194,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openMail(c); err != nil {
 		return nil, err
 	}
-	k.issuers = newIssuers(c.Clock, k.store)
+	k.issuers = newIssuers(c.Clock, k.store, c.ChallengeNames)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
