@@ -33,6 +33,7 @@ func (k *core) jobs() []job {
 		{name: "measure-rotations", every: 30 * time.Second, run: k.measureRotations, everywhere: true},
 		{name: "sweep-nodes", every: time.Hour, run: k.sweepNodes},
 		{name: "measure-endpoints", every: 30 * time.Second, run: k.measureEndpoints, everywhere: true},
+		{name: "measure-renewals", every: 30 * time.Second, run: k.measureRenewals, everywhere: true},
 	}
 }
 
