@@ -21,6 +21,8 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
+	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
+	Database Database
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
@@ -42,6 +44,8 @@ type Config struct {
 	IssuerAllow []netip.Prefix
 	// EndpointAllow does the same for the endpoints of certificates.
 	EndpointAllow []netip.Prefix
+	// ChallengeNames say who may prove which names at the server's own listeners, by http-01 and tls-alpn-01, besides the hosts of their vaults.
+	ChallengeNames []ChallengeName
 	// Mail is how people are written to.
 	Mail      Mail
 	Enrolment Enrolment

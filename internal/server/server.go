@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -42,7 +41,6 @@ import (
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
@@ -67,6 +65,8 @@ type core struct {
 	store     store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
+	// storeWaits tells how long callers of the store wait for their turn.
+	storeWaits func() store.Waits
 	keys       *keyring.Keyring
 	guard      *guard.Guard
 	identity   *identity.Service
@@ -126,12 +126,13 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	opened, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
-	k.storeAlarm = opened.Alarm
+	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
+	k.shared = c.Database.DSN != ""
 	k.store = k.tracer.store(opened, "store")
 	s, closeSeal, err := openSeal(c)
 	if err != nil {
@@ -192,7 +193,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openMail(c); err != nil {
 		return nil, err
 	}
-	k.issuers = newIssuers(c.Clock, k.store)
+	k.issuers = newIssuers(c.Clock, k.store, c.ChallengeNames)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err

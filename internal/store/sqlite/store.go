@@ -57,6 +57,7 @@ type Store struct {
 	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
 	turn    chan struct{}
 	waiting atomic.Int32
+	waits   store.WaitMeter
 	writer  *conn
 	// group is the one under way, nil between two.
 	group *group
@@ -231,6 +232,11 @@ func (s *Store) Watch(fn func(*store.Commit)) (stop func()) { return s.watchers.
 
 // Fresh implements store.Store: nobody else writes, and what is written here is shown before it is acknowledged.
 func (s *Store) Fresh() time.Time { return time.Now() }
+
+// Waits tells how long callers waited for a connection of readers, and for their turn to write.
+func (s *Store) Waits() store.Waits {
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
+}
 
 // Committed implements store.Store.
 func (s *Store) Committed(ctx context.Context, id store.OpID) (bool, error) {
