@@ -21,6 +21,7 @@ import (
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/enrolment"
@@ -269,7 +270,7 @@ type Server struct {
 }
 
 // serve answers on the listener until Close, or until the returned server is closed.
-func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config, way door.Listener) *http.Server {
 	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
 	h = s.core.bodies.handler(h)
 	if config != nil {
@@ -277,6 +278,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http
 	}
 	server := &http.Server{
 		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return onListener(way) },
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       60 * time.Second,
 		WriteTimeout:      answerTimeout,
@@ -352,12 +354,6 @@ func (s *Server) drain(ctx context.Context) {
 	defer hangUp.Stop()
 	ending.Wait()
 	s.serving.Wait()
-}
-
-// tlsConfig is for the public listener. HTTP/2 is left out: it doubles the cost of a small answer, and neither cloud
-// protocol needs it.
-func (a *authority) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate, NextProtos: []string{"http/1.1"}}
 }
 
 // vaultDoor makes the data-plane door.
