@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
-	"github.com/keywright/keywright/internal/seal"
-	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 )
@@ -51,9 +48,16 @@ type Config struct {
 	Rotation  Rotation
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
+	// Seal says what protects the root key; its zero value is a key file in Dir.
+	Seal Seal
+	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
+	Drain time.Duration
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
+
+	// mayMake says that what is missing is made: a development server makes it by itself, and Initialise for a production server.
+	mayMake bool
 }
 
 // Limits bound what callers may ask. The status of the native API shows those in force.
@@ -126,6 +130,9 @@ func (c *Config) complete() error {
 	if c.SlowRequest == 0 {
 		c.SlowRequest = DefaultSlowRequest
 	}
+	if c.Drain == 0 {
+		c.Drain = drainTimeout
+	}
 	if c.Clock == nil {
 		c.Clock = clock.System{}
 	}
@@ -133,18 +140,4 @@ func (c *Config) complete() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
-}
-
-// sealFile is the key file of a development server.
-const sealFile = "seal.key"
-
-// openSeal opens the key file seal of a directory and makes its key on the first start.
-func openSeal(dir string) (seal.Seal, error) {
-	path := filepath.Join(dir, sealFile)
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		if err := keyfile.Create(path); err != nil {
-			return nil, err
-		}
-	}
-	return keyfile.New(keyfile.Config{Files: []string{path}})
 }

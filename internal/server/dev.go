@@ -118,6 +118,7 @@ func (c *DevConfig) complete() error {
 	}
 	// Functions that answer events run on the same machine.
 	c.EventLoopback = true
+	c.mayMake = true
 	if c.Suffix == "" {
 		c.Suffix = DefaultSuffix
 	}

@@ -48,8 +48,11 @@ import (
 // What an end may take in all, and how long requests under way may go on in it. Whoever sent SIGTERM expects the end within five
 // seconds. A connection on which no request has begun is closed a moment after: its request may be on the way.
 const (
-	closeTimeout = 4500 * time.Millisecond
 	drainTimeout = 3 * time.Second
+	// shutdownSlack is for everything but requests.
+	shutdownSlack = 1500 * time.Millisecond
+	// closeTimeout is both together, for a server that sets no time of its own.
+	closeTimeout = drainTimeout + shutdownSlack
 	newTimeout   = 250 * time.Millisecond
 )
 
@@ -59,7 +62,9 @@ type core struct {
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
 	slow  time.Duration
 	clock clock.Clock
-	store store.Store
+	// region is the location of what names none.
+	region string
+	store  store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
 	keys       *keyring.Keyring
@@ -105,7 +110,7 @@ type core struct {
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock, region: c.Region}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
@@ -123,7 +128,10 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.onClose(opened.Close)
 	k.storeAlarm = opened.Alarm
 	k.store = k.tracer.store(opened, "store")
-	s, err := openSeal(c.Dir)
+	if err := c.admit(ctx, k.store); err != nil {
+		return nil, err
+	}
+	s, err := c.seal(ctx, k.store)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +325,8 @@ func (s *Server) Failed() <-chan error { return s.failed }
 // orderly end.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		whole := s.config.Drain + shutdownSlack
+		ctx, cancel := context.WithTimeout(context.Background(), whole)
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
@@ -329,7 +338,7 @@ func (s *Server) Close() error {
 		case s.closeErr = <-done:
 		case <-ctx.Done():
 			s.closeErr = fmt.Errorf("the server did not end in order within %s: the next start recovers what is open; look for a disk or a "+
-				"trace collector that hangs", closeTimeout)
+				"trace collector that hangs", whole)
 		}
 	})
 	return s.closeErr
@@ -337,7 +346,7 @@ func (s *Server) Close() error {
 
 // drain ends the listeners and waits for the requests under way.
 func (s *Server) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.config.Drain)
 	defer cancel()
 	s.mu.Lock()
 	s.closing = true

@@ -18,8 +18,10 @@ type site struct {
 	names names
 	// tenant is the one that adfs, common and organizations mean.
 	tenant vault.TenantID
-	// base is the host and port of a listener that is called by its address; empty where names are called alone.
+	// base is the host and port of a listener that is called by its address too; empty where names are called alone.
 	base string
+	// also are further addresses of the native API, which tokens may be for.
+	also []string
 	// addresses are those of single vaults; nil where vaults have none.
 	addresses *addresses
 	// bound is the identity of whoever asks the plain listener without a secret; nil is nobody's.
@@ -62,6 +64,7 @@ func (f *site) doors() (*dispatch, error) {
 	if f.base != "" {
 		resources = append(resources, "https://"+f.base)
 	}
+	resources = append(resources, f.also...)
 	nativeDoor, err := f.nativeDoor(&f.names, resources...)
 	if err != nil {
 		return nil, err
@@ -89,7 +92,7 @@ func (f *site) oauthConfig() oauth.Config {
 func (f *site) ownLogin(host string) bool {
 	name := hostOnly(host)
 	if ip, err := netip.ParseAddr(name); err == nil {
-		return f.base != "" && ip.IsLoopback()
+		return host == f.base || f.addresses != nil && ip.IsLoopback()
 	}
 	return name == f.names.login
 }

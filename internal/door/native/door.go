@@ -85,7 +85,7 @@ type handler struct {
 	inVault map[string]bool
 	// administers holds those of the control plane, which not every listener serves.
 	administers map[string]authz.Action
-	openAPI []byte
+	openAPI     []byte
 }
 
 // New returns the handler.
