@@ -8,10 +8,19 @@ import (
 // check finds combinations that cannot be. It looks at what could be read; what could not is told already.
 func (d *decoder) check(f *File) {
 	d.listeners(f)
-	if n := len(f.Seal.KeyFiles); n > 0 && f.Seal.PassphraseFile != "" {
-		d.wrong("seal", "it names two seals: keep keyFiles or passphraseFile; to change the seal of an installation, migrate it")
-	} else if n == 0 && f.Seal.PassphraseFile == "" && d.lines["seal"] != 0 {
-		d.wrong("seal", "it names no seal: write keyFiles or passphraseFile")
+	var seals []string
+	for _, named := range []struct {
+		key string
+		is  bool
+	}{{"keyFiles", len(f.Seal.KeyFiles) > 0}, {"passphraseFile", f.Seal.PassphraseFile != ""}, {"token", f.Seal.Token != nil}} {
+		if named.is {
+			seals = append(seals, named.key)
+		}
+	}
+	if len(seals) > 1 {
+		d.wrong("seal", "it names more than one seal (%s): keep one; to change the seal of an installation, move it", strings.Join(seals, ", "))
+	} else if len(seals) == 0 && d.lines["seal"] != 0 {
+		d.wrong("seal", "it names no seal: write keyFiles, passphraseFile or token")
 	}
 	if need := max(int64(f.Limits.MaxBackup), 6*int64(f.Limits.MaxSecret)+1<<20); int64(f.Limits.MaxBodyMemory) < need && f.Limits.MaxBodyMemory != 0 {
 		d.wrong("limits.maxBodyMemory", "one body may have %s, which is more than all together: write at least that", Bytes(need))

@@ -153,6 +153,20 @@ type Seal struct {
 	KeyFiles []SecretFile `yaml:"keyFiles" example:"/etc/keywright/seal.key"`
 	// A file that holds a passphrase.
 	PassphraseFile SecretFile `yaml:"passphraseFile" example:"/etc/keywright/passphrase"`
+	// A key in a PKCS#11 token, which `keywright init` makes when it is missing.
+	Token *SealToken `yaml:"token"`
+}
+
+// SealToken is a key in a PKCS#11 token.
+type SealToken struct {
+	// The library that the token's maker ships.
+	Module Path `yaml:"module" required:"true" example:"/usr/lib/softhsm/libsofthsm2.so"`
+	// The token's label.
+	Label string `yaml:"label" required:"true" example:"keywright"`
+	// A file that holds the PIN of the token's user.
+	PINFile SecretFile `yaml:"pinFile" required:"true" example:"/etc/keywright/token-pin"`
+	// The name of the key in the token.
+	Key string `yaml:"key" default:"keywright-seal"`
 }
 
 // Audit is the node's audit log.

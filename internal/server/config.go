@@ -46,10 +46,10 @@ type Config struct {
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Seal is what protects the root key.
+	Seal SealConfig
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
-	// Seal says what protects the root key; its zero value is a key file in Dir.
-	Seal Seal
 	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
 	Drain time.Duration
 	// Clock is the machine's when nil, Logger discards when nil.
@@ -115,6 +115,9 @@ func (c *Config) complete() error {
 		return errors.New("a server needs a directory for its files: name one with --dir")
 	}
 	if err := c.Limits.check(); err != nil {
+		return err
+	}
+	if err := c.Seal.check(); err != nil {
 		return err
 	}
 	c.Limits.MaxConnections = cmp.Or(c.Limits.MaxConnections, DefaultMaxConnections)

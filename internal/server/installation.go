@@ -55,6 +55,18 @@ func findInstallation(ctx context.Context, s store.Store) (*installation, error)
 	return &i, nil
 }
 
+// admit refuses a store that was not initialised, unless what is missing may be made: a root key or a tenant that came to be by a start would belong to nobody.
+func (c *Config) admit(ctx context.Context, s store.Store) error {
+	if c.mayMake {
+		return nil
+	}
+	there, err := findInstallation(ctx, s)
+	if err == nil && there == nil {
+		err = fault.New(fault.Invalid, "this installation is not initialised: run \"keywright init\" with the same configuration first").Because(NotInitialised)
+	}
+	return err
+}
+
 // Initial is what Initialise makes.
 type Initial struct {
 	// Tenant, Subscription and ResourceGroup are names.

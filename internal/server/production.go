@@ -89,7 +89,7 @@ func checkDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return fault.New(fault.Invalid, "the directory %s does not exist: run keywright init with the same configuration first", dir).Because(NotInitialised)
+		return fault.New(fault.Invalid, "the directory %s does not exist: run \"keywright init\" with the same configuration first", dir).Because(NotInitialised)
 	case err != nil:
 		return fault.Wrap(err, fault.Unavailable, "the directory %s cannot be looked at: check that this user may enter it", dir)
 	case !info.IsDir():

@@ -131,10 +131,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := c.admit(ctx, k.store); err != nil {
 		return nil, err
 	}
-	s, err := c.seal(ctx, k.store)
+	s, closeSeal, err := openSeal(ctx, c, k.store)
 	if err != nil {
 		return nil, err
 	}
+	k.onClose(closeSeal)
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
