@@ -66,7 +66,9 @@ func (d *decoder) syntax(err error) {
 
 // value reads a node into v.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, tag reflect.StructTag) {
-	d.lines[key] = n.Line
+	if d.lines[key] == 0 {
+		d.lines[key] = n.Line
+	}
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.wrong(key, "anchors and aliases are not taken: write the value here")
@@ -119,8 +121,8 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, key string) {
 			continue
 		}
 		seen[name.Value] = name.Line
-		d.value(value, v.Field(f.index), path, f.tag)
 		d.lines[path] = name.Line
+		d.value(value, v.Field(f.index), path, f.tag)
 	}
 	for _, f := range fields {
 		if seen[f.name] == 0 {
