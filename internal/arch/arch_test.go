@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"internal/principal"},
 	// ports and pure engines
 	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout",
-		"internal/certfile", "internal/issuer"},
+		"internal/certfile", "internal/issuer", "internal/admission"},
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
 	{"internal/rotator/contract/contracttest"},

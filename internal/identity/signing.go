@@ -104,6 +104,12 @@ func (s *Service) ring(ctx context.Context, t vault.TenantID) (*ring, error) {
 	return r, nil
 }
 
+// Known reports whether the tenant has signed tokens here since the start or its last change, and so exists.
+func (s *Service) Known(t vault.TenantID) bool {
+	r, _ := s.rings.get(t)
+	return r != nil
+}
+
 // verifier returns the key that id names, if tokens signed by it still count at now.
 func (r *ring) verifier(id string, now time.Time) *rsa.PublicKey {
 	for _, k := range r.keys {

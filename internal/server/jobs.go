@@ -30,6 +30,7 @@ func (k *core) jobs() []job {
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
 		{"measure-endpoints", 30 * time.Second, k.measureEndpoints},
+		{"measure-renewals", 30 * time.Second, k.measureRenewals},
 	}
 }
 

@@ -16,13 +16,13 @@ func (f *site) managementDoors() (resources, directory http.Handler, err error) 
 		audiences = append(audiences, "https://"+f.base)
 	}
 	resources, err = arm.New(arm.Config{Guard: k.guard, Callers: k.identity, Tenancy: k.tenancy, Access: k.access, Secrets: k.secrets, Keys: k.cryptoKeys, Clock: k.clock,
-		Logger: k.log, Observe: k.observe, Audiences: audiences, Authority: f.authority, Endpoints: f.endpoints, VaultURL: f.vaultURL,
+		Logger: k.log, Enter: k.enter, Observe: k.observe, Audiences: audiences, Authority: f.authority, Endpoints: f.endpoints, VaultURL: f.vaultURL,
 		Locations: []string{f.config.Region}})
 	if err != nil {
 		return nil, nil, err
 	}
 	directory, err = graph.New(graph.Config{Guard: k.guard, Callers: k.identity, Access: k.access, Clock: k.clock, Logger: k.log,
-		Observe: k.observe, Audiences: audiences, Authority: f.authority})
+		Enter: k.enter, Observe: k.observe, Audiences: audiences, Authority: f.authority})
 	return resources, directory, err
 }
 

@@ -13,7 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
@@ -60,8 +63,10 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow  time.Duration
-	clock clock.Clock
+	slow time.Duration
+	// slowLines bounds how many of those are logged.
+	slowLines *rate.Limiter
+	clock     clock.Clock
 	// region is the location of what names none.
 	region string
 	store  store.Store
@@ -85,6 +90,7 @@ type core struct {
 
 	connections connections
 	bodies      bodies
+	admission   *admission.Control
 
 	tenancy   *tenancy.Service
 	access    *access.Service
@@ -110,7 +116,7 @@ type core struct {
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock, region: c.Region}
+	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock, region: c.Region}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
@@ -147,6 +153,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.metrics = newMetrics()
 	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
+	if err := k.openAdmission(c); err != nil {
+		return nil, err
+	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
@@ -372,7 +381,7 @@ func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant
 	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
 		Access: k.access, Tenancy: k.tenancy, Backups: k.backups, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
-		Observe: k.observe})
+		Enter: k.enter, Observe: k.observe})
 }
 
 func mkdir(dir string) error {

@@ -85,7 +85,7 @@ func (f *site) doors() (*dispatch, error) {
 // oauthConfig is what both doors of the token service need to know.
 func (f *site) oauthConfig() oauth.Config {
 	return oauth.Config{Issuer: f.core.identity, Self: directory.NewSelf(f.core.directory), Host: f.names.login + f.names.port,
-		DefaultTenant: f.tenant, Own: f.ownLogin, Clock: f.config.Clock, Logger: f.config.Logger, Observe: f.core.observe, Bound: f.bound}
+		DefaultTenant: f.tenant, Own: f.ownLogin, Clock: f.config.Clock, Logger: f.config.Logger, Enter: f.core.enter, Observe: f.core.observe, Known: f.core.identity.Known, Bound: f.bound}
 }
 
 // ownLogin reports whether a Host header names this server's authority.

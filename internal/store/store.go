@@ -296,10 +296,10 @@ type WrappedKey struct {
 	// Customer is the customer's key that wraps the key before its parent does; nil when the parent alone does.
 	Customer *CustomerWrap `json:",omitempty"`
 	// Next is the root key wrapped by another seal too, to which the installation is moving; nil when it is not.
-	Next *SealWrap `json:",omitempty"`
-	State    KeyState
-	Created  time.Time
-	Updated  time.Time
+	Next    *SealWrap `json:",omitempty"`
+	State   KeyState
+	Created time.Time
+	Updated time.Time
 }
 
 // SealWrap is a root key that a second seal wrapped.
