@@ -109,26 +109,36 @@ func (b bound) close() {
 	}
 }
 
+// listenerNames are the listeners that there can be, by their names in the configuration.
+var listenerNames = []string{"admin", "public", "private", "plain", "identity"}
+
+// addressOf is where a listener is to listen; empty when there is none.
+func addressOf(f *config.File, listener string) string {
+	switch l := f.Listeners; {
+	case listener == "admin":
+		return string(l.Admin.Address)
+	case listener == "public" && l.Public != nil:
+		return string(l.Public.Address)
+	case listener == "private" && l.Private != nil:
+		return string(l.Private.Address)
+	case listener == "plain" && l.Plain != nil:
+		return string(l.Plain.Address)
+	case listener == "identity" && l.Identity != nil:
+		return string(l.Identity.Address)
+	}
+	return ""
+}
+
 // bind opens every listener before anything else is: an address that another program has is told at once, and clients that come early wait.
 func bind(f *config.File) (bound, error) {
 	b := bound{}
-	l := f.Listeners
-	wanted := map[string]config.Address{"admin": l.Admin.Address}
-	if l.Public != nil {
-		wanted["public"] = l.Public.Address
-	}
-	if l.Private != nil {
-		wanted["private"] = l.Private.Address
-	}
-	if l.Plain != nil {
-		wanted["plain"] = l.Plain.Address
-	}
-	if l.Identity != nil {
-		wanted["identity"] = l.Identity.Address
-	}
 	var errs []error
-	for name, address := range wanted {
-		open, err := net.Listen("tcp", string(address))
+	for _, name := range listenerNames {
+		address := addressOf(f, name)
+		if address == "" {
+			continue
+		}
+		open, err := net.Listen("tcp", address)
 		if err != nil {
 			errs = append(errs, fault.Wrap(err, fault.Unavailable, "the listener %s cannot have the address %s: end what has it, or write another into listeners.%s.address", name, address, name))
 			continue

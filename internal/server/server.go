@@ -59,6 +59,9 @@ const (
 	newTimeout   = 250 * time.Millisecond
 )
 
+// storeDir is where the engine sqlite keeps its files, below the server's directory.
+const storeDir = "store"
+
 // core is everything below the doors.
 type core struct {
 	log *slog.Logger
@@ -127,7 +130,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, storeDir), Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}
