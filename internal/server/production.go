@@ -182,6 +182,7 @@ func namesOf(c *config.Names, at net.Addr) names {
 
 // listen starts the doors of every listener.
 func (p *Production) listen(b bound, own names, in *installation) error {
+	p.core.issuers.suffix.Store(&own.suffix)
 	least := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[p.file.TLS.MinVersion]
 	secure := p.listenerConfig(p.certs.certificate, least)
 	l := p.file.Listeners
