@@ -91,6 +91,7 @@ type Tx interface {
 	Endpoints
 	KeyNeeds
 	Nodes
+	AuditLogs
 	Journal
 }
 

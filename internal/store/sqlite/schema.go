@@ -79,6 +79,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	endpointSchema,
 	keyNeedSchema,
 	nodeSchema,
+	auditLogSchema,
 }
 
 // migrate brings the database to the newest schema, one transaction a step.
