@@ -166,7 +166,7 @@ func TestLogLife(t *testing.T) {
 			cfg := testConfig(t, nil)
 			cfg.Dir, cfg.Durability, cfg.CheckpointInterval = t.TempDir(), durability, time.Millisecond
 			handed := make(chan []byte, 100)
-			cfg.Sink = func(_ context.Context, signed []byte) error { handed <- signed; return nil }
+			cfg.Sinks = []CheckpointSink{func(_ context.Context, signed []byte) error { handed <- signed; return nil }}
 			for round := range 3 {
 				l := mustOpen(t, cfg)
 				if err := l.Start(t.Context()); err != nil {

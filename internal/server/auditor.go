@@ -70,7 +70,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	a.log, err = audit.Open(audit.Config{
 		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
 		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
-		Sink:    k.keepCheckpoint,
+		Sinks:   []audit.CheckpointSink{k.keepCheckpoint},
 		OnState: tellAuditState(c.Logger),
 		OnError: func(err error) { c.Logger.Error("the audit log has a problem behind the request path", "error", err) },
 	})
