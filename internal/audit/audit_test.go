@@ -153,7 +153,7 @@ func collect(t testing.TB, l *Log, f Filter) []*Record {
 
 func verify(t testing.TB, d disk.FS, external []byte) Report {
 	t.Helper()
-	report, err := Verify(t.Context(), d, VerifyOptions{Origin: testOrigin, Verifiers: note.VerifierList(testVerifier), Checkpoint: external})
+	report, err := Verify(t.Context(), d, VerifyOptions{Origin: testOrigin, Verifiers: note.VerifierList(testVerifier), Checkpoints: kept(external)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -465,4 +465,12 @@ func TestEverythingAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// kept is a list of the one checkpoint, if there is one.
+func kept(signed []byte) [][]byte {
+	if signed == nil {
+		return nil
+	}
+	return [][]byte{signed}
 }

@@ -102,7 +102,7 @@ func (t *Tail) open(f segment.Frame) error {
 	}
 	plain, err := t.sealer.OpenAudit(t.plain[:0], e.tenant, e.sealed, e.clear)
 	if fault.Is(err, fault.Gone) {
-		t.rec = Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: f.Index, Shredded: true}
+		t.rec = Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: f.Index, Shredded: true, Change: e.kind == kindChange}
 		return nil
 	}
 	if err != nil {
@@ -117,7 +117,7 @@ func (t *Tail) open(f segment.Frame) error {
 	if t.rec.ID != e.id || t.rec.Tenant != e.tenant || t.rec.Time.UnixMicro() != e.micros {
 		return fault.New(fault.Internal, "audit record %d is not the one that its envelope names", f.Index)
 	}
-	t.rec.Index = f.Index
+	t.rec.Index, t.rec.Change = f.Index, e.kind == kindChange
 	return nil
 }
 
