@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -23,17 +23,17 @@ CREATE INDEX audit_adoptions_at ON audit_adoptions (at, op);
 `
 
 // AuditLog implements store.AuditLogs.
-func (t *tx) AuditLog(ctx context.Context, origin string) (*store.AuditLog, error) {
+func (t *Tx) AuditLog(ctx context.Context, origin string) (*store.AuditLog, error) {
 	return getDoc[store.AuditLog](ctx, t, "audit log", origin, "SELECT doc FROM audit_logs WHERE origin = ?", origin)
 }
 
 // AuditLogs implements store.AuditLogs.
-func (t *tx) AuditLogs(ctx context.Context) ([]*store.AuditLog, error) {
+func (t *Tx) AuditLogs(ctx context.Context) ([]*store.AuditLog, error) {
 	return listDocs[store.AuditLog](ctx, t, "SELECT doc FROM audit_logs ORDER BY origin")
 }
 
 // PutAuditLog implements store.AuditLogs.
-func (t *tx) PutAuditLog(ctx context.Context, l *store.AuditLog) error {
+func (t *Tx) PutAuditLog(ctx context.Context, l *store.AuditLog) error {
 	kept := *l
 	for _, at := range []*time.Time{&kept.Begun, &kept.Level, &kept.Closed} {
 		*at = at.UTC().Truncate(time.Microsecond)
@@ -47,7 +47,7 @@ func (t *tx) PutAuditLog(ctx context.Context, l *store.AuditLog) error {
 }
 
 // AuditParts implements store.AuditLogs.
-func (t *tx) AuditParts(ctx context.Context, q store.AuditPartQuery) (list []*store.AuditPart, err error) {
+func (t *Tx) AuditParts(ctx context.Context, q store.AuditPartQuery) (list []*store.AuditPart, err error) {
 	where, args := []string{"origin = ?"}, []any{q.Origin}
 	if q.Behind > 0 {
 		where, args = append(where, "next > ?"), append(args, q.Behind)
@@ -66,15 +66,15 @@ func (t *tx) AuditParts(ctx context.Context, q store.AuditPartQuery) (list []*st
 		order = "base DESC"
 	}
 	err = t.query(ctx, "SELECT origin, base, next, first, last, data FROM audit_parts WHERE "+strings.Join(where, " AND ")+" ORDER BY "+order+" LIMIT ?",
-		append(args, limit(q.Limit)), func(r row) error {
-			list = append(list, &store.AuditPart{Origin: r.text(0), Base: r.integer(1), Next: r.integer(2), From: r.instant(3), To: r.instant(4), Data: r.blob(5)})
+		append(args, limit(q.Limit)), func(r Row) error {
+			list = append(list, &store.AuditPart{Origin: r.Text(0), Base: r.Integer(1), Next: r.Integer(2), From: r.Instant(3), To: r.Instant(4), Data: r.Blob(5)})
 			return nil
 		})
 	return list, err
 }
 
 // AddAuditPart implements store.AuditLogs.
-func (t *tx) AddAuditPart(ctx context.Context, p *store.AuditPart) error {
+func (t *Tx) AddAuditPart(ctx context.Context, p *store.AuditPart) error {
 	n, err := t.write(ctx, silent, "INSERT INTO audit_parts (origin, base, next, first, last, data) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (origin, base) DO NOTHING",
 		p.Origin, p.Base, p.Next, p.From.UnixMicro(), p.To.UnixMicro(), p.Data)
 	if err == nil && n == 0 {
@@ -84,23 +84,23 @@ func (t *tx) AddAuditPart(ctx context.Context, p *store.AuditPart) error {
 }
 
 // DeleteAuditParts implements store.AuditLogs.
-func (t *tx) DeleteAuditParts(ctx context.Context, origin string, below int64, n int) (int, error) {
+func (t *Tx) DeleteAuditParts(ctx context.Context, origin string, below int64, n int) (int, error) {
 	removed, err := t.write(ctx, silent, `DELETE FROM audit_parts WHERE origin = ? AND base IN
 		(SELECT base FROM audit_parts WHERE origin = ? AND next <= ? ORDER BY base LIMIT ?)`, origin, origin, below, limit(n))
 	return int(removed), err
 }
 
 // AuditCheckpoints implements store.AuditLogs.
-func (t *tx) AuditCheckpoints(ctx context.Context, origin string) (list []*store.AuditCheckpoint, err error) {
-	err = t.query(ctx, "SELECT origin, size, signed FROM audit_checkpoints WHERE origin = ? ORDER BY size", []any{origin}, func(r row) error {
-		list = append(list, &store.AuditCheckpoint{Origin: r.text(0), Size: r.integer(1), Signed: r.blob(2)})
+func (t *Tx) AuditCheckpoints(ctx context.Context, origin string) (list []*store.AuditCheckpoint, err error) {
+	err = t.query(ctx, "SELECT origin, size, signed FROM audit_checkpoints WHERE origin = ? ORDER BY size", []any{origin}, func(r Row) error {
+		list = append(list, &store.AuditCheckpoint{Origin: r.Text(0), Size: r.Integer(1), Signed: r.Blob(2)})
 		return nil
 	})
 	return list, err
 }
 
 // AddAuditCheckpoint implements store.AuditLogs.
-func (t *tx) AddAuditCheckpoint(ctx context.Context, c *store.AuditCheckpoint) error {
+func (t *Tx) AddAuditCheckpoint(ctx context.Context, c *store.AuditCheckpoint) error {
 	n, err := t.write(ctx, silent, "INSERT INTO audit_checkpoints (origin, size, signed) VALUES (?, ?, ?) ON CONFLICT (origin, size) DO NOTHING", c.Origin, c.Size, c.Signed)
 	if err == nil && n == 0 {
 		return fault.New(fault.Conflict, "a checkpoint of the audit log %s at size %d is kept already", c.Origin, c.Size)
@@ -109,23 +109,23 @@ func (t *tx) AddAuditCheckpoint(ctx context.Context, c *store.AuditCheckpoint) e
 }
 
 // Adoptions implements store.AuditLogs.
-func (t *tx) Adoptions(ctx context.Context, from, to time.Time) (list []*store.Adoption, err error) {
-	err = t.query(ctx, "SELECT op, at, node, origin FROM audit_adoptions WHERE at >= ? AND at <= ? ORDER BY at, op", []any{from.UnixMicro(), to.UnixMicro()}, func(r row) error {
-		list = append(list, &store.Adoption{Op: store.OpID(r.text(0)), At: r.instant(1), Node: r.text(2), Origin: r.text(3)})
+func (t *Tx) Adoptions(ctx context.Context, from, to time.Time) (list []*store.Adoption, err error) {
+	err = t.query(ctx, "SELECT op, at, node, origin FROM audit_adoptions WHERE at >= ? AND at <= ? ORDER BY at, op", []any{from.UnixMicro(), to.UnixMicro()}, func(r Row) error {
+		list = append(list, &store.Adoption{Op: store.OpID(r.Text(0)), At: r.Instant(1), Node: r.Text(2), Origin: r.Text(3)})
 		return nil
 	})
 	return list, err
 }
 
 // PutAdoption implements store.AuditLogs.
-func (t *tx) PutAdoption(ctx context.Context, a *store.Adoption) error {
+func (t *Tx) PutAdoption(ctx context.Context, a *store.Adoption) error {
 	_, err := t.write(ctx, silent, `INSERT INTO audit_adoptions (op, at, node, origin) VALUES (?, ?, ?, ?)
 		ON CONFLICT (op) DO UPDATE SET at = excluded.at, node = excluded.node, origin = excluded.origin`, string(a.Op), a.At.UnixMicro(), a.Node, a.Origin)
 	return err
 }
 
 // DeleteAdoptions implements store.AuditLogs.
-func (t *tx) DeleteAdoptions(ctx context.Context, before time.Time, n int) (int, error) {
+func (t *Tx) DeleteAdoptions(ctx context.Context, before time.Time, n int) (int, error) {
 	removed, err := t.write(ctx, silent, "DELETE FROM audit_adoptions WHERE op IN (SELECT op FROM audit_adoptions WHERE at < ? ORDER BY at, op LIMIT ?)",
 		before.UnixMicro(), limit(n))
 	return int(removed), err

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -11,27 +11,31 @@ import (
 
 // nodeSchema is the step of the schema that makes room for the nodes that work on the store.
 const nodeSchema = `
-CREATE TABLE nodes (id TEXT PRIMARY KEY, process TEXT NOT NULL, host TEXT NOT NULL, version TEXT NOT NULL, position BIGINT NOT NULL,
-  started BIGINT NOT NULL, seen BIGINT NOT NULL, departed BIGINT);
+CREATE TABLE nodes (id TEXT PRIMARY KEY, process TEXT NOT NULL, host TEXT NOT NULL, version TEXT NOT NULL, position INTEGER NOT NULL,
+  started INTEGER NOT NULL, seen INTEGER NOT NULL, departed INTEGER);
 `
 
 // Clock implements store.Nodes.
-func (t *tx) Clock(ctx context.Context) (time.Time, error) {
-	return clock.Micro(t.leaseNow()), t.guard(ctx)
+func (t *Tx) Clock(ctx context.Context) (time.Time, error) {
+	if err := t.guard(ctx); err != nil {
+		return time.Time{}, err
+	}
+	now, err := t.clock(ctx)
+	return clock.Micro(now), t.fail(err)
 }
 
 // Nodes implements store.Nodes.
-func (t *tx) Nodes(ctx context.Context) (list []*store.Node, err error) {
-	err = t.query(ctx, "SELECT id, process, host, version, position, started, seen, departed FROM nodes ORDER BY id", nil, func(r row) error {
-		list = append(list, &store.Node{ID: r.text(0), Process: r.text(1), Host: r.text(2), Version: r.text(3), Position: store.Position(r.integer(4)),
-			Started: r.instant(5), Seen: r.instant(6), Left: r.instant(7)})
+func (t *Tx) Nodes(ctx context.Context) (list []*store.Node, err error) {
+	err = t.query(ctx, "SELECT id, process, host, version, position, started, seen, departed FROM nodes ORDER BY id", nil, func(r Row) error {
+		list = append(list, &store.Node{ID: r.Text(0), Process: r.Text(1), Host: r.Text(2), Version: r.Text(3), Position: store.Position(r.Integer(4)),
+			Started: r.Instant(5), Seen: r.Instant(6), Left: r.Instant(7)})
 		return nil
 	})
 	return list, err
 }
 
 // JoinNode implements store.Nodes.
-func (t *tx) JoinNode(ctx context.Context, n *store.Node) error {
+func (t *Tx) JoinNode(ctx context.Context, n *store.Node) error {
 	now, err := t.Clock(ctx)
 	if err != nil {
 		return err
@@ -44,12 +48,12 @@ func (t *tx) JoinNode(ctx context.Context, n *store.Node) error {
 }
 
 // BeatNode implements store.Nodes.
-func (t *tx) BeatNode(ctx context.Context, id, process string, p store.Position) error {
+func (t *Tx) BeatNode(ctx context.Context, id, process string, p store.Position) error {
 	return t.ofNode(ctx, id, process, "UPDATE nodes SET position = ?, seen = ? WHERE id = ? AND process = ?", int64(p))
 }
 
 // LeaveNode implements store.Nodes.
-func (t *tx) LeaveNode(ctx context.Context, id, process string) error {
+func (t *Tx) LeaveNode(ctx context.Context, id, process string) error {
 	now, err := t.Clock(ctx)
 	if err != nil {
 		return err
@@ -58,7 +62,7 @@ func (t *tx) LeaveNode(ctx context.Context, id, process string) error {
 }
 
 // ofNode changes the row of a node for its process: the value, and when it was seen.
-func (t *tx) ofNode(ctx context.Context, id, process, query string, value int64) error {
+func (t *Tx) ofNode(ctx context.Context, id, process, query string, value int64) error {
 	now, err := t.Clock(ctx)
 	if err != nil {
 		return err
@@ -67,7 +71,7 @@ func (t *tx) ofNode(ctx context.Context, id, process, query string, value int64)
 	if err != nil || changed > 0 {
 		return err
 	}
-	there, err := t.one(ctx, "SELECT 1 FROM nodes WHERE id = ?", []any{id}, func(row) {})
+	there, err := t.one(ctx, "SELECT 1 FROM nodes WHERE id = ?", []any{id}, func(Row) {})
 	switch {
 	case err != nil:
 		return err
@@ -79,6 +83,6 @@ func (t *tx) ofNode(ctx context.Context, id, process, query string, value int64)
 }
 
 // RemoveNode implements store.Nodes.
-func (t *tx) RemoveNode(ctx context.Context, id string) error {
+func (t *Tx) RemoveNode(ctx context.Context, id string) error {
 	return t.mustChange(ctx, silent, "node", id, "DELETE FROM nodes WHERE id = ?", id)
 }
