@@ -36,7 +36,34 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 		return err
 	}
 	k.background(k.nodes.Run)
-	return nil
+	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: node.TurnLength,
+		Slack: node.TurnSlack, Sole: !k.shared})
+	return err
+}
+
+// takeTurns does the background work: what every node does for itself, and whenever it is this node's turn what only one may do. Rotations, letters and looks
+// at endpoints have leases of their own.
+func (k *core) takeTurns() {
+	work := []func(context.Context){k.issueCertificates, during(k.events.Start, k.events.Stop), during(k.tenancy.Start, k.tenancy.Stop),
+		during(k.composed.Start, k.composed.Stop)}
+	for _, j := range k.jobs() {
+		repeat := func(ctx context.Context) { k.repeat(ctx, j) }
+		if j.everywhere {
+			k.background(repeat)
+			continue
+		}
+		work = append(work, repeat)
+	}
+	k.background(func(ctx context.Context) { k.turn.Run(ctx, work...) })
+}
+
+// during is the work of a service that is started and stopped.
+func during(start func(context.Context), stop func()) func(context.Context) {
+	return func(ctx context.Context) {
+		start(ctx)
+		<-ctx.Done()
+		stop()
+	}
 }
 
 // nodeBefore is the id by which the node of a directory was known to a release that kept it in the store: the store was that node's alone then. A directory

@@ -76,8 +76,11 @@ type core struct {
 	journal      *journalRows
 	metrics      *metrics
 	nodes        *node.Registry
-	tracer       *tracer
-	audit        *auditor
+	// shared says that other nodes may work on the store too, turn whose turn it is for what only one of them may do.
+	shared bool
+	turn   *node.Turn
+	tracer *tracer
+	audit  *auditor
 
 	connections connections
 	bodies      bodies
@@ -147,7 +150,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
-		Dial: issuerNetwork(c).Dial, Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
+		Dial: issuerNetwork(c).Dial, Issuer: issuer, MyTurn: k.turn.Mine, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
@@ -193,22 +196,19 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	// The feed is the last to hear: what it tells is asked of the others.
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.cryptoKeys.Changed, k.certificates.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
-	if err := k.openEvents(ctx, c, links); err != nil {
+	if err := k.openEvents(c, links); err != nil {
 		return nil, err
 	}
 	k.metrics.watch(k)
 	k.startRotation()
-	k.startComposition()
+	k.onClose(wrapStop(k.store.Watch(k.composed.Changed)))
 	k.background(k.feed.Run)
-	k.background(k.issueCertificates)
 	k.background(k.watchEndpoints)
 	if k.mail != nil {
 		k.onClose(wrapStop(k.store.Watch(k.mail.Changed)))
 		k.background(k.mail.Run)
 	}
-	for _, j := range k.jobs() {
-		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
-	}
+	k.takeTurns()
 	return k, nil
 }
 
