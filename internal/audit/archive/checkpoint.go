@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -75,4 +76,45 @@ func (s *Shipper) Checkpoint(ctx context.Context, signed []byte) error {
 func forked(origin string, has, signs int64) error {
 	return fault.New(fault.Conflict, "the store has a checkpoint of the audit log %s that covers %d records, and this process signs %d: another process writes this log, or the "+
 		"directory was set back; stop one of the two", origin, has, signs).Because(SetBack)
+}
+
+// CheckpointOrigin returns which log a checkpoint says that it is of: the first line of its text.
+func CheckpointOrigin(signed []byte) string {
+	origin, _, _ := bytes.Cut(signed, []byte("\n"))
+	return string(origin)
+}
+
+// signatureMark begins each signature line of a signed note (golang.org/x/mod/sumdb/note).
+const signatureMark = "\u2014 "
+
+// SplitCheckpoints takes signed checkpoints that stand one behind the other apart: each ends with its last signature line. What is no checkpoint stays one
+// piece, which does not hold then.
+func SplitCheckpoints(text []byte) (list [][]byte) {
+	begin, signed := 0, false
+	for at := 0; at < len(text); {
+		end := len(text)
+		if i := bytes.IndexByte(text[at:], '\n'); i >= 0 {
+			end = at + i + 1
+		}
+		mark := bytes.HasPrefix(text[at:end], []byte(signatureMark))
+		if signed && !mark {
+			list, begin = append(list, text[begin:at]), at
+		}
+		signed, at = mark, end
+	}
+	if len(bytes.TrimSpace(text[begin:])) > 0 {
+		list = append(list, text[begin:])
+	}
+	return list
+}
+
+// Checkpoints lists the newest checkpoints of the other logs that the store knows.
+func (r *Reader) Checkpoints(ctx context.Context) (list [][]byte, err error) {
+	all, _, err := r.logs(ctx)
+	for _, log := range all {
+		if log.Origin != r.Own.Origin() && log.Size > 0 {
+			list = append(list, log.Checkpoint)
+		}
+	}
+	return list, err
 }

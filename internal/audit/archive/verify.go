@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -71,7 +70,7 @@ func (r *Reader) Verify(ctx context.Context, kept [][]byte) ([]LogReport, error)
 func byOrigin(kept [][]byte, all []*store.AuditLog) (known map[string][][]byte, stray []string) {
 	known = make(map[string][][]byte)
 	for _, signed := range kept {
-		origin, _, _ := strings.Cut(string(signed), "\n")
+		origin := CheckpointOrigin(signed)
 		if !slices.ContainsFunc(all, func(l *store.AuditLog) bool { return l.Origin == origin }) {
 			stray = append(stray, origin)
 			continue
