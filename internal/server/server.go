@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
@@ -81,6 +82,9 @@ type core struct {
 	turn   *node.Turn
 	tracer *tracer
 	audit  *auditor
+	// reader reads the audit logs of all nodes, auditKept is how long what was shipped of them stays; 0 is for ever.
+	reader    *archive.Reader
+	auditKept time.Duration
 
 	connections connections
 	bodies      bodies

@@ -56,7 +56,9 @@ func (w *World) OpenLog() *Log {
 	w.TB.Cleanup(l.sequencer.Stop)
 	w.Must(l.sequencer.Start(w.Ctx))
 	l.Reader, err = archive.NewReader(archive.Config{Store: w.Store, Own: l.Log, Dir: l.Dir, Sealer: w.Keys, Clock: w.Clock,
-		Peers: func(context.Context, store.Tx) ([]archive.Peer, error) { return []archive.Peer{{ID: node, Live: true}}, nil }})
+		Peers: func(context.Context, store.Tx) ([]archive.Peer, error) {
+			return []archive.Peer{{ID: node, Live: true}}, nil
+		}})
 	w.Must(err)
 	l.Guard, err = guard.New(guard.Config{Store: w.Store, Audit: l, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler)})
 	w.Must(err)
