@@ -214,7 +214,7 @@ func peers(ctx context.Context, tx store.Tx) ([]archive.Peer, error) {
 	members, err := node.Members(ctx, tx)
 	list := make([]archive.Peer, len(members))
 	for i, m := range members {
-		list[i] = archive.Peer{ID: m.ID, Live: m.State == node.Live, Stopped: m.State == node.Stopped, Quiet: m.Quiet}
+		list[i] = archive.Peer{ID: m.ID, Live: m.State == node.Live, Stopped: m.State == node.Stopped, Quiet: m.Quiet, Seen: m.Seen, Fenced: m.Seen.Add(node.Silent)}
 	}
 	return list, err
 }
@@ -248,6 +248,9 @@ func (k *core) shareLog(ctx context.Context, c *Config, a *auditor) error {
 	k.background(func(ctx context.Context) {
 		every(ctx, archive.AdoptEvery, func() {
 			rows, err := adopter.Adopt(ctx)
+			if err == nil {
+				err = logs.CloseRemoved(ctx, peers)
+			}
 			if rows > 0 {
 				c.Logger.InfoContext(ctx, "audit records of nodes that are gone were taken over", "records", rows)
 			}

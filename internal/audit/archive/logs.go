@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,8 @@ type Logs struct {
 	Clock clock.Clock
 }
 
-// Current returns the log that a node goes on with, or nil before its first, and the origin of the next one that it would begin.
+// Current returns the log that a node goes on with, or nil before its first, and the origin of the next one that it would begin. A node that was removed
+// from the list of nodes and comes back goes on with the log that it had.
 func (l Logs) Current(ctx context.Context, node string) (current *store.AuditLog, next string, err error) {
 	err = l.Store.View(ctx, func(tx store.Tx) error {
 		current, next = nil, OriginPrefix+node
@@ -35,7 +37,7 @@ func (l Logs) Current(ctx context.Context, node string) (current *store.AuditLog
 				continue
 			}
 			had++
-			if log.Closed.IsZero() {
+			if Successor(log, all) == nil {
 				current = log
 			}
 		}
@@ -70,33 +72,54 @@ func (l Logs) Begin(ctx context.Context, origin, node, key string, before *store
 	return log, nil
 }
 
+// Successor returns the log with which the node of a log went on; nil when it did not.
+func Successor(log *store.AuditLog, all []*store.AuditLog) *store.AuditLog {
+	for _, l := range all {
+		if l.Before == log.Origin {
+			return l
+		}
+	}
+	return nil
+}
+
 // Resume notes that a process writes the log again: from now on it may have a tail.
 func (l Logs) Resume(ctx context.Context, origin string) error {
 	return l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) error {
 		log, err := tx.AuditLog(ctx, origin)
-		if err != nil || !log.Whole {
+		if err != nil || !log.Whole && log.Closed.IsZero() {
 			return err
 		}
-		log.Whole = false
+		log.Whole, log.Closed = false, time.Time{}
 		return tx.PutAuditLog(ctx, log)
 	})
 }
 
-// End notes in a transaction that the logs of a node grow no more: its node was removed. What they had behind their parts is lost, unless the node ended in
-// order.
-func End(ctx context.Context, tx store.Tx, node string, at time.Time) error {
-	all, err := tx.AuditLogs(ctx)
-	if err != nil {
-		return err
-	}
-	for _, log := range all {
-		if log.Node == node {
-			if err := end(ctx, tx, log.Origin, at); err != nil {
+// CloseRemoved notes that the logs of nodes which were removed from the list of nodes grow no more. What they had behind their parts is lost, unless the node
+// ended in order.
+func (l Logs) CloseRemoved(ctx context.Context, peers Peers) error {
+	return l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) error {
+		logs, err := tx.AuditLogs(ctx)
+		if err != nil {
+			return err
+		}
+		nodes, err := peers(ctx, tx)
+		if err != nil {
+			return err
+		}
+		now, err := tx.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		for _, log := range logs {
+			if slices.ContainsFunc(nodes, func(p Peer) bool { return p.ID == log.Node }) {
+				continue
+			}
+			if err := end(ctx, tx, log.Origin, now); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func end(ctx context.Context, tx store.Tx, origin string, at time.Time) error {

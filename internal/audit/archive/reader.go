@@ -19,6 +19,8 @@ type Peer struct {
 	Live, Stopped bool
 	// Quiet is the time since the node was last heard of.
 	Quiet time.Duration
+	// Seen is when that was, and Fenced since when a node that is not live answers nothing that it would have to ask the store for, by the store's clock.
+	Seen, Fenced time.Time
 }
 
 // Peers lists the nodes that work on the store, this one included, in a transaction.
@@ -83,6 +85,9 @@ func missing(log *store.AuditLog, peers []Peer) *Missing {
 	m.Why = fmt.Sprintf("the node %s is not in the list of nodes, and what it recorded from %s on is in its directory alone", log.Node, at)
 	return m
 }
+
+// Logs lists the logs of all nodes, and the nodes.
+func (r *Reader) Logs(ctx context.Context) ([]*store.AuditLog, []Peer, error) { return r.logs(ctx) }
 
 // logs lists all logs, that of this node included, and the nodes.
 func (r *Reader) logs(ctx context.Context) (all []*store.AuditLog, peers []Peer, err error) {

@@ -197,7 +197,7 @@ func (s *Shipper) put(ctx context.Context, parts []*partWriter, level time.Time)
 			}
 			log.Shipped = p.Next
 		}
-		log.Level = clock.Micro(level)
+		log.Level, log.Closed = clock.Micro(level), time.Time{} // a node that was removed may still be there
 		return tx.PutAuditLog(ctx, log)
 	})
 	if errors.Is(err, store.ErrCommitted) {

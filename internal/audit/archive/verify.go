@@ -50,7 +50,7 @@ func (r *Reader) Verify(ctx context.Context, kept [][]byte) ([]LogReport, error)
 		} else {
 			err = v.shipped(ctx, r)
 			v.report.Missing = missing(log, peers)
-			v.lost(successor(log, all))
+			v.lost(Successor(log, all))
 		}
 		if err != nil {
 			return nil, err
@@ -263,16 +263,6 @@ func (v *verification) compare() {
 			v.report.Proven = p.Size
 		}
 	}
-}
-
-// successor returns the log with which the node of a log went on; nil when it did not.
-func successor(log *store.AuditLog, all []*store.AuditLog) *store.AuditLog {
-	for _, l := range all {
-		if l.Before == log.Origin {
-			return l
-		}
-	}
-	return nil
 }
 
 // lost says what checkpoints prove to have been there and nobody will ever ship. A node that is gone with its disk takes its tail along, as it must; one
