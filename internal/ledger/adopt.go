@@ -13,7 +13,6 @@ import (
 
 // How logs of nodes that are gone are taken in.
 const (
-	adoptEvery = 2 * time.Second
 	// adoptLease is how long another node leaves a log to whoever takes it in. Two at once do each other no harm: rows are joins of facts.
 	adoptLease, adoptSlack = time.Minute, 5 * time.Second
 )
@@ -21,7 +20,7 @@ const (
 // adoptEach takes in logs of nodes that are gone until ctx ends.
 func (l *Ledger) adoptEach(ctx context.Context) {
 	for ctx.Err() == nil {
-		sleep(ctx, adoptEvery)
+		sleep(ctx, l.Takeover)
 		if err := l.Adopt(ctx); err != nil && ctx.Err() == nil {
 			l.Logger.ErrorContext(ctx, "the ledger cannot take in the audit log of a node that is gone; it tries again, and nothing is revoked meanwhile", "error", err)
 		}

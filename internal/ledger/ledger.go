@@ -37,6 +37,8 @@ type Config struct {
 	// Linger is how long facts are gathered for one transaction; a second when zero. Pace is how long the log is left alone after a look at it;
 	// 50 ms when zero. Neither delays who waits.
 	Linger, Pace time.Duration
+	// Takeover is the time between two looks for nodes that are gone; 2 s when zero.
+	Takeover time.Duration
 	// MaxConsumers bounds the consumers that are remembered between their reads, about 400 bytes each; 65,536 when zero.
 	MaxConsumers int
 }
@@ -108,6 +110,9 @@ func New(ctx context.Context, c Config) (*Ledger, error) {
 	}
 	if c.Pace <= 0 {
 		c.Pace = 50 * time.Millisecond
+	}
+	if c.Takeover <= 0 {
+		c.Takeover = 2 * time.Second
 	}
 	if c.MaxConsumers <= 0 {
 		c.MaxConsumers = 1 << 16
