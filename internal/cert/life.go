@@ -71,7 +71,11 @@ func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (I
 
 // Purge destroys a deleted certificate for good, with its policy and with the key and the secret behind it.
 func (s *Service) Purge(ctx context.Context, call *guard.Call, name string) error {
-	return s.life.Purge(ctx, call, name)
+	if err := s.life.Purge(ctx, call, name); err != nil {
+		return err
+	}
+	s.keys.Purged(ctx, name)
+	return nil
 }
 
 // AdmitRestore reports whether the caller may restore certificates at all: it is asked before a backup, which is large, is read.

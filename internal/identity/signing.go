@@ -113,6 +113,12 @@ func (s *Service) ring(ctx context.Context, t vault.TenantID) (*ring, error) {
 	return r, nil
 }
 
+// Known reports whether the tenant has signed tokens here since the start or its last change, and so exists.
+func (s *Service) Known(t vault.TenantID) bool {
+	r, _ := s.rings.get(t)
+	return r != nil
+}
+
 // ringEvery is how often the store is asked at most for a key that a token names and that is not known: whoever invents tokens must not make it
 // answer for each.
 const ringEvery = 100 * time.Millisecond

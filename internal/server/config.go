@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -15,8 +14,6 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
-	"github.com/keywright/keywright/internal/seal"
-	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 )
@@ -25,6 +22,8 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
+	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
+	Database Database
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
@@ -51,10 +50,14 @@ type Config struct {
 	IssuerAllow []netip.Prefix
 	// EndpointAllow does the same for the endpoints of certificates.
 	EndpointAllow []netip.Prefix
+	// ChallengeNames say who may prove which names at the server's own listeners, by http-01 and tls-alpn-01, besides the hosts of their vaults.
+	ChallengeNames []ChallengeName
 	// Mail is how people are written to.
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Seal is what protects the root key.
+	Seal SealConfig
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
 	// Clock is the machine's when nil, Logger discards when nil.
@@ -119,6 +122,9 @@ func (c *Config) complete() error {
 	if err := c.Limits.check(); err != nil {
 		return err
 	}
+	if err := c.Seal.check(); err != nil {
+		return err
+	}
 	c.Limits.MaxConnections = cmp.Or(c.Limits.MaxConnections, DefaultMaxConnections)
 	c.Limits.MaxBodyMemory = cmp.Or(c.Limits.MaxBodyMemory, DefaultMaxBodyMemory)
 	if c.AuditShippedKept != 0 && c.AuditShippedKept < archive.LeastKept {
@@ -147,18 +153,4 @@ func (c *Config) complete() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
-}
-
-// sealFile is the key file of a development server.
-const sealFile = "seal.key"
-
-// openSeal opens the key file seal of a directory and makes its key on the first start.
-func openSeal(dir string) (seal.Seal, error) {
-	path := filepath.Join(dir, sealFile)
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		if err := keyfile.Create(path); err != nil {
-			return nil, err
-		}
-	}
-	return keyfile.New(keyfile.Config{Files: []string{path}})
 }

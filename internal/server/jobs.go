@@ -35,6 +35,7 @@ func (k *core) jobs() []job {
 		{name: "prune-audit", every: time.Hour, run: k.pruneAudit},
 		{name: "sweep-nodes", every: time.Hour, run: k.sweepNodes},
 		{name: "measure-endpoints", every: 30 * time.Second, run: k.measureEndpoints, everywhere: true},
+		{name: "measure-renewals", every: 30 * time.Second, run: k.measureRenewals, everywhere: true},
 	}
 }
 

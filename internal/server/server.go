@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
@@ -40,7 +42,6 @@ import (
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
@@ -58,11 +59,15 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow  time.Duration
-	clock clock.Clock
-	store store.Store
+	slow time.Duration
+	// slowLines bounds how many of those are logged.
+	slowLines *rate.Limiter
+	clock     clock.Clock
+	store     store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
+	// storeWaits tells how long callers of the store wait for their turn.
+	storeWaits func() store.Waits
 	keys       *keyring.Keyring
 	guard      *guard.Guard
 	identity   *identity.Service
@@ -88,6 +93,7 @@ type core struct {
 
 	connections connections
 	bodies      bodies
+	admission   *admission.Control
 
 	tenancy   *tenancy.Service
 	access    *access.Service
@@ -113,7 +119,7 @@ type core struct {
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
@@ -124,17 +130,19 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	opened, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
-	k.storeAlarm = opened.Alarm
+	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
+	k.shared = c.Database.DSN != ""
 	k.store = k.tracer.store(opened, "store")
-	s, err := openSeal(c.Dir)
+	s, closeSeal, err := openSeal(c)
 	if err != nil {
 		return nil, err
 	}
+	k.onClose(closeSeal)
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
@@ -149,6 +157,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.metrics = newMetrics()
 	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
+	if err := k.openAdmission(c); err != nil {
+		return nil, err
+	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
@@ -186,7 +197,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openMail(c); err != nil {
 		return nil, err
 	}
-	k.issuers = newIssuers(c.Clock, k.store)
+	k.issuers = newIssuers(c.Clock, k.store, c.ChallengeNames)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
@@ -375,7 +386,7 @@ func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant
 	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
 		Access: k.access, Tenancy: k.tenancy, Backups: k.backups, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
-		Observe: k.observe})
+		Enter: k.enter, Observe: k.observe})
 }
 
 func mkdir(dir string) error {

@@ -49,25 +49,21 @@ func (t *Tx) JoinNode(ctx context.Context, n *store.Node) error {
 
 // BeatNode implements store.Nodes.
 func (t *Tx) BeatNode(ctx context.Context, id, process string, p store.Position) error {
-	return t.ofNode(ctx, id, process, "UPDATE nodes SET position = ?, seen = ? WHERE id = ? AND process = ?", int64(p))
+	return t.ofNode(ctx, id, process, "UPDATE nodes SET position = ?, seen = ? WHERE id = ? AND process = ?", func(int64) int64 { return int64(p) })
 }
 
 // LeaveNode implements store.Nodes.
 func (t *Tx) LeaveNode(ctx context.Context, id, process string) error {
-	now, err := t.Clock(ctx)
-	if err != nil {
-		return err
-	}
-	return t.ofNode(ctx, id, process, "UPDATE nodes SET departed = ?, seen = ? WHERE id = ? AND process = ?", now.UnixMicro())
+	return t.ofNode(ctx, id, process, "UPDATE nodes SET departed = ?, seen = ? WHERE id = ? AND process = ?", func(now int64) int64 { return now })
 }
 
-// ofNode changes the row of a node for its process: the value, and when it was seen.
-func (t *Tx) ofNode(ctx context.Context, id, process, query string, value int64) error {
+// ofNode changes the row of a node for its process: the value at that instant, and when it was seen.
+func (t *Tx) ofNode(ctx context.Context, id, process, query string, value func(now int64) int64) error {
 	now, err := t.Clock(ctx)
 	if err != nil {
 		return err
 	}
-	changed, err := t.write(ctx, silent, query, value, now.UnixMicro(), id, process)
+	changed, err := t.write(ctx, silent, query, value(now.UnixMicro()), now.UnixMicro(), id, process)
 	if err != nil || changed > 0 {
 		return err
 	}

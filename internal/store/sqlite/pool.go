@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/keywright/keywright/internal/store"
 )
 
 // pool holds the connections of readers. They are opened when first needed, up to a bound, and the one that was used last is
@@ -13,6 +15,7 @@ type pool struct {
 	path string
 	// slots holds one token per connection that may be taken.
 	slots chan struct{}
+	waits store.WaitMeter
 	once  sync.Once
 
 	mu   sync.Mutex
@@ -35,10 +38,8 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reading from the store: %w", err)
 	}
-	select {
-	case <-p.slots:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to read from the store: %w", ctx.Err())
+	if err := p.waits.Take(ctx, p.slots); err != nil {
+		return nil, fmt.Errorf("waiting to read from the store: %w", err)
 	}
 	if c := p.pop(); c != nil {
 		return c, nil
