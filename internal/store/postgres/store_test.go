@@ -79,6 +79,14 @@ func schema(t testing.TB, s *pgtest.Server) string {
 	return name
 }
 
+// newSchema returns the name of a schema that nobody has made.
+func newSchema() string {
+	schemas.Lock()
+	defer schemas.Unlock()
+	schemas.made++
+	return fmt.Sprintf("new_%d", schemas.made)
+}
+
 // place returns the configuration of a store that nobody has used.
 func place(t testing.TB) postgres.Config {
 	t.Helper()
