@@ -91,7 +91,9 @@ func TestStopLeavesNothing(t *testing.T) {
 }
 
 func TestFailOver(t *testing.T) {
-	primary := daemon.Run(t, func(ctx context.Context) (*pgtest.Server, error) { return pgtest.Start(ctx, pgtest.Config{Durable: true}) })
+	primary := daemon.Run(t, func(ctx context.Context) (*pgtest.Server, error) {
+		return pgtest.Start(ctx, pgtest.Config{Durable: true})
+	})
 	standby, err := primary.Standby(t.Context())
 	if err != nil {
 		t.Fatal(err)
