@@ -58,6 +58,7 @@ type Store struct {
 	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
 	turn    chan struct{}
 	waiting atomic.Int32
+	waits   store.WaitMeter
 	writer  *conn
 	// group is the one under way, nil between two.
 	group *group
@@ -225,6 +226,11 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 		return unavailable(err)
 	}
 	return fn(&t)
+}
+
+// Waits tells how long callers waited for a connection of readers, and for their turn to write.
+func (s *Store) Waits() store.Waits {
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
 }
 
 // Committed implements store.Store.
