@@ -21,6 +21,8 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
+	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
+	Database Database
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
