@@ -77,6 +77,13 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 	if c.ChallengeTenant != "" {
 		d.names.federated = c.ChallengeTenant == challengeByName
 	}
+	c.WhileSealed = func(h http.Handler) (func(), error) {
+		ca, err := openAuthority(c.Dir, c.Clock, d.names.allows)
+		if err != nil {
+			return nil, err
+		}
+		return lend(l.(*net.TCPListener), ca.tlsConfig(), h, c.Logger), nil
+	}
 	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
 	if d.core, err = openCore(ctx, &c.Config, d.issuer, "https://"+addr.String(), d.names.eventLinks(addr.String())); err != nil {
 		return nil, err

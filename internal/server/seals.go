@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/seal/passphrase"
@@ -124,4 +126,31 @@ func openSeal(c *Config) (seal.Seal, func() error, error) {
 		return own.Make(c.Clock)
 	}
 	return own.Open(c.Clock)
+}
+
+// unseal opens the door for the operators of the machine, and waits until the seal is open.
+func (k *core) unseal(ctx context.Context, c *Config, s seal.Seal) error {
+	k.sealing = &sealing{clock: c.Clock, log: c.Logger, seal: s}
+	k.onClose(k.sealing.close)
+	stop, err := openLocalDoor(c.Dir, k.sealing, c.Logger)
+	if err != nil {
+		return err
+	}
+	k.onShutdown(stop)
+	g, ok := s.(seal.Gatherer)
+	if !ok {
+		return nil
+	}
+	if err := keyring.Expect(ctx, k.store, g); err != nil {
+		return err
+	}
+	if c.WhileSealed != nil {
+		stop, err := c.WhileSealed(sealedDoor(k.sealing))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	c.Logger.WarnContext(ctx, "the server is sealed and serves nothing until shares are given: keywright seal unseal", "shares", g.Progress().Needed)
+	return g.Wait(ctx)
 }
