@@ -1,0 +1,135 @@
+package relational
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// holdingsSchema is the ledger. The first index finds who holds something, the second what somebody holds: it grows at the end of each principal,
+// since versions follow the time, and so costs a new row next to nothing.
+const holdingsSchema = `
+CREATE TABLE holdings (vault TEXT NOT NULL, kind TEXT NOT NULL, name_key TEXT NOT NULL, version TEXT NOT NULL, principal TEXT NOT NULL,
+  instance TEXT NOT NULL, tenant TEXT NOT NULL, weak INTEGER NOT NULL, first INTEGER, last INTEGER, loaded INTEGER, used INTEGER,
+  seen INTEGER, doc BLOB);
+CREATE UNIQUE INDEX holdings_key ON holdings (vault, kind, name_key, version, principal, instance);
+CREATE INDEX holdings_principal ON holdings (principal, version, vault, kind, name_key, instance);
+CREATE TABLE projections (node TEXT PRIMARY KEY, position INTEGER NOT NULL);
+`
+
+const holdingColumns = "vault, kind, name_key, version, principal, instance, tenant, weak, first, last, loaded, used, seen, doc"
+
+func readHolding(r Row) *store.Holding {
+	return &store.Holding{
+		HoldingKey: store.HoldingKey{Vault: vault.ID(r.Text(0)), Kind: vault.Kind(r.Text(1)), NameKey: r.Text(2), Version: vault.VersionID(r.Text(3)),
+			Principal: principal.ID(r.Text(4)), Instance: r.Text(5)},
+		Tenant: vault.TenantID(r.Text(6)), Weak: r.Integer(7) != 0, First: r.Instant(8), Last: r.Instant(9), Loaded: r.Instant(10),
+		Used: r.Instant(11), Seen: r.Instant(12), Doc: r.Blob(13),
+	}
+}
+
+// Holding implements store.Holdings.
+func (t *Tx) Holding(ctx context.Context, k store.HoldingKey) (h *store.Holding, err error) {
+	found, err := t.one(ctx, "SELECT "+holdingColumns+` FROM holdings
+		WHERE vault = ? AND kind = ? AND name_key = ? AND version = ? AND principal = ? AND instance = ?`, keyColumns(k),
+		func(r Row) { h = readHolding(r) })
+	if err == nil && !found {
+		err = notFound("holding of", k.NameKey)
+	}
+	return h, err
+}
+
+func keyColumns(k store.HoldingKey) []any {
+	return []any{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
+}
+
+// The columns of the indexes, and a key's values in their order.
+var (
+	keyNames  = []string{"vault", "kind", "name_key", "version", "principal", "instance"}
+	heldNames = []string{"principal", "version", "vault", "kind", "name_key", "instance"}
+)
+
+func heldColumns(k store.HoldingKey) []any {
+	return []any{string(k.Principal), string(k.Version), string(k.Vault), string(k.Kind), k.NameKey, k.Instance}
+}
+
+// PutHolding implements store.Holdings.
+func (t *Tx) PutHolding(ctx context.Context, h *store.Holding) error {
+	_, err := t.put(ctx, unseen, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (vault, kind, name_key, version, principal, instance) DO UPDATE SET tenant = excluded.tenant, weak = excluded.weak,
+		first = excluded.first, last = excluded.last, loaded = excluded.loaded, used = excluded.used, seen = excluded.seen, doc = excluded.doc`,
+		append(keyColumns(h.HoldingKey), string(h.Tenant), h.Weak, micros(h.First), micros(h.Last), micros(h.Loaded), micros(h.Used),
+			micros(h.Seen), h.Doc)...)
+	return err
+}
+
+// Holdings implements store.Holdings. What a column must equal needs no comparison with the place where the listing goes on, so that the index is
+// sought there instead of read from the first row that matches.
+func (t *Tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holding, error) {
+	var where []string
+	var args []any
+	if q.Tenant != "" {
+		where, args = append(where, "tenant = ?"), append(args, string(q.Tenant))
+	}
+	columns, values := keyNames, keyColumns
+	if q.ByVersion() {
+		columns, values = heldNames, heldColumns
+	}
+	want := values(store.HoldingKey{Vault: q.Vault, Kind: q.Kind, NameKey: q.NameKey, Version: q.Version, Principal: q.Principal})
+	var after []any
+	if q.After != nil {
+		after = values(*q.After)
+	}
+	within := true // the place is one that the listing can have
+	for i := range columns {
+		if want[i] == "" {
+			continue
+		}
+		where, args = append(where, columns[i]+" = ?"), append(args, want[i])
+		within = within && (after == nil || after[i] == want[i])
+	}
+	if after != nil {
+		var open []string
+		for i, c := range columns {
+			if !within || want[i] == "" {
+				open, args = append(open, c), append(args, after[i])
+			}
+		}
+		marks := strings.Join(slices.Repeat([]string{"?"}, len(open)), ", ")
+		where = append(where, "("+strings.Join(open, ", ")+") > ("+marks+")")
+	}
+	query := "SELECT " + holdingColumns + " FROM holdings"
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	var list []*store.Holding
+	err := t.query(ctx, query+" ORDER BY "+strings.Join(columns, ", ")+" LIMIT ?", append(args, limit(q.Limit)), func(r Row) error {
+		list = append(list, readHolding(r))
+		return nil
+	})
+	return list, err
+}
+
+// DeleteHoldings implements store.Holdings.
+func (t *Tx) DeleteHoldings(ctx context.Context, v vault.ID, k vault.Kind, nameKey string, version vault.VersionID, n int) (int, error) {
+	removed, err := t.write(ctx, unseen, `DELETE FROM holdings WHERE vault = ?1 AND kind = ?2 AND name_key = ?3 AND (version, principal, instance) IN
+		(SELECT version, principal, instance FROM holdings WHERE vault = ?1 AND kind = ?2 AND name_key = ?3 AND (?4 = '' OR version = ?4) LIMIT ?5)`,
+		string(v), string(k), nameKey, string(version), limit(n))
+	return int(removed), err
+}
+
+// Projected implements store.Holdings.
+func (t *Tx) Projected(ctx context.Context, node string) (index int64, err error) {
+	_, err = t.one(ctx, "SELECT position FROM projections WHERE node = ?", []any{node}, func(r Row) { index = r.Integer(0) })
+	return index, err
+}
+
+// SetProjected implements store.Holdings.
+func (t *Tx) SetProjected(ctx context.Context, node string, index int64) error {
+	return t.arrange(ctx, `INSERT INTO projections (node, position) VALUES (?, ?)
+		ON CONFLICT (node) DO UPDATE SET position = excluded.position WHERE excluded.position > projections.position`, node, index)
+}
