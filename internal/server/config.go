@@ -56,9 +56,14 @@ type Config struct {
 	WhileSealed func(h http.Handler) (stop func(), err error)
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
+	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
+	Drain time.Duration
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
+
+	// mayMake says that what is missing is made: a development server makes it by itself, and Initialise for a production server.
+	mayMake bool
 }
 
 // Limits bound what callers may ask. The status of the native API shows those in force.
@@ -133,6 +138,9 @@ func (c *Config) complete() error {
 	}
 	if c.SlowRequest == 0 {
 		c.SlowRequest = DefaultSlowRequest
+	}
+	if c.Drain == 0 {
+		c.Drain = drainTimeout
 	}
 	if c.Clock == nil {
 		c.Clock = clock.System{}

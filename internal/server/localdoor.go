@@ -217,3 +217,19 @@ func lend(l *net.TCPListener, config *tls.Config, h http.Handler, log *slog.Logg
 		_ = l.SetDeadline(time.Time{})
 	}
 }
+
+// lendAll lends the TLS listeners of a production server.
+func lendAll(open bound, certs *certificates, h http.Handler, log *slog.Logger) (stop func()) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.certificate, NextProtos: []string{"http/1.1"}}
+	var stops []func()
+	for _, name := range []string{"admin", "public", "private"} {
+		if l, ok := open[name].(*net.TCPListener); ok {
+			stops = append(stops, lend(l, config, h, log))
+		}
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}

@@ -24,6 +24,7 @@ import (
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/enrolment"
@@ -51,10 +52,16 @@ import (
 // What an end may take in all, and how long requests under way may go on in it. Whoever sent SIGTERM expects the end within five
 // seconds. A connection on which no request has begun is closed a moment after: its request may be on the way.
 const (
-	closeTimeout = 4500 * time.Millisecond
 	drainTimeout = 3 * time.Second
+	// shutdownSlack is for everything but requests.
+	shutdownSlack = 1500 * time.Millisecond
+	// closeTimeout is both together, for a server that sets no time of its own.
+	closeTimeout = drainTimeout + shutdownSlack
 	newTimeout   = 250 * time.Millisecond
 )
+
+// storeDir is where the engine sqlite keeps its files, below the server's directory.
+const storeDir = "store"
 
 // core is everything below the doors.
 type core struct {
@@ -64,7 +71,9 @@ type core struct {
 	// slowLines bounds how many of those are logged.
 	slowLines *rate.Limiter
 	clock     clock.Clock
-	store     store.Store
+	// region is the location of what names none.
+	region string
+	store  store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
 	// storeWaits tells how long callers of the store wait for their turn.
@@ -118,7 +127,7 @@ type core struct {
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock, region: c.Region}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
@@ -129,14 +138,17 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, storeDir), Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
 	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
 	k.store = k.tracer.store(opened, "store")
-	s, closeSeal, err := openSeal(c)
+	if err := c.admit(ctx, k.store); err != nil {
+		return nil, err
+	}
+	s, closeSeal, err := openSeal(ctx, c, k.store)
 	if err != nil {
 		return nil, err
 	}
@@ -293,7 +305,7 @@ type Server struct {
 }
 
 // serve answers on the listener until Close, or until the returned server is closed.
-func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config, way door.Listener) *http.Server {
 	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
 	h = s.core.bodies.handler(h)
 	if config != nil {
@@ -301,6 +313,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http
 	}
 	server := &http.Server{
 		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return onListener(way) },
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       60 * time.Second,
 		WriteTimeout:      answerTimeout,
@@ -339,7 +352,8 @@ func (s *Server) Failed() <-chan error { return s.failed }
 // orderly end.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		whole := s.config.Drain + shutdownSlack
+		ctx, cancel := context.WithTimeout(context.Background(), whole)
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
@@ -351,7 +365,7 @@ func (s *Server) Close() error {
 		case s.closeErr = <-done:
 		case <-ctx.Done():
 			s.closeErr = fmt.Errorf("the server did not end in order within %s: the next start recovers what is open; look for a disk or a "+
-				"trace collector that hangs", closeTimeout)
+				"trace collector that hangs", whole)
 		}
 	})
 	return s.closeErr
@@ -359,7 +373,7 @@ func (s *Server) Close() error {
 
 // drain ends the listeners and waits for the requests under way.
 func (s *Server) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.config.Drain)
 	defer cancel()
 	s.mu.Lock()
 	s.closing = true
@@ -376,12 +390,6 @@ func (s *Server) drain(ctx context.Context) {
 	defer hangUp.Stop()
 	ending.Wait()
 	s.serving.Wait()
-}
-
-// tlsConfig is for the public listener. HTTP/2 is left out: it doubles the cost of a small answer, and neither cloud
-// protocol needs it.
-func (a *authority) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate, NextProtos: []string{"http/1.1"}}
 }
 
 // vaultDoor makes the data-plane door.
