@@ -139,6 +139,8 @@ func openSeal(ctx context.Context, c *Config, s store.Store) (seal.Seal, func() 
 		}
 	}
 	switch {
+	case own.Shares && !sealed:
+		return nil, nil, fault.New(fault.Invalid, "the store has no root key that shares could open: initialise it with another seal, and move to shares with keywright seal migrate")
 	case c.mayMake && !sealed:
 		if missing != "" {
 			if err := mkdir(filepath.Dir(missing)); err != nil {
