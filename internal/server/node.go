@@ -27,8 +27,12 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 	if err != nil {
 		return err
 	}
+	every := soleBeat
+	if k.shared {
+		every = node.BeatEvery
+	}
 	host, _ := os.Hostname() // it is for people, who can do without
-	if k.nodes, err = node.New(node.Config{Store: k.store, Clock: c.Clock, Logger: c.Logger, ID: id, Host: host, Version: version.String(), Every: soleBeat}); err != nil {
+	if k.nodes, err = node.New(node.Config{Store: k.store, Clock: c.Clock, Logger: c.Logger, ID: id, Host: host, Version: version.String(), Every: every}); err != nil {
 		return err
 	}
 	k.onClose(wrapStop(k.store.Watch(k.nodes.Changed)))
