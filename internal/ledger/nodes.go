@@ -76,8 +76,8 @@ type others struct {
 	whole time.Time
 }
 
-// look finds out whom an answer has to wait for. A node that is gone and not safe yet is a fault.Unavailable that names it.
-func (l *Ledger) look(ctx context.Context, o *Object) (who others, err error) {
+// look finds out whom an answer has to wait for. A node that is gone and not safe yet is a fault.Unavailable that names it, unless only those that live matter.
+func (l *Ledger) look(ctx context.Context, o *Object, living bool) (who others, err error) {
 	logs, peers, err := l.Reader.Logs(ctx)
 	if err != nil {
 		return who, err
@@ -99,6 +99,9 @@ func (l *Ledger) look(ctx context.Context, o *Object) (who others, err error) {
 			}
 			if live && log.Node != l.Node && archive.Successor(log, logs) == nil {
 				who.live = append(who.live, log.Node)
+				continue
+			}
+			if living {
 				continue
 			}
 			var peer *archive.Peer
@@ -158,11 +161,24 @@ func unknown(format string, args ...any) error {
 	return fault.New(fault.Unavailable, format, args...).Because(NodeUnknown)
 }
 
-// staleFor is for how long after its end a node may have answered reads of an object from memory. A node that did not hear of a change of that bound may
-// have gone by the longest one that there is.
-func staleFor(ctx context.Context, tx store.Tx, o *Object, seen time.Time) (time.Duration, error) {
+// staleFor is for how long after its end a node may have answered reads of an object from memory; of all objects, when there is none. A node that did not
+// hear of a change of that bound may have gone by the longest one that there is.
+func staleFor(ctx context.Context, tx store.Tx, o *Object, seen time.Time) (greatest time.Duration, err error) {
 	if o == nil {
-		return vault.MaxStaleFor, nil
+		q := store.VaultQuery{Limit: rowsPerPage}
+		for {
+			page, err := tx.Vaults(ctx, q)
+			if err != nil {
+				return 0, err
+			}
+			for _, v := range page {
+				greatest = max(greatest, v.StaleFor)
+			}
+			if len(page) < q.Limit {
+				return greatest, nil // who lists takes what the bounds are now; only who decides has to know what they were
+			}
+			q.After = page[len(page)-1].Name
+		}
 	}
 	v, err := tx.Vault(ctx, o.Vault)
 	if fault.Is(err, fault.NotFound) {
@@ -178,25 +194,34 @@ func staleFor(ctx context.Context, tx store.Tx, o *Object, seen time.Time) (time
 }
 
 // settle returns when everything that any node delivered before the call is in the ledger, exactly as far as it concerns the object; nil stands for all, up
-// to Coarse. It returns since when nothing can be missing.
+// to Coarse. It returns since when nothing can be missing. A node that is gone and not safe yet is a fault.Unavailable that names it.
 func (l *Ledger) settle(ctx context.Context, o *Object) (whole time.Time, err error) {
 	if err := l.own(ctx); err != nil || l.Reader == nil {
 		return l.whole, err
 	}
-	who, err := l.look(ctx, o)
+	who, err := l.hear(ctx, o, false)
+	return later(l.whole, who.whole), err
+}
+
+// Hear returns when every other node that lives has said what it delivered of an object. What it finds is what is there: of nodes that are gone nothing
+// may follow.
+func (l *Ledger) Hear(ctx context.Context, o Object) error {
+	if l.Reader == nil {
+		return nil
+	}
+	_, err := l.hear(ctx, &o, true)
+	return err
+}
+
+func (l *Ledger) hear(ctx context.Context, o *Object, living bool) (who others, err error) {
+	if who, err = l.look(ctx, o, living); err != nil || len(who.live) == 0 {
+		return who, err
+	}
+	at, err := l.ask(ctx, o)
 	if err != nil {
-		return whole, err
+		return who, err
 	}
-	if len(who.live) > 0 {
-		at, err := l.ask(ctx, o)
-		if err != nil {
-			return whole, err
-		}
-		if who, err = l.answers(ctx, o, at); err != nil {
-			return whole, err
-		}
-	}
-	return later(l.whole, who.whole), nil
+	return l.answers(ctx, o, at, living)
 }
 
 // ask writes a question down and returns its position.
@@ -249,11 +274,11 @@ func readAsks(ctx context.Context, tx store.Tx) (asks []ask, err error) {
 }
 
 // answers waits until every node that lives has answered the question at a position.
-func (l *Ledger) answers(ctx context.Context, o *Object, at store.Position) (others, error) {
+func (l *Ledger) answers(ctx context.Context, o *Object, at store.Position, living bool) (others, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	for {
-		who, err := l.look(ctx, o)
+		who, err := l.look(ctx, o, living)
 		if err != nil {
 			return who, err
 		}

@@ -154,6 +154,20 @@ func TestDeliveriesOfEveryNodeAreWaitedFor(t *testing.T) {
 	}
 }
 
+// TestHear: who acknowledges on one node what another delivered is found at once.
+func TestHear(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.join("a"), c.join("b")
+	b.add(get(v1, "pod", 1))
+	c.must(a.Hear(c.ctx, thing))
+	if h, err := a.Holding(c.ctx, thing, v1, Consumer{Principal: "p", Instance: "pod"}); err != nil || !h.Delivered() {
+		t.Errorf("%+v, %v", h, err)
+	}
+	b.kill()
+	c.silent("b", c.storeNow())
+	c.must(a.Hear(c.ctx, thing)) // nobody can wait for a node that is gone
+}
+
 // TestRepeatedReadsOfAnotherNodeAreExact: a consumer says on one node that it has moved, and reads the old version again on another, where that costs no
 // transaction by itself. The order of the two decides.
 func TestRepeatedReadsOfAnotherNodeAreExact(t *testing.T) {

@@ -79,6 +79,7 @@ type core struct {
 	// storeWaits tells how long callers of the store wait for their turn.
 	storeWaits func() store.Waits
 	keys       *keyring.Keyring
+	sealing    *sealing
 	guard      *guard.Guard
 	identity   *identity.Service
 	secrets    *secret.Service
@@ -160,6 +161,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(closeSeal)
+	if err := k.unseal(ctx, c, s); err != nil {
+		return nil, err
+	}
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
@@ -179,6 +183,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count, Age: k.ageOfShared(), Late: func() { k.late.Add(1) }}); err != nil {
+		return nil, err
+	}
+	if err := k.sealing.opened(ctx, k.keys, k.guard); err != nil {
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func (r *Reader) verification(ctx context.Context, log *store.AuditLog, external
 	if err != nil {
 		return nil, fmt.Errorf("reading the checkpoints of the audit log %s: %w", log.Origin, err)
 	}
-	if log.Size > 0 {
+	if n := len(stored); log.Size > 0 && (n == 0 || !bytes.Equal(stored[n-1].Signed, log.Checkpoint)) {
 		stored = append(stored, &store.AuditCheckpoint{Origin: log.Origin, Size: log.Size, Signed: log.Checkpoint})
 	}
 	for _, c := range stored {

@@ -293,3 +293,14 @@ func (n *node) holdLease(of *ward) error {
 		return err
 	})
 }
+
+// known is the one key.
+func known(t tb, key string) note.Verifiers {
+	v, err := note.NewVerifier(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return note.VerifierList(v)
+}
+
+func must(signer note.Signer, _ string) note.Signer { return signer }
