@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,12 +31,16 @@ const (
 	serveEnv  = "KEYWRIGHT_NODES_SERVE"
 	listenEnv = "KEYWRIGHT_NODES_LISTEN"
 	dsnEnv    = "KEYWRIGHT_NODES_DSN_FILE"
+	killEnv   = "KEYWRIGHT_NODES_KILL_FILE"
 	// timeEnv is how long loads last.
 	timeEnv = "KEYWRIGHT_NODES_TIME"
 )
 
-// leaseTTL is how long the leases of rotations live.
-const leaseTTL = 2 * time.Second
+// How long the leases of rotations live, and a turn.
+const (
+	leaseTTL   = 2 * time.Second
+	turnLength = 2 * time.Second
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(serveEnv); dir != "" {
@@ -61,7 +66,16 @@ func serve(dir string) error {
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
 		Database: server.Database{DSN: strings.TrimSpace(string(dsn))},
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Rotation: server.Rotation{Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
+		Turn:     turnLength, Rotation: server.Rotation{Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
+	c.Rotation.Failpoint = func(p rotation.Point) error {
+		at, err := os.ReadFile(os.Getenv(killEnv))
+		// Whoever takes the file away dies, and nobody else.
+		if err == nil && rotation.Point(at) == p && os.Remove(os.Getenv(killEnv)) == nil {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return nil
+	}
 	if _, err := server.StartDev(context.Background(), c); err != nil {
 		return err
 	}
@@ -87,6 +101,8 @@ type cluster struct {
 	db    *pgtest.Server
 	port  int
 	nodes []*node
+	// killFile names the point of a rotation at which the next node that comes there kills itself; there is none at first.
+	killFile string
 }
 
 // node is one server with its directory. Nodes differ by their address alone: names and port are the same for all.
@@ -95,6 +111,7 @@ type node struct {
 	dir     string
 	address string
 	log     string
+	link    *link
 	process *process.Process
 	env     map[string]string
 	http    *http.Client
@@ -103,7 +120,7 @@ type node struct {
 // newCluster starts so many nodes.
 func newCluster(t *testing.T, size int) *cluster {
 	t.Helper()
-	c := &cluster{T: t, db: pgtest.Run(t)}
+	c := &cluster{T: t, db: pgtest.Run(t), killFile: filepath.Join(t.TempDir(), "kill-at")}
 	var err error
 	if c.port, err = process.FreePort(); err != nil {
 		t.Fatal(err)
@@ -114,7 +131,10 @@ func newCluster(t *testing.T, size int) *cluster {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(dir+".dsn", []byte(c.db.AdminDSN()), 0o600); err != nil {
+		n.link = newLink(t, fmt.Sprint("127.0.0.1:", c.db.Port))
+		through := *c.db
+		through.Port = n.link.port()
+		if err := os.WriteFile(dir+".dsn", []byte(through.AdminDSN()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if i > 0 {
@@ -133,6 +153,16 @@ func newCluster(t *testing.T, size int) *cluster {
 		}
 	})
 	return c
+}
+
+// with runs a test on the cluster. One runs at a time.
+func (c *cluster) with(name string, test func(*cluster)) {
+	outer := c.T
+	defer func() { c.T = outer }()
+	outer.Run(name, func(t *testing.T) {
+		c.T = t
+		test(c)
+	})
 }
 
 // copySeal gives a node the key file of another: all open one store.
@@ -164,7 +194,7 @@ func (n *node) start() {
 	}
 	defer out.Close()
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+n.address, dsnEnv+"="+n.dir+".dsn")
+	cmd.Env = append(os.Environ(), serveEnv+"="+n.dir, listenEnv+"="+n.address, dsnEnv+"="+n.dir+".dsn", killEnv+"="+n.c.killFile)
 	cmd.Stdout, cmd.Stderr = out, out
 	if n.process, err = process.Start("keywright", cmd); err != nil {
 		n.c.Fatal(err)
@@ -186,7 +216,9 @@ func (n *node) start() {
 	if err != nil {
 		n.c.Fatal(err)
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp4", n.address) }
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp4", n.address)
+	}
 	n.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 64,
 		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 }
@@ -206,11 +238,15 @@ func (n *node) signal(s syscall.Signal) {
 }
 
 // The names that all nodes answer to.
-func (c *cluster) vaultURL() string { return fmt.Sprintf("https://demo.vault.keywright.localhost:%d", c.port) }
-func (c *cluster) apiURL() string   { return fmt.Sprintf("https://keywright.localhost:%d", c.port) }
+func (c *cluster) vaultURL() string {
+	return fmt.Sprintf("https://demo.vault.keywright.localhost:%d", c.port)
+}
+func (c *cluster) apiURL() string { return fmt.Sprintf("https://keywright.localhost:%d", c.port) }
 
 // The audiences of the vault and of the native API.
-func (c *cluster) vaultResource() string { return fmt.Sprintf("https://vault.keywright.localhost:%d", c.port) }
+func (c *cluster) vaultResource() string {
+	return fmt.Sprintf("https://vault.keywright.localhost:%d", c.port)
+}
 
 // token is had from the node, for a client id and a secret.
 func (n *node) token(ctx context.Context, id, secret, resource string) (string, error) {
@@ -296,8 +332,14 @@ func (n *node) do(ctx context.Context, token, method, path, body string) (a answ
 	return a, nil
 }
 
+// errLate is a refusal for now.
+var errLate = errors.New("refused for now")
+
 func (n *node) set(ctx context.Context, token, name, value string) error {
 	a, err := n.do(ctx, token, http.MethodPut, "/secrets/"+name, fmt.Sprintf(`{"value":%q}`, value))
+	if err == nil && a.status == http.StatusServiceUnavailable {
+		return errLate
+	}
 	if err == nil && a.status != http.StatusOK {
 		err = fmt.Errorf("%s: setting %s: %d %s", n.address, name, a.status, a.code)
 	}

@@ -105,9 +105,9 @@ func (c *cluster) refused(what, token, name string, withdraw func(context.Contex
 	}
 }
 
-// TestWithdrawals withdraws at one node what callers at all nodes use.
-func TestWithdrawals(t *testing.T) {
-	c := newCluster(t, 3)
+// withdrawals withdraws at one node what callers at all nodes use.
+func withdrawals(c *cluster) {
+	t := c.T
 	admin := c.nodes[0].admin(c.vaultResource())
 	must(t, c.nodes[0].set(t.Context(), admin, "shared", "value"))
 	native := c.nodes[1].api()
@@ -134,10 +134,18 @@ func TestWithdrawals(t *testing.T) {
 	})
 }
 
-// TestStoppedNode stops a node's process, changes and withdraws at another what the first remembers, and lets it go on while requests wait at its door: it may
-// refuse them for now, but answers none from what it remembered.
-func TestStoppedNode(t *testing.T) {
+// TestLostNode is what a node does that does not hear of the others.
+func TestLostNode(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
+	c.with("Stopped", stoppedNode)
+	c.with("CutOff", cutOff)
+}
+
+// stoppedNode stops a node's process, changes and withdraws at another what the first remembers, and lets it go on while requests wait at its door: it may
+// refuse them for now, but answers none from what it remembered.
+func stoppedNode(c *cluster) {
+	t := c.T
 	ctx := t.Context()
 	live, stopped := c.nodes[0], c.nodes[1]
 	admin := live.admin(c.vaultResource())

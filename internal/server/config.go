@@ -25,6 +25,9 @@ type Config struct {
 	Dir string
 	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
 	Database Database
+	// Turn is how long the turn of a node lasts without being renewed, for what one of several nodes at a time does; 0 means node.TurnLength. A shorter one is for
+	// tests.
+	Turn time.Duration
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
