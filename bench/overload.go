@@ -55,6 +55,12 @@ func (t *tally) add(status int, err error, took time.Duration) {
 	}
 }
 
+func (t *tally) answered() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.good
+}
+
 // percentile is that of the time that good answers took.
 func (t *tally) percentile(p float64) time.Duration {
 	t.mu.Lock()
@@ -125,15 +131,34 @@ func (f *flow) end() {
 	f.all.Wait()
 }
 
-// during runs a flow for so long and returns what it saw.
-func during(t *target, connections int, rate float64, d time.Duration, next source) (*tally, error) {
-	f := &flow{target: t, rate: rate, next: next}
+// during runs a flow as fast as answers come for so long, and returns what it saw.
+func during(t *target, connections int, d time.Duration, next source) (*tally, error) {
+	f := &flow{target: t, next: next}
 	if err := f.start(connections); err != nil {
 		return nil, err
 	}
 	time.Sleep(d)
 	f.end()
 	return &f.seen, nil
+}
+
+// work is what a server did in a while: good answers in a second, and in a second of its processor, which neighbours take from it.
+type work struct{ perSecond, perCPU float64 }
+
+// watch measures the work of the server while f runs, which returns the number of good answers.
+func watch(t *target, f func() (int, error)) (work, error) {
+	before, err := cpuTime(t.pid)
+	if err != nil {
+		return work{}, err
+	}
+	began := time.Now()
+	good, err := f()
+	if err != nil {
+		return work{}, err
+	}
+	took := time.Since(began)
+	after, err := cpuTime(t.pid)
+	return work{float64(good) / took.Seconds(), float64(good) / (after - before).Seconds()}, err
 }
 
 // overload floods a server with token requests and listings, and looks at what is left of it.
@@ -203,11 +228,17 @@ func (v *overload) measure() error {
 	reads.end()
 
 	reads = &flow{target: t, rate: float64(time.Second / readEvery), next: v.read}
-	flood := &flow{target: t, rate: overloaded * peak, next: v.mix}
+	flood := &flow{target: t, rate: overloaded * peak.perSecond, next: v.mix}
 	if err := errors.Join(reads.start(4), flood.start(v.flooders)); err != nil {
 		return err
 	}
-	time.Sleep(v.flood)
+	done, err := watch(t, func() (int, error) {
+		time.Sleep(v.flood)
+		return flood.seen.answered(), nil
+	})
+	if err != nil {
+		return err
+	}
 	sent := flood.sent.Load()
 	reads.end()
 	flood.end()
@@ -215,23 +246,26 @@ func (v *overload) measure() error {
 	if err != nil {
 		return err
 	}
-	return v.report(peak, sent, &flood.seen, &reads.seen, recovery)
+	return v.report(peak, done, sent, &flood.seen, &reads.seen, recovery)
 }
 
 // peak looks for the number of connections at which most is done in a second, and how long an answer takes when there are few.
-func (v *overload) peak(t *target) (idle time.Duration, peak float64, err error) {
+func (v *overload) peak(t *target) (idle time.Duration, peak work, err error) {
 	for i, connections := range []int{2, 8, 32, 128} {
-		seen, err := during(t, connections, 0, v.duration, v.mix)
+		var seen *tally
+		did, err := watch(t, func() (_ int, err error) {
+			seen, err = during(t, connections, v.duration, v.mix)
+			return seen.answered(), err
+		})
 		if err != nil {
-			return 0, 0, err
+			return 0, work{}, err
 		}
 		if i == 0 {
 			idle = seen.percentile(0.99)
 		}
-		rate := float64(seen.good) / v.duration.Seconds()
-		fmt.Fprintf(os.Stderr, "%4d connections: %7.0f/s, %d refused, %d failed, p50 %s, p99 %s\n", connections, rate, seen.refused, seen.failed,
-			seen.percentile(0.5).Round(time.Microsecond), seen.percentile(0.99).Round(time.Microsecond))
-		peak = max(peak, rate)
+		fmt.Fprintf(os.Stderr, "%4d connections: %7.0f/s, %7.0f per second of CPU, %d refused, %d failed, p50 %s, p99 %s\n", connections, did.perSecond, did.perCPU,
+			seen.refused, seen.failed, seen.percentile(0.5).Round(time.Microsecond), seen.percentile(0.99).Round(time.Microsecond))
+		peak.perSecond, peak.perCPU = max(peak.perSecond, did.perSecond), max(peak.perCPU, did.perCPU)
 	}
 	return idle, peak, nil
 }
@@ -241,7 +275,7 @@ func (v *overload) recovery(t *target, idle time.Duration) (time.Duration, error
 	const step = 500 * time.Millisecond
 	began := time.Now()
 	for well := 0; ; {
-		seen, err := during(t, 2, 0, step, v.mix)
+		seen, err := during(t, 2, step, v.mix)
 		if err != nil {
 			return 0, err
 		}
@@ -260,10 +294,10 @@ func (v *overload) recovery(t *target, idle time.Duration) (time.Duration, error
 	}
 }
 
-func (v *overload) report(peak float64, sent int64, flood, reads *tally, recovery time.Duration) error {
+func (v *overload) report(peak, done work, sent int64, flood, reads *tally, recovery time.Duration) error {
 	seconds := v.flood.Seconds()
-	fmt.Printf("peak %.0f/s; offered %.0f/s for %s over %d connections\n", peak, overloaded*peak, v.flood, v.flooders)
-	fmt.Printf("sent %.0f/s; answered %.0f/s, refused %.0f/s, failed %d; p50 %s, p99 %s\n", float64(sent)/seconds, float64(flood.good)/seconds,
+	fmt.Printf("peak %.0f/s; offered %.0f/s for %s over %d connections\n", peak.perSecond, overloaded*peak.perSecond, v.flood, v.flooders)
+	fmt.Printf("sent %.0f/s; answered %.0f/s, %.0f per second of CPU; refused %.0f/s, failed %d; p50 %s, p99 %s\n", float64(sent)/seconds, done.perSecond, done.perCPU,
 		float64(flood.refused)/seconds, flood.failed, flood.percentile(0.5).Round(time.Microsecond), flood.percentile(0.99).Round(time.Microsecond))
 	fmt.Printf("reads meanwhile: %d answered, %d refused, %d failed; p50 %s, p99 %s\n", reads.good, reads.refused, reads.failed,
 		reads.percentile(0.5).Round(time.Microsecond), reads.percentile(0.99).Round(time.Microsecond))
@@ -272,7 +306,8 @@ func (v *overload) report(peak float64, sent int64, flood, reads *tally, recover
 	}
 	b := &bench{options: v.options}
 	return b.judge([]bound{
-		{Name: "goodput under ten times the load: of the peak", Ratio: float64(flood.good) / seconds / peak, Min: leastGoodput},
+		{Name: "goodput under ten times the load: of the peak", Ratio: done.perSecond / peak.perSecond, Min: leastGoodput},
+		{Name: "the same, per second of CPU", Ratio: done.perCPU / peak.perCPU, Min: leastGoodput},
 		{Name: "p99 of reads meanwhile, in seconds", Ratio: reads.percentile(0.99).Seconds(), Max: mostRead.Seconds()},
 		{Name: "reads meanwhile: answered of those sent", Ratio: float64(reads.good) / float64(max(1, reads.good+reads.refused+reads.failed)), Min: 0.999},
 		{Name: "recovery, in seconds", Ratio: recovery.Seconds(), Max: mostRecovery.Seconds()},

@@ -78,11 +78,11 @@ func (b *bounds) load(d Delays) (load float64) {
 	return load
 }
 
-// The steps in which a limit changes: at most down to a quarter, so that a flood is met within three intervals, and up or back by an eighth.
+// The steps in which a limit changes: at most down to a quarter, so that a flood is met within three intervals, and up or back by an eighth, or up by half.
 const (
 	deepest = 0.25
 	step    = 8
-	// calm is the load under which a limit that is used up doubles.
+	// calm is the load under which a limit that is used up rises fast.
 	calm = 0.5
 )
 
@@ -93,7 +93,7 @@ func (b *bounds) next(limit, procs, peak int, load float64) int {
 	case load > 1:
 		return max(b.least*procs, int(float64(min(limit, peak))*max(deepest, 1/load)))
 	case peak >= limit && load < calm:
-		return 2 * limit
+		return limit + max(1, limit/2)
 	case peak >= limit || limit < usual && load < calm:
 		return limit + max(1, limit/step)
 	case limit > usual && peak < limit/2:

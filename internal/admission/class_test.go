@@ -31,7 +31,7 @@ func TestLimitFollowsTheDelay(t *testing.T) {
 	if limit, _ = simulate(b, limit, 1, 50, time.Millisecond); limit != b.usual {
 		t.Errorf("five seconds after the flood the limit is %d, want %d", limit, b.usual)
 	}
-	if limit, _ = simulate(b, b.usual, 10_000, 6, time.Microsecond); limit != b.most {
+	if limit, _ = simulate(b, b.usual, 10_000, 10, time.Microsecond); limit != b.most {
 		t.Errorf("requests that only wait for others may run %d at once, want %d", limit, b.most)
 	}
 	if limit, _ = simulate(b, b.most, 1, 50, time.Millisecond); limit != b.usual {

@@ -11,7 +11,8 @@ import (
 const schedulerLatencies = "/sched/latencies:seconds"
 
 // What is taken for the delay of the processors: the ninth decile. Half of all waits are of goroutines that were woken by the one that runs, and
-// go next, so that a median says nothing about the line. Fewer waits than leastWaits say nothing either.
+// go next, so that a median says nothing about the line. Fewer waits than leastWaits say nothing either: they count later, with others, and until then
+// what was measured before fades, by half each time.
 const (
 	decile     = 0.9
 	leastWaits = 16
@@ -21,6 +22,7 @@ const (
 type Scheduler struct {
 	samples []metrics.Sample
 	seen    []uint64
+	last    time.Duration
 }
 
 // NewScheduler begins to measure.
@@ -38,26 +40,31 @@ func NewScheduler() (*Scheduler, error) {
 func (s *Scheduler) Delay() time.Duration {
 	metrics.Read(s.samples)
 	h := s.samples[0].Value.Float64Histogram()
-	d := quantile(h, s.seen, decile)
+	d, ok := quantile(h, s.seen, decile)
+	if !ok {
+		s.last /= 2
+		return s.last
+	}
 	copy(s.seen, h.Counts)
+	s.last = d
 	return d
 }
 
-// quantile finds the upper bound of the bucket in which a share of what was added to a histogram of seconds ends.
-func quantile(h *metrics.Float64Histogram, before []uint64, share float64) time.Duration {
+// quantile finds the upper bound of the bucket in which a share of what was added to a histogram of seconds ends. It is not ok when too little was.
+func quantile(h *metrics.Float64Histogram, before []uint64, share float64) (_ time.Duration, ok bool) {
 	var all uint64
 	for i, n := range h.Counts {
 		all += n - before[i]
 	}
 	if all < leastWaits {
-		return 0
+		return 0, false
 	}
 	rest := int64(float64(all) * share)
 	for i, n := range h.Counts {
 		if rest -= int64(n - before[i]); rest <= 0 {
 			// The last bucket has no end, and begins beyond all that is bearable.
-			return time.Duration(min(h.Buckets[i+1], 10) * float64(time.Second))
+			return time.Duration(min(h.Buckets[i+1], 10) * float64(time.Second)), true
 		}
 	}
-	return 0
+	return 0, false
 }

@@ -14,6 +14,9 @@ import (
 // Changed replaces or drops what a commit made stale. It belongs to the store's watchers.
 func (s *Service) Changed(c *store.Commit) { s.life.Changed(c) }
 
+// Flush drops everything that is kept in memory: for a node that may have missed commits.
+func (s *Service) Flush() { s.life.Flush() }
+
 // Expiries returns what tells of expiries.
 func (s *Service) Expiries() *object.Expiries { return s.life.Expiries() }
 

@@ -12,15 +12,12 @@ import (
 
 // openAdmission makes what decides how many requests run at once.
 func (k *core) openAdmission(c *Config) error {
-	scheduler, err := admission.NewScheduler()
+	measure, err := k.delays()
 	if err != nil {
 		return err
 	}
 	k.admission, err = admission.New(admission.Config{Clock: c.Clock, Procs: runtime.GOMAXPROCS(0), MostWaiting: waiting(c.Limits.MaxConnections),
-		Patience: admissionPatience, Delays: func() (d admission.Delays) {
-			d[admission.Processor] = scheduler.Delay()
-			return d
-		},
+		Patience: admissionPatience, Delays: measure,
 		OnShedding: func(now bool) {
 			if now {
 				c.Logger.Warn("the server has more to do than it can and refuses requests: see the metrics keywright_shed_requests_total and keywright_work_delay_seconds")
@@ -31,11 +28,33 @@ func (k *core) openAdmission(c *Config) error {
 	if err != nil {
 		return err
 	}
-	k.background(k.admission.Run)
+	if !admissionStands {
+		k.background(k.admission.Run)
+	}
 	return nil
 }
 
-var admissionPatience time.Duration // the package's default; a test makes it shorter
+// Tests make the patience shorter than the package's default, and let limits stay what they are.
+var (
+	admissionPatience time.Duration
+	admissionStands   bool
+)
+
+// delays measures how long work waits for the processors and for the store.
+func (k *core) delays() (func() admission.Delays, error) {
+	scheduler, err := admission.NewScheduler()
+	if err != nil {
+		return nil, err
+	}
+	before := k.storeWaits()
+	return func() (d admission.Delays) {
+		now := k.storeWaits()
+		d[admission.Processor] = scheduler.Delay()
+		d[admission.Readers], d[admission.Writer] = now.Reads.Since(before.Reads), now.Writes.Since(before.Writes)
+		before = now
+		return d
+	}, nil
+}
 
 // waiting is how many requests of one class may wait: each holds a connection, and half of those are left to others.
 func waiting(connections int) int { return max(1, connections/2) }

@@ -42,10 +42,14 @@ type Config struct {
 	IssuerAllow []netip.Prefix
 	// EndpointAllow does the same for the endpoints of certificates.
 	EndpointAllow []netip.Prefix
+	// ChallengeNames say who may prove which names at the server's own listeners, by http-01 and tls-alpn-01, besides the hosts of their vaults.
+	ChallengeNames []ChallengeName
 	// Mail is how people are written to.
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Store is where everything is kept.
+	Store StoreConfig
 	// Seal is what protects the root key.
 	Seal SealConfig
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.

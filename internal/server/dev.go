@@ -293,6 +293,7 @@ func (d *Dev) openLocal(before map[string]string) (string, error) {
 	}
 	d.listeners = append(d.listeners, l)
 	d.core.issuers.authorities.listensAt("http://" + l.Addr().String())
+	d.core.issuers.suffix.Store(&d.names.suffix)
 	d.serve(l, local, nil, door.Listener{})
 	return "http://" + l.Addr().String(), nil
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -37,12 +36,12 @@ import (
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/mail"
+	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
@@ -59,9 +58,6 @@ const (
 	newTimeout   = 250 * time.Millisecond
 )
 
-// storeDir is where the engine sqlite keeps its files, below the server's directory.
-const storeDir = "store"
-
 // core is everything below the doors.
 type core struct {
 	log *slog.Logger
@@ -75,6 +71,8 @@ type core struct {
 	store  store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
+	// storeWaits tells how long callers of the store wait for their turn.
+	storeWaits func() store.Waits
 	keys       *keyring.Keyring
 	guard      *guard.Guard
 	identity   *identity.Service
@@ -88,8 +86,12 @@ type core struct {
 	feed         *feed.Feed
 	journal      *journalRows
 	metrics      *metrics
-	tracer       *tracer
-	audit        *auditor
+	nodes        *node.Registry
+	// shared says that other nodes may work on the store too, turn whose turn it is for what only one of them may do.
+	shared bool
+	turn   *node.Turn
+	tracer *tracer
+	audit  *auditor
 
 	connections connections
 	bodies      bodies
@@ -130,12 +132,12 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, storeDir), Logger: c.Logger})
+	opened, err := openEngine(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
-	k.storeAlarm = opened.Alarm
+	k.storeAlarm, k.storeWaits = opened.Alarm, waits(opened)
 	k.store = k.tracer.store(opened, "store")
 	if err := c.admit(ctx, k.store); err != nil {
 		return nil, err
@@ -148,6 +150,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
+		return nil, err
+	}
+	if err := k.openNode(ctx, c); err != nil {
 		return nil, err
 	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
@@ -164,7 +169,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
-		Dial: issuerNetwork(c).Dial, Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
+		Dial: issuerNetwork(c).Dial, Issuer: issuer, MyTurn: k.turn.Mine, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
@@ -196,7 +201,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openMail(c); err != nil {
 		return nil, err
 	}
-	k.issuers = newIssuers(c.Clock, k.store)
+	k.issuers = newIssuers(c.Clock, k.store, c.ChallengeNames)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
@@ -210,22 +215,19 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	// The feed is the last to hear: what it tells is asked of the others.
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.cryptoKeys.Changed, k.certificates.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
-	if err := k.openEvents(ctx, c, links); err != nil {
+	if err := k.openEvents(c, links); err != nil {
 		return nil, err
 	}
 	k.metrics.watch(k)
 	k.startRotation()
-	k.startComposition()
+	k.onClose(wrapStop(k.store.Watch(k.composed.Changed)))
 	k.background(k.feed.Run)
-	k.background(k.issueCertificates)
 	k.background(k.watchEndpoints)
 	if k.mail != nil {
 		k.onClose(wrapStop(k.store.Watch(k.mail.Changed)))
 		k.background(k.mail.Run)
 	}
-	for _, j := range k.jobs() {
-		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
-	}
+	k.takeTurns()
 	return k, nil
 }
 

@@ -154,6 +154,7 @@ const (
 // prepare authenticates and, for the data plane, enters the vault: before the body is read, and before an unknown path
 // is told apart from a known one.
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	h.name(r)
 	if r.Route != nil && r.Route.Public {
 		return nil
