@@ -23,8 +23,6 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
-	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
-	Database Database
 	// Turn is how long the turn of a node lasts without being renewed, for what one of several nodes at a time does; 0 means node.TurnLength. A shorter one is for
 	// tests.
 	Turn time.Duration
@@ -60,6 +58,8 @@ type Config struct {
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Store is where everything is kept.
+	Store StoreConfig
 	// Seal is what protects the root key.
 	Seal SealConfig
 	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
