@@ -136,7 +136,7 @@ func (c *Succession) edit(ctx context.Context, tx store.Tx, name string, edit fu
 	return c.s.putState(ctx, tx, c.v, o, &next)
 }
 
-// Authorities shows an authority and those below it, for whoever may see the certificate.
+// Authorities shows an authority and those below it, for whoever may see the certificate. Those of other vaults are left out where the caller may not see them.
 func (s *Service) Authorities(ctx context.Context, call *guard.Call, name string) (line []Heir, err error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -153,5 +153,48 @@ func (s *Service) Authorities(ctx context.Context, call *guard.Call, name string
 		}
 		return err
 	})
-	return line, err
+	if err != nil {
+		return nil, err
+	}
+	shown := line[:0]
+	for _, h := range line {
+		err := s.mayIn(ctx, call, &h, authz.CertificateGet)
+		if fault.Is(err, fault.Forbidden) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		shown = append(shown, h)
+	}
+	return shown, nil
+}
+
+// mayIn asks for a right at an authority of another vault; those of the call's own are asked for elsewhere.
+func (s *Service) mayIn(ctx context.Context, call *guard.Call, h *Heir, a authz.Action) error {
+	if h.Vault.ID == call.Vault.Vault.ID {
+		return nil
+	}
+	there, err := s.there(ctx, call, h.Vault.Name)
+	if err != nil {
+		return err
+	}
+	return s.Guard.Authorize(ctx, there, &guard.Need{Action: a, Kind: vault.Certificate, Name: h.Name, Detail: "change of the authority"})
+}
+
+// MaySucceed asks for the right to make versions of an authority and of all below it, which a change of it does, in each of their vaults.
+func (s *Service) MaySucceed(ctx context.Context, call *guard.Call, name string) error {
+	if err := s.Guard.Authorize(ctx, call, &guard.Need{Action: authz.CertificateCreate, Kind: vault.Certificate, Name: name, Detail: "change of the authority"}); err != nil {
+		return err
+	}
+	line, err := s.Line(ctx, call.Vault.Vault, name)
+	if err != nil {
+		return err
+	}
+	for i := range line {
+		if err := s.mayIn(ctx, call, &line[i], authz.CertificateCreate); err != nil {
+			return err
+		}
+	}
+	return nil
 }

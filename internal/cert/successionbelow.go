@@ -3,6 +3,7 @@ package cert
 import (
 	"context"
 	"crypto/x509"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 // Child is a certificate that an authority has signed.
 type Child struct {
+	Vault  *vault.Vault
 	Name   string
 	Object vault.ObjectID
 	// Old are the versions that do not stand under what is kept and have not ended, the oldest first.
@@ -51,31 +53,46 @@ func (c *Succession) Below(ctx context.Context, keep map[vault.ObjectID]vault.Ve
 		if err != nil || len(by.gone) == 0 {
 			return err
 		}
-		q := store.ObjectQuery{Vault: c.v.ID, Kind: vault.Certificate, Limit: childrenAtOnce}
-		for {
-			page, err := tx.Objects(ctx, q)
+		m, err := c.s.readMap(ctx, tx, c.v)
+		if err != nil {
+			return err
+		}
+		for _, id := range slices.Sorted(maps.Keys(m.vaults)) {
+			if err := c.childrenIn(ctx, tx, m.vaults[id], keep, by, &below); err != nil {
+				return err
+			}
+		}
+		return c.others(ctx, tx, by, &below)
+	})
+	return below, err
+}
+
+// childrenIn finds the certificates of one vault that stand under what goes.
+func (c *Succession) childrenIn(ctx context.Context, tx store.Tx, v *vault.Vault, keep map[vault.ObjectID]vault.VersionID, by *signers, below *Below) error {
+	q := store.ObjectQuery{Vault: v.ID, Kind: vault.Certificate, Limit: childrenAtOnce}
+	for {
+		page, err := tx.Objects(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, o := range page {
+			if _, own := keep[o.ID]; own || o.Deleted != nil || o.Current == "" {
+				continue
+			}
+			ch, err := c.child(ctx, tx, o, by)
 			if err != nil {
 				return err
 			}
-			for _, o := range page {
-				if _, own := keep[o.ID]; own || o.Deleted != nil || o.Current == "" {
-					continue
-				}
-				ch, err := c.child(ctx, tx, o, by)
-				if err != nil {
-					return err
-				}
-				if ch != nil {
-					below.Children = append(below.Children, *ch)
-				}
+			if ch != nil {
+				ch.Vault = v
+				below.Children = append(below.Children, *ch)
 			}
-			if len(page) < q.Limit {
-				return c.others(ctx, tx, by, &below)
-			}
-			q.After = vault.NameKey(page[len(page)-1].Name)
 		}
-	})
-	return below, err
+		if len(page) < q.Limit {
+			return nil
+		}
+		q.After = vault.NameKey(page[len(page)-1].Name)
+	}
 }
 
 // others finds on the records of the authorities what no certificate of the vault accounts for.

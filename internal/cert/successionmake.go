@@ -114,7 +114,7 @@ func (c *Succession) Reissue(ctx context.Context, ch Child) error {
 		if st, err = stateOf(ctx, tx, ch.Object); err != nil {
 			return err
 		}
-		if it.Object, err = c.s.own.Find(ctx, tx, c.v.ID, ch.Name); err == nil {
+		if it.Object, err = c.s.own.Find(ctx, tx, ch.Vault.ID, ch.Name); err == nil {
 			it.Version, err = tx.Version(ctx, it.Object.ID, it.Object.Current)
 		}
 		return err
@@ -126,9 +126,9 @@ func (c *Succession) Reissue(ctx context.Context, ch Child) error {
 		return err
 	}
 	if st.running() {
-		return c.s.advance(ctx, c.v, it.Object.ID, true)
+		return c.s.advance(ctx, ch.Vault, it.Object.ID, true)
 	}
-	err = c.s.renew(ctx, c.v, it)
+	err = c.s.renew(ctx, ch.Vault, it)
 	if fault.Is(err, fault.Conflict) && fault.As(err).Reason == InProgressReason {
 		return nil
 	}

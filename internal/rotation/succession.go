@@ -23,8 +23,16 @@ type Succession struct {
 	Cut bool `json:"cut,omitempty"`
 }
 
+// Elsewhere says in which vault something is that is not in the vault of its run; it is zero for what is.
+type Elsewhere struct {
+	Vault vault.ID `json:"vault,omitempty"`
+	// In is the vault's name.
+	In string `json:"in,omitempty"`
+}
+
 // Heir is one authority of a change: Old signed at its beginning, New is its successor, and Issues says that it is New that signs.
 type Heir struct {
+	Elsewhere
 	Name    string          `json:"name"`
 	Subject string          `json:"subject,omitempty"`
 	Object  vault.ObjectID  `json:"object"`
@@ -35,6 +43,7 @@ type Heir struct {
 
 // Bundle is a trust bundle: the secret, its version that was published at an instant, and the one before.
 type Bundle struct {
+	Elsewhere
 	Name    string          `json:"name"`
 	Object  vault.ObjectID  `json:"object"`
 	Version vault.VersionID `json:"version"`
@@ -44,6 +53,7 @@ type Bundle struct {
 
 // Child is a certificate below the authorities: its versions that go, and the one that came in their place at an instant; empty while there is none.
 type Child struct {
+	Elsewhere
 	Name    string            `json:"name"`
 	Old     []vault.VersionID `json:"old"`
 	New     vault.VersionID   `json:"new,omitempty"`
@@ -64,6 +74,14 @@ type Survey struct {
 type Made struct {
 	Version vault.VersionID
 	Detail  string
+}
+
+// text names it for people.
+func (c *Child) text() string {
+	if c.In != "" {
+		return c.In + "/" + c.Name
+	}
+	return c.Name
 }
 
 func (s *Succession) clone() *Succession {

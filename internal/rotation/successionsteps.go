@@ -179,7 +179,7 @@ func withoutNew(list []Child) (n int) {
 func (m *machine) withoutSuccessor() (list []Holder) {
 	for _, c := range m.Succession.Children {
 		if c.New == "" && c.Problem != "" {
-			list = append(list, Holder{Principal: "certificate " + c.Name, Why: "it is not made anew: " + c.Problem})
+			list = append(list, Holder{Principal: "certificate " + c.text(), Why: "it is not made anew: " + c.Problem})
 		}
 	}
 	return list
