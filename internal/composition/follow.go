@@ -26,6 +26,10 @@ const lookInterval = time.Minute
 func (s *Service) Changed(c *store.Commit) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if c.Flush {
+		s.signal()
+		return
+	}
 	for i := range c.Changes {
 		ch := &c.Changes[i]
 		part := ch.Kind == store.ObjectChanged && ch.Object == vault.Secret && (s.parts == nil || s.parts[ch.Vault][ch.NameKey])
