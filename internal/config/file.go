@@ -155,6 +155,8 @@ type Seal struct {
 	PassphraseFile SecretFile `yaml:"passphraseFile" example:"/etc/keywright/passphrase"`
 	// A key in a PKCS#11 token, which `keywright init` makes when it is missing.
 	Token *SealToken `yaml:"token"`
+	// Shares that people hold: the server starts sealed, and serves nothing until enough of them were given with `keywright seal unseal`. Initialise with another seal, and move to shares with `keywright seal migrate`.
+	Shares bool `yaml:"shares" default:"false"`
 }
 
 // SealToken is a key in a PKCS#11 token.

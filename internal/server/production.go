@@ -52,6 +52,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 		}
 	}()
 	own := ownNames(f, open)
+	p.config.WhileSealed = func(h http.Handler) (func(), error) { return lendAll(open, p.certs, h, c.Logger), nil }
 	if p.core, err = openCore(ctx, &p.config, own.issuerOf, "https://"+own.api+own.port, own.eventLinks(own.api+own.port)); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/admission"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
@@ -78,6 +79,7 @@ type core struct {
 	// storeWaits tells how long callers of the store wait for their turn.
 	storeWaits func() store.Waits
 	keys       *keyring.Keyring
+	sealing    *sealing
 	guard      *guard.Guard
 	identity   *identity.Service
 	secrets    *secret.Service
@@ -98,6 +100,9 @@ type core struct {
 	late   atomic.Int64
 	tracer *tracer
 	audit  *auditor
+	// reader reads the audit logs of all nodes, auditKept is how long what was shipped of them stays; 0 is for ever.
+	reader    *archive.Reader
+	auditKept time.Duration
 
 	connections connections
 	bodies      bodies
@@ -156,6 +161,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(closeSeal)
+	if err := k.unseal(ctx, c, s); err != nil {
+		return nil, err
+	}
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
@@ -175,6 +183,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count, Age: k.ageOfShared(), Late: func() { k.late.Add(1) }}); err != nil {
+		return nil, err
+	}
+	if err := k.sealing.opened(ctx, k.keys, k.guard); err != nil {
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
