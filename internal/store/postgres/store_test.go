@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -28,6 +29,10 @@ var server = sync.OnceValues(func() (*pgtest.Server, error) {
 var started atomic.Bool
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		parallel.Value.Set("4") // they mostly wait for the server
+	}
 	code := m.Run()
 	if !started.Load() {
 		os.Exit(code)
