@@ -60,27 +60,17 @@ func runScale(o *options) (err error) {
 	return s.run()
 }
 
-// filled starts a server on a directory that was filled with so many secrets, and returns how long it took to be ready.
+// filled starts a server on a directory that was filled with so many secrets, and returns how long it took to be ready. What an earlier run left there is
+// taken again.
 func filled(o *options, name string, secrets int) (*product, time.Duration, error) {
-	dir := filepath.Join(o.dir, name)
-	p, err := startProduct(o.binary, dir, "os") // makes the vault and its keys
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := p.child.end(); err != nil {
-		return nil, 0, err
+	dir := filepath.Join(o.dir, fmt.Sprint(name, "-", secrets))
+	if _, err := os.Stat(filepath.Join(dir, "filled")); err != nil {
+		if err := fill(o, dir, secrets); err != nil {
+			return nil, 0, err
+		}
 	}
 	began := time.Now()
-	c, _, err := spawn("filled", os.Args[0], "-role", "fill", "-dir", dir, "-secrets", strconv.Itoa(secrets))
-	if err == nil {
-		err = c.cmd.Wait()
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("filling a store: %w", err)
-	}
-	fmt.Fprintf(os.Stderr, "%d secrets were made in %s\n", secrets, time.Since(began).Round(time.Second))
-	began = time.Now()
-	p, err = startProduct(o.binary, dir, "os")
+	p, err := startProduct(o.binary, dir, "os")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -92,6 +82,27 @@ func filled(o *options, name string, secrets int) (*product, time.Duration, erro
 	}
 	p.tokens = []string{token}
 	return p, ready, nil
+}
+
+// fill makes a server's directory and puts secrets into it.
+func fill(o *options, dir string, secrets int) error {
+	p, err := startProduct(o.binary, dir, "os") // makes the vault and its keys
+	if err != nil {
+		return err
+	}
+	if err := p.child.end(); err != nil {
+		return err
+	}
+	began := time.Now()
+	c, _, err := spawn("filled", os.Args[0], "-role", "fill", "-dir", dir, "-secrets", strconv.Itoa(secrets))
+	if err == nil {
+		err = c.cmd.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("filling a store: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "%d secrets were made in %s\n", secrets, time.Since(began).Round(time.Second))
+	return os.WriteFile(filepath.Join(dir, "filled"), nil, 0o600)
 }
 
 func (s *scale) run() error {

@@ -138,6 +138,9 @@ type VaultQuery struct {
 type Objects interface {
 	// Object finds a live or deleted object; names are compared without regard to case.
 	Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error)
+	// ObjectVersion finds an object with one of its versions in one query: with an empty id the current one. The version is nil when the object does
+	// not have it.
+	ObjectVersion(ctx context.Context, v vault.ID, k vault.Kind, name string, id vault.VersionID) (*ObjectVersion, error)
 	// Objects lists in the order of name keys.
 	Objects(ctx context.Context, q ObjectQuery) ([]*vault.Object, error)
 	// PutObject inserts an object of revision 0 or replaces the revision that was read, and stores it at the next revision. The id
