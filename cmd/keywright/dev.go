@@ -24,8 +24,8 @@ import (
 
 func devCommand() *cobra.Command {
 	var c server.DevConfig
-	var level, durability, mailPassword, pinFile string
-	var eventAllow, issuerAllow, acmeAllow, endpointAllow []string
+	var level, durability, mailPassword, pinFile, storeFile string
+	var eventAllow, issuerAllow, acmeAllow, endpointAllow, challengeNames []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
@@ -61,6 +61,16 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			if c.EndpointAllow, err = networks("endpoint-allow", endpointAllow); err != nil {
 				return err
 			}
+			for _, text := range challengeNames {
+				n, err := server.ParseChallengeName(text)
+				if err != nil {
+					return err
+				}
+				c.ChallengeNames = append(c.ChallengeNames, n)
+			}
+			if c.Database.DSN, err = connectionString(storeFile); err != nil {
+				return err
+			}
 			if err := readMail(&c.Mail, mailPassword, os.Getenv); err != nil {
 				return err
 			}
@@ -79,6 +89,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Dir, "dir", "", "directory of the server's files; made when missing")
+	f.StringVar(&storeFile, "store-dsn-file", "", "file that holds the connection string of a PostgreSQL database to keep everything in, such as postgres://user:password@host/database (default the directory)")
+	f.StringVar(&c.Database.Schema, "store-schema", "keywright", "schema of that database that the server has to itself")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
 	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
@@ -98,6 +110,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Enrolment.TLSPort, "acme-tls-port", 443, "port at which answers to the challenge tls-alpn-01 are looked for")
 	f.StringVar(&c.Enrolment.Resolver, "acme-resolver", "", "name server that is asked about the names of ACME challenges, HOST:PORT (default the machine's own)")
 	f.StringSliceVar(&endpointAllow, "endpoint-allow", nil, "networks that endpoints of certificates may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringSliceVar(&challengeNames, "challenge-name", nil, "names that ACME issuers may prove at this server, as TENANT=NAME, VAULT=NAME or VAULT/ISSUER=NAME; .NAME is also for what is below")
 	f.StringVar(&c.Mail.Relay, "mail-relay", "", "URL of the relay that takes mail to contacts, smtps://user@host:465 or smtp://user@host:587 with STARTTLS (default from KEYWRIGHT_MAIL_RELAY); none sends no mail")
 	f.StringVar(&c.Mail.From, "mail-from", "", "sender of mail, such as keywright@example.org (default from KEYWRIGHT_MAIL_FROM)")
 	f.StringVar(&mailPassword, "mail-password-file", "", "file that holds the password of the relay's user (default from KEYWRIGHT_MAIL_PASSWORD_FILE)")
@@ -164,6 +177,22 @@ func logLevel(word string) (slog.Level, error) {
 }
 
 // runDev runs a development server until ctx ends or the server fails.
+// connectionString reads a connection string, which may hold a password, from a file.
+func connectionString(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--store-dsn-file: %w", err)
+	}
+	dsn := strings.TrimSpace(string(text))
+	if dsn == "" {
+		return "", fmt.Errorf("--store-dsn-file: %s is empty: write the connection string of a PostgreSQL database into it", file)
+	}
+	return dsn, nil
+}
+
 func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) error {
 	if err := harden.Process(); err != nil {
 		return err

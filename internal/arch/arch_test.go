@@ -24,6 +24,8 @@ var layers = [][]string{
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mongofake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
+	// what an operator writes, as text
+	{"internal/config"},
 	// model
 	{"internal/vault"},
 	{"internal/principal"},
@@ -35,7 +37,7 @@ var layers = [][]string{
 	{"internal/rotator/contract/contracttest"},
 	// what the engines of the store share
 	{"internal/store/relational"},
-	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/seal/shamir", "internal/rotator/postgres", "internal/rotator/mysql",
+	{"internal/store/sqlite", "internal/store/postgres", "internal/seal/keyfile", "internal/seal/passphrase", "internal/seal/shamir", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
@@ -43,7 +45,7 @@ var layers = [][]string{
 	{"internal/seal/pkcs11"},
 	{"internal/keyring"},
 	// low services
-	{"internal/audit"},
+	{"internal/audit", "internal/node"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
 	// the life that objects of every kind have
 	{"internal/object"},

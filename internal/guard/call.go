@@ -16,6 +16,9 @@ type Call struct {
 	Vault *View
 	// Address is where the request comes from.
 	Address netip.Addr
+	// Private says that the request came by a listener for private networks: the way to vaults whose public access is off. Network rules are about public
+	// addresses and do not concern it.
+	Private bool
 	// Door and Operation name the endpoint.
 	Door, Operation string
 	// Correlation is this request's own id, ClientRequest the one that the caller chose, if any.
@@ -35,6 +38,10 @@ type Call struct {
 	Path string
 	// Started is the instant of the request; every decision in it uses this one.
 	Started time.Time
+
+	// age is how far the node was behind the store when the request began, if aged.
+	age  time.Duration
+	aged bool
 }
 
 // systemLifetime is how long a call of the program's own counts: longer than any work of one takes.

@@ -1,13 +1,13 @@
 package server
 
 import (
-	"context"
 	"crypto/tls"
 	"net/http"
 	"path/filepath"
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/composition"
@@ -25,8 +25,6 @@ func (k *core) openServices(c *Config, base string) (err error) {
 		Duties: k.access, Logger: c.Logger}); err != nil {
 		return err
 	}
-	k.tenancy.Start(context.Background())
-	k.onClose(wrapStop(k.tenancy.Stop))
 	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Duties: k.access, Clock: c.Clock}); err != nil {
 		return err
 	}
@@ -34,8 +32,12 @@ func (k *core) openServices(c *Config, base string) (err error) {
 		MaxStreams: streams(c.Limits.MaxConnections)}); err != nil {
 		return err
 	}
-	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
-		Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
+	k.auditKept = c.AuditShippedKept
+	k.reader, err = archive.NewReader(archive.Config{Store: k.store, Own: k.audit.log, Dir: filepath.Join(c.Dir, auditDir), Sealer: k.keys, Peers: peers, Clock: c.Clock})
+	if err != nil {
+		return err
+	}
+	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp, Reader: k.reader, Key: k.audit.key})
 	if err != nil {
 		return err
 	}

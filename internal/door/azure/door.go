@@ -96,6 +96,7 @@ func standardHeaders(region string) []header {
 // prepare finds the vault, authenticates and applies network rules, in this order, before anything of the request is
 // judged.
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	h.setHeaders(r)
 	where := h.Hosts.find(&h.places, r.HTTP.Host)

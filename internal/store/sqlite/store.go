@@ -15,7 +15,6 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/relational"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // The files in the directory. SQLite keeps its log and its shared memory beside the database, under its name with -wal and
@@ -77,7 +76,7 @@ type Store struct {
 	unchecked     atomic.Int64
 	checkpointDue chan struct{}
 
-	watchers watchers
+	watchers relational.Watchers
 
 	// mu guards closed and that nothing joins active once it is set.
 	mu     sync.Mutex
@@ -228,6 +227,12 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	return fn(&t)
 }
 
+// Watch implements store.Store. stop is safe to call twice, but not from within fn.
+func (s *Store) Watch(fn func(*store.Commit)) (stop func()) { return s.watchers.Watch(fn) }
+
+// Fresh implements store.Store: nobody else writes, and what is written here is shown before it is acknowledged.
+func (s *Store) Fresh() time.Time { return time.Now() }
+
 // Waits tells how long callers waited for a connection of readers, and for their turn to write.
 func (s *Store) Waits() store.Waits {
 	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
@@ -302,12 +307,4 @@ func (s *Store) release() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// checkOp refuses an operation that could not be told from another.
-func checkOp(op store.Op) error {
-	if _, err := vault.ParseVersionID(string(op.ID)); err != nil {
-		return fault.Wrap(err, fault.Internal, "an update has no operation id: make one with store.NewOp")
-	}
-	return nil
 }

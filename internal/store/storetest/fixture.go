@@ -50,6 +50,12 @@ type fixture struct {
 
 	keyNeed  *store.KeyNeed
 	tokenKey *store.TokenKey
+	node     *store.Node
+
+	auditLog        *store.AuditLog
+	auditPart       *store.AuditPart
+	auditCheckpoint *store.AuditCheckpoint
+	adoption        *store.Adoption
 
 	settings map[string][]byte
 
@@ -119,6 +125,8 @@ func newFixture() *fixture {
 	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
 	f.enrolment = newEnrolment(f, 1)
 	f.endpoint = newEndpoint(71)
+	f.node = newNode(81)
+	f.auditLog, f.auditPart, f.auditCheckpoint, f.adoption = newAuditLog(), newAuditPart(0), newAuditCheckpoint(4), newAdoption(1)
 	return f
 }
 
@@ -169,7 +177,8 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
-		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
+		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey), tx.JoinNode(ctx, f.node),
+		tx.PutAuditLog(ctx, f.auditLog), tx.AddAuditPart(ctx, f.auditPart), tx.AddAuditCheckpoint(ctx, f.auditCheckpoint), tx.PutAdoption(ctx, f.adoption),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -213,6 +222,8 @@ type state struct {
 	Issuances          []*store.Issuance
 	KeyNeeds           []*store.KeyNeed
 	TokenKeys          []*store.TokenKey
+	Nodes              []*store.Node
+	AuditLogs          auditLogsState
 	Enrolments         []*store.Enrolment
 	Endpoints          []*store.Endpoint
 }
@@ -319,6 +330,10 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Enrolments, err = tx.Enrolments(ctx, store.EnrolmentQuery{Issuer: f.enrolment.Issuer, Kind: f.enrolment.Kind})
 	note(err)
 	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
+	note(err)
+	s.Nodes, err = nodesIn(e, tx)
+	note(err)
+	s.AuditLogs, err = f.auditLogsIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }

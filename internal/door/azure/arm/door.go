@@ -117,6 +117,7 @@ const maxClientRequestID = 128
 
 // prepare authenticates and checks the version, in this order, before anything of the request is judged.
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	h.setHeaders(r)
 	if r.Route != nil && r.Route.Public {

@@ -92,6 +92,7 @@ func (h *handler) routes() []door.Route {
 }
 
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	r.Call.Correlation = vault.NewGUID()
 	r.Call.UserAgent = r.HTTP.UserAgent()
