@@ -59,6 +59,9 @@ func (b *batch) put(c *change) error {
 
 // retired returns the version and its object when the version was revoked at its target, nil otherwise.
 func (b *batch) retired(h *Holding) (*vault.Version, *vault.Object, error) {
+	if any, err := b.tx.AnyRetired(b.ctx, h.Version); err != nil || !any {
+		return nil, nil, err
+	}
 	found, err := b.tx.ObjectVersion(b.ctx, h.Vault, h.Kind, h.NameKey, h.Version)
 	switch {
 	case fault.Is(err, fault.NotFound):

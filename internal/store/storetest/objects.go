@@ -29,6 +29,7 @@ var objectCases = []testCase{
 	{name: "Objects/CursorsUnderConcurrentWrites", run: cursorsUnderWrites},
 	{name: "Objects/CurrentVersions", run: currentVersions},
 	{name: "Objects/WithOneVersion", run: objectVersion},
+	{name: "Objects/AnyRetired", run: anyRetired},
 	{name: "Objects/DeleteLeavesATombstone", run: deleteObject, reopens: true},
 }
 
@@ -275,6 +276,23 @@ func objectVersion(e *env) {
 	same(e, "without a version", read(e, find("empty", "")), &store.ObjectVersion{Object: none})
 	same(e, "with the version of another", read(e, find("empty", f.first.ID)), &store.ObjectVersion{Object: none})
 	is(e, "without an object", readErr(e, find("nobody", "")), fault.NotFound)
+}
+
+func anyRetired(e *env) {
+	f := newFixture()
+	f.seed(e)
+	retired := func(id vault.VersionID) bool {
+		return read(e, func(tx store.Tx) (bool, error) { return tx.AnyRetired(e.ctx, id) })
+	}
+	if retired(f.first.ID) || retired(f.second.ID) || retired(vault.NewVersionID(noon)) {
+		e.Error("a version is retired that nobody revoked")
+	}
+	gone := *f.first
+	gone.State = vault.Retired
+	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, &gone) })
+	if !retired(f.first.ID) || retired(f.second.ID) {
+		e.Error("the version that was revoked, and it alone, is to be retired")
+	}
 }
 
 func deleteObject(e *env) {
