@@ -253,6 +253,8 @@ type ACME struct {
 	TLSPort int `yaml:"tlsPort" default:"443" min:"1" max:"65535"`
 	// The name server that is asked. When missing: the machine's own.
 	Resolver Address `yaml:"resolver" example:"10.0.0.2:53"`
+	// Names that ACME issuers of vaults may prove at this server's own listeners, besides the hosts of their vaults: TENANT=NAME, VAULT=NAME or VAULT/ISSUER=NAME; .NAME is also for what is below.
+	ChallengeNames []string `yaml:"challengeNames" example:"payroll=.payroll.example.org"`
 }
 
 // Rotation tunes the engine of rotations.
