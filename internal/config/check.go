@@ -12,7 +12,7 @@ func (d *decoder) check(f *File) {
 	for _, named := range []struct {
 		key string
 		is  bool
-	}{{"keyFiles", len(f.Seal.KeyFiles) > 0}, {"passphraseFile", f.Seal.PassphraseFile != ""}, {"token", f.Seal.Token != nil}} {
+	}{{"keyFiles", len(f.Seal.KeyFiles) > 0}, {"passphraseFile", f.Seal.PassphraseFile != ""}, {"token", f.Seal.Token != nil}, {"shares", f.Seal.Shares}} {
 		if named.is {
 			seals = append(seals, named.key)
 		}
@@ -20,7 +20,7 @@ func (d *decoder) check(f *File) {
 	if len(seals) > 1 {
 		d.wrong("seal", "it names more than one seal (%s): keep one; to change the seal of an installation, move it", strings.Join(seals, ", "))
 	} else if len(seals) == 0 && d.lines["seal"] != 0 {
-		d.wrong("seal", "it names no seal: write keyFiles, passphraseFile or token")
+		d.wrong("seal", "it names no seal: write keyFiles, passphraseFile, token or shares")
 	}
 	if f.Store.Engine == "postgres" && f.Store.DSNFile == "" {
 		d.wrong("store.dsnFile", "the engine postgres needs it: name a file that holds the connection string")

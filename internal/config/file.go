@@ -161,6 +161,8 @@ type Seal struct {
 	PassphraseFile SecretFile `yaml:"passphraseFile" example:"/etc/keywright/passphrase"`
 	// A key in a PKCS#11 token, which `keywright init` makes when it is missing.
 	Token *SealToken `yaml:"token"`
+	// Shares that people hold: the server starts sealed, and serves nothing until enough of them were given with `keywright seal unseal`. Initialise with another seal, and move to shares with `keywright seal migrate`.
+	Shares bool `yaml:"shares" default:"false"`
 }
 
 // SealToken is a key in a PKCS#11 token.
@@ -253,8 +255,8 @@ type ACME struct {
 	TLSPort int `yaml:"tlsPort" default:"443" min:"1" max:"65535"`
 	// The name server that is asked. When missing: the machine's own.
 	Resolver Address `yaml:"resolver" example:"10.0.0.2:53"`
-	// Names that ACME issuers of vaults may prove at this server's own listeners, besides the hosts of their vaults: TENANT=NAME, VAULT=NAME or VAULT/ISSUER=NAME; .NAME is also for what is below.
-	ChallengeNames []string `yaml:"challengeNames" example:"payroll=.payroll.example.org"`
+	// Names that issuers of vaults may prove at this server's own listeners, besides the hosts of their vaults: a tenant's id, a vault, or a vault and an issuer, and the name; with a dot in front also what is below it.
+	Names []string `yaml:"names" example:"shop/letsencrypt=.example.com"`
 }
 
 // Rotation tunes the engine of rotations.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"time"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
@@ -29,6 +31,11 @@ type Config struct {
 	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults, 64 MiB and 1 GiB. The reserve is what
 	// reads go on with while the disk is full: a record takes about 600 bytes, so that 1 GiB lasts for 1.7 million decisions.
 	AuditSegmentBytes, AuditReserveBytes int64
+	// AuditCopies is where checkpoints of the audit log are copied to, besides the store: the absolute path of a directory, or an https URL below which they are
+	// PUT; empty copies none. It should be where whoever administers the server cannot change them.
+	AuditCopies string
+	// AuditShippedKept is how long the store keeps what nodes ship of their audit logs, a week at least; 0 keeps it for ever.
+	AuditShippedKept time.Duration
 	// SlowRequest is how long a request takes that is logged at warn level; 0 means DefaultSlowRequest, a negative one logs none.
 	SlowRequest time.Duration
 	// TraceEndpoint is the URL to which traces are sent, in the OpenTelemetry protocol over HTTP; empty sends none.
@@ -52,6 +59,9 @@ type Config struct {
 	Store StoreConfig
 	// Seal is what protects the root key.
 	Seal SealConfig
+	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
+	// readiness, and answers everything else with 503. stop ends that, without closing what is listened on.
+	WhileSealed func(h http.Handler) (stop func(), err error)
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
 	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
@@ -126,6 +136,14 @@ func (c *Config) complete() error {
 	}
 	c.Limits.MaxConnections = cmp.Or(c.Limits.MaxConnections, DefaultMaxConnections)
 	c.Limits.MaxBodyMemory = cmp.Or(c.Limits.MaxBodyMemory, DefaultMaxBodyMemory)
+	if c.AuditShippedKept != 0 && c.AuditShippedKept < archive.LeastKept {
+		return fmt.Errorf("what nodes ship of their audit logs is to be kept for %s: give %s or more, or 0 for ever", c.AuditShippedKept, archive.LeastKept)
+	}
+	if c.AuditCopies != "" {
+		if _, err := archive.NewSink(c.AuditCopies, clock.System{}); err != nil {
+			return err
+		}
+	}
 	abs, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return err

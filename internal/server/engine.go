@@ -29,16 +29,11 @@ type engine interface {
 	store.Store
 	// Alarm says what an operator has to see to although the store works.
 	Alarm() error
+	// Waits tells how long callers of the store wait for their turn.
+	Waits() store.Waits
 }
 
-// waits tells how long callers of an engine wait for their turn; nothing of one that does not measure it.
-func waits(e engine) func() store.Waits {
-	if w, ok := e.(interface{ Waits() store.Waits }); ok {
-		return w.Waits
-	}
-	return func() store.Waits { return store.Waits{} }
-}
-
+// openEngine opens the engine that is configured.
 func openEngine(ctx context.Context, c *Config) (engine, error) {
 	if c.Store.DSNFile == "" {
 		return sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, storeDir), Logger: c.Logger})

@@ -18,7 +18,7 @@ func FromFile(f *config.File) (c Config, err error) {
 		AuditSegmentBytes: int64(f.Audit.Segment), AuditReserveBytes: int64(f.Audit.Reserve),
 		EventAllow: f.Outbound.Events, IssuerAllow: f.Outbound.Issuers, EndpointAllow: f.Outbound.Endpoints,
 		Enrolment: Enrolment{HTTPPort: f.ACME.HTTPPort, TLSPort: f.ACME.TLSPort, Resolver: string(f.ACME.Resolver), Allow: f.Outbound.ACME},
-		Seal:      SealConfig{KeyFiles: texts(f.Seal.KeyFiles), PassphraseFile: string(f.Seal.PassphraseFile)},
+		Seal:      SealConfig{KeyFiles: texts(f.Seal.KeyFiles), PassphraseFile: string(f.Seal.PassphraseFile), Shares: f.Seal.Shares},
 		Limits: Limits{MaxSecretBytes: int(f.Limits.MaxSecret), MaxVersions: f.Limits.MaxVersions, MaxBackupBytes: int64(f.Limits.MaxBackup),
 			MaxConnections: f.Limits.MaxConnections, MaxBodyMemory: int64(f.Limits.MaxBodyMemory)},
 		Drain: f.Shutdown.Drain}
@@ -28,10 +28,10 @@ func FromFile(f *config.File) (c Config, err error) {
 		c.Durability = audit.OS
 	}
 	c.Rotation = rotationOf(&f.Rotation)
-	for i, text := range f.ACME.ChallengeNames {
+	for _, text := range f.ACME.Names {
 		n, err := ParseChallengeName(text)
 		if err != nil {
-			return c, fmt.Errorf("acme.challengeNames[%d]: %w", i, err)
+			return c, fmt.Errorf("acme.names: %w", err)
 		}
 		c.ChallengeNames = append(c.ChallengeNames, n)
 	}

@@ -52,6 +52,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 		}
 	}()
 	own := ownNames(f, open)
+	p.config.WhileSealed = func(h http.Handler) (func(), error) { return lendAll(open, p.certs, h, c.Logger), nil }
 	if p.core, err = openCore(ctx, &p.config, own.issuerOf, "https://"+own.api+own.port, own.eventLinks(own.api+own.port)); err != nil {
 		return nil, err
 	}
@@ -192,10 +193,10 @@ func namesOf(c *config.Names, at net.Addr) names {
 
 // listen starts the doors of every listener.
 func (p *Production) listen(b bound, own names, in *installation) error {
+	p.core.issuers.suffix.Store(&own.suffix)
 	least := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[p.file.TLS.MinVersion]
 	secure := p.listenerConfig(p.certs.certificate, least)
 	l := p.file.Listeners
-	p.core.issuers.suffix.Store(&own.suffix)
 	stand := func(n names, at net.Addr, management bool) (*serving, error) {
 		port := strconv.Itoa(at.(*net.TCPAddr).Port)
 		return (&site{Server: p.Server, names: n, tenant: in.Tenant, base: called(at), also: []string{"https://" + n.api + ":" + port}, withoutManagement: !management}).open()

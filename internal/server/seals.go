@@ -139,6 +139,8 @@ func openSeal(ctx context.Context, c *Config, s store.Store) (seal.Seal, func() 
 		}
 	}
 	switch {
+	case own.Shares && !sealed:
+		return nil, nil, fault.New(fault.Invalid, "the store has no root key that shares could open: initialise it with another seal, and move to shares with keywright seal migrate")
 	case c.mayMake && !sealed:
 		if missing != "" {
 			if err := mkdir(filepath.Dir(missing)); err != nil {
@@ -150,6 +152,33 @@ func openSeal(ctx context.Context, c *Config, s store.Store) (seal.Seal, func() 
 		return nil, nil, fault.New(fault.Invalid, "the key file %s of the seal is missing, and nothing in the store opens without it: restore the file from its copy", missing)
 	}
 	return own.Open(c.Clock)
+}
+
+// unseal opens the door for the operators of the machine, and waits until the seal is open.
+func (k *core) unseal(ctx context.Context, c *Config, s seal.Seal) error {
+	k.sealing = &sealing{clock: c.Clock, log: c.Logger, seal: s}
+	k.onClose(k.sealing.close)
+	stop, err := openLocalDoor(c.Dir, k.sealing, c.Logger)
+	if err != nil {
+		return err
+	}
+	k.onShutdown(stop)
+	g, ok := s.(seal.Gatherer)
+	if !ok {
+		return nil
+	}
+	if err := keyring.Expect(ctx, k.store, g); err != nil {
+		return err
+	}
+	if c.WhileSealed != nil {
+		stop, err := c.WhileSealed(sealedDoor(k.sealing))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	c.Logger.WarnContext(ctx, "the server is sealed and serves nothing until shares are given: keywright seal unseal", "shares", g.Progress().Needed)
+	return g.Wait(ctx)
 }
 
 // hasRoot reports whether the store has a root key, which some seal wrapped.

@@ -97,6 +97,7 @@ type Tx interface {
 	Endpoints
 	KeyNeeds
 	Nodes
+	AuditLogs
 	Journal
 }
 
