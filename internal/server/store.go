@@ -31,7 +31,7 @@ type engine interface {
 // openStore opens the engine that is configured.
 func openStore(ctx context.Context, c *Config) (engine, error) {
 	if c.Database.DSN == "" {
-		return sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+		return sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, storeDir), Logger: c.Logger})
 	}
 	return postgres.Open(ctx, postgres.Config{DSN: c.Database.DSN, PasswordFile: c.Database.PasswordFile, Schema: c.Database.Schema, Logger: c.Logger})
 }

@@ -113,7 +113,7 @@ func (s *Store) open(ctx context.Context) error {
 	if s.feed.last, err = t.Head(ctx); err != nil {
 		return fmt.Errorf("reading the end of the journal: %w", err)
 	}
-	s.feed.fresh = asked
+	s.feed.fresh.Store(&asked)
 	s.following.Store(true)
 	return s.tellStandbys(ctx)
 }
