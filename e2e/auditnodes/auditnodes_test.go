@@ -2,16 +2,18 @@ package auditnodes
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/client"
+	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/e2e/pgtest"
 	"github.com/keywright/keywright/e2e/process"
 	"github.com/keywright/keywright/e2e/program"
@@ -28,15 +30,15 @@ func TestMain(m *testing.M) {
 // node is a server in a process of its own.
 type node struct {
 	*testing.T
-	dir     string
 	process *process.Process
 	env     []string
+	config  client.Config
 }
 
 // start starts a node in the directory, which shares the database of the file, and waits until it is ready.
 func start(t *testing.T, dir, database string) *node {
 	t.Helper()
-	n := &node{T: t, dir: dir}
+	n := &node{T: t}
 	var err error
 	n.process, err = process.Start("keywright", exec.Command(os.Getenv(keywright.Variable), "dev", "--dir", dir, "--listen", "127.0.0.1:0", "--store-dsn-file", database,
 		"--audit-ship-every", "200ms"))
@@ -53,27 +55,59 @@ func start(t *testing.T, dir, database string) *node {
 		t.Fatal(err)
 	}
 	n.env = append(os.Environ(), "HOME="+t.TempDir())
-	n.env = append(n.env, strings.Split(strings.TrimSpace(string(text)), "\n")...)
+	own := strings.Split(strings.TrimSpace(string(text)), "\n")
+	n.env = append(n.env, own...)
+	n.config, err = client.ConfigFromEnv(func(name string) string {
+		for _, line := range own {
+			if value, ok := strings.CutPrefix(line, name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
-// run runs the command line against the node.
-func (n *node) run(instance, input string, args ...string) (stdout, stderr string, err error) {
-	cmd := exec.CommandContext(n.Context(), os.Getenv(keywright.Variable), args...)
-	cmd.Env = append(n.env, "KEYWRIGHT_INSTANCE="+instance)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
-	err = cmd.Run()
-	return out.String(), errs.String(), err
+// as is a client that declares an instance.
+func (n *node) as(instance string) *client.Client {
+	n.Helper()
+	c := n.config
+	c.Instance = instance
+	cl, err := client.New(c)
+	if err != nil {
+		n.Fatal(err)
+	}
+	return cl
 }
 
-func (n *node) must(instance, input string, args ...string) string {
-	n.Helper()
-	stdout, stderr, err := n.run(instance, input, args...)
+const vault = "demo"
+
+// holders lists the instances that hold the current version.
+func (n *node) holders(name string) (list []string, err error) {
+	found, err := n.as("").Vault(vault).Holders(n.Context(), name, "current", 0)
 	if err != nil {
-		n.Fatalf("keywright %s: %v\n%s", strings.Join(args, " "), err, stderr)
+		return nil, err
 	}
-	return stdout
+	for _, h := range found.Items {
+		list = append(list, h.Instance)
+	}
+	return list, nil
+}
+
+// run runs the command line against the node.
+func (n *node) run(args ...string) string {
+	n.Helper()
+	cmd := exec.CommandContext(n.Context(), os.Getenv(keywright.Variable), args...)
+	cmd.Env = n.env
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		n.Fatalf("keywright %s: %v\n%s", strings.Join(args, " "), err, errs.String())
+	}
+	return out.String()
 }
 
 // within tries again until it works.
@@ -95,22 +129,27 @@ func (n *node) within(limit time.Duration, what string, try func() error) {
 // deadAfter is how long a node is waited for that was never heard of again.
 const deadAfter = 9 * time.Second
 
-type record struct{ Node, Operation, ID, Object string }
-
-// query returns the records about an object, and what the command said beside them.
-func (n *node) query(object string) (list []record, said string) {
+// query returns the records about an object, and what the answer says is missing.
+func (n *node) query(object string) (list []api.AuditRecord, missing []string) {
 	n.Helper()
-	stdout, said, err := n.run("", "", "audit", "query", "--object", object, "--output", "json")
-	if err != nil {
-		n.Fatalf("audit query: %v\n%s", err, said)
+	f := client.AuditFilter{Object: object, Missing: func(why string) { missing = append(missing, why) }}
+	for r, err := range n.as("").AuditRecords(n.Context(), f) {
+		if err != nil {
+			n.Fatal(err)
+		}
+		list = append(list, *r)
 	}
-	if err := json.Unmarshal([]byte(stdout), &list); err != nil {
-		n.Fatal(err)
-	}
-	return list, said
+	return list, missing
 }
 
-func count(list []record, operation string) (n int, nodes map[string]bool) {
+func (n *node) set(name, value string) {
+	n.Helper()
+	if _, err := n.as("").Vault(vault).Set(n.Context(), name, []byte(value)); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func count(list []api.AuditRecord, operation string) (n int, nodes map[string]bool) {
 	nodes = make(map[string]bool)
 	for _, r := range list {
 		if r.Operation == operation {
@@ -142,18 +181,15 @@ func TestNodeIsKilled(t *testing.T) {
 	}
 	b := start(t, dirB, database)
 
-	a.must("", "first", "secret", "set", "db-password", "--file", "-")
-	a.must("pod-a", "", "secret", "get", "db-password")
-	b.within(10*time.Second, "reading on the other node", func() error {
-		_, stderr, err := b.run("pod-b", "", "secret", "get", "db-password")
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, stderr)
-		}
-		return nil
-	})
-	holders := a.must("", "", "version", "holders", "db-password")
-	if !strings.Contains(holders, "pod-a") || !strings.Contains(holders, "pod-b") {
-		t.Errorf("right behind the reads the holders are\n%s", holders)
+	a.set("db-password", "first")
+	for instance, n := range map[string]*node{"pod-a": a, "pod-b": b} {
+		n.within(10*time.Second, "reading on both nodes", func() error {
+			_, err := n.as(instance).Vault(vault).Get(t.Context(), "db-password")
+			return err
+		})
+	}
+	if holders, err := a.holders("db-password"); err != nil || len(holders) != 2 || !slices.Contains(holders, "pod-b") {
+		t.Errorf("right behind the reads the holders are %q: %v", holders, err)
 	}
 	a.within(10*time.Second, "one query", func() error {
 		list, _ := a.query("db-password")
@@ -163,7 +199,7 @@ func TestNodeIsKilled(t *testing.T) {
 		return nil
 	})
 
-	b.must("", "last words", "secret", "set", "orphan", "--file", "-")
+	b.set("orphan", "last words")
 	killed := time.Now()
 	if err := b.process.Stop(syscall.SIGKILL, 10*time.Second); err != nil {
 		t.Fatal(err)
@@ -173,30 +209,30 @@ func TestNodeIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := strings.TrimSpace(string(id))
-	_, stderr, err := a.run("", "", "version", "holders", "db-password")
+	_, err = a.holders("db-password")
 	if asked := time.Since(killed); asked > deadAfter {
 		t.Logf("the machine is so busy that the node is long dead after %s: whether the ledger waits is not seen", asked)
-	} else if err == nil || !strings.Contains(stderr, name) {
-		t.Errorf("who holds a version was told although a node may have delivered it a moment ago, or the node was not named: %v, %s", err, stderr)
+	} else if err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("who holds a version was told although a node may have delivered it a moment ago, or the node was not named: %v", err)
 	}
 	a.within(40*time.Second, "the ledger goes on", func() error {
-		stdout, stderr, err := a.run("", "", "version", "holders", "db-password")
-		if err != nil || !strings.Contains(stdout, "pod-b") {
-			return fmt.Errorf("%w: %s%s", err, stdout, stderr)
+		holders, err := a.holders("db-password")
+		if err == nil && !slices.Contains(holders, "pod-b") {
+			err = fmt.Errorf("the holders are %q", holders)
 		}
-		return nil
+		return err
 	})
 	if waited := time.Since(killed); waited < 5*time.Second {
 		t.Errorf("the ledger went on after %s: the node may have answered until then", waited)
 	}
 	a.within(30*time.Second, "taking the record over", func() error {
-		list, said := a.query("orphan")
-		if n, nodes := count(list, "SecretSet"); n != 1 || !nodes[name] || !strings.Contains(said, name) {
-			return fmt.Errorf("%d records, of %v; said was %q", n, nodes, said)
+		list, missing := a.query("orphan")
+		if n, nodes := count(list, "SecretSet"); n != 1 || !nodes[name] || len(missing) != 1 || !strings.Contains(missing[0], name) {
+			return fmt.Errorf("%d records, of %v; missing is %q", n, nodes, missing)
 		}
 		return nil
 	})
-	if report := a.must("", "", "audit", "verify"); strings.Count(report, "yes") < 2 || !strings.Contains(report, "keywright/"+name) {
+	if report := a.run("audit", "verify"); strings.Count(report, "yes") < 2 || !strings.Contains(report, "keywright/"+name) {
 		t.Errorf("the proof is\n%s", report)
 	}
 
@@ -214,7 +250,7 @@ func TestNodeIsKilled(t *testing.T) {
 			}
 			return nil
 		})
-		if report := n.must("", "", "audit", "verify"); strings.Contains(report, "no ") {
+		if report := n.run("audit", "verify"); strings.Contains(report, "no ") {
 			t.Errorf("the proof is\n%s", report)
 		}
 	}
