@@ -23,8 +23,6 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
-	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
-	Database Database
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
@@ -59,6 +57,8 @@ type Config struct {
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Store is where everything is kept.
+	Store StoreConfig
 	// Seal is what protects the root key.
 	Seal SealConfig
 	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
