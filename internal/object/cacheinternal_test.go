@@ -267,3 +267,37 @@ func TestCacheNeverGoesBack(t *testing.T) {
 		}
 	})
 }
+
+// What is read again gets an opener, for which there has to be room: the cache stays within its bytes although its records grow.
+func TestRecordsThatAreReadAgainTakeMore(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	r := sealed("a", "1", 1)
+	_, ticket := c.get(k, "", "")
+	c.put(k, r, ticket)
+	cold, _ := c.held(t)
+	for range 2 {
+		if got, _ := c.get(k, "", ""); got != r || !r.warm.Load() {
+			t.Fatalf("got %v, warm %t", got, r.warm.Load())
+		}
+	}
+	if warm, _ := c.held(t); warm < cold+1000 {
+		t.Errorf("a record takes %d bytes at first and %d when it is read again", cold, warm)
+	}
+	for i := range 5000 {
+		k := cacheKey{"v", fmt.Sprint("n", i%1500)}
+		if got, ticket := c.get(k, "", ""); got == nil {
+			c.put(k, sealed(k.name, "1", 100), ticket)
+		}
+		if i%500 == 0 {
+			c.held(t)
+		}
+	}
+	c.held(t)
+	c.shard(k).warm(cacheKey{"v", "nobody"}, sealed("nobody", "1", 1)) // dropped meanwhile
+	c.held(t)
+	c.dropVault("v")
+	if bytes, n := c.held(t); bytes != 0 || n != 0 {
+		t.Errorf("after dropping the vault %d bytes in %d records are left", bytes, n)
+	}
+}
