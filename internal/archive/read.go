@@ -25,9 +25,11 @@ type Reader struct {
 	// Progress is of rows; nil counts none.
 	Progress *Progress
 
-	in  *bufio.Reader
-	end *End
-	buf []byte
+	in *bufio.Reader
+	// sealed is below the compression.
+	sealed *bufio.Reader
+	end    *End
+	buf    []byte
 }
 
 // Open begins to read an archive with whichever of the identities opens it.
@@ -44,12 +46,13 @@ func Open(r io.Reader, identities ...age.Identity) (*Reader, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the backup cannot be opened: it is damaged, or no backup")
 	}
-	packed, err := gzip.NewReader(bufio.NewReaderSize(plain, bufferBytes))
+	sealed := bufio.NewReaderSize(plain, bufferBytes)
+	packed, err := gzip.NewReader(sealed)
 	if err != nil {
 		return nil, damaged(err)
 	}
 	packed.Multistream(false)
-	a := &Reader{in: bufio.NewReaderSize(packed, bufferBytes)}
+	a := &Reader{in: bufio.NewReaderSize(packed, bufferBytes), sealed: sealed}
 	k, payload, err := readFrame(a.in, nil)
 	if err != nil {
 		return nil, damaged(err)
@@ -137,8 +140,10 @@ func (a *Reader) finish(payload []byte, got *End) error {
 	if !slices.Equal(want.Tables, got.Tables) {
 		return damaged(errors.New("the sums of the tables are others than its end tells"))
 	}
-	if _, err := a.in.ReadByte(); err != io.EOF {
-		return damaged(errors.Join(errors.New("there is something behind its end"), err))
+	for _, r := range []*bufio.Reader{a.in, a.sealed} {
+		if _, err := r.ReadByte(); err != io.EOF {
+			return damaged(errors.Join(errors.New("there is something behind its end"), err))
+		}
 	}
 	a.end = want
 	return nil
