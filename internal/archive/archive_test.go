@@ -55,7 +55,7 @@ func (r rows) Dump(_ context.Context, to store.Sink) error {
 func noise(n int) []byte {
 	all := []byte{}
 	for len(all) < n%2000 {
-		sum := sha256.Sum256([]byte{byte(n), byte(n >> 8), byte(len(all))})
+		sum := sha256.Sum256(fmt.Append(nil, n, len(all)))
 		all = append(all, sum[:]...)
 	}
 	return all
