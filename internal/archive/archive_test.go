@@ -168,7 +168,7 @@ func TestStrangersOpenNothing(t *testing.T) {
 // A file that was cut, changed or put together anew is found out, wherever that was done.
 func TestDamageIsFound(t *testing.T) {
 	identity := newIdentity(t)
-	file, _ := write(t, 400, identity.Recipient())
+	file, _ := write(t, 800, identity.Recipient())
 	if len(file) < 4*64<<10 {
 		t.Fatalf("the file has %d bytes: too few chunks to exchange", len(file))
 	}
