@@ -33,6 +33,8 @@ var layers = [][]string{
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
 	{"internal/rotator/contract/contracttest"},
+	// what the engines of the store share
+	{"internal/store/relational"},
 	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",

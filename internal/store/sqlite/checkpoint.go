@@ -9,6 +9,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store/relational"
 )
 
 // How often the log is copied into the database: after so many row changes, and at the latest so long after a change.
@@ -67,7 +68,7 @@ func (c *checkpointer) sync() error {
 
 // run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.
 func (c *checkpointer) run(on *conn, mode string) error {
-	err := on.query("PRAGMA wal_checkpoint("+mode+")", nil, func(row) error { return nil })
+	err := on.query("PRAGMA wal_checkpoint("+mode+")", nil, func(relational.Row) error { return nil })
 	if err == nil || code(err) == sqlite3.SQLITE_BUSY {
 		return nil
 	}

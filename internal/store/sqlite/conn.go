@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"time"
 
 	"modernc.org/sqlite"
+
+	"github.com/keywright/keywright/internal/store/relational"
 )
 
 // Sizes of a connection's page cache, in KiB. The writer's is kept small on purpose: a commit walks the whole cache after
@@ -39,23 +40,6 @@ type statement interface {
 	driver.Stmt
 	driver.StmtExecContext
 	driver.StmtQueryContext
-}
-
-// row is one row of a result, good until the next one. NULL reads as the zero value.
-type row []driver.Value
-
-func (r row) isNull(i int) bool   { return r[i] == nil }
-func (r row) text(i int) string   { s, _ := r[i].(string); return s }
-func (r row) blob(i int) []byte   { b, _ := r[i].([]byte); return b }
-func (r row) integer(i int) int64 { n, _ := r[i].(int64); return n }
-func (r row) bool(i int) bool     { return r.integer(i) != 0 }
-
-// instant is the inverse of micros.
-func (r row) instant(i int) time.Time {
-	if r.isNull(i) {
-		return time.Time{}
-	}
-	return time.UnixMicro(r.integer(i)).UTC()
 }
 
 // newConn opens a connection and sets it up. Its statements run to their end whatever becomes of a caller's context: the driver
@@ -126,7 +110,7 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 }
 
 // query calls each for every row, until it returns an error. each must not run another statement.
-func (c *conn) query(query string, args []any, each func(row) error) (err error) {
+func (c *conn) query(query string, args []any, each func(relational.Row) error) (err error) {
 	s, err := c.stmt(query)
 	if err != nil {
 		return err
@@ -152,6 +136,23 @@ func (c *conn) query(query string, args []any, each func(row) error) (err error)
 			return err
 		}
 	}
+}
+
+// Query implements relational.Conn.
+func (c *conn) Query(_ context.Context, query string, args []any, each func(relational.Row) error) error {
+	return classify(c.query(query, args, each))
+}
+
+// Exec implements relational.Conn.
+func (c *conn) Exec(_ context.Context, query string, args []any) (int64, error) {
+	n, err := c.exec(query, args...)
+	return n, classify(err)
+}
+
+// Expect implements relational.Conn. Nothing is gained by not waiting for SQLite.
+func (c *conn) Expect(_ context.Context, _ int64, query string, args []any) (int64, error) {
+	n, err := c.exec(query, args...)
+	return n, classify(err)
 }
 
 func (c *conn) close() error {

@@ -2,12 +2,13 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/relational"
 )
 
 // code returns SQLite's primary result code, or 0 for an error that is not SQLite's.
@@ -19,8 +20,18 @@ func code(err error) int {
 	return 0
 }
 
-// isConstraint reports that a statement was refused because a key is taken. The transaction goes on.
-func isConstraint(err error) bool { return code(err) == sqlite3.SQLITE_CONSTRAINT }
+// classify says what an error of a statement means for its transaction: the end of it, or that a key is taken.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case code(err) == sqlite3.SQLITE_CONSTRAINT:
+		return fmt.Errorf("%w: %w", relational.ErrTaken, err)
+	case endsTransaction(err):
+		return unavailable(err)
+	}
+	return err
+}
 
 // endsTransaction reports that SQLite may have rolled back the transaction by itself (https://www.sqlite.org/lang_transaction.html,
 // "Response To Errors Within A Transaction"), or that the file cannot be trusted now. A further statement would then run, and
@@ -52,13 +63,3 @@ func unavailable(err error) error {
 
 // errClosed is the answer of a closed store.
 func errClosed() error { return fault.New(fault.Unavailable, "the store is closed") }
-
-func notFound(what string, key any) error {
-	return fault.New(fault.NotFound, "there is no %s %q", what, key)
-}
-
-// stale is the conflict of a compare-and-swap that lost.
-func stale(what string, key any) error {
-	return fault.New(fault.Conflict, "the %s %q was changed since it was read: read it again and repeat the change", what, key).
-		Because(store.StaleRevision)
-}

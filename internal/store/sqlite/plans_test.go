@@ -1,12 +1,41 @@
 package sqlite
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/relational"
+	"github.com/keywright/keywright/internal/vault"
 )
+
+// explainer asks how SQLite would run each statement, instead of running it.
+type explainer struct {
+	*conn
+	plan string
+}
+
+func (e *explainer) explain(query string, args []any) error {
+	return e.query("EXPLAIN QUERY PLAN "+query, args, func(r relational.Row) error {
+		e.plan += r.Text(3) + "\n"
+		return nil
+	})
+}
+
+func (e *explainer) Query(_ context.Context, query string, args []any, _ func(relational.Row) error) error {
+	return e.explain(query, args)
+}
+
+func (e *explainer) Exec(_ context.Context, query string, args []any) (int64, error) {
+	return 1, e.explain(query, args)
+}
+
+func (e *explainer) Expect(_ context.Context, _ int64, query string, args []any) (int64, error) {
+	return 1, e.explain(query, args)
+}
 
 // What is asked again and again in the background must be a search of an index, however much the store holds.
 func TestBackgroundQueriesSearch(t *testing.T) {
@@ -18,28 +47,36 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 	if err := migrate(c); err != nil {
 		t.Fatal(err)
 	}
-	for query, want := range map[string]string{
-		"SELECT 1 FROM versions v CROSS JOIN objects o ON o.id = v.object WHERE " + untold[store.NearExpiry] +
-			" AND v.expires >= 1 AND v.expires <= 2 AND (v.expires > 1 OR v.id > 'x') AND o.current = v.id ORDER BY v.expires, v.id LIMIT 1": "versions_near",
-		"SELECT 1 FROM versions v CROSS JOIN objects o ON o.id = v.object WHERE " + untold[store.Expired] +
-			" AND v.expires >= 1 AND v.expires <= 2 AND (v.expires > 1 OR v.id > 'x') AND o.current = v.id ORDER BY v.expires, v.id LIMIT 1": "versions_expired",
-		deliveryColumns + "WHERE subscription = 'x' AND head = 1 AND next_at <= 5 ORDER BY next_at, seq LIMIT 1":                                "deliveries_due",
-		"SELECT min(seq) FROM deliveries WHERE subscription = 'x' AND subject = 'y' AND dead = 0":                                               "deliveries_subject",
-		issuanceColumns + "WHERE authority = 'x' AND revoked IS NOT NULL AND (not_after, serial) > (1, 'x') ORDER BY not_after, serial LIMIT 5": "issuances_revoked",
-		endpointColumns + " WHERE next_at <= 5 ORDER BY next_at, id LIMIT 5":                                                                    "endpoints_due",
-		endpointColumns + " WHERE vault = 'x' AND certificate = 'y' ORDER BY id LIMIT 5":                                                        "endpoints_vault",
-		strings.ReplaceAll(endedIssuances, "?", "5"):                                                                                            "issuances_end",
-		"SELECT rowid FROM enrolments WHERE expires <= 5 ORDER BY expires LIMIT 5":                                                              "enrolments_expires",
+	ctx, now := t.Context(), time.Now()
+	for name, q := range map[string]struct {
+		run  func(tx store.Tx)
+		want string
+	}{
+		"near expiries": {func(tx store.Tx) { tx.Expiring(ctx, store.ExpiryQuery{Kind: vault.Secret, Before: now, Limit: 1}) }, "versions_near"},
+		"expired": {func(tx store.Tx) {
+			tx.Expiring(ctx, store.ExpiryQuery{Kind: vault.Secret, Stage: store.Expired, Before: now})
+		}, "versions_expired"},
+		"skipped expiries":   {func(tx store.Tx) { tx.SkipExpiries(ctx, now, 5) }, "versions_expired"},
+		"due deliveries":     {func(tx store.Tx) { tx.DueDeliveries(ctx, "x", now, 1) }, "deliveries_due"},
+		"the oldest of them": {func(tx store.Tx) { tx.AddDelivery(ctx, &store.Delivery{NextAt: now}) }, "deliveries_subject"},
+		"dead deliveries":    {func(tx store.Tx) { tx.DeleteDeliveries(ctx, "x", now, 5) }, "deliveries_seq"},
+		"revoked": {func(tx store.Tx) {
+			tx.RevokedIssuances(ctx, store.RevokedQuery{Authority: "x", EndAfter: now, Limit: 5})
+		}, "issuances_revoked"},
+		"ended certificates": {func(tx store.Tx) { tx.DropIssuances(ctx, "x", now, 5) }, "issuances_end"},
+		"due endpoints":      {func(tx store.Tx) { tx.Endpoints(ctx, store.EndpointQuery{DueBefore: now, Limit: 5}) }, "endpoints_due"},
+		"a vault's endpoints": {func(tx store.Tx) { tx.Endpoints(ctx, store.EndpointQuery{Vault: "x", Certificate: "y", Limit: 5}) },
+			"endpoints_vault"},
+		"ended enrolments": {func(tx store.Tx) { tx.ExpireEnrolments(ctx, now, 5) }, "enrolments_expires"},
+		"ended sign-ins":   {func(tx store.Tx) { tx.ExpireSignIns(ctx, now, 5) }, "sign_ins_expires"},
+		"holdings":         {func(tx store.Tx) { tx.DeleteHoldings(ctx, "x", vault.Secret, "y", "", 5) }, "holdings_key"},
 	} {
-		plan := ""
-		if err := c.query("EXPLAIN QUERY PLAN "+query, nil, func(r row) error {
-			plan += r.text(3) + "\n"
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(plan, "USING INDEX "+want) && !strings.Contains(plan, "USING COVERING INDEX "+want) || strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
-			t.Errorf("%s\nis planned as\n%s\nwant a search of %s", query, plan, want)
+		e := &explainer{conn: c}
+		tx := relational.Update(e, nil, store.NewOp(now), 0)
+		q.run(&tx)
+		if !strings.Contains(e.plan, "USING INDEX "+q.want) && !strings.Contains(e.plan, "USING COVERING INDEX "+q.want) || strings.Contains(e.plan, "SCAN") ||
+			strings.Contains(e.plan, "TEMP B-TREE") {
+			t.Errorf("%s: planned as\n%s\nwant a search of %s", name, e.plan, q.want)
 		}
 	}
 }

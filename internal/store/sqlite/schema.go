@@ -1,101 +1,27 @@
 package sqlite
 
-import "fmt"
+import (
+	"fmt"
 
-// migrations are the steps of the schema; user_version counts how many a database has. Steps only add, so that the binary
-// before can still be started on a database of the one after. A step that has been released is never edited.
-//
-// Every table is an ordinary rowid table: with values of a kilobyte, WITHOUT ROWID costs a multiple of the disk and most of the
-// speed. What is searched or hot has a column; the rest of a record is a JSON document. Instants are microseconds since 1970,
-// absent ones NULL.
-var migrations = []string{`
-CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT INTO meta (name, value) VALUES ('position', 0), ('touch', 0);
+	"github.com/keywright/keywright/internal/store/relational"
+)
 
-CREATE TABLE tenants (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, doc TEXT NOT NULL);
-CREATE TABLE subscriptions (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, doc TEXT NOT NULL);
-CREATE INDEX subscriptions_tenant ON subscriptions (tenant, id);
-CREATE TABLE resource_groups (subscription TEXT NOT NULL, name_key TEXT NOT NULL, doc TEXT NOT NULL,
-  PRIMARY KEY (subscription, name_key));
-
-CREATE TABLE vaults (id TEXT PRIMARY KEY, name_key TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL, subscription TEXT NOT NULL,
-  group_key TEXT NOT NULL, purge_at INTEGER, revision INTEGER NOT NULL, doc TEXT NOT NULL);
-CREATE INDEX vaults_tenant ON vaults (tenant, name_key);
-CREATE INDEX vaults_group ON vaults (subscription, group_key, name_key);
-CREATE INDEX vaults_deleted ON vaults (name_key) WHERE purge_at IS NOT NULL;
-
--- An update of current touches one page: no index holds it.
-CREATE TABLE objects (id TEXT PRIMARY KEY, vault TEXT NOT NULL, kind TEXT NOT NULL, name_key TEXT NOT NULL, name TEXT NOT NULL,
-  created INTEGER, current TEXT NOT NULL, labels TEXT, managed INTEGER NOT NULL, deleted_at INTEGER, purge_at INTEGER,
-  revision INTEGER NOT NULL, UNIQUE (vault, kind, name_key));
-CREATE INDEX objects_deleted ON objects (vault, kind, name_key) WHERE purge_at IS NOT NULL;
-CREATE INDEX objects_purge ON objects (purge_at, id) WHERE purge_at IS NOT NULL;
--- The only index of versions: "one", "list" and "count" are each one seek, and an insert appends.
-CREATE TABLE versions (object TEXT NOT NULL, id TEXT NOT NULL, enabled INTEGER NOT NULL, not_before INTEGER, expires INTEGER,
-  created INTEGER, updated INTEGER, content_type TEXT NOT NULL, tags TEXT, state TEXT NOT NULL,
-  previous TEXT NOT NULL, key TEXT NOT NULL, wrapped_key BLOB, ciphertext BLOB);
-CREATE UNIQUE INDEX versions_id ON versions (object, id);
-CREATE TABLE tombstones (object TEXT PRIMARY KEY, vault TEXT NOT NULL, at INTEGER);
-
-CREATE TABLE principals (tenant TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, name_key TEXT NOT NULL, app_id TEXT,
-  upn_key TEXT, resource_key TEXT, revision INTEGER NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (tenant, id));
-CREATE INDEX principals_name ON principals (tenant, name_key);
-CREATE UNIQUE INDEX principals_app ON principals (tenant, app_id) WHERE app_id IS NOT NULL;
-CREATE UNIQUE INDEX principals_upn ON principals (tenant, upn_key) WHERE upn_key IS NOT NULL;
-CREATE UNIQUE INDEX principals_resource ON principals (tenant, resource_key) WHERE resource_key IS NOT NULL;
-CREATE TABLE members (tenant TEXT NOT NULL, group_id TEXT NOT NULL, member TEXT NOT NULL, PRIMARY KEY (tenant, group_id, member));
-CREATE INDEX members_member ON members (tenant, member, group_id);
-CREATE TABLE issuers (tenant TEXT NOT NULL, issuer TEXT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (tenant, issuer));
-
-CREATE TABLE grants (tenant TEXT NOT NULL, id TEXT NOT NULL, scope_key TEXT NOT NULL, principal TEXT NOT NULL, doc TEXT NOT NULL,
-  PRIMARY KEY (tenant, id));
-CREATE INDEX grants_scope ON grants (tenant, scope_key, id);
-CREATE INDEX grants_principal ON grants (tenant, principal, id);
-CREATE TABLE roles (tenant TEXT NOT NULL, id TEXT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (tenant, id));
-
-CREATE TABLE wrapped_keys (id TEXT PRIMARY KEY, purpose TEXT NOT NULL, owner TEXT NOT NULL, created INTEGER, doc TEXT NOT NULL);
-CREATE INDEX wrapped_keys_owner ON wrapped_keys (purpose, owner, created, id);
-CREATE TABLE signing_keys (tenant TEXT NOT NULL, id TEXT NOT NULL, created INTEGER, doc TEXT NOT NULL, PRIMARY KEY (tenant, id));
-CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL);
-
-CREATE TABLE sign_ins (kind TEXT NOT NULL, id TEXT NOT NULL, tenant TEXT NOT NULL, expires INTEGER NOT NULL, data BLOB,
-  PRIMARY KEY (kind, id));
-CREATE INDEX sign_ins_expires ON sign_ins (expires);
-
-CREATE TABLE journal (position INTEGER PRIMARY KEY, op TEXT NOT NULL, at INTEGER NOT NULL, changes TEXT, audit BLOB, events TEXT);
-CREATE UNIQUE INDEX journal_op ON journal (op);
-CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
-`,
-	rotationSchema,
-	subscriptionSchema,
-	rolloutSchema,
-	holdingsSchema,
-	loanSchema,
-	keySchema,
-	leaseSchema,
-	issuanceSchema,
-	issuanceEndSchema,
-	enrolmentSchema,
-	endpointSchema,
-	keyNeedSchema,
-}
-
-// migrate brings the database to the newest schema, one transaction a step.
+// migrate brings the database to the newest schema, one transaction a step. user_version counts the steps that it has.
 func migrate(c *conn) error {
 	var version int
-	err := c.query("PRAGMA user_version", nil, func(r row) error {
-		version = int(r.integer(0))
+	err := c.query("PRAGMA user_version", nil, func(r relational.Row) error {
+		version = int(r.Integer(0))
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("reading the schema version: %w", err)
 	}
-	if version > len(migrations) {
+	if version > len(relational.Steps) {
 		return fmt.Errorf("the store was written by a newer release (schema %d, this one knows %d): start that release, or restore a backup",
-			version, len(migrations))
+			version, len(relational.Steps))
 	}
-	for ; version < len(migrations); version++ {
-		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version=%d;\nCOMMIT;", migrations[version], version+1)
+	for ; version < len(relational.Steps); version++ {
+		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version=%d;\nCOMMIT;", relational.Steps[version], version+1)
 		if _, err := c.exec(script); err != nil {
 			return fmt.Errorf("bringing the schema to version %d: %w", version+1, err)
 		}

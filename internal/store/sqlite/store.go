@@ -14,6 +14,7 @@ import (
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/relational"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -158,7 +159,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.readers = newPool(path, readersFor(runtime.GOMAXPROCS(0)))
-	if s.last, err = lastPosition(s.writer); err != nil {
+	if s.last, err = s.lastPosition(); err != nil {
 		return err
 	}
 	return s.settle()
@@ -226,15 +227,15 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	t := &tx{conn: c, leases: s.leases}
+	t := relational.View(c, s.leaseNow)
 	defer func() {
-		t.over = true
+		t.End()
 		s.readers.put(c)
 	}()
 	if _, err := c.exec("BEGIN"); err != nil {
 		return unavailable(err)
 	}
-	return fn(t)
+	return fn(&t)
 }
 
 // Committed implements store.Store.
@@ -247,7 +248,7 @@ func (s *Store) Committed(ctx context.Context, id store.OpID) (bool, error) {
 	}
 	var found bool
 	err := s.View(ctx, func(t store.Tx) (err error) {
-		found, err = t.(*tx).committed(ctx, id)
+		found, err = t.(*relational.Tx).Committed(ctx, id)
 		return err
 	})
 	return found, err

@@ -8,6 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/relational"
 )
 
 // maxGroup bounds the updates of one group, and with it how long the first of them waits for the others.
@@ -18,13 +19,29 @@ var errAbandoned = errors.New("the closure of an update did not return")
 
 // update is one Update on its way. Until its group is done it belongs to whoever has the turn.
 type update struct {
-	tx    tx
+	op    store.Op
+	tx    relational.Tx
 	group *group
 	// leads is set when it began its group, and so has to end it.
 	leads bool
 	err   error
 	// commit is its entry of the journal, nil when it made none.
 	commit *store.Commit
+}
+
+// update returns a transaction on the writer's connection, which runs its statements whatever becomes of a context.
+func (s *Store) update(op store.Op, last store.Position) relational.Tx {
+	return relational.Update(s.writer, s.leaseNow, op, last)
+}
+
+// lastPosition returns the newest position that was ever given out: entries may have been pruned.
+func (s *Store) lastPosition() (store.Position, error) {
+	t := s.update(store.Op{}, 0)
+	p, err := t.Head(context.Background())
+	if err != nil {
+		return 0, fmt.Errorf("reading the end of the journal: %w", err)
+	}
+	return p, nil
 }
 
 // group is what is committed together: one transaction of SQLite. The update that began it leads it.
@@ -48,7 +65,7 @@ func (s *Store) Update(ctx context.Context, op store.Op, fn func(store.Tx) error
 
 // probe makes one durable write that the journal does not show.
 func (s *Store) probe(ctx context.Context) error {
-	return s.submit(ctx, store.Op{}, func(t store.Tx) error { return t.(*tx).touch() })
+	return s.submit(ctx, store.Op{}, func(t store.Tx) error { return t.(*relational.Tx).Touch(ctx) })
 }
 
 func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error) (err error) {
@@ -62,7 +79,7 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 	if err := s.takeTurn(ctx); err != nil {
 		return err
 	}
-	u := &update{tx: tx{conn: s.writer, writable: true, leases: s.leases, op: op}, err: errAbandoned}
+	u := &update{op: op, err: errAbandoned}
 	// Deferred, because others wait for the turn and for the group even if fn panics.
 	defer func() { err = s.finish(u) }()
 	s.join(u)
@@ -157,14 +174,15 @@ func (s *Store) begin() error {
 		return err
 	}
 	if doubt {
-		return (&tx{conn: s.writer, writable: true}).touch()
+		t := s.update(store.Op{}, 0)
+		return t.Touch(context.Background())
 	}
 	return nil
 }
 
 // catchUp shows the watchers the entries after the last one that they have seen.
 func (s *Store) catchUp() error {
-	t := &tx{conn: s.writer}
+	t := s.update(store.Op{}, 0)
 	missed, err := t.Commits(context.Background(), s.last, 0)
 	if err != nil {
 		return err
@@ -173,7 +191,7 @@ func (s *Store) catchUp() error {
 		s.watchers.show(c)
 		s.last = c.Position
 	}
-	s.last, err = lastPosition(s.writer)
+	s.last, err = s.lastPosition()
 	return err
 }
 
@@ -187,7 +205,7 @@ func (s *Store) perform(u *update, fn func(store.Tx) error) {
 			return
 		}
 	}
-	u.tx.last = s.last + store.Position(s.pending)
+	u.tx = s.update(u.op, s.last+store.Position(s.pending))
 	defer func() {
 		if err := s.seal(u, savepoint); err != nil {
 			s.end(g, err)
@@ -200,12 +218,12 @@ func (s *Store) perform(u *update, fn func(store.Tx) error) {
 // kept in it.
 func (s *Store) seal(u *update, savepoint bool) (err error) {
 	t := &u.tx
-	t.over = true
-	if t.broken == nil && t.op.ID != "" {
-		u.commit, u.err = t.seal(u.err)
+	t.End()
+	if t.Broken() == nil && u.op.ID != "" {
+		u.commit, u.err = t.Seal(context.Background(), u.err)
 	}
-	if t.broken != nil {
-		return t.broken
+	if err := t.Broken(); err != nil {
+		return err
 	}
 	if u.err != nil {
 		u.commit = nil
@@ -223,12 +241,12 @@ func (s *Store) seal(u *update, savepoint bool) (err error) {
 }
 
 // undo takes back what an update wrote.
-func (s *Store) undo(t *tx, savepoint bool) error {
+func (s *Store) undo(t *relational.Tx, savepoint bool) error {
 	if savepoint {
 		_, err := s.writer.exec("ROLLBACK TO one")
 		return err
 	}
-	if t.writes == 0 {
+	if t.Writes() == 0 {
 		return nil
 	}
 	if _, err := s.writer.exec("ROLLBACK"); err != nil {
@@ -241,7 +259,7 @@ func (s *Store) undo(t *tx, savepoint bool) error {
 func (s *Store) show(g *group) {
 	var changes int64
 	for _, u := range g.updates {
-		changes += u.tx.writes
+		changes += u.tx.Writes()
 		if u.commit != nil {
 			s.watchers.show(u.commit)
 			s.last = u.commit.Position

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -23,20 +23,20 @@ CREATE TABLE projections (node TEXT PRIMARY KEY, position INTEGER NOT NULL);
 
 const holdingColumns = "vault, kind, name_key, version, principal, instance, tenant, weak, first, last, loaded, used, seen, doc"
 
-func readHolding(r row) *store.Holding {
+func readHolding(r Row) *store.Holding {
 	return &store.Holding{
-		HoldingKey: store.HoldingKey{Vault: vault.ID(r.text(0)), Kind: vault.Kind(r.text(1)), NameKey: r.text(2), Version: vault.VersionID(r.text(3)),
-			Principal: principal.ID(r.text(4)), Instance: r.text(5)},
-		Tenant: vault.TenantID(r.text(6)), Weak: r.integer(7) != 0, First: r.instant(8), Last: r.instant(9), Loaded: r.instant(10),
-		Used: r.instant(11), Seen: r.instant(12), Doc: r.blob(13),
+		HoldingKey: store.HoldingKey{Vault: vault.ID(r.Text(0)), Kind: vault.Kind(r.Text(1)), NameKey: r.Text(2), Version: vault.VersionID(r.Text(3)),
+			Principal: principal.ID(r.Text(4)), Instance: r.Text(5)},
+		Tenant: vault.TenantID(r.Text(6)), Weak: r.Integer(7) != 0, First: r.Instant(8), Last: r.Instant(9), Loaded: r.Instant(10),
+		Used: r.Instant(11), Seen: r.Instant(12), Doc: r.Blob(13),
 	}
 }
 
 // Holding implements store.Holdings.
-func (t *tx) Holding(ctx context.Context, k store.HoldingKey) (h *store.Holding, err error) {
+func (t *Tx) Holding(ctx context.Context, k store.HoldingKey) (h *store.Holding, err error) {
 	found, err := t.one(ctx, "SELECT "+holdingColumns+` FROM holdings
 		WHERE vault = ? AND kind = ? AND name_key = ? AND version = ? AND principal = ? AND instance = ?`, keyColumns(k),
-		func(r row) { h = readHolding(r) })
+		func(r Row) { h = readHolding(r) })
 	if err == nil && !found {
 		err = notFound("holding of", k.NameKey)
 	}
@@ -58,8 +58,8 @@ func heldColumns(k store.HoldingKey) []any {
 }
 
 // PutHolding implements store.Holdings.
-func (t *tx) PutHolding(ctx context.Context, h *store.Holding) error {
-	_, err := t.write(ctx, unseen, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+func (t *Tx) PutHolding(ctx context.Context, h *store.Holding) error {
+	_, err := t.put(ctx, unseen, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (vault, kind, name_key, version, principal, instance) DO UPDATE SET tenant = excluded.tenant, weak = excluded.weak,
 		first = excluded.first, last = excluded.last, loaded = excluded.loaded, used = excluded.used, seen = excluded.seen, doc = excluded.doc`,
 		append(keyColumns(h.HoldingKey), string(h.Tenant), h.Weak, micros(h.First), micros(h.Last), micros(h.Loaded), micros(h.Used),
@@ -69,7 +69,7 @@ func (t *tx) PutHolding(ctx context.Context, h *store.Holding) error {
 
 // Holdings implements store.Holdings. What a column must equal needs no comparison with the place where the listing goes on, so that the index is
 // sought there instead of read from the first row that matches.
-func (t *tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holding, error) {
+func (t *Tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holding, error) {
 	var where []string
 	var args []any
 	if q.Tenant != "" {
@@ -107,7 +107,7 @@ func (t *tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holdi
 		query += " WHERE " + strings.Join(where, " AND ")
 	}
 	var list []*store.Holding
-	err := t.query(ctx, query+" ORDER BY "+strings.Join(columns, ", ")+" LIMIT ?", append(args, limit(q.Limit)), func(r row) error {
+	err := t.query(ctx, query+" ORDER BY "+strings.Join(columns, ", ")+" LIMIT ?", append(args, limit(q.Limit)), func(r Row) error {
 		list = append(list, readHolding(r))
 		return nil
 	})
@@ -115,22 +115,21 @@ func (t *tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holdi
 }
 
 // DeleteHoldings implements store.Holdings.
-func (t *tx) DeleteHoldings(ctx context.Context, v vault.ID, k vault.Kind, nameKey string, version vault.VersionID, n int) (int, error) {
-	removed, err := t.write(ctx, unseen, `DELETE FROM holdings WHERE rowid IN (SELECT rowid FROM holdings
-		WHERE vault = ?1 AND kind = ?2 AND name_key = ?3 AND (?4 = '' OR version = ?4) LIMIT ?5)`,
+func (t *Tx) DeleteHoldings(ctx context.Context, v vault.ID, k vault.Kind, nameKey string, version vault.VersionID, n int) (int, error) {
+	removed, err := t.write(ctx, unseen, `DELETE FROM holdings WHERE vault = ?1 AND kind = ?2 AND name_key = ?3 AND (version, principal, instance) IN
+		(SELECT version, principal, instance FROM holdings WHERE vault = ?1 AND kind = ?2 AND name_key = ?3 AND (?4 = '' OR version = ?4) LIMIT ?5)`,
 		string(v), string(k), nameKey, string(version), limit(n))
 	return int(removed), err
 }
 
 // Projected implements store.Holdings.
-func (t *tx) Projected(ctx context.Context, node string) (index int64, err error) {
-	_, err = t.one(ctx, "SELECT position FROM projections WHERE node = ?", []any{node}, func(r row) { index = r.integer(0) })
+func (t *Tx) Projected(ctx context.Context, node string) (index int64, err error) {
+	_, err = t.one(ctx, "SELECT position FROM projections WHERE node = ?", []any{node}, func(r Row) { index = r.Integer(0) })
 	return index, err
 }
 
 // SetProjected implements store.Holdings.
-func (t *tx) SetProjected(ctx context.Context, node string, index int64) error {
-	_, err := t.write(ctx, silent, `INSERT INTO projections (node, position) VALUES (?, ?)
+func (t *Tx) SetProjected(ctx context.Context, node string, index int64) error {
+	return t.arrange(ctx, `INSERT INTO projections (node, position) VALUES (?, ?)
 		ON CONFLICT (node) DO UPDATE SET position = excluded.position WHERE excluded.position > projections.position`, node, index)
-	return err
 }

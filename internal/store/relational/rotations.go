@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -59,14 +59,14 @@ func (w *where) String() string {
 
 const policyColumns = "SELECT object, tenant, vault, kind, name_key, due_at, revision, doc FROM rotation_policies"
 
-func readPolicy(r row) *store.Policy {
-	return &store.Policy{Object: vault.ObjectID(r.text(0)), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), Kind: vault.Kind(r.text(3)),
-		NameKey: r.text(4), DueAt: r.instant(5), Revision: r.integer(6), Doc: r.blob(7)}
+func readPolicy(r Row) *store.Policy {
+	return &store.Policy{Object: vault.ObjectID(r.Text(0)), Tenant: vault.TenantID(r.Text(1)), Vault: vault.ID(r.Text(2)), Kind: vault.Kind(r.Text(3)),
+		NameKey: r.Text(4), DueAt: r.Instant(5), Revision: r.Integer(6), Doc: r.Blob(7)}
 }
 
 // Policy implements store.Rotations.
-func (t *tx) Policy(ctx context.Context, o vault.ObjectID) (p *store.Policy, err error) {
-	found, err := t.one(ctx, policyColumns+" WHERE object = ?", []any{string(o)}, func(r row) { p = readPolicy(r) })
+func (t *Tx) Policy(ctx context.Context, o vault.ObjectID) (p *store.Policy, err error) {
+	found, err := t.one(ctx, policyColumns+" WHERE object = ?", []any{string(o)}, func(r Row) { p = readPolicy(r) })
 	if err == nil && !found {
 		err = notFound("rotation policy", o)
 	}
@@ -74,7 +74,7 @@ func (t *tx) Policy(ctx context.Context, o vault.ObjectID) (p *store.Policy, err
 }
 
 // Policies implements store.Rotations.
-func (t *tx) Policies(ctx context.Context, q store.PolicyQuery) (list []*store.Policy, err error) {
+func (t *Tx) Policies(ctx context.Context, q store.PolicyQuery) (list []*store.Policy, err error) {
 	var w where
 	w.equal("tenant", string(q.Tenant))
 	w.equal("vault", string(q.Vault))
@@ -85,7 +85,7 @@ func (t *tx) Policies(ctx context.Context, q store.PolicyQuery) (list []*store.P
 		w.and("due_at <= ?", q.DueBefore.UnixMicro())
 		order = " ORDER BY due_at, object"
 	}
-	err = t.query(ctx, policyColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r row) error {
+	err = t.query(ctx, policyColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r Row) error {
 		list = append(list, readPolicy(r))
 		return nil
 	})
@@ -93,7 +93,7 @@ func (t *tx) Policies(ctx context.Context, q store.PolicyQuery) (list []*store.P
 }
 
 // PutPolicy implements store.Rotations.
-func (t *tx) PutPolicy(ctx context.Context, p *store.Policy) error {
+func (t *Tx) PutPolicy(ctx context.Context, p *store.Policy) error {
 	ch := noting(store.Change{Kind: store.PolicyChanged, Tenant: p.Tenant, Vault: p.Vault, Object: p.Kind, NameKey: p.NameKey, Key: string(p.Object)})
 	args := []any{string(p.Tenant), string(p.Vault), string(p.Kind), p.NameKey, micros(p.DueAt), p.Revision + 1, p.Doc, string(p.Object)}
 	if p.Revision == 0 {
@@ -105,7 +105,7 @@ func (t *tx) PutPolicy(ctx context.Context, p *store.Policy) error {
 }
 
 // DeletePolicy implements store.Rotations.
-func (t *tx) DeletePolicy(ctx context.Context, o vault.ObjectID) error {
+func (t *Tx) DeletePolicy(ctx context.Context, o vault.ObjectID) error {
 	p, err := t.Policy(ctx, o)
 	if err != nil {
 		return err
@@ -116,14 +116,14 @@ func (t *tx) DeletePolicy(ctx context.Context, o vault.ObjectID) error {
 
 const runColumns = "SELECT id, kind, tenant, vault, object, name_key, open, state, rank, next_at, revision, doc FROM runs"
 
-func readRun(r row) *store.Run {
-	return &store.Run{ID: store.RunID(r.text(0)), Kind: store.RunKind(r.text(1)), Tenant: vault.TenantID(r.text(2)), Vault: vault.ID(r.text(3)),
-		Object: vault.ObjectID(r.text(4)), NameKey: r.text(5), Open: r.integer(6) != 0, State: r.text(7), Rank: int(r.integer(8)), NextAt: r.instant(9),
-		Revision: r.integer(10), Doc: r.blob(11)}
+func readRun(r Row) *store.Run {
+	return &store.Run{ID: store.RunID(r.Text(0)), Kind: store.RunKind(r.Text(1)), Tenant: vault.TenantID(r.Text(2)), Vault: vault.ID(r.Text(3)),
+		Object: vault.ObjectID(r.Text(4)), NameKey: r.Text(5), Open: r.Integer(6) != 0, State: r.Text(7), Rank: int(r.Integer(8)), NextAt: r.Instant(9),
+		Revision: r.Integer(10), Doc: r.Blob(11)}
 }
 
-func (t *tx) run(ctx context.Context, key any, query string, args ...any) (run *store.Run, err error) {
-	found, err := t.one(ctx, runColumns+query, args, func(r row) { run = readRun(r) })
+func (t *Tx) run(ctx context.Context, key any, query string, args ...any) (run *store.Run, err error) {
+	found, err := t.one(ctx, runColumns+query, args, func(r Row) { run = readRun(r) })
 	if err == nil && !found {
 		err = notFound("rotation run", key)
 	}
@@ -131,17 +131,17 @@ func (t *tx) run(ctx context.Context, key any, query string, args ...any) (run *
 }
 
 // Run implements store.Rotations.
-func (t *tx) Run(ctx context.Context, id store.RunID) (*store.Run, error) {
+func (t *Tx) Run(ctx context.Context, id store.RunID) (*store.Run, error) {
 	return t.run(ctx, id, " WHERE id = ?", string(id))
 }
 
 // OpenRun implements store.Rotations.
-func (t *tx) OpenRun(ctx context.Context, o vault.ObjectID, k store.RunKind) (*store.Run, error) {
+func (t *Tx) OpenRun(ctx context.Context, o vault.ObjectID, k store.RunKind) (*store.Run, error) {
 	return t.run(ctx, o, " WHERE object = ? AND kind = ? AND open = 1", string(o), string(k))
 }
 
 // Runs implements store.Rotations.
-func (t *tx) Runs(ctx context.Context, q store.RunQuery) (list []*store.Run, err error) {
+func (t *Tx) Runs(ctx context.Context, q store.RunQuery) (list []*store.Run, err error) {
 	var w where
 	w.equal("tenant", string(q.Tenant))
 	w.equal("vault", string(q.Vault))
@@ -159,7 +159,7 @@ func (t *tx) Runs(ctx context.Context, q store.RunQuery) (list []*store.Run, err
 	if q.After != "" {
 		w.and("id < ?", string(q.After))
 	}
-	err = t.query(ctx, runColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r row) error {
+	err = t.query(ctx, runColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r Row) error {
 		list = append(list, readRun(r))
 		return nil
 	})
@@ -167,7 +167,7 @@ func (t *tx) Runs(ctx context.Context, q store.RunQuery) (list []*store.Run, err
 }
 
 // PutRun implements store.Rotations.
-func (t *tx) PutRun(ctx context.Context, r *store.Run) (err error) {
+func (t *Tx) PutRun(ctx context.Context, r *store.Run) (err error) {
 	ch := noting(store.Change{Kind: store.RunChanged, Tenant: r.Tenant, Vault: r.Vault, NameKey: r.NameKey, Key: string(r.ID)})
 	args := []any{string(r.Kind), string(r.Tenant), string(r.Vault), string(r.Object), r.NameKey, r.Open, r.State, r.Rank, micros(r.NextAt), r.Revision + 1,
 		r.Doc, string(r.ID)}
@@ -178,7 +178,7 @@ func (t *tx) PutRun(ctx context.Context, r *store.Run) (err error) {
 		err = t.swap(ctx, ch, "rotation run", r.ID, `UPDATE runs SET kind = ?, tenant = ?, vault = ?, object = ?, name_key = ?, open = ?, state = ?,
 			rank = ?, next_at = ?, revision = ?, doc = ? WHERE id = ? AND revision = ?`, append(args, r.Revision)...)
 	}
-	if isConstraint(err) {
+	if taken(err) {
 		return &fault.Error{Kind: fault.Conflict, Reason: store.RunOpen, Err: err,
 			Message: "another " + string(r.Kind) + " of the object " + r.NameKey + " is open: wait until it ends, or abort it"}
 	}
@@ -187,14 +187,14 @@ func (t *tx) PutRun(ctx context.Context, r *store.Run) (err error) {
 
 const taskColumns = "SELECT id, tenant, vault, object, run, open, next_at, revision, doc FROM tasks"
 
-func readTask(r row) *store.Task {
-	return &store.Task{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), Object: vault.ObjectID(r.text(3)),
-		Run: store.RunID(r.text(4)), Open: r.integer(5) != 0, NextAt: r.instant(6), Revision: r.integer(7), Doc: r.blob(8)}
+func readTask(r Row) *store.Task {
+	return &store.Task{ID: r.Text(0), Tenant: vault.TenantID(r.Text(1)), Vault: vault.ID(r.Text(2)), Object: vault.ObjectID(r.Text(3)),
+		Run: store.RunID(r.Text(4)), Open: r.Integer(5) != 0, NextAt: r.Instant(6), Revision: r.Integer(7), Doc: r.Blob(8)}
 }
 
 // Task implements store.Rotations.
-func (t *tx) Task(ctx context.Context, id string) (task *store.Task, err error) {
-	found, err := t.one(ctx, taskColumns+" WHERE id = ?", []any{id}, func(r row) { task = readTask(r) })
+func (t *Tx) Task(ctx context.Context, id string) (task *store.Task, err error) {
+	found, err := t.one(ctx, taskColumns+" WHERE id = ?", []any{id}, func(r Row) { task = readTask(r) })
 	if err == nil && !found {
 		err = notFound("task", id)
 	}
@@ -202,7 +202,7 @@ func (t *tx) Task(ctx context.Context, id string) (task *store.Task, err error) 
 }
 
 // Tasks implements store.Rotations.
-func (t *tx) Tasks(ctx context.Context, q store.TaskQuery) (list []*store.Task, err error) {
+func (t *Tx) Tasks(ctx context.Context, q store.TaskQuery) (list []*store.Task, err error) {
 	var w where
 	w.equal("tenant", string(q.Tenant))
 	w.equal("vault", string(q.Vault))
@@ -214,7 +214,7 @@ func (t *tx) Tasks(ctx context.Context, q store.TaskQuery) (list []*store.Task, 
 	if !q.DueBefore.IsZero() {
 		w.and("next_at <= ?", q.DueBefore.UnixMicro())
 	}
-	err = t.query(ctx, taskColumns+w.String()+" ORDER BY id LIMIT ?", append(w.args, limit(q.Limit)), func(r row) error {
+	err = t.query(ctx, taskColumns+w.String()+" ORDER BY id LIMIT ?", append(w.args, limit(q.Limit)), func(r Row) error {
 		list = append(list, readTask(r))
 		return nil
 	})
@@ -222,7 +222,7 @@ func (t *tx) Tasks(ctx context.Context, q store.TaskQuery) (list []*store.Task, 
 }
 
 // PutTask implements store.Rotations.
-func (t *tx) PutTask(ctx context.Context, k *store.Task) error {
+func (t *Tx) PutTask(ctx context.Context, k *store.Task) error {
 	ch := noting(store.Change{Kind: store.TaskChanged, Tenant: k.Tenant, Vault: k.Vault, Key: k.ID})
 	args := []any{string(k.Tenant), string(k.Vault), string(k.Object), string(k.Run), k.Open, micros(k.NextAt), k.Revision + 1, k.Doc, k.ID}
 	if k.Revision == 0 {

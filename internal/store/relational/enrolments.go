@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -21,13 +21,13 @@ CREATE INDEX enrolments_vault ON enrolments (vault);
 
 const enrolmentColumns = "SELECT vault, issuer, kind, id, alias, expires, revision, doc FROM enrolments"
 
-func readEnrolment(r row) *store.Enrolment {
-	return &store.Enrolment{Vault: vault.ID(r.text(0)), Issuer: vault.ObjectID(r.text(1)), Kind: r.text(2), ID: r.text(3), Alias: r.text(4), Expires: r.instant(5),
-		Revision: r.integer(6), Doc: r.blob(7)}
+func readEnrolment(r Row) *store.Enrolment {
+	return &store.Enrolment{Vault: vault.ID(r.Text(0)), Issuer: vault.ObjectID(r.Text(1)), Kind: r.Text(2), ID: r.Text(3), Alias: r.Text(4), Expires: r.Instant(5),
+		Revision: r.Integer(6), Doc: r.Blob(7)}
 }
 
-func (t *tx) enrolment(ctx context.Context, key, condition string, args ...any) (e *store.Enrolment, err error) {
-	found, err := t.one(ctx, enrolmentColumns+condition, args, func(r row) { e = readEnrolment(r) })
+func (t *Tx) enrolment(ctx context.Context, key, condition string, args ...any) (e *store.Enrolment, err error) {
+	found, err := t.one(ctx, enrolmentColumns+condition, args, func(r Row) { e = readEnrolment(r) })
 	if err == nil && !found {
 		err = notFound("enrolment", key)
 	}
@@ -35,18 +35,18 @@ func (t *tx) enrolment(ctx context.Context, key, condition string, args ...any) 
 }
 
 // Enrolment implements store.Enrolments.
-func (t *tx) Enrolment(ctx context.Context, issuer vault.ObjectID, kind, id string) (*store.Enrolment, error) {
+func (t *Tx) Enrolment(ctx context.Context, issuer vault.ObjectID, kind, id string) (*store.Enrolment, error) {
 	return t.enrolment(ctx, id, " WHERE issuer = ? AND kind = ? AND id = ?", string(issuer), kind, id)
 }
 
 // EnrolmentByAlias implements store.Enrolments.
-func (t *tx) EnrolmentByAlias(ctx context.Context, issuer vault.ObjectID, kind, alias string) (*store.Enrolment, error) {
+func (t *Tx) EnrolmentByAlias(ctx context.Context, issuer vault.ObjectID, kind, alias string) (*store.Enrolment, error) {
 	return t.enrolment(ctx, alias, " WHERE issuer = ? AND kind = ? AND alias = ?", string(issuer), kind, alias)
 }
 
 // Enrolments implements store.Enrolments.
-func (t *tx) Enrolments(ctx context.Context, q store.EnrolmentQuery) (list []*store.Enrolment, err error) {
-	err = t.query(ctx, enrolmentColumns+" WHERE issuer = ? AND kind = ? AND id > ? ORDER BY id LIMIT ?", []any{string(q.Issuer), q.Kind, q.After, limit(q.Limit)}, func(r row) error {
+func (t *Tx) Enrolments(ctx context.Context, q store.EnrolmentQuery) (list []*store.Enrolment, err error) {
+	err = t.query(ctx, enrolmentColumns+" WHERE issuer = ? AND kind = ? AND id > ? ORDER BY id LIMIT ?", []any{string(q.Issuer), q.Kind, q.After, limit(q.Limit)}, func(r Row) error {
 		list = append(list, readEnrolment(r))
 		return nil
 	})
@@ -54,7 +54,7 @@ func (t *tx) Enrolments(ctx context.Context, q store.EnrolmentQuery) (list []*st
 }
 
 // PutEnrolment implements store.Enrolments.
-func (t *tx) PutEnrolment(ctx context.Context, e *store.Enrolment) error {
+func (t *Tx) PutEnrolment(ctx context.Context, e *store.Enrolment) error {
 	args := []any{string(e.Vault), nullable(e.Alias), micros(e.Expires), e.Revision + 1, e.Doc, string(e.Issuer), e.Kind, e.ID}
 	var err error
 	if e.Revision == 0 {
@@ -64,15 +64,15 @@ func (t *tx) PutEnrolment(ctx context.Context, e *store.Enrolment) error {
 		err = t.swap(ctx, unseen, "enrolment", e.ID, `UPDATE enrolments SET vault = ?, alias = ?, expires = ?, revision = ?, doc = ?
 			WHERE issuer = ? AND kind = ? AND id = ? AND revision = ?`, append(args, e.Revision)...)
 	}
-	if isConstraint(err) {
+	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "another %s of this issuer has the alias %s", e.Kind, e.Alias)
 	}
 	return err
 }
 
 // ExpireEnrolments implements store.Enrolments.
-func (t *tx) ExpireEnrolments(ctx context.Context, now time.Time, n int) (int, error) {
-	removed, err := t.write(ctx, unseen, `DELETE FROM enrolments WHERE rowid IN
-		(SELECT rowid FROM enrolments WHERE expires <= ? ORDER BY expires LIMIT ?)`, now.UnixMicro(), limit(n))
+func (t *Tx) ExpireEnrolments(ctx context.Context, now time.Time, n int) (int, error) {
+	removed, err := t.write(ctx, unseen, `DELETE FROM enrolments WHERE (issuer, kind, id) IN
+		(SELECT issuer, kind, id FROM enrolments WHERE expires <= ? ORDER BY expires LIMIT ?)`, now.UnixMicro(), limit(n))
 	return int(removed), err
 }

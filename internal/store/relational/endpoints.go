@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -19,13 +19,13 @@ CREATE INDEX endpoints_due ON endpoints (next_at, id) WHERE next_at IS NOT NULL;
 
 const endpointColumns = "SELECT id, tenant, vault, name, certificate, next_at, revision, doc FROM endpoints"
 
-func readEndpoint(r row) *store.Endpoint {
-	return &store.Endpoint{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), Name: r.text(3), Certificate: r.text(4),
-		NextAt: r.instant(5), Revision: r.integer(6), Doc: r.blob(7)}
+func readEndpoint(r Row) *store.Endpoint {
+	return &store.Endpoint{ID: r.Text(0), Tenant: vault.TenantID(r.Text(1)), Vault: vault.ID(r.Text(2)), Name: r.Text(3), Certificate: r.Text(4),
+		NextAt: r.Instant(5), Revision: r.Integer(6), Doc: r.Blob(7)}
 }
 
-func (t *tx) endpoint(ctx context.Context, key, condition string, args ...any) (e *store.Endpoint, err error) {
-	found, err := t.one(ctx, endpointColumns+condition, args, func(r row) { e = readEndpoint(r) })
+func (t *Tx) endpoint(ctx context.Context, key, condition string, args ...any) (e *store.Endpoint, err error) {
+	found, err := t.one(ctx, endpointColumns+condition, args, func(r Row) { e = readEndpoint(r) })
 	if err == nil && !found {
 		err = notFound("endpoint", key)
 	}
@@ -33,17 +33,17 @@ func (t *tx) endpoint(ctx context.Context, key, condition string, args ...any) (
 }
 
 // Endpoint implements store.Endpoints.
-func (t *tx) Endpoint(ctx context.Context, id string) (*store.Endpoint, error) {
+func (t *Tx) Endpoint(ctx context.Context, id string) (*store.Endpoint, error) {
 	return t.endpoint(ctx, id, " WHERE id = ?", id)
 }
 
 // EndpointByName implements store.Endpoints.
-func (t *tx) EndpointByName(ctx context.Context, v vault.ID, name string) (*store.Endpoint, error) {
+func (t *Tx) EndpointByName(ctx context.Context, v vault.ID, name string) (*store.Endpoint, error) {
 	return t.endpoint(ctx, name, " WHERE vault = ? AND name_key = ?", string(v), vault.NameKey(name))
 }
 
 // Endpoints implements store.Endpoints.
-func (t *tx) Endpoints(ctx context.Context, q store.EndpointQuery) (list []*store.Endpoint, err error) {
+func (t *Tx) Endpoints(ctx context.Context, q store.EndpointQuery) (list []*store.Endpoint, err error) {
 	var w where
 	w.equal("vault", string(q.Vault))
 	w.equal("certificate", q.Certificate)
@@ -55,7 +55,7 @@ func (t *tx) Endpoints(ctx context.Context, q store.EndpointQuery) (list []*stor
 	if q.After != "" {
 		w.and("id > ?", q.After)
 	}
-	err = t.query(ctx, endpointColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r row) error {
+	err = t.query(ctx, endpointColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r Row) error {
 		list = append(list, readEndpoint(r))
 		return nil
 	})
@@ -63,13 +63,13 @@ func (t *tx) Endpoints(ctx context.Context, q store.EndpointQuery) (list []*stor
 }
 
 // CountEndpoints implements store.Endpoints.
-func (t *tx) CountEndpoints(ctx context.Context, v vault.ID, most int) (n int, err error) {
-	_, err = t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM endpoints WHERE vault = ? LIMIT ?)", []any{string(v), limit(most)}, func(r row) { n = int(r.integer(0)) })
+func (t *Tx) CountEndpoints(ctx context.Context, v vault.ID, most int) (n int, err error) {
+	_, err = t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM endpoints WHERE vault = ? LIMIT ?) AS counted", []any{string(v), limit(most)}, func(r Row) { n = int(r.Integer(0)) })
 	return n, err
 }
 
 // PutEndpoint implements store.Endpoints.
-func (t *tx) PutEndpoint(ctx context.Context, e *store.Endpoint) error {
+func (t *Tx) PutEndpoint(ctx context.Context, e *store.Endpoint) error {
 	ch := noting(store.Change{Kind: store.EndpointChanged, Tenant: e.Tenant, Vault: e.Vault, NameKey: vault.NameKey(e.Name), Key: e.ID})
 	args := []any{string(e.Tenant), string(e.Vault), e.Name, vault.NameKey(e.Name), e.Certificate, micros(e.NextAt), e.Revision + 1, e.Doc, e.ID}
 	var err error
@@ -80,14 +80,14 @@ func (t *tx) PutEndpoint(ctx context.Context, e *store.Endpoint) error {
 		err = t.swap(ctx, ch, "endpoint", e.ID, `UPDATE endpoints SET tenant = ?, vault = ?, name = ?, name_key = ?, certificate = ?, next_at = ?, revision = ?, doc = ?
 			WHERE id = ? AND revision = ?`, append(args, e.Revision)...)
 	}
-	if isConstraint(err) {
+	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "the vault has an endpoint %q already", e.Name)
 	}
 	return err
 }
 
 // DeleteEndpoint implements store.Endpoints.
-func (t *tx) DeleteEndpoint(ctx context.Context, id string) error {
+func (t *Tx) DeleteEndpoint(ctx context.Context, id string) error {
 	e, err := t.Endpoint(ctx, id)
 	if err != nil {
 		return err

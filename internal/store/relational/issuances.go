@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -27,14 +27,14 @@ CREATE INDEX issuances_end ON issuances (authority, not_after);
 
 const authorityColumns = "SELECT id, tenant, vault, name_key, version, crl_number FROM authorities "
 
-func authorityOf(r row) *store.Authority {
-	return &store.Authority{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), NameKey: r.text(3), Version: vault.VersionID(r.text(4)),
-		CRLNumber: r.integer(5)}
+func authorityOf(r Row) *store.Authority {
+	return &store.Authority{ID: r.Text(0), Tenant: vault.TenantID(r.Text(1)), Vault: vault.ID(r.Text(2)), NameKey: r.Text(3), Version: vault.VersionID(r.Text(4)),
+		CRLNumber: r.Integer(5)}
 }
 
 // Authority implements store.Issuances.
-func (t *tx) Authority(ctx context.Context, id string) (a *store.Authority, err error) {
-	found, err := t.one(ctx, authorityColumns+"WHERE id = ?", []any{id}, func(r row) { a = authorityOf(r) })
+func (t *Tx) Authority(ctx context.Context, id string) (a *store.Authority, err error) {
+	found, err := t.one(ctx, authorityColumns+"WHERE id = ?", []any{id}, func(r Row) { a = authorityOf(r) })
 	if err == nil && !found {
 		err = notFound("authority", id)
 	}
@@ -42,15 +42,15 @@ func (t *tx) Authority(ctx context.Context, id string) (a *store.Authority, err 
 }
 
 // AddAuthority implements store.Issuances.
-func (t *tx) AddAuthority(ctx context.Context, a *store.Authority) error {
-	_, err := t.write(ctx, unseen, `INSERT INTO authorities (id, tenant, vault, name_key, version, crl_number) VALUES (?, ?, ?, ?, ?, 0)
+func (t *Tx) AddAuthority(ctx context.Context, a *store.Authority) error {
+	_, err := t.put(ctx, unseen, `INSERT INTO authorities (id, tenant, vault, name_key, version, crl_number) VALUES (?, ?, ?, ?, ?, 0)
 		ON CONFLICT (id) DO NOTHING`, a.ID, string(a.Tenant), string(a.Vault), a.NameKey, string(a.Version))
 	return err
 }
 
 // Authorities implements store.Issuances.
-func (t *tx) Authorities(ctx context.Context, after string, n int) (list []*store.Authority, err error) {
-	err = t.query(ctx, authorityColumns+"WHERE id > ? ORDER BY id LIMIT ?", []any{after, limit(n)}, func(r row) error {
+func (t *Tx) Authorities(ctx context.Context, after string, n int) (list []*store.Authority, err error) {
+	err = t.query(ctx, authorityColumns+"WHERE id > ? ORDER BY id LIMIT ?", []any{after, limit(n)}, func(r Row) error {
 		list = append(list, authorityOf(r))
 		return nil
 	})
@@ -58,24 +58,24 @@ func (t *tx) Authorities(ctx context.Context, after string, n int) (list []*stor
 }
 
 // DropAuthority implements store.Issuances.
-func (t *tx) DropAuthority(ctx context.Context, id string) error {
+func (t *Tx) DropAuthority(ctx context.Context, id string) error {
 	return t.mustChange(ctx, unseen, "authority", id, "DELETE FROM authorities WHERE id = ?", id)
 }
 
 // NextCRLNumber implements store.Issuances.
-func (t *tx) NextCRLNumber(ctx context.Context, authority string) (n int64, err error) {
+func (t *Tx) NextCRLNumber(ctx context.Context, authority string) (n int64, err error) {
 	if err := t.mustChange(ctx, unseen, "authority", authority, "UPDATE authorities SET crl_number = crl_number + 1 WHERE id = ?", authority); err != nil {
 		return 0, err
 	}
-	_, err = t.one(ctx, "SELECT crl_number FROM authorities WHERE id = ?", []any{authority}, func(r row) { n = r.integer(0) })
+	_, err = t.one(ctx, "SELECT crl_number FROM authorities WHERE id = ?", []any{authority}, func(r Row) { n = r.Integer(0) })
 	return n, err
 }
 
 // AddIssuance implements store.Issuances.
-func (t *tx) AddIssuance(ctx context.Context, i *store.Issuance) error {
-	_, err := t.write(ctx, unseen, "INSERT INTO issuances (authority, serial, request, profile, der, not_after, revoked, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+func (t *Tx) AddIssuance(ctx context.Context, i *store.Issuance) error {
+	_, err := t.put(ctx, unseen, "INSERT INTO issuances (authority, serial, request, profile, der, not_after, revoked, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		i.Authority, i.Serial, i.Request, i.Profile, i.DER, i.NotAfter.UnixMicro(), micros(i.Revoked), i.Reason)
-	if isConstraint(err) {
+	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "the authority %s has signed a certificate with the serial number %s, or for the request %s, already", i.Authority, i.Serial, i.Request)
 	}
 	return err
@@ -83,16 +83,16 @@ func (t *tx) AddIssuance(ctx context.Context, i *store.Issuance) error {
 
 const issuanceColumns = "SELECT authority, serial, request, profile, der, not_after, revoked, reason FROM issuances "
 
-func (t *tx) issuances(ctx context.Context, condition string, args ...any) (list []*store.Issuance, err error) {
-	err = t.query(ctx, issuanceColumns+condition, args, func(r row) error {
-		list = append(list, &store.Issuance{Authority: r.text(0), Serial: r.text(1), Request: r.text(2), Profile: r.text(3), DER: r.blob(4),
-			NotAfter: r.instant(5), Revoked: r.instant(6), Reason: int(r.integer(7))})
+func (t *Tx) issuances(ctx context.Context, condition string, args ...any) (list []*store.Issuance, err error) {
+	err = t.query(ctx, issuanceColumns+condition, args, func(r Row) error {
+		list = append(list, &store.Issuance{Authority: r.Text(0), Serial: r.Text(1), Request: r.Text(2), Profile: r.Text(3), DER: r.Blob(4),
+			NotAfter: r.Instant(5), Revoked: r.Instant(6), Reason: int(r.Integer(7))})
 		return nil
 	})
 	return list, err
 }
 
-func (t *tx) issuance(ctx context.Context, key, condition string, args ...any) (*store.Issuance, error) {
+func (t *Tx) issuance(ctx context.Context, key, condition string, args ...any) (*store.Issuance, error) {
 	list, err := t.issuances(ctx, condition, args...)
 	if err == nil && len(list) == 0 {
 		err = notFound("issued certificate", key)
@@ -104,17 +104,17 @@ func (t *tx) issuance(ctx context.Context, key, condition string, args ...any) (
 }
 
 // Issuance implements store.Issuances.
-func (t *tx) Issuance(ctx context.Context, authority, serial string) (*store.Issuance, error) {
+func (t *Tx) Issuance(ctx context.Context, authority, serial string) (*store.Issuance, error) {
 	return t.issuance(ctx, serial, "WHERE authority = ? AND serial = ?", authority, serial)
 }
 
 // IssuanceByRequest implements store.Issuances.
-func (t *tx) IssuanceByRequest(ctx context.Context, authority, request string) (*store.Issuance, error) {
+func (t *Tx) IssuanceByRequest(ctx context.Context, authority, request string) (*store.Issuance, error) {
 	return t.issuance(ctx, request, "WHERE authority = ? AND request = ?", authority, request)
 }
 
 // RevokeIssuance implements store.Issuances.
-func (t *tx) RevokeIssuance(ctx context.Context, authority, serial string, at time.Time, reason int) error {
+func (t *Tx) RevokeIssuance(ctx context.Context, authority, serial string, at time.Time, reason int) error {
 	n, err := t.write(ctx, unseen, "UPDATE issuances SET revoked = ?, reason = ? WHERE authority = ? AND serial = ? AND revoked IS NULL", at.UnixMicro(), reason, authority, serial)
 	if err == nil && n == 0 {
 		_, err = t.Issuance(ctx, authority, serial)
@@ -123,7 +123,7 @@ func (t *tx) RevokeIssuance(ctx context.Context, authority, serial string, at ti
 }
 
 // RevokedIssuances implements store.Issuances.
-func (t *tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*store.Issuance, error) {
+func (t *Tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*store.Issuance, error) {
 	end, serial := q.EndAfter.UnixMicro(), "\U0010ffff" // no serial number stands behind it
 	if q.After != nil && q.After.NotAfter.UnixMicro() > end {
 		end, serial = q.After.NotAfter.UnixMicro(), q.After.Serial
@@ -133,15 +133,15 @@ func (t *tx) RevokedIssuances(ctx context.Context, q store.RevokedQuery) ([]*sto
 }
 
 // LiveIssuances implements store.Issuances.
-func (t *tx) LiveIssuances(ctx context.Context, q store.LiveQuery) ([]*store.Issuance, error) {
+func (t *Tx) LiveIssuances(ctx context.Context, q store.LiveQuery) ([]*store.Issuance, error) {
 	return t.issuances(ctx, "WHERE authority = ? AND serial > ? AND not_after > ? AND revoked IS NULL ORDER BY serial LIMIT ?", q.Authority, q.After, q.EndAfter.UnixMicro(), limit(q.Limit))
 }
 
 // endedIssuances selects the certificates of an authority that ended, those first that ended first.
-const endedIssuances = "SELECT rowid FROM issuances WHERE authority = ? AND not_after < ? ORDER BY not_after LIMIT ?"
+const endedIssuances = "SELECT authority, serial FROM issuances WHERE authority = ? AND not_after < ? ORDER BY not_after LIMIT ?"
 
 // DropIssuances implements store.Issuances.
-func (t *tx) DropIssuances(ctx context.Context, authority string, endedBefore time.Time, n int) (int, error) {
-	dropped, err := t.write(ctx, unseen, "DELETE FROM issuances WHERE rowid IN ("+endedIssuances+")", authority, endedBefore.UnixMicro(), limit(n))
+func (t *Tx) DropIssuances(ctx context.Context, authority string, endedBefore time.Time, n int) (int, error) {
+	dropped, err := t.write(ctx, unseen, "DELETE FROM issuances WHERE (authority, serial) IN ("+endedIssuances+")", authority, endedBefore.UnixMicro(), limit(n))
 	return int(dropped), err
 }

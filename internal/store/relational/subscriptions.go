@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -26,23 +26,23 @@ CREATE INDEX deliveries_due ON deliveries (subscription, next_at, seq) WHERE hea
 
 ALTER TABLE versions ADD COLUMN near_told INTEGER;
 ALTER TABLE versions ADD COLUMN expired_told INTEGER;
-CREATE INDEX versions_near ON versions (expires, id) WHERE expires IS NOT NULL AND near_told IS NOT expires;
-CREATE INDEX versions_expired ON versions (expires, id) WHERE expires IS NOT NULL AND expired_told IS NOT expires;
+CREATE INDEX versions_near ON versions (expires, id) WHERE expires IS NOT NULL AND near_told IS DISTINCT FROM expires;
+CREATE INDEX versions_expired ON versions (expires, id) WHERE expires IS NOT NULL AND expired_told IS DISTINCT FROM expires;
 `
 
 const subscriptionColumns = "SELECT id, tenant, vault, name, revision, doc FROM event_subscriptions "
 
-func (t *tx) eventSubscriptions(ctx context.Context, condition string, args ...any) ([]*store.EventSubscription, error) {
+func (t *Tx) eventSubscriptions(ctx context.Context, condition string, args ...any) ([]*store.EventSubscription, error) {
 	var list []*store.EventSubscription
-	err := t.query(ctx, subscriptionColumns+condition, args, func(r row) error {
-		list = append(list, &store.EventSubscription{ID: r.text(0), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), Name: r.text(3),
-			Revision: r.integer(4), Doc: r.blob(5)})
+	err := t.query(ctx, subscriptionColumns+condition, args, func(r Row) error {
+		list = append(list, &store.EventSubscription{ID: r.Text(0), Tenant: vault.TenantID(r.Text(1)), Vault: vault.ID(r.Text(2)), Name: r.Text(3),
+			Revision: r.Integer(4), Doc: r.Blob(5)})
 		return nil
 	})
 	return list, err
 }
 
-func (t *tx) eventSubscription(ctx context.Context, key, condition string, args ...any) (*store.EventSubscription, error) {
+func (t *Tx) eventSubscription(ctx context.Context, key, condition string, args ...any) (*store.EventSubscription, error) {
 	list, err := t.eventSubscriptions(ctx, condition, args...)
 	if err != nil {
 		return nil, err
@@ -54,22 +54,22 @@ func (t *tx) eventSubscription(ctx context.Context, key, condition string, args 
 }
 
 // EventSubscription implements store.Subscriptions.
-func (t *tx) EventSubscription(ctx context.Context, id string) (*store.EventSubscription, error) {
+func (t *Tx) EventSubscription(ctx context.Context, id string) (*store.EventSubscription, error) {
 	return t.eventSubscription(ctx, id, "WHERE id = ?", id)
 }
 
 // EventSubscriptionByName implements store.Subscriptions.
-func (t *tx) EventSubscriptionByName(ctx context.Context, tenant vault.TenantID, name string) (*store.EventSubscription, error) {
+func (t *Tx) EventSubscriptionByName(ctx context.Context, tenant vault.TenantID, name string) (*store.EventSubscription, error) {
 	return t.eventSubscription(ctx, name, "WHERE tenant = ? AND name_key = ?", string(tenant), fold(name))
 }
 
 // EventSubscriptions implements store.Subscriptions.
-func (t *tx) EventSubscriptions(ctx context.Context, tenant vault.TenantID) ([]*store.EventSubscription, error) {
+func (t *Tx) EventSubscriptions(ctx context.Context, tenant vault.TenantID) ([]*store.EventSubscription, error) {
 	return t.eventSubscriptions(ctx, "WHERE ?1 = '' OR tenant = ?1 ORDER BY id", string(tenant))
 }
 
 // PutEventSubscription implements store.Subscriptions.
-func (t *tx) PutEventSubscription(ctx context.Context, s *store.EventSubscription) error {
+func (t *Tx) PutEventSubscription(ctx context.Context, s *store.EventSubscription) error {
 	ch := notingEventSubscription(s.Tenant, s.Vault, s.ID)
 	var err error
 	if s.Revision > 0 {
@@ -77,10 +77,10 @@ func (t *tx) PutEventSubscription(ctx context.Context, s *store.EventSubscriptio
 			revision = revision + 1 WHERE id = ? AND revision = ?`,
 			string(s.Tenant), string(s.Vault), fold(s.Name), s.Name, s.Doc, s.ID, s.Revision)
 	} else {
-		_, err = t.write(ctx, ch, "INSERT INTO event_subscriptions (id, tenant, vault, name_key, name, revision, doc) VALUES (?, ?, ?, ?, ?, 1, ?)",
+		_, err = t.put(ctx, ch, "INSERT INTO event_subscriptions (id, tenant, vault, name_key, name, revision, doc) VALUES (?, ?, ?, ?, ?, 1, ?)",
 			s.ID, string(s.Tenant), string(s.Vault), fold(s.Name), s.Name, s.Doc)
 	}
-	if isConstraint(err) {
+	if taken(err) {
 		return &fault.Error{Kind: fault.Conflict, Reason: store.StaleRevision, Err: err,
 			Message: fmt.Sprintf("there is an event subscription %q already: choose another name, or change that one", s.Name)}
 	}
@@ -88,7 +88,7 @@ func (t *tx) PutEventSubscription(ctx context.Context, s *store.EventSubscriptio
 }
 
 // DeleteEventSubscription implements store.Subscriptions.
-func (t *tx) DeleteEventSubscription(ctx context.Context, id string) error {
+func (t *Tx) DeleteEventSubscription(ctx context.Context, id string) error {
 	s, err := t.EventSubscription(ctx, id)
 	if err != nil {
 		return err
@@ -102,18 +102,18 @@ func notingEventSubscription(tenant vault.TenantID, v vault.ID, id string) chang
 
 const deliveryColumns = "SELECT subscription, seq, subject, dead, next_at, doc FROM deliveries "
 
-func (t *tx) deliveries(ctx context.Context, condition string, args ...any) ([]*store.Delivery, error) {
+func (t *Tx) deliveries(ctx context.Context, condition string, args ...any) ([]*store.Delivery, error) {
 	var list []*store.Delivery
-	err := t.query(ctx, deliveryColumns+condition, args, func(r row) error {
-		list = append(list, &store.Delivery{DeliveryKey: store.DeliveryKey{Subscription: r.text(0), Seq: r.integer(1)}, Subject: r.text(2),
-			Dead: r.bool(3), NextAt: r.instant(4), Doc: r.blob(5)})
+	err := t.query(ctx, deliveryColumns+condition, args, func(r Row) error {
+		list = append(list, &store.Delivery{DeliveryKey: store.DeliveryKey{Subscription: r.Text(0), Seq: r.Integer(1)}, Subject: r.Text(2),
+			Dead: r.Bool(3), NextAt: r.Instant(4), Doc: r.Blob(5)})
 		return nil
 	})
 	return list, err
 }
 
 // Delivery implements store.Deliveries.
-func (t *tx) Delivery(ctx context.Context, k store.DeliveryKey) (*store.Delivery, error) {
+func (t *Tx) Delivery(ctx context.Context, k store.DeliveryKey) (*store.Delivery, error) {
 	list, err := t.deliveries(ctx, "WHERE subscription = ? AND dead IN (0, 1) AND seq = ?", k.Subscription, k.Seq)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (t *tx) Delivery(ctx context.Context, k store.DeliveryKey) (*store.Delivery
 }
 
 // AddDelivery implements store.Deliveries.
-func (t *tx) AddDelivery(ctx context.Context, d *store.Delivery) error {
+func (t *Tx) AddDelivery(ctx context.Context, d *store.Delivery) error {
 	_, err := t.Delivery(ctx, d.DeliveryKey)
 	if err == nil {
 		return fault.New(fault.Conflict, "the delivery %d of the subscription %s exists already", d.Seq, d.Subscription)
@@ -133,7 +133,7 @@ func (t *tx) AddDelivery(ctx context.Context, d *store.Delivery) error {
 	if !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if _, err := t.write(ctx, silent, "INSERT INTO deliveries (subscription, seq, subject, dead, head, next_at, doc) VALUES (?, ?, ?, ?, 0, ?, ?)",
+	if _, err := t.put(ctx, silent, "INSERT INTO deliveries (subscription, seq, subject, dead, head, next_at, doc) VALUES (?, ?, ?, ?, 0, ?, ?)",
 		d.Subscription, d.Seq, d.Subject, d.Dead, d.NextAt.UnixMicro(), d.Doc); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (t *tx) AddDelivery(ctx context.Context, d *store.Delivery) error {
 }
 
 // PutDelivery implements store.Deliveries.
-func (t *tx) PutDelivery(ctx context.Context, d *store.Delivery) error {
+func (t *Tx) PutDelivery(ctx context.Context, d *store.Delivery) error {
 	if err := t.mustChange(ctx, silent, "delivery", d.Seq, "UPDATE deliveries SET dead = ?, next_at = ?, doc = ? WHERE subscription = ? AND dead IN (0, 1) AND seq = ?",
 		d.Dead, d.NextAt.UnixMicro(), d.Doc, d.Subscription, d.Seq); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (t *tx) PutDelivery(ctx context.Context, d *store.Delivery) error {
 }
 
 // DeleteDelivery implements store.Deliveries.
-func (t *tx) DeleteDelivery(ctx context.Context, k store.DeliveryKey) error {
+func (t *Tx) DeleteDelivery(ctx context.Context, k store.DeliveryKey) error {
 	d, err := t.Delivery(ctx, k)
 	if err != nil {
 		return err
@@ -162,38 +162,37 @@ func (t *tx) DeleteDelivery(ctx context.Context, k store.DeliveryKey) error {
 }
 
 // findHead makes the oldest delivery of a subject that waits its head, and no other.
-func (t *tx) findHead(ctx context.Context, subscription, subject string) error {
+func (t *Tx) findHead(ctx context.Context, subscription, subject string) error {
 	const oldest = "(SELECT min(seq) FROM deliveries WHERE subscription = ?1 AND subject = ?2 AND dead = 0)"
-	if _, err := t.write(ctx, silent, `UPDATE deliveries SET head = 0 WHERE rowid IN (SELECT rowid FROM deliveries
-		WHERE subscription = ?1 AND subject = ?2 AND head = 1 AND (dead = 1 OR seq IS NOT `+oldest+`))`, subscription, subject); err != nil {
+	if err := t.arrange(ctx, `UPDATE deliveries SET head = 0 WHERE subscription = ?1 AND (dead, seq) IN (SELECT dead, seq FROM deliveries
+		WHERE subscription = ?1 AND subject = ?2 AND head = 1 AND (dead = 1 OR seq IS DISTINCT FROM `+oldest+`))`, subscription, subject); err != nil {
 		return err
 	}
-	_, err := t.write(ctx, silent, "UPDATE deliveries SET head = 1 WHERE subscription = ?1 AND dead = 0 AND head = 0 AND seq = "+oldest, subscription, subject)
-	return err
+	return t.arrange(ctx, "UPDATE deliveries SET head = 1 WHERE subscription = ?1 AND dead = 0 AND head = 0 AND seq = "+oldest, subscription, subject)
 }
 
 // Deliveries implements store.Deliveries.
-func (t *tx) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]*store.Delivery, error) {
+func (t *Tx) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]*store.Delivery, error) {
 	return t.deliveries(ctx, "WHERE subscription = ? AND dead = ? AND seq > ? ORDER BY seq LIMIT ?", q.Subscription, q.Dead, q.After, limit(q.Limit))
 }
 
 // DueDeliveries implements store.Deliveries.
-func (t *tx) DueDeliveries(ctx context.Context, subscription string, at time.Time, n int) ([]*store.Delivery, error) {
+func (t *Tx) DueDeliveries(ctx context.Context, subscription string, at time.Time, n int) ([]*store.Delivery, error) {
 	return t.deliveries(ctx, "WHERE subscription = ? AND head = 1 AND next_at <= ? ORDER BY next_at, seq LIMIT ?", subscription, at.UnixMicro(), limit(n))
 }
 
 // NextDelivery implements store.Deliveries.
-func (t *tx) NextDelivery(ctx context.Context, subscription string) (next time.Time, err error) {
+func (t *Tx) NextDelivery(ctx context.Context, subscription string) (next time.Time, err error) {
 	_, err = t.one(ctx, "SELECT next_at FROM deliveries WHERE subscription = ? AND head = 1 ORDER BY next_at LIMIT 1", []any{subscription},
-		func(r row) { next = r.instant(0) })
+		func(r Row) { next = r.Instant(0) })
 	return next, err
 }
 
 // CountDeliveries implements store.Deliveries.
-func (t *tx) CountDeliveries(ctx context.Context, subscription string, n int) (waiting, dead int, err error) {
+func (t *Tx) CountDeliveries(ctx context.Context, subscription string, n int) (waiting, dead int, err error) {
 	for value, count := range []*int{&waiting, &dead} {
-		_, err := t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE subscription = ? AND dead = ? LIMIT ?)",
-			[]any{subscription, value, limit(n)}, func(r row) { *count = int(r.integer(0)) })
+		_, err := t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE subscription = ? AND dead = ? LIMIT ?) AS counted",
+			[]any{subscription, value, limit(n)}, func(r Row) { *count = int(r.Integer(0)) })
 		if err != nil {
 			return 0, 0, err
 		}
@@ -202,27 +201,27 @@ func (t *tx) CountDeliveries(ctx context.Context, subscription string, n int) (w
 }
 
 // DeleteDeliveries implements store.Deliveries.
-func (t *tx) DeleteDeliveries(ctx context.Context, subscription string, deadBefore time.Time, n int) (int, error) {
+func (t *Tx) DeleteDeliveries(ctx context.Context, subscription string, deadBefore time.Time, n int) (int, error) {
 	var removed int64
 	var err error
 	if deadBefore.IsZero() {
-		removed, err = t.write(ctx, silent, "DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries WHERE subscription = ? LIMIT ?)",
-			subscription, limit(n))
+		removed, err = t.write(ctx, silent, `DELETE FROM deliveries WHERE subscription = ?1 AND (dead, seq) IN
+			(SELECT dead, seq FROM deliveries WHERE subscription = ?1 LIMIT ?2)`, subscription, limit(n))
 	} else {
-		removed, err = t.write(ctx, silent, `DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries
-			WHERE subscription = ? AND dead = 1 AND next_at < ? LIMIT ?)`, subscription, deadBefore.UnixMicro(), limit(n))
+		removed, err = t.write(ctx, silent, `DELETE FROM deliveries WHERE subscription = ?1 AND dead = 1 AND seq IN
+			(SELECT seq FROM deliveries WHERE subscription = ?1 AND dead = 1 AND next_at < ?2 LIMIT ?3)`, subscription, deadBefore.UnixMicro(), limit(n))
 	}
 	return int(removed), err
 }
 
 // untold are the conditions of the two indexes, which a query has to repeat for SQLite to use them.
 var untold = map[store.ExpiryStage]string{
-	store.NearExpiry: "v.expires IS NOT NULL AND v.near_told IS NOT v.expires",
-	store.Expired:    "v.expires IS NOT NULL AND v.expired_told IS NOT v.expires",
+	store.NearExpiry: "v.expires IS NOT NULL AND v.near_told IS DISTINCT FROM v.expires",
+	store.Expired:    "v.expires IS NOT NULL AND v.expired_told IS DISTINCT FROM v.expires",
 }
 
 // Expiring implements store.Expiries.
-func (t *tx) Expiring(ctx context.Context, q store.ExpiryQuery) ([]store.ObjectVersion, error) {
+func (t *Tx) Expiring(ctx context.Context, q store.ExpiryQuery) ([]store.ObjectVersion, error) {
 	var after int64
 	if !q.AfterExpiry.IsZero() {
 		after = q.AfterExpiry.UnixMicro()
@@ -231,7 +230,7 @@ func (t *tx) Expiring(ctx context.Context, q store.ExpiryQuery) ([]store.ObjectV
 	err := t.query(ctx, "SELECT "+objectColumns+", "+versionColumns+` FROM versions v CROSS JOIN objects o ON o.id = v.object
 		WHERE `+untold[q.Stage]+` AND v.expires >= ?1 AND v.expires <= ?2 AND (v.expires > ?1 OR v.id > ?3)
 		AND o.current = v.id AND o.kind = ?4 AND o.purge_at IS NULL ORDER BY v.expires, v.id LIMIT ?5`,
-		[]any{after, q.Before.UnixMicro(), string(q.AfterVersion), string(q.Kind), limit(q.Limit)}, func(r row) error {
+		[]any{after, q.Before.UnixMicro(), string(q.AfterVersion), string(q.Kind), limit(q.Limit)}, func(r Row) error {
 			o, err := r.object()
 			if err != nil {
 				return err
@@ -244,7 +243,7 @@ func (t *tx) Expiring(ctx context.Context, q store.ExpiryQuery) ([]store.ObjectV
 }
 
 // TellExpiry implements store.Expiries.
-func (t *tx) TellExpiry(ctx context.Context, o vault.ObjectID, id vault.VersionID, stage store.ExpiryStage) error {
+func (t *Tx) TellExpiry(ctx context.Context, o vault.ObjectID, id vault.VersionID, stage store.ExpiryStage) error {
 	query := "UPDATE versions SET near_told = expires WHERE object = ? AND id = ?"
 	if stage == store.Expired {
 		query = "UPDATE versions SET expired_told = expires WHERE object = ? AND id = ?"
@@ -253,9 +252,9 @@ func (t *tx) TellExpiry(ctx context.Context, o vault.ObjectID, id vault.VersionI
 }
 
 // SkipExpiries implements store.Expiries.
-func (t *tx) SkipExpiries(ctx context.Context, before time.Time, n int) (int, error) {
-	skipped, err := t.write(ctx, unseen, `UPDATE versions SET near_told = expires, expired_told = expires WHERE rowid IN
-		(SELECT v.rowid FROM versions v CROSS JOIN objects o ON o.id = v.object WHERE `+untold[store.Expired]+`
+func (t *Tx) SkipExpiries(ctx context.Context, before time.Time, n int) (int, error) {
+	skipped, err := t.write(ctx, unseen, `UPDATE versions SET near_told = expires, expired_told = expires WHERE (object, id) IN
+		(SELECT v.object, v.id FROM versions v CROSS JOIN objects o ON o.id = v.object WHERE `+untold[store.Expired]+`
 		AND v.expires <= ? AND o.current <> v.id ORDER BY v.expires LIMIT ?)`, before.UnixMicro(), limit(n))
 	return int(skipped), err
 }

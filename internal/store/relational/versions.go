@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -17,23 +17,23 @@ const (
 )
 
 // version returns the version in columns of a row, or nil when all are NULL because a join found none.
-func (r row) version() (*vault.Version, error) {
-	if r.isNull(0) {
+func (r Row) version() (*vault.Version, error) {
+	if r.IsNull(0) {
 		return nil, nil
 	}
-	tags, err := parseMap[string, string](r.text(8))
+	tags, err := parseMap[string, string](r.Text(8))
 	return &vault.Version{
-		Object: vault.ObjectID(r.text(0)), ID: vault.VersionID(r.text(1)),
+		Object: vault.ObjectID(r.Text(0)), ID: vault.VersionID(r.Text(1)),
 		Attributes: vault.Attributes{
-			Enabled: r.bool(2), NotBefore: r.instant(3), Expires: r.instant(4), Created: r.instant(5), Updated: r.instant(6),
+			Enabled: r.Bool(2), NotBefore: r.Instant(3), Expires: r.Instant(4), Created: r.Instant(5), Updated: r.Instant(6),
 		},
-		ContentType: r.text(7), Tags: tags, State: vault.VersionState(r.text(9)), Previous: vault.VersionID(r.text(10)), Doc: r.blob(14),
-		Value: vault.Envelope{Key: r.text(11), WrappedKey: r.blob(12), Ciphertext: r.blob(13)},
+		ContentType: r.Text(7), Tags: tags, State: vault.VersionState(r.Text(9)), Previous: vault.VersionID(r.Text(10)), Doc: r.Blob(14),
+		Value: vault.Envelope{Key: r.Text(11), WrappedKey: r.Blob(12), Ciphertext: r.Blob(13)},
 	}, err
 }
 
 // Version implements store.Objects.
-func (t *tx) Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) (*vault.Version, error) {
+func (t *Tx) Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) (*vault.Version, error) {
 	list, err := t.versions(ctx, selectVersion+"WHERE v.object = ? AND v.id = ?", string(o), string(id))
 	if err != nil {
 		return nil, err
@@ -45,13 +45,13 @@ func (t *tx) Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) 
 }
 
 // Versions implements store.Objects.
-func (t *tx) Versions(ctx context.Context, o vault.ObjectID, after vault.VersionID, n int) ([]*vault.Version, error) {
+func (t *Tx) Versions(ctx context.Context, o vault.ObjectID, after vault.VersionID, n int) ([]*vault.Version, error) {
 	return t.versions(ctx, selectVersion+"WHERE v.object = ? AND v.id > ? ORDER BY v.id LIMIT ?", string(o), string(after), limit(n))
 }
 
-func (t *tx) versions(ctx context.Context, query string, args ...any) ([]*vault.Version, error) {
+func (t *Tx) versions(ctx context.Context, query string, args ...any) ([]*vault.Version, error) {
 	var list []*vault.Version
-	err := t.query(ctx, query, args, func(r row) error {
+	err := t.query(ctx, query, args, func(r Row) error {
 		v, err := r.version()
 		list = append(list, v)
 		return err
@@ -60,24 +60,24 @@ func (t *tx) versions(ctx context.Context, query string, args ...any) ([]*vault.
 }
 
 // AddVersion implements store.Objects.
-func (t *tx) AddVersion(ctx context.Context, v *vault.Version) error {
+func (t *Tx) AddVersion(ctx context.Context, v *vault.Version) error {
 	tags, err := mapColumn(v.Tags)
 	if err != nil {
 		return err
 	}
-	_, err = t.write(ctx, notingVersion(v.Object), `INSERT INTO versions (object, id, enabled, not_before, expires, created, updated,
+	_, err = t.put(ctx, notingVersion(v.Object), `INSERT INTO versions (object, id, enabled, not_before, expires, created, updated,
 		content_type, tags, state, previous, key, wrapped_key, ciphertext, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(v.Object), string(v.ID), v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires),
 		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), string(v.Previous),
 		v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext, bytesColumn(v.Doc))
-	if isConstraint(err) {
+	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "the version %s exists already: choose another id", v.ID)
 	}
 	return err
 }
 
 // PutVersion implements store.Objects.
-func (t *tx) PutVersion(ctx context.Context, v *vault.Version) error {
+func (t *Tx) PutVersion(ctx context.Context, v *vault.Version) error {
 	tags, err := mapColumn(v.Tags)
 	if err != nil {
 		return err
@@ -90,9 +90,9 @@ func (t *tx) PutVersion(ctx context.Context, v *vault.Version) error {
 }
 
 // CountVersions implements store.Objects.
-func (t *tx) CountVersions(ctx context.Context, o vault.ObjectID, n int) (int, error) {
+func (t *Tx) CountVersions(ctx context.Context, o vault.ObjectID, n int) (int, error) {
 	var count int
-	_, err := t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM versions WHERE object = ? LIMIT ?)", []any{string(o), limit(n)},
-		func(r row) { count = int(r.integer(0)) })
+	_, err := t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM versions WHERE object = ? LIMIT ?) AS counted", []any{string(o), limit(n)},
+		func(r Row) { count = int(r.Integer(0)) })
 	return count, err
 }

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -18,14 +18,14 @@ CREATE INDEX loans_due ON loans (next_at, id) WHERE open = 1 AND next_at IS NOT 
 
 const loanColumns = "SELECT id, tenant, vault, object, name_key, open, state, next_at, revision, doc FROM loans"
 
-func readLoan(r row) *store.Loan {
-	return &store.Loan{ID: store.LoanID(r.text(0)), Tenant: vault.TenantID(r.text(1)), Vault: vault.ID(r.text(2)), Object: vault.ObjectID(r.text(3)),
-		NameKey: r.text(4), Open: r.integer(5) != 0, State: r.text(6), NextAt: r.instant(7), Revision: r.integer(8), Doc: r.blob(9)}
+func readLoan(r Row) *store.Loan {
+	return &store.Loan{ID: store.LoanID(r.Text(0)), Tenant: vault.TenantID(r.Text(1)), Vault: vault.ID(r.Text(2)), Object: vault.ObjectID(r.Text(3)),
+		NameKey: r.Text(4), Open: r.Integer(5) != 0, State: r.Text(6), NextAt: r.Instant(7), Revision: r.Integer(8), Doc: r.Blob(9)}
 }
 
 // Loan implements store.Loans.
-func (t *tx) Loan(ctx context.Context, id store.LoanID) (l *store.Loan, err error) {
-	found, err := t.one(ctx, loanColumns+" WHERE id = ?", []any{string(id)}, func(r row) { l = readLoan(r) })
+func (t *Tx) Loan(ctx context.Context, id store.LoanID) (l *store.Loan, err error) {
+	found, err := t.one(ctx, loanColumns+" WHERE id = ?", []any{string(id)}, func(r Row) { l = readLoan(r) })
 	if err == nil && !found {
 		err = notFound("lease", id)
 	}
@@ -33,7 +33,7 @@ func (t *tx) Loan(ctx context.Context, id store.LoanID) (l *store.Loan, err erro
 }
 
 // Loans implements store.Loans.
-func (t *tx) Loans(ctx context.Context, q store.LoanQuery) (list []*store.Loan, err error) {
+func (t *Tx) Loans(ctx context.Context, q store.LoanQuery) (list []*store.Loan, err error) {
 	var w where
 	w.equal("tenant", string(q.Tenant))
 	w.equal("vault", string(q.Vault))
@@ -50,7 +50,7 @@ func (t *tx) Loans(ctx context.Context, q store.LoanQuery) (list []*store.Loan, 
 	if q.After != "" {
 		w.and("id > ?", string(q.After))
 	}
-	err = t.query(ctx, loanColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r row) error {
+	err = t.query(ctx, loanColumns+w.String()+order+" LIMIT ?", append(w.args, limit(q.Limit)), func(r Row) error {
 		list = append(list, readLoan(r))
 		return nil
 	})
@@ -58,13 +58,13 @@ func (t *tx) Loans(ctx context.Context, q store.LoanQuery) (list []*store.Loan, 
 }
 
 // CountLoans implements store.Loans.
-func (t *tx) CountLoans(ctx context.Context, o vault.ObjectID, most int) (n int, err error) {
-	_, err = t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM loans WHERE object = ? AND open = 1 LIMIT ?)", []any{string(o), limit(most)}, func(r row) { n = int(r.integer(0)) })
+func (t *Tx) CountLoans(ctx context.Context, o vault.ObjectID, most int) (n int, err error) {
+	_, err = t.one(ctx, "SELECT count(*) FROM (SELECT 1 FROM loans WHERE object = ? AND open = 1 LIMIT ?) AS counted", []any{string(o), limit(most)}, func(r Row) { n = int(r.Integer(0)) })
 	return n, err
 }
 
 // PutLoan implements store.Loans.
-func (t *tx) PutLoan(ctx context.Context, l *store.Loan) error {
+func (t *Tx) PutLoan(ctx context.Context, l *store.Loan) error {
 	ch := noting(store.Change{Kind: store.LoanChanged, Tenant: l.Tenant, Vault: l.Vault, NameKey: l.NameKey, Key: string(l.ID)})
 	args := []any{string(l.Tenant), string(l.Vault), string(l.Object), l.NameKey, l.Open, l.State, micros(l.NextAt), l.Revision + 1, l.Doc, string(l.ID)}
 	if l.Revision == 0 {

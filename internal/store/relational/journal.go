@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 )
 
 // Audit implements store.Journal.
-func (t *tx) Audit(record []byte) {
+func (t *Tx) Audit(record []byte) {
 	if !t.writable || t.audited {
 		panic("store: Audit was called in a View, or twice in one Update")
 	}
@@ -21,7 +21,7 @@ func (t *tx) Audit(record []byte) {
 }
 
 // Emit implements store.Journal.
-func (t *tx) Emit(e store.Event) {
+func (t *Tx) Emit(e store.Event) {
 	if !t.writable {
 		panic("store: Emit was called in a View")
 	}
@@ -29,19 +29,18 @@ func (t *tx) Emit(e store.Event) {
 	t.journaled, t.events = true, append(t.events, e)
 }
 
-// seal ends an update whose closure returned err: it writes the entry of the journal, nil when there is nothing to enter. An
+// Seal ends an update whose closure returned err: it writes the entry of the journal, nil when there is nothing to enter. An
 // operation that is committed already answers so whatever its closure said, because the closure met its own effects.
-func (t *tx) seal(err error) (*store.Commit, error) {
+func (t *Tx) Seal(ctx context.Context, err error) (*store.Commit, error) {
 	t.over = false
-	defer func() { t.over = true }()
-	ctx := context.Background()
+	defer t.End()
 	if err == nil {
 		err = t.noteTouched(ctx)
 	}
 	if err == nil && t.journaled {
 		return t.enter(ctx)
 	}
-	found, lookup := t.committed(ctx, t.op.ID)
+	found, lookup := t.Committed(ctx, t.op.ID)
 	switch {
 	case lookup != nil:
 		return nil, lookup
@@ -52,7 +51,7 @@ func (t *tx) seal(err error) (*store.Commit, error) {
 }
 
 // enter writes the entry.
-func (t *tx) enter(ctx context.Context) (*store.Commit, error) {
+func (t *Tx) enter(ctx context.Context) (*store.Commit, error) {
 	c := &store.Commit{Position: t.last + 1, Op: t.op, Changes: t.changes, Audit: t.audit, Events: t.events}
 	var changes, events any
 	for _, l := range []struct {
@@ -69,9 +68,9 @@ func (t *tx) enter(ctx context.Context) (*store.Commit, error) {
 		}
 		*l.column = string(b)
 	}
-	_, err := t.write(ctx, silent, "INSERT INTO journal (position, op, at, changes, audit, events) VALUES (?, ?, ?, ?, ?, ?)",
+	_, err := t.put(ctx, silent, "INSERT INTO journal (position, op, at, changes, audit, events) VALUES (?, ?, ?, ?, ?, ?)",
 		int64(c.Position), string(c.Op.ID), c.Op.At.UnixMicro(), changes, c.Audit, events)
-	if isConstraint(err) {
+	if taken(err) {
 		return nil, store.ErrCommitted
 	}
 	if err != nil {
@@ -80,38 +79,25 @@ func (t *tx) enter(ctx context.Context) (*store.Commit, error) {
 	return c, nil
 }
 
-func (t *tx) committed(ctx context.Context, id store.OpID) (bool, error) {
-	return t.one(ctx, "SELECT 1 FROM journal WHERE op = ?", []any{string(id)}, func(row) {})
-}
-
-// lastPosition returns the newest position that was ever given out: entries may have been pruned.
-func lastPosition(c *conn) (store.Position, error) {
-	var p store.Position
-	err := c.query(`SELECT max(value, coalesce((SELECT max(position) FROM journal), 0)) FROM meta WHERE name = 'position'`, nil,
-		func(r row) error {
-			p = store.Position(r.integer(0))
-			return nil
-		})
-	if err != nil {
-		return 0, fmt.Errorf("reading the end of the journal: %w", err)
-	}
-	return p, nil
+// Committed reports whether the journal has an operation.
+func (t *Tx) Committed(ctx context.Context, id store.OpID) (bool, error) {
+	return t.one(ctx, "SELECT 1 FROM journal WHERE op = ?", []any{string(id)}, func(Row) {})
 }
 
 // Commits implements store.Journal.
-func (t *tx) Commits(ctx context.Context, after store.Position, n int) ([]*store.Commit, error) {
+func (t *Tx) Commits(ctx context.Context, after store.Position, n int) ([]*store.Commit, error) {
 	var list []*store.Commit
 	err := t.query(ctx, "SELECT position, op, at, changes, audit, events FROM journal WHERE position > ? ORDER BY position LIMIT ?",
-		[]any{int64(after), limit(n)}, func(r row) error {
+		[]any{int64(after), limit(n)}, func(r Row) error {
 			c := store.Commit{
-				Position: store.Position(r.integer(0)),
-				Op:       store.Op{ID: store.OpID(r.text(1)), At: r.instant(2)},
-				Audit:    r.blob(4),
+				Position: store.Position(r.Integer(0)),
+				Op:       store.Op{ID: store.OpID(r.Text(1)), At: r.Instant(2)},
+				Audit:    r.Blob(4),
 			}
-			if err := unmarshalList(r.text(3), &c.Changes); err != nil {
+			if err := unmarshalList(r.Text(3), &c.Changes); err != nil {
 				return err
 			}
-			if err := unmarshalList(r.text(5), &c.Events); err != nil {
+			if err := unmarshalList(r.Text(5), &c.Events); err != nil {
 				return err
 			}
 			list = append(list, &c)
@@ -120,12 +106,12 @@ func (t *tx) Commits(ctx context.Context, after store.Position, n int) ([]*store
 	return list, err
 }
 
-// Head implements store.Journal.
-func (t *tx) Head(ctx context.Context) (store.Position, error) {
-	var p store.Position
-	_, err := t.one(ctx, `SELECT max(value, coalesce((SELECT max(position) FROM journal), 0)) FROM meta WHERE name = 'position'`, nil,
-		func(r row) { p = store.Position(r.integer(0)) })
-	return p, err
+// Head implements store.Journal. The counter may be behind: a row that prunes keeps it from giving a position twice, and an engine may count along.
+func (t *Tx) Head(ctx context.Context) (store.Position, error) {
+	var p int64
+	_, err := t.one(ctx, "SELECT value, coalesce((SELECT max(position) FROM journal), 0) FROM meta WHERE name = 'position'", nil,
+		func(r Row) { p = max(r.Integer(0), r.Integer(1)) })
+	return store.Position(p), err
 }
 
 func unmarshalList(column string, dst any) error {
@@ -139,22 +125,21 @@ func unmarshalList(column string, dst any) error {
 }
 
 // Cursor implements store.Journal.
-func (t *tx) Cursor(ctx context.Context, reader string) (store.Position, error) {
+func (t *Tx) Cursor(ctx context.Context, reader string) (store.Position, error) {
 	var p store.Position
 	_, err := t.one(ctx, "SELECT position FROM cursors WHERE reader = ?", []any{reader},
-		func(r row) { p = store.Position(r.integer(0)) })
+		func(r Row) { p = store.Position(r.Integer(0)) })
 	return p, err
 }
 
 // SetCursor implements store.Journal.
-func (t *tx) SetCursor(ctx context.Context, reader string, p store.Position) error {
-	_, err := t.write(ctx, silent, `INSERT INTO cursors (reader, position) VALUES (?, ?)
+func (t *Tx) SetCursor(ctx context.Context, reader string, p store.Position) error {
+	return t.arrange(ctx, `INSERT INTO cursors (reader, position) VALUES (?, ?)
 		ON CONFLICT (reader) DO UPDATE SET position = excluded.position WHERE excluded.position > cursors.position`, reader, int64(p))
-	return err
 }
 
 // PruneJournal implements store.Journal. The newest position is kept beside the journal, so that none is given out twice.
-func (t *tx) PruneJournal(ctx context.Context, p store.Position, olderThan time.Time, n int) (int, error) {
+func (t *Tx) PruneJournal(ctx context.Context, p store.Position, olderThan time.Time, n int) (int, error) {
 	if p < 0 {
 		return 0, fault.New(fault.Internal, "the journal has no position %d", p)
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -32,21 +32,21 @@ const (
 const objectWidth = 12
 
 // object returns the object in columns of a row.
-func (r row) object() (*vault.Object, error) {
+func (r Row) object() (*vault.Object, error) {
 	o := &vault.Object{
-		ID: vault.ObjectID(r.text(0)), Vault: vault.ID(r.text(1)), Kind: vault.Kind(r.text(2)), Name: r.text(3), Created: r.instant(4),
-		Current: vault.VersionID(r.text(5)), Managed: r.bool(7), Revision: r.integer(10), Rollout: r.blob(11),
+		ID: vault.ObjectID(r.Text(0)), Vault: vault.ID(r.Text(1)), Kind: vault.Kind(r.Text(2)), Name: r.Text(3), Created: r.Instant(4),
+		Current: vault.VersionID(r.Text(5)), Managed: r.Bool(7), Revision: r.Integer(10), Rollout: r.Blob(11),
 	}
-	if !r.isNull(9) {
-		o.Deleted = &vault.Deletion{At: r.instant(8), PurgeAt: r.instant(9)}
+	if !r.IsNull(9) {
+		o.Deleted = &vault.Deletion{At: r.Instant(8), PurgeAt: r.Instant(9)}
 	}
 	var err error
-	o.Labels, err = parseMap[vault.Label, vault.VersionID](r.text(6))
+	o.Labels, err = parseMap[vault.Label, vault.VersionID](r.Text(6))
 	return o, err
 }
 
 // Object implements store.Objects.
-func (t *tx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error) {
+func (t *Tx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error) {
 	list, err := t.objects(ctx, objectsOnly+whereName, string(v), string(k), vault.NameKey(name))
 	if err != nil {
 		return nil, err
@@ -58,14 +58,14 @@ func (t *tx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) 
 }
 
 // Objects implements store.Objects.
-func (t *tx) Objects(ctx context.Context, q store.ObjectQuery) ([]*vault.Object, error) {
+func (t *Tx) Objects(ctx context.Context, q store.ObjectQuery) ([]*vault.Object, error) {
 	where, args := selection(q)
 	return t.objects(ctx, objectsOnly+where, args...)
 }
 
-func (t *tx) objects(ctx context.Context, query string, args ...any) ([]*vault.Object, error) {
+func (t *Tx) objects(ctx context.Context, query string, args ...any) ([]*vault.Object, error) {
 	var list []*vault.Object
-	err := t.query(ctx, query, args, func(r row) error {
+	err := t.query(ctx, query, args, func(r Row) error {
 		o, err := r.object()
 		list = append(list, o)
 		return err
@@ -93,10 +93,10 @@ func selection(q store.ObjectQuery) (where string, args []any) {
 }
 
 // CurrentVersions implements store.Objects.
-func (t *tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.ObjectVersion, error) {
+func (t *Tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.ObjectVersion, error) {
 	where, args := selection(q)
 	var list []store.ObjectVersion
-	err := t.query(ctx, withVersions+where, args, func(r row) error {
+	err := t.query(ctx, withVersions+where, args, func(r Row) error {
 		object, err := r.object()
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (t *tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.
 }
 
 // PutObject implements store.Objects.
-func (t *tx) PutObject(ctx context.Context, o *vault.Object) error {
+func (t *Tx) PutObject(ctx context.Context, o *vault.Object) error {
 	labels, err := mapColumn(o.Labels)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (t *tx) PutObject(ctx context.Context, o *vault.Object) error {
 			managed = ?, deleted_at = ?, purge_at = ?, rollout = ?, revision = revision + 1 WHERE id = ? AND revision = ?`,
 			o.Name, micros(o.Created), string(o.Current), labels, o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout), string(o.ID), o.Revision)
 	}
-	n, err := t.write(ctx, notingObject(o), `INSERT INTO objects
+	n, err := t.put(ctx, notingObject(o), `INSERT INTO objects
 		(id, vault, kind, name_key, name, created, current, labels, managed, deleted_at, purge_at, rollout, revision)
 		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE object = ?1)
 		ON CONFLICT DO NOTHING`,
@@ -136,8 +136,8 @@ func (t *tx) PutObject(ctx context.Context, o *vault.Object) error {
 }
 
 // refusedObject says why an object could not be inserted.
-func (t *tx) refusedObject(ctx context.Context, o *vault.Object) error {
-	purged, err := t.one(ctx, "SELECT 1 FROM tombstones WHERE object = ?", []any{string(o.ID)}, func(row) {})
+func (t *Tx) refusedObject(ctx context.Context, o *vault.Object) error {
+	purged, err := t.one(ctx, "SELECT 1 FROM tombstones WHERE object = ?", []any{string(o.ID)}, func(Row) {})
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (t *tx) refusedObject(ctx context.Context, o *vault.Object) error {
 }
 
 // DeleteObject implements store.Objects.
-func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) error {
+func (t *Tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) error {
 	err := t.mustChange(ctx, notingObject(o), string(o.Kind), o.Name, "DELETE FROM objects WHERE id = ?", string(o.ID))
 	if err != nil {
 		return err
@@ -159,16 +159,16 @@ func (t *tx) DeleteObject(ctx context.Context, o *vault.Object, at time.Time) er
 	if err := t.DeletePolicy(ctx, o.ID); err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	_, err = t.write(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?)", string(o.ID), string(o.Vault), micros(at))
+	_, err = t.put(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?)", string(o.ID), string(o.Vault), micros(at))
 	return err
 }
 
 // Tombstones implements store.Objects.
-func (t *tx) Tombstones(ctx context.Context, after vault.ObjectID, n int) ([]store.Tombstone, error) {
+func (t *Tx) Tombstones(ctx context.Context, after vault.ObjectID, n int) ([]store.Tombstone, error) {
 	var list []store.Tombstone
 	err := t.query(ctx, "SELECT object, vault, at FROM tombstones WHERE object > ? ORDER BY object LIMIT ?",
-		[]any{string(after), limit(n)}, func(r row) error {
-			list = append(list, store.Tombstone{Object: vault.ObjectID(r.text(0)), Vault: vault.ID(r.text(1)), At: r.instant(2)})
+		[]any{string(after), limit(n)}, func(r Row) error {
+			list = append(list, store.Tombstone{Object: vault.ObjectID(r.Text(0)), Vault: vault.ID(r.Text(1)), At: r.Instant(2)})
 			return nil
 		})
 	return list, err
@@ -176,7 +176,7 @@ func (t *tx) Tombstones(ctx context.Context, after vault.ObjectID, n int) ([]sto
 
 // notingObject notes a change of an object, by its name.
 func notingObject(o *vault.Object) change {
-	return func(t *tx) {
+	return func(t *Tx) {
 		t.noted = append(t.noted, o.ID)
 		t.note(store.Change{Kind: store.ObjectChanged, Vault: o.Vault, Object: o.Kind, NameKey: vault.NameKey(o.Name)})
 	}
@@ -184,7 +184,7 @@ func notingObject(o *vault.Object) change {
 
 // notingVersion notes a change of an object of which only the id is known yet.
 func notingVersion(o vault.ObjectID) change {
-	return func(t *tx) {
+	return func(t *Tx) {
 		t.journaled = true
 		if !slices.Contains(t.touched[max(0, len(t.touched)-nearby):], o) {
 			t.touched = append(t.touched, o)
@@ -194,14 +194,14 @@ func notingVersion(o vault.ObjectID) change {
 
 // noteTouched looks up the names of the objects that are known by their ids only. One that does not exist makes the update fail:
 // its versions could never be found.
-func (t *tx) noteTouched(ctx context.Context) error {
+func (t *Tx) noteTouched(ctx context.Context) error {
 	for _, id := range t.touched {
 		if slices.Contains(t.noted, id) {
 			continue
 		}
 		c := store.Change{Kind: store.ObjectChanged}
 		found, err := t.one(ctx, "SELECT vault, kind, name_key FROM objects WHERE id = ?", []any{string(id)},
-			func(r row) { c.Vault, c.Object, c.NameKey = vault.ID(r.text(0)), vault.Kind(r.text(1)), r.text(2) })
+			func(r Row) { c.Vault, c.Object, c.NameKey = vault.ID(r.Text(0)), vault.Kind(r.Text(1)), r.Text(2) })
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -8,54 +8,54 @@ import (
 )
 
 // WrappedKey implements store.Keys.
-func (t *tx) WrappedKey(ctx context.Context, id string) (*store.WrappedKey, error) {
+func (t *Tx) WrappedKey(ctx context.Context, id string) (*store.WrappedKey, error) {
 	return getDoc[store.WrappedKey](ctx, t, "key", id, "SELECT doc FROM wrapped_keys WHERE id = ?", id)
 }
 
 // WrappedKeys implements store.Keys.
-func (t *tx) WrappedKeys(ctx context.Context, purpose store.KeyPurpose, owner string) ([]*store.WrappedKey, error) {
+func (t *Tx) WrappedKeys(ctx context.Context, purpose store.KeyPurpose, owner string) ([]*store.WrappedKey, error) {
 	return listDocs[store.WrappedKey](ctx, t,
-		"SELECT doc FROM wrapped_keys WHERE purpose = ? AND owner = ? ORDER BY created, id", string(purpose), owner)
+		"SELECT doc FROM wrapped_keys WHERE purpose = ? AND owner = ? ORDER BY created NULLS FIRST, id", string(purpose), owner)
 }
 
 // PutWrappedKey implements store.Keys.
-func (t *tx) PutWrappedKey(ctx context.Context, k *store.WrappedKey) error {
+func (t *Tx) PutWrappedKey(ctx context.Context, k *store.WrappedKey) error {
 	doc, err := encode(k)
 	if err != nil {
 		return err
 	}
-	_, err = t.write(ctx, notingKey(k.ID), `INSERT INTO wrapped_keys (id, purpose, owner, created, doc) VALUES (?, ?, ?, ?, ?)
+	_, err = t.put(ctx, notingKey(k.ID), `INSERT INTO wrapped_keys (id, purpose, owner, created, doc) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, owner = excluded.owner, created = excluded.created, doc = excluded.doc`,
 		k.ID, string(k.Purpose), k.Owner, micros(k.Created), doc)
 	return err
 }
 
 // DeleteWrappedKey implements store.Keys.
-func (t *tx) DeleteWrappedKey(ctx context.Context, id string) error {
+func (t *Tx) DeleteWrappedKey(ctx context.Context, id string) error {
 	return t.mustChange(ctx, notingKey(id), "key", id, "DELETE FROM wrapped_keys WHERE id = ?", id)
 }
 
 func notingKey(id string) change { return noting(store.Change{Kind: store.KeyChanged, Key: id}) }
 
 // SigningKeys implements store.Keys. The oldest comes first.
-func (t *tx) SigningKeys(ctx context.Context, tenant vault.TenantID) ([]*store.SigningKey, error) {
-	return listDocs[store.SigningKey](ctx, t, "SELECT doc FROM signing_keys WHERE tenant = ? ORDER BY created, id", string(tenant))
+func (t *Tx) SigningKeys(ctx context.Context, tenant vault.TenantID) ([]*store.SigningKey, error) {
+	return listDocs[store.SigningKey](ctx, t, "SELECT doc FROM signing_keys WHERE tenant = ? ORDER BY created NULLS FIRST, id", string(tenant))
 }
 
 // PutSigningKey implements store.Keys.
-func (t *tx) PutSigningKey(ctx context.Context, k *store.SigningKey) error {
+func (t *Tx) PutSigningKey(ctx context.Context, k *store.SigningKey) error {
 	doc, err := encode(k)
 	if err != nil {
 		return err
 	}
-	_, err = t.write(ctx, notingSigningKey(k.Tenant, k.ID), `INSERT INTO signing_keys (tenant, id, created, doc) VALUES (?, ?, ?, ?)
+	_, err = t.put(ctx, notingSigningKey(k.Tenant, k.ID), `INSERT INTO signing_keys (tenant, id, created, doc) VALUES (?, ?, ?, ?)
 		ON CONFLICT (tenant, id) DO UPDATE SET created = excluded.created, doc = excluded.doc`,
 		string(k.Tenant), k.ID, micros(k.Created), doc)
 	return err
 }
 
 // DeleteSigningKey implements store.Keys.
-func (t *tx) DeleteSigningKey(ctx context.Context, tenant vault.TenantID, id string) error {
+func (t *Tx) DeleteSigningKey(ctx context.Context, tenant vault.TenantID, id string) error {
 	return t.mustChange(ctx, notingSigningKey(tenant, id), "signing key", id,
 		"DELETE FROM signing_keys WHERE tenant = ? AND id = ?", string(tenant), id)
 }
@@ -65,9 +65,9 @@ func notingSigningKey(tenant vault.TenantID, id string) change {
 }
 
 // Setting implements store.Keys.
-func (t *tx) Setting(ctx context.Context, name string) ([]byte, error) {
+func (t *Tx) Setting(ctx context.Context, name string) ([]byte, error) {
 	var value []byte
-	found, err := t.one(ctx, "SELECT value FROM settings WHERE name = ?", []any{name}, func(r row) { value = r.blob(0) })
+	found, err := t.one(ctx, "SELECT value FROM settings WHERE name = ?", []any{name}, func(r Row) { value = r.Blob(0) })
 	if err == nil && !found {
 		return nil, notFound("setting", name)
 	}
@@ -75,11 +75,11 @@ func (t *tx) Setting(ctx context.Context, name string) ([]byte, error) {
 }
 
 // PutSetting implements store.Keys.
-func (t *tx) PutSetting(ctx context.Context, name string, value []byte) error {
+func (t *Tx) PutSetting(ctx context.Context, name string, value []byte) error {
 	if value == nil {
 		value = []byte{}
 	}
-	_, err := t.write(ctx, noting(store.Change{Kind: store.SettingChanged, Key: name}),
+	_, err := t.put(ctx, noting(store.Change{Kind: store.SettingChanged, Key: name}),
 		"INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 	return err
 }

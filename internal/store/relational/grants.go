@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 )
 
 // Grant implements store.Grants.
-func (t *tx) Grant(ctx context.Context, tenant vault.TenantID, id string) (*principal.Grant, error) {
+func (t *Tx) Grant(ctx context.Context, tenant vault.TenantID, id string) (*principal.Grant, error) {
 	return getDoc[principal.Grant](ctx, t, "role assignment", id,
 		"SELECT doc FROM grants WHERE tenant = ? AND id = ?", string(tenant), id)
 }
 
 // PutGrant implements store.Grants.
-func (t *tx) PutGrant(ctx context.Context, g *principal.Grant) error {
+func (t *Tx) PutGrant(ctx context.Context, g *principal.Grant) error {
 	doc, err := encode(g)
 	if err != nil {
 		return err
@@ -28,7 +28,7 @@ func (t *tx) PutGrant(ctx context.Context, g *principal.Grant) error {
 	if found && scope != fold(g.Scope) {
 		t.note(grantChange(g.Tenant, scope))
 	}
-	_, err = t.write(ctx, noting(grantChange(g.Tenant, fold(g.Scope))), `INSERT INTO grants (tenant, id, scope_key, principal, doc)
+	_, err = t.put(ctx, noting(grantChange(g.Tenant, fold(g.Scope))), `INSERT INTO grants (tenant, id, scope_key, principal, doc)
 		VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, id)
 		DO UPDATE SET scope_key = excluded.scope_key, principal = excluded.principal, doc = excluded.doc`,
 		string(g.Tenant), g.ID, fold(g.Scope), string(g.Principal), doc)
@@ -36,7 +36,7 @@ func (t *tx) PutGrant(ctx context.Context, g *principal.Grant) error {
 }
 
 // DeleteGrant implements store.Grants.
-func (t *tx) DeleteGrant(ctx context.Context, tenant vault.TenantID, id string) error {
+func (t *Tx) DeleteGrant(ctx context.Context, tenant vault.TenantID, id string) error {
 	scope, _, err := t.grantScope(ctx, tenant, id)
 	if err != nil {
 		return err
@@ -45,9 +45,9 @@ func (t *tx) DeleteGrant(ctx context.Context, tenant vault.TenantID, id string) 
 		"DELETE FROM grants WHERE tenant = ? AND id = ?", string(tenant), id)
 }
 
-func (t *tx) grantScope(ctx context.Context, tenant vault.TenantID, id string) (scope string, found bool, err error) {
+func (t *Tx) grantScope(ctx context.Context, tenant vault.TenantID, id string) (scope string, found bool, err error) {
 	found, err = t.one(ctx, "SELECT scope_key FROM grants WHERE tenant = ? AND id = ?", []any{string(tenant), id},
-		func(r row) { scope = r.text(0) })
+		func(r Row) { scope = r.Text(0) })
 	return scope, found, err
 }
 
@@ -56,7 +56,7 @@ func grantChange(tenant vault.TenantID, scope string) store.Change {
 }
 
 // GrantsAt implements store.Grants.
-func (t *tx) GrantsAt(ctx context.Context, tenant vault.TenantID, scopes ...string) ([]*principal.Grant, error) {
+func (t *Tx) GrantsAt(ctx context.Context, tenant vault.TenantID, scopes ...string) ([]*principal.Grant, error) {
 	var list []*principal.Grant
 	seen := make(map[string]bool, len(scopes))
 	for _, scope := range scopes {
@@ -75,7 +75,7 @@ func (t *tx) GrantsAt(ctx context.Context, tenant vault.TenantID, scopes ...stri
 }
 
 // GrantsUnder implements store.Grants.
-func (t *tx) GrantsUnder(ctx context.Context, tenant vault.TenantID, scope string) ([]*principal.Grant, error) {
+func (t *Tx) GrantsUnder(ctx context.Context, tenant vault.TenantID, scope string) ([]*principal.Grant, error) {
 	key := fold(scope)
 	below := key + "/"
 	if key == "/" {
@@ -88,34 +88,34 @@ func (t *tx) GrantsUnder(ctx context.Context, tenant vault.TenantID, scope strin
 }
 
 // GrantsOf implements store.Grants.
-func (t *tx) GrantsOf(ctx context.Context, tenant vault.TenantID, p principal.ID) ([]*principal.Grant, error) {
+func (t *Tx) GrantsOf(ctx context.Context, tenant vault.TenantID, p principal.ID) ([]*principal.Grant, error) {
 	return listDocs[principal.Grant](ctx, t, "SELECT doc FROM grants WHERE tenant = ? AND principal = ? ORDER BY id",
 		string(tenant), string(p))
 }
 
 // Role implements store.Grants.
-func (t *tx) Role(ctx context.Context, tenant vault.TenantID, id string) (*principal.Role, error) {
+func (t *Tx) Role(ctx context.Context, tenant vault.TenantID, id string) (*principal.Role, error) {
 	return getDoc[principal.Role](ctx, t, "role", id, "SELECT doc FROM roles WHERE tenant = ? AND id = ?", string(tenant), id)
 }
 
 // Roles implements store.Grants.
-func (t *tx) Roles(ctx context.Context, tenant vault.TenantID) ([]*principal.Role, error) {
+func (t *Tx) Roles(ctx context.Context, tenant vault.TenantID) ([]*principal.Role, error) {
 	return listDocs[principal.Role](ctx, t, "SELECT doc FROM roles WHERE tenant = ? ORDER BY id", string(tenant))
 }
 
 // PutRole implements store.Grants.
-func (t *tx) PutRole(ctx context.Context, r *principal.Role) error {
+func (t *Tx) PutRole(ctx context.Context, r *principal.Role) error {
 	doc, err := encode(r)
 	if err != nil {
 		return err
 	}
-	_, err = t.write(ctx, notingRole(r.Tenant, r.ID), `INSERT INTO roles (tenant, id, doc) VALUES (?, ?, ?)
+	_, err = t.put(ctx, notingRole(r.Tenant, r.ID), `INSERT INTO roles (tenant, id, doc) VALUES (?, ?, ?)
 		ON CONFLICT (tenant, id) DO UPDATE SET doc = excluded.doc`, string(r.Tenant), r.ID, doc)
 	return err
 }
 
 // DeleteRole implements store.Grants.
-func (t *tx) DeleteRole(ctx context.Context, tenant vault.TenantID, id string) error {
+func (t *Tx) DeleteRole(ctx context.Context, tenant vault.TenantID, id string) error {
 	return t.mustChange(ctx, notingRole(tenant, id), "role", id, "DELETE FROM roles WHERE tenant = ? AND id = ?", string(tenant), id)
 }
 

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 )
 
 // Vault implements store.Vaults.
-func (t *tx) Vault(ctx context.Context, id vault.ID) (*vault.Vault, error) {
+func (t *Tx) Vault(ctx context.Context, id vault.ID) (*vault.Vault, error) {
 	return getDoc[vault.Vault](ctx, t, "vault", id, "SELECT doc FROM vaults WHERE id = ?", string(id))
 }
 
 // VaultByName implements store.Vaults.
-func (t *tx) VaultByName(ctx context.Context, name string) (*vault.Vault, error) {
+func (t *Tx) VaultByName(ctx context.Context, name string) (*vault.Vault, error) {
 	return getDoc[vault.Vault](ctx, t, "vault", name, "SELECT doc FROM vaults WHERE name_key = ?", vault.NameKey(name))
 }
 
 // Vaults implements store.Vaults.
-func (t *tx) Vaults(ctx context.Context, q store.VaultQuery) ([]*vault.Vault, error) {
+func (t *Tx) Vaults(ctx context.Context, q store.VaultQuery) ([]*vault.Vault, error) {
 	where, args := []string{"name_key > ?"}, []any{vault.NameKey(q.After)}
 	match := func(condition string, arg any) {
 		where, args = append(where, condition), append(args, arg)
@@ -47,7 +47,7 @@ func (t *tx) Vaults(ctx context.Context, q store.VaultQuery) ([]*vault.Vault, er
 }
 
 // PutVault implements store.Vaults.
-func (t *tx) PutVault(ctx context.Context, v *vault.Vault) error {
+func (t *Tx) PutVault(ctx context.Context, v *vault.Vault) error {
 	next := *v
 	next.Revision++
 	doc, err := encode(&next)
@@ -68,14 +68,14 @@ func (t *tx) PutVault(ctx context.Context, v *vault.Vault) error {
 		err = t.swap(ctx, ch, "vault", v.Name, `UPDATE vaults SET name_key = ?, tenant = ?, subscription = ?, group_key = ?, purge_at = ?,
 			revision = ?, doc = ? WHERE id = ? AND revision = ?`, append(args, v.Revision)...)
 	}
-	if isConstraint(err) {
+	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "the vault name %q is taken: choose another name", v.Name)
 	}
 	return err
 }
 
 // DeleteVault implements store.Vaults.
-func (t *tx) DeleteVault(ctx context.Context, id vault.ID) error {
+func (t *Tx) DeleteVault(ctx context.Context, id vault.ID) error {
 	v, err := t.Vault(ctx, id)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -18,60 +18,61 @@ CREATE TABLE token_keys (id TEXT PRIMARY KEY, token TEXT NOT NULL, object TEXT N
 `
 
 // KeyNeeds implements store.KeyNeeds.
-func (t *tx) KeyNeeds(ctx context.Context, in vault.ID, key vault.ObjectID) (list []*store.KeyNeed, err error) {
+func (t *Tx) KeyNeeds(ctx context.Context, in vault.ID, key vault.ObjectID) (list []*store.KeyNeed, err error) {
 	condition, args := "vault = ?", []any{string(in)}
 	if key != "" {
 		condition, args = condition+" AND key = ?", append(args, string(key))
 	}
-	err = t.query(ctx, "SELECT key, vault, by_vault, by_name, use, until FROM key_needs WHERE "+condition+" ORDER BY vault, key, by_vault, use", args, func(r row) error {
-		list = append(list, &store.KeyNeed{Key: vault.ObjectID(r.text(0)), In: vault.ID(r.text(1)), By: vault.ID(r.text(2)), ByName: r.text(3),
-			Use: store.KeyUse(r.text(4)), Until: r.instant(5)})
+	err = t.query(ctx, "SELECT key, vault, by_vault, by_name, use, until FROM key_needs WHERE "+condition+" ORDER BY vault, key, by_vault, use", args, func(r Row) error {
+		list = append(list, &store.KeyNeed{Key: vault.ObjectID(r.Text(0)), In: vault.ID(r.Text(1)), By: vault.ID(r.Text(2)), ByName: r.Text(3),
+			Use: store.KeyUse(r.Text(4)), Until: r.Instant(5)})
 		return nil
 	})
 	return list, err
 }
 
 // PutKeyNeed implements store.KeyNeeds.
-func (t *tx) PutKeyNeed(ctx context.Context, n *store.KeyNeed) error {
-	_, err := t.write(ctx, unseen, `INSERT INTO key_needs (vault, key, by_vault, use, by_name, until) VALUES (?, ?, ?, ?, ?, ?)
+func (t *Tx) PutKeyNeed(ctx context.Context, n *store.KeyNeed) error {
+	_, err := t.put(ctx, unseen, `INSERT INTO key_needs (vault, key, by_vault, use, by_name, until) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (vault, key, by_vault, use) DO UPDATE SET by_name = excluded.by_name,
-		until = CASE WHEN until IS NULL OR excluded.until IS NULL THEN NULL ELSE max(until, excluded.until) END`,
+		until = CASE WHEN key_needs.until IS NULL OR excluded.until IS NULL THEN NULL WHEN key_needs.until > excluded.until THEN key_needs.until
+		ELSE excluded.until END`,
 		string(n.In), string(n.Key), string(n.By), string(n.Use), n.ByName, micros(n.Until))
 	return err
 }
 
 // DropKeyNeeds implements store.KeyNeeds.
-func (t *tx) DropKeyNeeds(ctx context.Context, by vault.ID, use store.KeyUse) error {
+func (t *Tx) DropKeyNeeds(ctx context.Context, by vault.ID, use store.KeyUse) error {
 	_, err := t.write(ctx, unseen, "DELETE FROM key_needs WHERE by_vault = ? AND use = ?", string(by), string(use))
 	return err
 }
 
 // AddTokenKey implements store.KeyNeeds.
-func (t *tx) AddTokenKey(ctx context.Context, k *store.TokenKey) error {
-	_, err := t.write(ctx, unseen, "INSERT INTO token_keys (id, token, object, made) VALUES (?, ?, ?, ?)", k.ID, k.Token, string(k.Object), k.Made.UnixMicro())
-	if isConstraint(err) {
+func (t *Tx) AddTokenKey(ctx context.Context, k *store.TokenKey) error {
+	_, err := t.put(ctx, unseen, "INSERT INTO token_keys (id, token, object, made) VALUES (?, ?, ?, ?)", k.ID, k.Token, string(k.Object), k.Made.UnixMicro())
+	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "a key with the id %s is known already in a token: use another id", k.ID)
 	}
 	return err
 }
 
 // KeepTokenKey implements store.KeyNeeds.
-func (t *tx) KeepTokenKey(ctx context.Context, id string, o vault.ObjectID) error {
+func (t *Tx) KeepTokenKey(ctx context.Context, id string, o vault.ObjectID) error {
 	return t.mustChange(ctx, unseen, "key in a token", id, "UPDATE token_keys SET object = ? WHERE id = ?", string(o), id)
 }
 
 // StrayTokenKeys implements store.KeyNeeds.
-func (t *tx) StrayTokenKeys(ctx context.Context, madeBefore time.Time, most int) (list []*store.TokenKey, err error) {
+func (t *Tx) StrayTokenKeys(ctx context.Context, madeBefore time.Time, most int) (list []*store.TokenKey, err error) {
 	err = t.query(ctx, `SELECT id, token, object, made FROM token_keys WHERE object = '' AND made < ?
 		OR object <> '' AND NOT EXISTS (SELECT 1 FROM objects WHERE objects.id = token_keys.object) ORDER BY id LIMIT ?`,
-		[]any{madeBefore.UnixMicro(), limit(most)}, func(r row) error {
-			list = append(list, &store.TokenKey{ID: r.text(0), Token: r.text(1), Object: vault.ObjectID(r.text(2)), Made: r.instant(3)})
+		[]any{madeBefore.UnixMicro(), limit(most)}, func(r Row) error {
+			list = append(list, &store.TokenKey{ID: r.Text(0), Token: r.Text(1), Object: vault.ObjectID(r.Text(2)), Made: r.Instant(3)})
 			return nil
 		})
 	return list, err
 }
 
 // DropTokenKey implements store.KeyNeeds.
-func (t *tx) DropTokenKey(ctx context.Context, id string) error {
+func (t *Tx) DropTokenKey(ctx context.Context, id string) error {
 	return t.mustChange(ctx, unseen, "key in a token", id, "DELETE FROM token_keys WHERE id = ?", id)
 }

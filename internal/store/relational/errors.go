@@ -1,0 +1,20 @@
+package relational
+
+import (
+	"errors"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store"
+)
+
+func taken(err error) bool { return errors.Is(err, ErrTaken) }
+
+func notFound(what string, key any) error {
+	return fault.New(fault.NotFound, "there is no %s %q", what, key)
+}
+
+// stale is the conflict of a compare-and-swap that lost.
+func stale(what string, key any) error {
+	return fault.New(fault.Conflict, "the %s %q was changed since it was read: read it again and repeat the change", what, key).
+		Because(store.StaleRevision)
+}
