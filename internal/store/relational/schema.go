@@ -76,4 +76,5 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	enrolmentSchema,
 	endpointSchema,
 	keyNeedSchema,
+	backupSchema,
 }

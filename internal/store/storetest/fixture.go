@@ -51,6 +51,8 @@ type fixture struct {
 	keyNeed  *store.KeyNeed
 	tokenKey *store.TokenKey
 
+	backup *store.Backup
+
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -118,6 +120,7 @@ func newFixture() *fixture {
 	f.keyNeed = newKeyNeed(f, store.NeededByVault, time.Time{})
 	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
 	f.enrolment = newEnrolment(f, 1)
+	f.backup = newBackup(94)
 	f.endpoint = newEndpoint(71)
 	return f
 }
@@ -170,7 +173,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
 		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
-		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
+		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan), tx.PutBackup(ctx, f.backup),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
 	errs = append(errs, err)
@@ -215,6 +218,7 @@ type state struct {
 	TokenKeys          []*store.TokenKey
 	Enrolments         []*store.Enrolment
 	Endpoints          []*store.Endpoint
+	Backups            []*store.Backup
 }
 
 // names of what cases write, so that a state can hold them.
@@ -313,6 +317,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	s.Endpoints, err = tx.Endpoints(ctx, store.EndpointQuery{})
+	note(err)
+	s.Backups, err = tx.Backups(ctx, store.BackupQuery{})
 	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
