@@ -40,7 +40,7 @@ var layers = [][]string{
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
 	{"internal/token/pkcs11"},
-	{"internal/keyring"},
+	{"internal/keyring", "internal/archive"},
 	// low services
 	{"internal/audit"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
