@@ -2,7 +2,6 @@ package rotation_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -39,8 +38,8 @@ const (
 	killEach     = 3
 	// loginsBetween is the least number of new logins between the setting of each value and the revocation of the one before.
 	loginsBetween = 100
-	// spare is how many times as many the grace is made long enough for: the machine is not always equally fast.
-	spare = 3
+	// enough logins after the promotion let the slow application move on. The old value cannot go before, however slow the machine is.
+	enough = loginsBetween + 2*applications*workersEach
 )
 
 type counts struct {
@@ -103,6 +102,9 @@ type load struct {
 	longest time.Duration
 	kills   int
 
+	// slow goes on with the value that it has until enough have logged in, and that value has to wait for it. Nil without an overlap.
+	slow *application
+
 	mu sync.Mutex
 	// times are the new logins since the last rotation began.
 	times []moment
@@ -142,21 +144,6 @@ func (l *load) between(from, to time.Time) (n int64) {
 	return n
 }
 
-// lengthen makes the grace as long as the applications need for several times the logins that are asked for between set and revocation, when n of them
-// took so long.
-func (l *load) lengthen(n int64, took time.Duration) error {
-	need := rotation.Duration(spare * loginsBetween * took / time.Duration(max(n, 1)))
-	if need <= l.policy.Grace {
-		return nil
-	}
-	l.policy.Grace = need + need/4 // so that it is not written anew all the time
-	text, err := json.Marshal(l.policy)
-	if err == nil {
-		_, err = l.node.vault.SetRotationPolicy(l.t.Context(), l.name, text)
-	}
-	return err
-}
-
 func (l *load) run() {
 	ctx, cancel := context.WithCancel(l.t.Context())
 	defer cancel()
@@ -167,7 +154,11 @@ func (l *load) run() {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		apps.Go(func() { app.poll(ctx) })
+		if l.overlap && i == 0 {
+			l.slow = app
+		} else {
+			apps.Go(func() { app.poll(ctx) })
+		}
 		for range workersEach {
 			apps.Go(func() {
 				for ctx.Err() == nil {
@@ -177,10 +168,6 @@ func (l *load) run() {
 		}
 	}
 	var err error
-	if l.overlap {
-		time.Sleep(time.Second)
-		err = l.lengthen(l.logins.Load(), time.Since(began))
-	}
 	for i := int64(0); i < l.want.rotations && err == nil; i++ {
 		err = l.rotate(ctx, i%killEach == killEach-1)
 	}
@@ -239,6 +226,7 @@ func (l *load) rotate(ctx context.Context, kill bool) error {
 		}
 	}
 	promoted := false
+	var since int64 // the logins when the old value was first seen to be about to go
 	if err := retry(ctx, func() error {
 		open, err := l.node.open(ctx, l.name)
 		if err != nil {
@@ -255,6 +243,12 @@ func (l *load) rotate(ctx context.Context, kill bool) error {
 			promoted = true
 			if kill {
 				l.longest = max(l.longest, time.Since(killed))
+			}
+			since = l.logins.Load()
+		}
+		if l.slow != nil && promoted && l.logins.Load() >= since+enough {
+			if err := l.slow.read(ctx); err != nil {
+				return err
 			}
 		}
 		if len(open) > 0 {
@@ -306,7 +300,7 @@ func (l *load) count(ctx context.Context, id string) error {
 	}
 	n := l.between(set, revoked)
 	l.fewest = min(l.fewest, n)
-	return l.lengthen(n, revoked.Sub(set))
+	return nil
 }
 
 // application is one that reads its credential by Azure's SDK and keeps it for the time of its cache.

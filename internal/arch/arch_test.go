@@ -35,11 +35,12 @@ var layers = [][]string{
 	{"internal/rotator/contract/contracttest"},
 	// what the engines of the store share
 	{"internal/store/relational"},
-	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/rotator/postgres", "internal/rotator/mysql",
+	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/seal/shamir", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
 	{"internal/token/pkcs11"},
+	{"internal/seal/pkcs11"},
 	{"internal/keyring", "internal/archive"},
 	// low services
 	{"internal/audit"},

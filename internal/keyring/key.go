@@ -216,10 +216,7 @@ func (k *Keyring) doubt(root *key, err error) {
 }
 
 func unsealRoot(ctx context.Context, s seal.Seal, row *store.WrappedKey) (*key, error) {
-	if row.Parent != s.Name() {
-		return nil, fault.New(fault.Invalid, "the root key %s is wrapped by the seal %q, but %q is configured: configure the former, or migrate", row.ID, row.Parent, s.Name())
-	}
-	bytes, err := s.Unwrap(ctx, row.Wrapped, bindKeyRow(row))
+	bytes, err := unwrapRoot(ctx, s, row)
 	if err != nil {
 		return nil, err
 	}

@@ -54,52 +54,70 @@ func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
 	if k.locked.Load() {
 		return "", errLocked
 	}
+	rows, err := k.settledRoots(ctx)
+	if err != nil {
+		return "", err
+	}
 	fresh, err := k.newRoot(ctx, k.clock.Now())
 	if err != nil {
 		return "", err
 	}
-	if err := k.succeed(ctx, fresh, with); err != nil {
+	if err := k.succeedIf(ctx, fresh, with, func(tx store.Tx) error {
+		there, err := tx.WrappedKeys(ctx, store.RootKey, installation)
+		if err == nil && !sameWraps(there, rows) {
+			err = fault.New(fault.Conflict, "the root keys changed meanwhile: try again")
+		}
+		return err
+	}); err != nil {
 		return "", err
 	}
 	_, err = k.moveRootChildren(ctx)
 	return fresh[0].ID, err
 }
 
+// settledRoots refuses to make a root key that other nodes, or the next start, could not open: while the installation moves to another seal, and on a
+// node that was not told that it did. It returns the root keys of which that is true.
+func (k *Keyring) settledRoots(ctx context.Context) ([]*store.WrappedKey, error) {
+	rows, err := k.rootRows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := k.sealState(ctx, rows)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Moving():
+		return nil, fault.New(fault.Conflict, "the installation is moving to the seal %q: finish that or give it up, and then rotate the root key", s.Next).Because("SealMoving")
+	case !s.Opens:
+		return nil, fault.New(fault.Conflict, "the root key is wrapped by the seal %q now, as this node does not have it: configure it, and start the node again", s.Seal).
+			Because("SealNotConfigured")
+	}
+	return rows, nil
+}
+
 // succeed commits keys as the active ones of their purposes and owners; those before them become decrypt-only. It never
 // gives a key to an owner who has none: whoever destroyed them meant it.
 func (k *Keyring) succeed(ctx context.Context, fresh []*store.WrappedKey, with With) error {
+	return k.succeedIf(ctx, fresh, with, func(store.Tx) error { return nil })
+}
+
+// succeedIf is succeed under a condition, which is looked at in the transaction.
+func (k *Keyring) succeedIf(ctx context.Context, fresh []*store.WrappedKey, with With, still func(store.Tx) error) error {
 	var changed []string
 	_, err := k.update(ctx, func(tx store.Tx, op store.Op) error {
 		changed = changed[:0]
+		if err := still(tx); err != nil {
+			return err
+		}
 		if err := checkParent(ctx, tx, fresh[0]); err != nil {
 			return err
 		}
 		for _, row := range fresh {
-			before, err := tx.WrappedKeys(ctx, row.Purpose, row.Owner)
+			ids, err := succeedRow(ctx, tx, op, row)
 			if err != nil {
 				return err
 			}
-			if len(before) == 0 {
-				return fault.Wrap(errNoKey, fault.Gone, "there is no %s key of %s to rotate: it was destroyed, or never made", row.Purpose, row.Owner)
-			}
-			for _, b := range before {
-				if b.State == store.KeyDecryptOnly {
-					continue
-				}
-				if (b.Customer == nil) != (row.Customer == nil) {
-					return fault.New(fault.Conflict, "what protects the %s key of %s changed meanwhile: try again", row.Purpose, row.Owner)
-				}
-				old := *b
-				old.State, old.Updated = store.KeyDecryptOnly, op.At
-				if err := tx.PutWrappedKey(ctx, &old); err != nil {
-					return err
-				}
-				changed = append(changed, old.ID)
-			}
-			if err := tx.PutWrappedKey(ctx, row); err != nil {
-				return err
-			}
-			changed = append(changed, row.ID)
+			changed = append(changed, ids...)
 		}
 		if with == nil {
 			return nil
@@ -108,6 +126,32 @@ func (k *Keyring) succeed(ctx context.Context, fresh []*store.WrappedKey, with W
 	})
 	k.forget(changed)
 	return err
+}
+
+// succeedRow puts a key in the place of the owner's active one, and returns the ids of what changed.
+func succeedRow(ctx context.Context, tx store.Tx, op store.Op, row *store.WrappedKey) (changed []string, err error) {
+	before, err := tx.WrappedKeys(ctx, row.Purpose, row.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if len(before) == 0 {
+		return nil, fault.Wrap(errNoKey, fault.Gone, "there is no %s key of %s to rotate: it was destroyed, or never made", row.Purpose, row.Owner)
+	}
+	for _, b := range before {
+		if b.State == store.KeyDecryptOnly {
+			continue
+		}
+		if (b.Customer == nil) != (row.Customer == nil) {
+			return nil, fault.New(fault.Conflict, "what protects the %s key of %s changed meanwhile: try again", row.Purpose, row.Owner)
+		}
+		old := *b
+		old.State, old.Updated = store.KeyDecryptOnly, op.At
+		if err := tx.PutWrappedKey(ctx, &old); err != nil {
+			return nil, err
+		}
+		changed = append(changed, old.ID)
+	}
+	return append(changed, row.ID), tx.PutWrappedKey(ctx, row)
 }
 
 // checkParent refuses a row whose wrapping key was retired since the row was prepared: it would never open.

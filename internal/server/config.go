@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
-	"github.com/keywright/keywright/internal/seal"
-	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 )
@@ -49,6 +46,8 @@ type Config struct {
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Seal is what protects the root key.
+	Seal SealConfig
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
 	// Clock is the machine's when nil, Logger discards when nil.
@@ -113,6 +112,9 @@ func (c *Config) complete() error {
 	if err := c.Limits.check(); err != nil {
 		return err
 	}
+	if err := c.Seal.check(); err != nil {
+		return err
+	}
 	c.Limits.MaxConnections = cmp.Or(c.Limits.MaxConnections, DefaultMaxConnections)
 	c.Limits.MaxBodyMemory = cmp.Or(c.Limits.MaxBodyMemory, DefaultMaxBodyMemory)
 	abs, err := filepath.Abs(c.Dir)
@@ -133,18 +135,4 @@ func (c *Config) complete() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
-}
-
-// sealFile is the key file of a development server.
-const sealFile = "seal.key"
-
-// openSeal opens the key file seal of a directory and makes its key on the first start.
-func openSeal(dir string) (seal.Seal, error) {
-	path := filepath.Join(dir, sealFile)
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		if err := keyfile.Create(path); err != nil {
-			return nil, err
-		}
-	}
-	return keyfile.New(keyfile.Config{Files: []string{path}})
 }

@@ -122,10 +122,11 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.onClose(opened.Close)
 	k.storeAlarm = opened.Alarm
 	k.store = k.tracer.store(opened, "store")
-	s, err := openSeal(c.Dir)
+	s, closeSeal, err := openSeal(c)
 	if err != nil {
 		return nil, err
 	}
+	k.onClose(closeSeal)
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {

@@ -297,9 +297,21 @@ type WrappedKey struct {
 	Wrapped []byte
 	// Customer is the customer's key that wraps the key before its parent does; nil when the parent alone does.
 	Customer *CustomerWrap `json:",omitempty"`
+	// Next is the root key wrapped by another seal too, to which the installation is moving; nil when it is not.
+	Next *SealWrap `json:",omitempty"`
 	State    KeyState
 	Created  time.Time
 	Updated  time.Time
+}
+
+// SealWrap is a root key that a second seal wrapped.
+type SealWrap struct {
+	// Seal is the name of the seal.
+	Seal    string
+	Wrapped []byte
+	Added   time.Time
+	// Proved is when a seal that was opened anew gave back the key from what the store holds; zero before.
+	Proved time.Time
 }
 
 // CustomerWrap says how to unwrap what was wrapped with a key that a customer keeps in a vault.

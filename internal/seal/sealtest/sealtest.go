@@ -82,7 +82,41 @@ func Run(t *testing.T, m Maker) {
 		refuse(t, "other", s, wrapped, []byte("bound to thiS"))
 		refuse(t, "longer", s, wrapped, append(bytes.Clone(aad), 0))
 	})
-	t.Run("refuses another key", func(t *testing.T) { refuse(t, "other", m.Other(t), wrapped, aad) })
+	t.Run("refuses another key", func(t *testing.T) {
+		other := m.Other(t)
+		refuse(t, "other", other, wrapped, aad)
+		theirs, err := other.Wrap(ctx, plain, aad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refuse(t, "another installation's", s, theirs, aad)
+		refuse(t, "another installation's, after a restart", m.Reopen(t), theirs, aad)
+		// The head of one wrap with the rest of another, at every place where they could be joined.
+		step := 1
+		if m.Costly {
+			step = len(wrapped)/4 + 1
+		}
+		for i := 1; i < min(len(wrapped), len(theirs)); i += step {
+			if !bytes.Equal(wrapped[:i], theirs[:i]) && !bytes.Equal(wrapped[i:], theirs[i:]) {
+				refuse(t, "joined", s, append(bytes.Clone(wrapped[:i]), theirs[i:]...), aad)
+			}
+		}
+	})
+	t.Run("refuses what another seal wrapped", func(t *testing.T) {
+		for _, magic := range []string{"KWF1", "KWP1", "KWS1", "KWH1", "none"} {
+			foreign := append([]byte(magic), bytes.Repeat([]byte{7}, 120)...)
+			refuse(t, magic, s, foreign, aad)
+		}
+	})
+	t.Run("opens what a restarted process wrapped", func(t *testing.T) {
+		again, err := m.Reopen(t).Wrap(ctx, plain, aad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Unwrap(ctx, again, aad); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("Unwrap = %x, %v; want the plaintext", got, err)
+		}
+	})
 	t.Run("refuses what is damaged", func(t *testing.T) {
 		step := 1
 		if m.Costly {

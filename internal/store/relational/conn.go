@@ -13,7 +13,8 @@ var ErrTaken = errors.New("a key is taken")
 // Conn is what a transaction runs its statements on. An error of the kind fault.Unavailable ends the transaction: nothing is run after it. Queries of this
 // package are constants or put together from few of them, so an engine can keep them prepared.
 type Conn interface {
-	// Query calls each for every row, until it returns an error, which Query then returns. each runs no other statement.
+	// Query calls each for every row, until it returns an error, which Query then returns. each runs no other statement. A context that ends may end a
+	// query of a View; those of updates have one that never does.
 	Query(ctx context.Context, query string, args []any, each func(Row) error) error
 	// Exec runs a statement and returns the number of rows that it changed.
 	Exec(ctx context.Context, query string, args []any) (int64, error)

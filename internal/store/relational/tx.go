@@ -85,12 +85,10 @@ func (t *Tx) query(ctx context.Context, query string, args []any, each func(Row)
 	if err := t.guard(ctx); err != nil {
 		return err
 	}
-	return t.fail(t.conn.Query(ctx, query, args, func(r Row) error {
-		if err := t.guard(ctx); err != nil {
-			return err
-		}
-		return each(r)
-	}))
+	if t.writable {
+		ctx = context.Background()
+	}
+	return t.fail(t.conn.Query(ctx, query, args, each))
 }
 
 // one calls read for the only row of a query, and reports whether there was one.
@@ -121,7 +119,7 @@ func (t *Tx) write(ctx context.Context, ch change, query string, args ...any) (i
 	if err := t.guardWrite(ctx); err != nil {
 		return 0, err
 	}
-	n, err := t.conn.Exec(ctx, query, args)
+	n, err := t.conn.Exec(context.Background(), query, args)
 	return n, t.wrote(ch, n, err)
 }
 
@@ -130,7 +128,7 @@ func (t *Tx) put(ctx context.Context, ch change, query string, args ...any) (int
 	if err := t.guardWrite(ctx); err != nil {
 		return 0, err
 	}
-	n, err := t.conn.Expect(ctx, 1, query, args)
+	n, err := t.conn.Expect(context.Background(), 1, query, args)
 	return n, t.wrote(ch, n, err)
 }
 
@@ -139,7 +137,7 @@ func (t *Tx) arrange(ctx context.Context, query string, args ...any) error {
 	if err := t.guardWrite(ctx); err != nil {
 		return err
 	}
-	n, err := t.conn.Expect(ctx, 0, query, args)
+	n, err := t.conn.Expect(context.Background(), 0, query, args)
 	return t.wrote(silent, n, err)
 }
 

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -68,7 +69,7 @@ func (c *checkpointer) sync() error {
 
 // run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.
 func (c *checkpointer) run(on *conn, mode string) error {
-	err := on.query("PRAGMA wal_checkpoint("+mode+")", nil, func(relational.Row) error { return nil })
+	err := on.query(context.Background(), "PRAGMA wal_checkpoint("+mode+")", nil, func(relational.Row) error { return nil })
 	if err == nil || code(err) == sqlite3.SQLITE_BUSY {
 		return nil
 	}

@@ -109,8 +109,8 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-// query calls each for every row, until it returns an error. each must not run another statement.
-func (c *conn) query(query string, args []any, each func(relational.Row) error) (err error) {
+// query calls each for every row, until it returns an error or ctx ends. each must not run another statement.
+func (c *conn) query(ctx context.Context, query string, args []any, each func(relational.Row) error) (err error) {
 	s, err := c.stmt(query)
 	if err != nil {
 		return err
@@ -132,6 +132,9 @@ func (c *conn) query(query string, args []any, each func(relational.Row) error) 
 		case err != nil:
 			return err
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := each(values); err != nil {
 			return err
 		}
@@ -139,8 +142,8 @@ func (c *conn) query(query string, args []any, each func(relational.Row) error) 
 }
 
 // Query implements relational.Conn.
-func (c *conn) Query(_ context.Context, query string, args []any, each func(relational.Row) error) error {
-	return classify(c.query(query, args, each))
+func (c *conn) Query(ctx context.Context, query string, args []any, each func(relational.Row) error) error {
+	return classify(c.query(ctx, query, args, each))
 }
 
 // Exec implements relational.Conn.

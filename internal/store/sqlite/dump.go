@@ -38,7 +38,7 @@ func (s *Store) Dump(ctx context.Context, to store.Sink) (err error) {
 
 // tablesOf lists the tables of the schema, in the order of their names.
 func tablesOf(c *conn) (list []*store.Table, err error) {
-	err = c.query(`SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESCAPE '\'
+	err = c.query(context.Background(), `SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESCAPE '\'
 		ORDER BY t.name, c.name`, nil, func(r relational.Row) error {
 		if n := len(list); n == 0 || list[n-1].Name != r.Text(0) {
 			list = append(list, &store.Table{Name: r.Text(0)})

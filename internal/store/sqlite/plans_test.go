@@ -19,7 +19,7 @@ type explainer struct {
 }
 
 func (e *explainer) explain(query string, args []any) error {
-	return e.query("EXPLAIN QUERY PLAN "+query, args, func(r relational.Row) error {
+	return e.query(context.Background(), "EXPLAIN QUERY PLAN "+query, args, func(r relational.Row) error {
 		e.plan += r.Text(3) + "\n"
 		return nil
 	})

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/keywright/keywright/internal/store/relational"
@@ -9,7 +10,7 @@ import (
 // migrate brings the database to the newest schema, one transaction a step. user_version counts the steps that it has.
 func migrate(c *conn) error {
 	var version int
-	err := c.query("PRAGMA user_version", nil, func(r relational.Row) error {
+	err := c.query(context.Background(), "PRAGMA user_version", nil, func(r relational.Row) error {
 		version = int(r.Integer(0))
 		return nil
 	})
