@@ -32,6 +32,8 @@ type Config struct {
 	Commands []*cobra.Command
 	// VerifyAudit proves an audit log from the files of a directory, without a server. Nil leaves the flag --dir out.
 	VerifyAudit func(ctx context.Context, dir string, checkpoint []byte) (*api.AuditReport, error)
+	// ProveBackup proves a backup from its file, without a server. Nil leaves the flag --file out.
+	ProveBackup func(ctx context.Context, in ProveBackup) (*api.BackupReport, error)
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -149,7 +151,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 not found, 5 conflict.`,
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "tsv"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
 	root.AddCommand(a.versionCommand(), a.statusCommand(), a.loginCommand(), a.logoutCommand(), a.secretCommand(), a.keyCommand(), a.certCommand(), a.rotationCommand(), a.leaseCommand(), a.taskCommand(), a.vaultCommand(), a.principalCommand(),
-		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.eventCommand(), a.manCommand(root))
+		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.backupCommand(), a.eventCommand(), a.manCommand(root))
 	root.AddCommand(a.Commands...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

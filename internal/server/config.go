@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
@@ -48,6 +49,8 @@ type Config struct {
 	Rotation  Rotation
 	// Seal is what protects the root key.
 	Seal SealConfig
+	// Backup is how backups of the whole installation are made and kept.
+	Backup full.Settings
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
 	// Clock is the machine's when nil, Logger discards when nil.
@@ -122,6 +125,9 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Dir = abs
+	if err := c.Backup.Check(); err != nil {
+		return err
+	}
 	if c.Region == "" {
 		c.Region = DefaultRegion
 	}

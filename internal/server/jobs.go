@@ -27,6 +27,8 @@ func (k *core) jobs() []job {
 		{"rotate-keys", time.Minute, k.rotateKeys},
 		{"sweep-token", 10 * time.Minute, k.sweepToken},
 		{"sweep-enrolments", time.Hour, k.enrolment.Expire},
+		{"tend-backups", time.Minute, k.tendBackups},
+		{"expire-copy-jobs", time.Hour, k.backups.Expire},
 		{"sweep-events", sweepInterval, k.events.Sweep},
 		{"measure-rotations", 30 * time.Second, k.measureRotations},
 		{"measure-endpoints", 30 * time.Second, k.measureEndpoints},

@@ -16,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
@@ -61,6 +62,7 @@ type core struct {
 	store store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
+	dumper     store.Dumper
 	keys       *keyring.Keyring
 	guard      *guard.Guard
 	identity   *identity.Service
@@ -84,6 +86,8 @@ type core struct {
 	access    *access.Service
 	directory *directory.Service
 	backups   *backup.Service
+	// fullBackups are of the whole installation.
+	fullBackups *full.Service
 	auditing  *auditing.Service
 	events    *event.Service
 	eventing  *eventing.Service
@@ -121,7 +125,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.onClose(opened.Close)
 	k.storeAlarm = opened.Alarm
-	k.store = k.tracer.store(opened, "store")
+	k.store, k.dumper = k.tracer.store(opened, "store"), opened
 	s, closeSeal, err := openSeal(c)
 	if err != nil {
 		return nil, err

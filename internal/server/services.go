@@ -42,6 +42,9 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	if err := k.openBackups(c); err != nil {
 		return err
 	}
+	if err := k.openFullBackups(c); err != nil {
+		return err
+	}
 	if err := k.openLedger(c); err != nil {
 		return err
 	}

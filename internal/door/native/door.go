@@ -11,6 +11,8 @@ import (
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/backup"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
@@ -55,6 +57,9 @@ type Config struct {
 	Access    *access.Service
 	Directory *directory.Service
 	Auditing  *auditing.Service
+	// Backups are of the whole installation, Copies of vaults.
+	Backups   *full.Service
+	Copies    *backup.Service
 	Consumers *consumer.Service
 	Eventing  *eventing.Service
 	Rotation  *rotation.Service
@@ -89,7 +94,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Endpoints == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
+		c.Auditing == nil || c.Backups == nil || c.Copies == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -126,6 +131,7 @@ func (h *handler) routes() []door.Route {
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
 		h.auditRoutes(),
+		h.backupRoutes(), h.vaultCopyRoutes(),
 		h.eventRoutes(),
 	} {
 		all = append(all, part...)
