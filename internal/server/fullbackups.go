@@ -39,10 +39,11 @@ func (k *core) openFullBackups(c *Config) (err error) {
 	p := prover{dir: c.Dir, seal: k.keys.Sealer, token: k.keysToken(), clock: c.Clock}
 	k.fullBackups, err = full.New(full.Config{Guard: k.guard, Store: k.store, Dumper: k.dumper, Seal: k.keys.Sealer, Clock: c.Clock, Logger: c.Logger, Node: k.audit.node,
 		Release: version.String(), Engine: "sqlite", Settings: c.Backup, Prove: p.prover().Prove})
-	if err == nil {
-		k.onShutdown(k.fullBackups.Stop)
+	if err != nil {
+		return err
 	}
-	return err
+	k.onShutdown(k.fullBackups.Stop)
+	return nil
 }
 
 // tendBackups does what is due about backups of the installation.

@@ -40,12 +40,12 @@ type Offline struct {
 }
 
 // open opens the seal and the file. close closes both.
-func (o *Offline) open(ctx context.Context) (from *archive.Reader, s seal.Seal, closeAll func() error, err error) {
+func (o *Offline) open(ctx context.Context) (_ *archive.Reader, _ seal.Seal, _ func() error, err error) {
 	if o.Clock == nil {
 		o.Clock = clock.System{}
 	}
 	var closers []func() error
-	closeAll = func() error {
+	closeAll := func() error {
 		var errs []error
 		for _, c := range closers {
 			errs = append(errs, c())
@@ -74,7 +74,8 @@ func (o *Offline) open(ctx context.Context) (from *archive.Reader, s seal.Seal, 
 			return nil, nil, nil, err
 		}
 	}
-	if from, err = o.file(ctx, o.File, s, &closers); err != nil {
+	from, err := o.file(ctx, o.File, s, &closers)
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	return from, s, closeAll, nil

@@ -196,6 +196,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openEvents(ctx, c, links); err != nil {
 		return nil, err
 	}
+	if err := k.fullBackups.RecordRestore(ctx); err != nil {
+		return nil, err
+	}
 	k.metrics.watch(k)
 	k.startRotation()
 	k.startComposition()
