@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -122,38 +123,51 @@ var contentLength = []byte("Content-Length: ")
 
 // roundTrip sends a request and reads its answer, which must be a 200 with a Content-Length.
 func (c *conn) roundTrip(request []byte) error {
+	status, body, err := c.exchange(request)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("answered %d: %s", status, body)
+	}
+	return err
+}
+
+// exchange sends a request and reads its answer, which must have a Content-Length. The body of a good answer is thrown away.
+func (c *conn) exchange(request []byte) (status int, body []byte, err error) {
 	if _, err := c.Write(request); err != nil {
-		return err
+		return 0, nil, err
 	}
-	status, err := c.in.ReadSlice('\n')
+	first, err := c.in.ReadSlice('\n')
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
-	ok := bytes.Contains(status, []byte(" 200 "))
-	first := string(status)
+	if len(first) < len("HTTP/1.1 200") {
+		return 0, nil, fmt.Errorf("answered %q", first)
+	}
+	if status, err = strconv.Atoi(string(first[9:12])); err != nil {
+		return 0, nil, fmt.Errorf("answered %q", first)
+	}
 	length := -1
 	for {
 		line, err := c.in.ReadSlice('\n')
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
 		if len(line) <= 2 {
 			break
 		}
 		if bytes.HasPrefix(line, contentLength) {
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(contentLength):]))); err != nil {
-				return err
+				return 0, nil, err
 			}
 		}
 	}
 	if length < 0 {
-		return errors.New("an answer has no Content-Length")
+		return 0, nil, errors.New("an answer has no Content-Length")
 	}
-	if !ok {
-		body := make([]byte, length)
-		io.ReadFull(c.in, body)
-		return fmt.Errorf("answered %q: %s", first, body)
+	if status != http.StatusOK {
+		body = make([]byte, length)
+		_, err = io.ReadFull(c.in, body)
+		return status, body, err
 	}
 	_, err = c.in.Discard(length)
-	return err
+	return status, nil, err
 }

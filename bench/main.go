@@ -20,6 +20,8 @@ type options struct {
 	rounds, connections, secrets, principals int
 	duration                                 time.Duration
 	role, part                               string
+	flood                                    time.Duration
+	flooders                                 int
 }
 
 func main() {
@@ -33,9 +35,14 @@ func main() {
 	flag.IntVar(&o.principals, "principals", 64, "principals that read them")
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long each measurement takes")
 	flag.StringVar(&o.role, "role", "", "internal: what this process serves")
-	flag.StringVar(&o.part, "part", "", "measure one `part` alone: secrets or keys")
+	flag.StringVar(&o.part, "part", "", "measure one `part` alone: secrets or keys; or overload, which is a run of its own")
+	flag.DurationVar(&o.flood, "flood", 20*time.Second, "how long an overload lasts")
+	flag.IntVar(&o.flooders, "flooders", 2000, "connections of an overload")
 	flag.Parse()
 	run := measure
+	if o.part == "overload" {
+		run = runOverload
+	}
 	switch o.role {
 	case "bare":
 		run = func(o *options) error { return serveBare(o.dir) }
@@ -263,6 +270,11 @@ func (b *bench) report() error {
 	if b.part != "secrets" {
 		bounds = append(bounds, b.keyBounds()...)
 	}
+	return b.judge(bounds, figures)
+}
+
+// judge prints the bounds, writes all to the file, and fails when a bound is missed.
+func (b *bench) judge(bounds []bound, figures []figure) error {
 	var missed error
 	for _, r := range bounds {
 		verdict := "ok"

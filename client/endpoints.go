@@ -42,6 +42,11 @@ func (k *Certificates) CheckEndpoint(ctx context.Context, name string) (*Certifi
 	return do[CertificateEndpoint](ctx, k.c, "POST", k.endpoint(name)+"/check", nil, nil)
 }
 
+// AcknowledgeEndpoint says that somebody has taken the alarms of an endpoint on.
+func (k *Certificates) AcknowledgeEndpoint(ctx context.Context, name string) (*CertificateEndpoint, error) {
+	return do[CertificateEndpoint](ctx, k.c, "POST", k.endpoint(name)+"/acknowledge", nil, nil)
+}
+
 // RemoveEndpoint ends the watching of an endpoint.
 func (k *Certificates) RemoveEndpoint(ctx context.Context, name string) error {
 	return k.c.call(ctx, "DELETE", k.endpoint(name), nil, nil, nil)

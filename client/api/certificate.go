@@ -165,6 +165,19 @@ type CertificateOperation struct {
 	Started   time.Time `json:"started"`
 	// Renewal is true where the policy asked for the version, and nobody else.
 	Renewal bool `json:"renewal,omitempty"`
+	// Stalled is the renewal that is due now and cannot begin.
+	Stalled *CertificateStall `json:"stalled,omitempty"`
+}
+
+// CertificateStall is a renewal that is due and cannot begin.
+type CertificateStall struct {
+	// Since is when it was tried first, Tries how often, Next when again.
+	Since time.Time `json:"since"`
+	Tries int       `json:"tries"`
+	Next  time.Time `json:"next"`
+	// Code and Message say why it could not begin.
+	Code    string `json:"code"`
+	Message string `json:"message"`
 }
 
 // ByHand reports whether the operation waits for a person to bring what an authority gave.

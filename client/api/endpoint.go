@@ -19,6 +19,32 @@ type SetCertificateEndpoint struct {
 	GraceSeconds int64 `json:"graceSeconds,omitempty"`
 	// CA has certificates in PEM that are trusted beside those of the server's system and of the stored chain.
 	CA string `json:"ca,omitempty"`
+	EndpointCare
+}
+
+// EndpointCare says who sees to the alarms of an endpoint, in the words of the tasks of rotations.
+type EndpointCare struct {
+	// Assignee is a person or a queue, Team hears of an alarm at the escalation. Those that are addresses of mail are written to.
+	Assignee string `json:"assignee,omitempty"`
+	Team     string `json:"team,omitempty"`
+	// WithinSeconds is by when alarms should be seen to, 30 days when absent; the end of the oldest certificate still presented, if that comes first.
+	WithinSeconds int64 `json:"withinSeconds,omitempty"`
+	// RemindSeconds is how long before that reminders go out, 30, 14, 7 and 1 days when absent. EscalateSeconds is when the team hears of it, 3 days before when absent.
+	RemindSeconds   []int64 `json:"remindSeconds,omitempty"`
+	EscalateSeconds int64   `json:"escalateSeconds,omitempty"`
+}
+
+// EndpointTask asks people to see to the alarms of an endpoint.
+type EndpointTask struct {
+	Opened time.Time `json:"opened"`
+	Due    time.Time `json:"due"`
+	// Reminders are those that are still to go out, Escalate is when the team hears of it.
+	Reminders []time.Time `json:"reminders,omitempty"`
+	Escalate  time.Time   `json:"escalate"`
+	Escalated bool        `json:"escalated,omitempty"`
+	// Acknowledged is when somebody took it on, and By who.
+	Acknowledged *time.Time `json:"acknowledged,omitempty"`
+	By           string     `json:"by,omitempty"`
 }
 
 // CertificateEndpoint is a place where a certificate is presented, and what was seen there.
@@ -33,6 +59,7 @@ type CertificateEndpoint struct {
 	TimeoutSeconds int64  `json:"timeoutSeconds"`
 	GraceSeconds   int64  `json:"graceSeconds"`
 	CA             string `json:"ca,omitempty"`
+	EndpointCare
 
 	// State is new (not looked at yet), ok or alarm. Level is that of the worst alarm: notice, warning or critical.
 	State string `json:"state"`
@@ -43,6 +70,8 @@ type CertificateEndpoint struct {
 	Oldest      *PresentedCertificate `json:"oldest,omitempty"`
 	SecondsLeft *int64                `json:"secondsLeft,omitempty"`
 	Alarms      []EndpointAlarm       `json:"alarms,omitempty"`
+	// Task is who sees to the alarms; absent while all is well.
+	Task *EndpointTask `json:"task,omitempty"`
 	// Addresses are those behind the name, with what each presents.
 	Addresses []EndpointAddress `json:"addresses,omitempty"`
 	Checked   *time.Time        `json:"checked,omitempty"`

@@ -12,10 +12,13 @@ type Vault struct {
 	Location      string            `json:"location"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	// Access is the access model: "rbac" or "policy".
-	Access          string  `json:"access"`
-	RetentionDays   int     `json:"retentionDays"`
-	PurgeProtection bool    `json:"purgeProtection"`
-	Network         Network `json:"network"`
+	Access          string `json:"access"`
+	RetentionDays   int    `json:"retentionDays"`
+	PurgeProtection bool   `json:"purgeProtection"`
+	// StaleFor is how far behind the store a node may be and still answer reads of secrets from memory, such as "10m0s"; absent when only
+	// the usual second.
+	StaleFor string  `json:"staleFor,omitempty"`
+	Network  Network `json:"network"`
 	// Encryption is the customer's key that protects the vault; absent when the tenant's key alone does.
 	Encryption *VaultEncryption `json:"encryption,omitempty"`
 	Created    time.Time        `json:"created"`
@@ -53,6 +56,8 @@ type UpdateVault struct {
 	Access string            `json:"access,omitempty"`
 	// PurgeProtection can only be turned on.
 	PurgeProtection *bool `json:"purgeProtection,omitempty"`
+	// StaleFor is a duration such as "10m", up to an hour; "0s" ends it.
+	StaleFor string `json:"staleFor,omitempty"`
 }
 
 // UpdateNetwork says what to change of a vault's network rules.

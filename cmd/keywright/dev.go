@@ -26,7 +26,7 @@ import (
 func devCommand() *cobra.Command {
 	var c server.DevConfig
 	var level, durability, mailPassword, pinFile string
-	var eventAllow, issuerAllow, acmeAllow, endpointAllow []string
+	var eventAllow, issuerAllow, acmeAllow, endpointAllow, challengeNames []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
 	cmd := &cobra.Command{
@@ -61,6 +61,13 @@ This server is for trying things out: its credentials lie in a file. It listens 
 			}
 			if c.EndpointAllow, err = networks("endpoint-allow", endpointAllow); err != nil {
 				return err
+			}
+			for _, text := range challengeNames {
+				n, err := server.ParseChallengeName(text)
+				if err != nil {
+					return err
+				}
+				c.ChallengeNames = append(c.ChallengeNames, n)
 			}
 			if err := readMail(&c.Mail, mailPassword, os.Getenv); err != nil {
 				return err
@@ -99,6 +106,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.IntVar(&c.Enrolment.TLSPort, "acme-tls-port", 443, "port at which answers to the challenge tls-alpn-01 are looked for")
 	f.StringVar(&c.Enrolment.Resolver, "acme-resolver", "", "name server that is asked about the names of ACME challenges, HOST:PORT (default the machine's own)")
 	f.StringSliceVar(&endpointAllow, "endpoint-allow", nil, "networks that endpoints of certificates may be in although they are refused otherwise, such as 169.254.10.0/24")
+	f.StringSliceVar(&challengeNames, "challenge-name", nil, "names that ACME issuers may prove at this server, as TENANT=NAME, VAULT=NAME or VAULT/ISSUER=NAME; .NAME is also for what is below")
 	f.StringVar(&c.Mail.Relay, "mail-relay", "", "URL of the relay that takes mail to contacts, smtps://user@host:465 or smtp://user@host:587 with STARTTLS (default from KEYWRIGHT_MAIL_RELAY); none sends no mail")
 	f.StringVar(&c.Mail.From, "mail-from", "", "sender of mail, such as keywright@example.org (default from KEYWRIGHT_MAIL_FROM)")
 	f.StringVar(&mailPassword, "mail-password-file", "", "file that holds the password of the relay's user (default from KEYWRIGHT_MAIL_PASSWORD_FILE)")

@@ -1,9 +1,10 @@
-// Package mutants_test takes the safeguards of rotations away, one at a time, and wants a named test to fail each time.
+// Package mutants_test takes the safeguards of the product away, one at a time, and wants a named test to fail each time.
 //
 // A mutant is one edit of one file. The sources stay as they are: the compiler is given the edited file in place of the other (go test -overlay).
 package mutants_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -12,7 +13,7 @@ import (
 	"testing"
 )
 
-// runEnv asks for the mutants: each compiles a package and its tests, which takes seconds to a minute.
+// runEnv asks for all mutants: each compiles a package and its tests, which takes seconds to a minute. CI=true asks for those of the store.
 const runEnv = "KEYWRIGHT_MUTANTS"
 
 // mutant is one edit, and the tests that have to notice it.
@@ -21,28 +22,55 @@ type mutant struct {
 	// file is in the package, below the module's root; old stands in it exactly once.
 	pkg, file, old, new string
 	test                string
+	// in is the package of the test, where it is another.
+	in string
 }
+
+// tested is the package whose test has to fail.
+func (m *mutant) tested() string { return cmp.Or(m.in, m.pkg) }
 
 const rotation = "internal/rotation"
 
-var mutants = []mutant{
+// rotations are the safeguards of rotations.
+var rotations = []mutant{
 	{"no journal before set", rotation, "drive.go", "err = d.commit(ctx, next, effects, reason)",
-		"if next.State == Setting {\n\t\td.run = next\n\t} else {\n\t\terr = d.commit(ctx, next, effects, reason)\n\t}", "TestJournalBeforeEffect"},
-	{"no probe after a lost reply", rotation, "change.go", "m.enter(Probing, SetInDoubt)", "m.again(Generated, Retrying)", "TestDoubtIsProbed"},
-	{"no probe after a crash", rotation, "step.go", "(*machine).set, (*machine).doubtSet,", "(*machine).set, (*machine).set,", "TestDoubtIsProbed"},
-	{"no wait for late statements", rotation, "next.go", "if m.Doubt && m.now.Before(due) {", "if false && m.now.Before(due) {", "TestNobodyIsCutOff"},
-	{"no fence", rotation, "commit.go", "if err := c.d.leases.check(ctx, tx); err != nil {", "if err := error(nil); err != nil {", "TestHeldUpWorkerWritesNothing"},
-	{"no lock of the target's account", rotation, "lease.go", "for _, identity := range r.Identities {", "for _, identity := range map[string]string{} {", "TestTwoSecretsOneAccount"},
-	{"no wait for the ledger", rotation, "await.go", "case !w.Safe:", "case false:", "TestRevocationWaitsForItsConsumers"},
-	{"no grace from the loss of evidence", rotation, "await.go", "if w.Whole.After(m.WholeSince) {", "if false {", "TestGraceStartsAnewWhenEvidenceWasLost"},
-	{"no look at the current value before the old goes", rotation, "end.go", "case m.accepts(m.Current) && m.rejects(m.old()):\n\t\t// It is gone", "case true:\n\t\t// It is gone", "TestAcknowledgedAndLost"},
+		"if next.State == Setting {\n\t\td.run = next\n\t} else {\n\t\terr = d.commit(ctx, next, effects, reason)\n\t}", "TestJournalBeforeEffect", ""},
+	{"no probe after a lost reply", rotation, "change.go", "m.enter(Probing, SetInDoubt)", "m.again(Generated, Retrying)", "TestDoubtIsProbed", ""},
+	{"no probe after a crash", rotation, "step.go", "(*machine).set, (*machine).doubtSet,", "(*machine).set, (*machine).set,", "TestDoubtIsProbed", ""},
+	{"no wait for late statements", rotation, "next.go", "if m.Doubt && m.now.Before(due) {", "if false && m.now.Before(due) {", "TestNobodyIsCutOff", ""},
+	{"no lock of the target's account", rotation, "lease.go", "for _, identity := range r.Identities {", "for _, identity := range map[string]string{} {", "TestTwoSecretsOneAccount", ""},
+	{"no wait for the ledger", rotation, "await.go", "case !w.Safe:", "case false:", "TestRevocationWaitsForItsConsumers", ""},
+	{"no grace from the loss of evidence", rotation, "await.go", "if w.Whole.After(m.WholeSince) {", "if false {", "TestGraceStartsAnewWhenEvidenceWasLost", ""},
+	{"no look at the current value before the old goes", rotation, "end.go", "case m.accepts(m.Current) && m.rejects(m.old()):\n\t\t// It is gone", "case true:\n\t\t// It is gone", "TestAcknowledgedAndLost", ""},
+}
+
+// durable are the safeguards on which everything else stands: CI takes these away on every run.
+var durable = []mutant{
+	{name: "no fence", pkg: rotation, file: "commit.go", old: "if err := c.d.leases.check(ctx, tx); err != nil {", new: "if err := error(nil); err != nil {",
+		test: "TestHeldUpWorkerWritesNothing"},
+	{name: "no fsync of the store", pkg: "internal/store/sqlite", file: "conn.go", old: `"synchronous=FULL"`, new: `"synchronous=OFF"`,
+		in: "e2e/durability", test: "TestPowerLoss"},
+	{name: "no fsync of the audit log", pkg: "internal/audit/disk", file: "dir.go", old: "func (f osFile) Sync() error {", new: "func (f osFile) Sync() error {\n\treturn nil",
+		in: "e2e/durability", test: "TestPowerLoss"},
+	{name: "no operation id", pkg: "internal/guard", file: "guard.go", old: "case done:\n\t\t\treturn nil", new: "case done && false:\n\t\t\treturn nil",
+		test: "TestAmbiguousCommitsAreResolved"},
+	{name: "no wait for the audit record", pkg: "internal/guard", file: "guard.go", old: "err := g.Audit.Append(ctx, r)\n\tfreeRecord(r)", new: "err := error(nil)\n\tgo func() { _ = g.Audit.Append(context.WithoutCancel(ctx), r) }()",
+		test: "TestWithoutARecordNothingHappens"},
+	{name: "no place in the additional data", pkg: "internal/keyring", file: "bind.go", old: "for _, f := range fields {\n\t\tb = binary", new: "for _, f := range fields[:1] {\n\t\tb = binary",
+		test: "TestValuesOpenInTheirPlaceAlone"},
 }
 
 func TestMutants(t *testing.T) {
-	root := filepath.Join("..", "..")
+	t.Run("rotation", func(t *testing.T) { takeAway(t, rotations, os.Getenv(runEnv) != "") })
+	t.Run("durable", func(t *testing.T) { takeAway(t, durable, os.Getenv(runEnv) != "" || os.Getenv("CI") == "true") })
+}
+
+// takeAway looks whether the edits still apply, and what the tests say to them.
+func takeAway(t *testing.T, mutants []mutant, whole bool) {
 	for _, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
-			path := filepath.Join(root, m.pkg, m.file)
+			t.Parallel()
+			path := filepath.Join("..", "..", m.pkg, m.file)
 			source, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -50,14 +78,14 @@ func TestMutants(t *testing.T) {
 			if n := strings.Count(string(source), m.old); n != 1 {
 				t.Fatalf("%s holds what the mutant changes %d times, want once: bring the mutant up to date", path, n)
 			}
-			if os.Getenv(runEnv) == "" {
-				return // that the edits still apply is looked at always
+			if !whole {
+				return
 			}
 			edited := filepath.Join(t.TempDir(), m.file)
 			if err := os.WriteFile(edited, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := run(t, root, m, path, edited)
+			out, err := run(t, m, path, edited)
 			switch {
 			case err == nil:
 				t.Errorf("%s passes without it", m.test)
@@ -66,13 +94,13 @@ func TestMutants(t *testing.T) {
 			}
 		})
 	}
-	if os.Getenv(runEnv) == "" {
+	if !whole {
 		t.Logf("only that the edits apply was checked: %s=1 runs the mutants, as scripts/soak rotation does", runEnv)
 	}
 }
 
 // run runs the mutant's test with the edited file.
-func run(t *testing.T, root string, m mutant, path, edited string) (string, error) {
+func run(t *testing.T, m mutant, path, edited string) (string, error) {
 	t.Helper()
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -86,8 +114,12 @@ func run(t *testing.T, root string, m mutant, path, edited string) (string, erro
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", file, "-run", "^"+m.test+"$", "./"+m.pkg, "-rapid.nofailfile")
-	cmd.Dir = root
+	args := []string{"test", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", file, "-run", "^" + m.test + "$", "./" + m.tested()}
+	if m.tested() == rotation {
+		args = append(args, "-rapid.nofailfile")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = filepath.Join("..", "..")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -91,7 +91,9 @@ func gather(ctx context.Context, tx store.Tx, t vault.TenantID, at authz.Scope, 
 		case p.Kind != "" && p.Kind != a.Kind():
 			return f, fault.New(fault.Invalid, "%s is about a %s and the scope is a %s: ask about the same kind", a, a.Kind(), p.Kind)
 		}
-		f.request.Kind, f.request.Name = p.Kind, p.Object
+		if p.Object != "" {
+			f.request.Kind, f.request.Name = p.Kind, p.Object
+		}
 	}
 	known := authz.Facts{Tenant: t}
 	err := exists(ctx, tx, t, at)

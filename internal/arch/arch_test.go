@@ -29,13 +29,13 @@ var layers = [][]string{
 	{"internal/principal"},
 	// ports and pure engines
 	{"internal/store", "internal/seal", "internal/rotator", "internal/authz", "internal/cryptokey", "internal/merkle", "internal/schedule", "internal/rollout",
-		"internal/certfile", "internal/issuer"},
+		"internal/certfile", "internal/issuer", "internal/admission"},
 	// conformance suites, then adapters of ports
 	{"internal/store/storetest", "internal/seal/sealtest", "internal/rotator/rotatortest", "internal/issuer/issuertest"},
 	{"internal/rotator/contract/contracttest"},
 	// what the engines of the store share
 	{"internal/store/relational"},
-	{"internal/store/sqlite", "internal/seal/keyfile", "internal/seal/passphrase", "internal/seal/shamir", "internal/rotator/postgres", "internal/rotator/mysql",
+	{"internal/store/sqlite", "internal/store/postgres", "internal/seal/keyfile", "internal/seal/passphrase", "internal/seal/shamir", "internal/rotator/postgres", "internal/rotator/mysql",
 		"internal/rotator/redis", "internal/rotator/rabbitmq", "internal/rotator/ldap", "internal/rotator/nats", "internal/rotator/mssql",
 		"internal/rotator/mongodb", "internal/rotator/dualkey", "internal/rotator/webhook", "internal/rotator/exec", "internal/rotator/manual",
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
@@ -43,7 +43,7 @@ var layers = [][]string{
 	{"internal/seal/pkcs11"},
 	{"internal/keyring", "internal/archive"},
 	// low services
-	{"internal/audit"},
+	{"internal/audit", "internal/node"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
 	// the life that objects of every kind have
 	{"internal/object"},

@@ -88,7 +88,11 @@ func Decide(r Request, s *Snapshot, now time.Time) Decision {
 			return Decision{Code: networkCode(reason), Action: r.Action, Target: target}
 		}
 	}
-	return decide(r, target, s, now)
+	d := decide(r, target, s, now)
+	if target.level == collectionLevel {
+		d.Target = s.scope // which the request named
+	}
+	return d
 }
 
 // DecideAt says whether the caller may do a control-plane action at any scope of the tenant: a subscription, a resource
@@ -119,7 +123,8 @@ func (s *Snapshot) ownTenant(c Caller) bool {
 	return c.Tenant != "" && c.Tenant == s.tenant && (s.vault == nil || s.vault.Tenant == s.tenant)
 }
 
-// target returns the scope of the vault or object that a request is about.
+// target returns the scope of the vault or object that a request is about. What is about keys and names none, such as a listing, is about all of them. Random bytes come
+// from no key.
 func (s *Snapshot) target(r Request) (Scope, Code) {
 	if code := s.check(r); code != "" {
 		return s.scope, code
@@ -127,6 +132,8 @@ func (s *Snapshot) target(r Request) (Scope, Code) {
 	switch {
 	case s.vault == nil:
 		return Scope{}, NoSuchTarget
+	case r.Name == "" && r.Kind == "" && aboutAllKeys.Has(r.Action):
+		return s.scope.AllKeys(), ""
 	case r.Name == "" && r.Kind == "":
 		return s.scope, ""
 	case r.Name == "" || r.Kind != vault.Secret && r.Kind != vault.Key && r.Kind != vault.Certificate:
@@ -134,6 +141,17 @@ func (s *Snapshot) target(r Request) (Scope, Code) {
 	}
 	return s.scope.Object(r.Kind, r.Name), ""
 }
+
+// aboutAllKeys holds the actions that are about all keys of a vault when no key is named.
+var aboutAllKeys = func() Set {
+	var s Set
+	for _, a := range Actions() {
+		if a.Plane() == Data && a.Kind() == vault.Key && a != KeyRandom {
+			s.add(a)
+		}
+	}
+	return s
+}()
 
 func networkCode(reason fault.Reason) Code {
 	if reason == ForbiddenByConnection {

@@ -16,6 +16,8 @@ type Effective struct {
 	Window
 	// whole holds what is allowed on the vault and so on everything in it.
 	whole Set
+	// keys holds what is allowed on all keys besides.
+	keys Set
 	// objects holds what is allowed on single objects besides.
 	objects map[objectKey]Set
 }
@@ -65,6 +67,8 @@ func (e *Effective) addGrant(s *Snapshot, g *grant, now time.Time) {
 	switch {
 	case g.scope.Contains(s.scope):
 		e.whole = e.whole.Union(allows)
+	case g.scope == s.scope.AllKeys():
+		e.keys = e.keys.Union(allows)
 	case s.scope.Contains(g.scope):
 		if e.objects == nil {
 			e.objects = make(map[objectKey]Set)
@@ -95,7 +99,7 @@ func (e *Effective) Allows(a Action, kind vault.Kind, nameKey string, now time.T
 	if nameKey == "" && kind != "" || nameKey != "" && kind != vault.Secret && kind != vault.Key && kind != vault.Certificate {
 		return false
 	}
-	if e.whole.Has(a) {
+	if e.whole.Has(a) || e.keys.Has(a) && (kind == vault.Key || nameKey == "" && aboutAllKeys.Has(a)) {
 		return true
 	}
 	return len(e.objects) > 0 && nameKey != "" && e.objects[objectKey{kind, nameKey}].Has(a)

@@ -30,6 +30,8 @@ var oracleActions = []oracleAction{
 	{SecretSet, []string{kv + "secrets/setsecret/action"}, true, vault.Secret, []string{"set"}},
 	{SecretPurge, []string{kv + "secrets/purge/action"}, true, vault.Secret, []string{"purge"}},
 	{KeyGet, []string{kv + "keys/read"}, true, vault.Key, []string{"get"}},
+	{KeyList, []string{kv + "keys/read"}, true, vault.Key, []string{"list"}},
+	{KeyRandom, []string{"keywright/vaults/keys/random/action", kv + "keys/read"}, true, vault.Key, []string{"get"}},
 	{KeyUnwrap, []string{kv + "keys/unwrap/action"}, true, vault.Key, []string{"unwrapkey"}},
 	{KeyWrap, []string{kv + "keys/wrap/action"}, true, vault.Key, []string{"wrapkey"}},
 	{KeyWrapPublic, []string{kv + "keys/wrap/action", kv + "keys/read"}, true, vault.Key, []string{"wrapkey"}},
@@ -108,8 +110,11 @@ func (o oracleAction) allowed(r Request, f Facts, now time.Time) bool {
 		ids[strings.ToLower(string(g))] = true
 	}
 	resource := f.Vault.Scope()
-	if r.Name != "" {
+	switch {
+	case r.Name != "":
 		resource += "/" + string(r.Kind) + "s/" + r.Name
+	case o.data && o.kind == vault.Key && o.action != KeyRandom:
+		resource += "/keys"
 	}
 	if o.provisioned(ids, resource, f, now) {
 		return true
@@ -180,7 +185,7 @@ var (
 		KeywrightAuditor, KeywrightMachineProvisioner, KeywrightTemplateProvisioner, KeywrightDiskProvisioner, customRole, customRole, "eeeeeeee-0000-4000-8000-00000000dead", "/providers/Microsoft.Authorization/roleDefinitions/" + SecretsUser}
 	scopes = []string{"/", "/subscriptions/" + sub1, "/subscriptions/" + sub2, "/subscriptions/" + sub1 + "/resourceGroups/DEV",
 		"/subscriptions/" + sub1 + "/resourceGroups/dev2", vaultID, strings.ToUpper(vaultID), vaultID + "2", vaultID + "/secrets/a", vaultID + "/secrets/B",
-		vaultID + "/keys/a", vaultID + "/certificates/a", vaultID + "2/secrets/a"}
+		vaultID + "/keys/a", vaultID + "/keys", strings.ToUpper(vaultID + "/keys"), vaultID + "2/keys", vaultID + "/secrets", vaultID + "/certificates/a", vaultID + "2/secrets/a"}
 	patterns = []string{"*", "*/read", "*/action", "Microsoft.KeyVault/vaults/secrets/*", "microsoft.keyvault/VAULTS/keys/read", "*/keys/*", "*/write",
 		"Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/*", "Keywright/*", "*/wrap/*", "Contoso.Other/things/read"}
 	policyWords = []string{"get", "GET", "list", "set", "all", "ALL", "purge", "wrapKey", "manageissuers", "setissuers"}

@@ -8,7 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// Scope is a place in the tree at which a role can be granted: the tenant, a subscription, a resource group, a vault or
+// Scope is a place in the tree at which a role can be granted: the tenant, a subscription, a resource group, a vault, all keys of a vault, or
 // one object. It is comparable; two spellings of one place are equal. The zero value is no scope and contains nothing.
 type Scope struct {
 	level        level
@@ -27,6 +27,7 @@ const (
 	subscriptionLevel
 	groupLevel
 	vaultLevel
+	collectionLevel
 	objectLevel
 )
 
@@ -51,6 +52,12 @@ func (s Scope) Vault(name string) Scope {
 // Object returns the scope of an object of s's vault.
 func (s Scope) Object(k vault.Kind, name string) Scope {
 	s.level, s.kind, s.object = objectLevel, k, vault.NameKey(name)
+	return s
+}
+
+// AllKeys returns the scope of all keys of s's vault. The administration API of Managed HSM has it; secrets and certificates have no such scope.
+func (s Scope) AllKeys() Scope {
+	s.level, s.kind, s.object = collectionLevel, vault.Key, ""
 	return s
 }
 
@@ -121,6 +128,10 @@ func parseVault(s string, scope Scope, parts []string) (Scope, error) {
 	switch len(parts) {
 	case 3:
 		return scope, nil
+	case 4:
+		if strings.EqualFold(parts[3], "keys") {
+			return scope.AllKeys(), nil
+		}
 	case 5:
 		kind, ok := collections[strings.ToLower(parts[3])]
 		if !ok {
@@ -185,8 +196,11 @@ func (s Scope) at(l level) Scope {
 	if l >= vaultLevel {
 		a.vault = s.vault
 	}
+	if l >= collectionLevel {
+		a.kind = s.kind
+	}
 	if l >= objectLevel {
-		a.kind, a.object = s.kind, s.object
+		a.object = s.object
 	}
 	return a
 }
@@ -198,6 +212,9 @@ func (s Scope) Overlaps(other Scope) bool { return s.Contains(other) || other.Co
 func (s Scope) Chain() []Scope {
 	var chain []Scope
 	for l := tenantLevel; l <= s.level; l++ {
+		if l == collectionLevel && s.kind != vault.Key {
+			continue // there is no such scope
+		}
 		chain = append(chain, s.at(l))
 	}
 	return chain
@@ -218,8 +235,11 @@ func (s Scope) String() string {
 	if s.level >= vaultLevel {
 		id += "/providers/" + vaults + "/" + s.vault
 	}
+	if s.level >= collectionLevel {
+		id += "/" + string(s.kind) + "s"
+	}
 	if s.level >= objectLevel {
-		id += "/" + string(s.kind) + "s/" + s.object
+		id += "/" + s.object
 	}
 	return id
 }

@@ -8,7 +8,7 @@ type Parts struct {
 	// Group and Vault are in lower case.
 	Group, Vault string
 	Kind         vault.Kind
-	// Object is a name key.
+	// Object is a name key. It is empty beside a Kind in the scope of all keys.
 	Object string
 }
 

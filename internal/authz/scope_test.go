@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +26,14 @@ func mustScope(t testing.TB, s string) Scope {
 }
 
 func TestScopeTree(t *testing.T) {
-	chain := []string{"/", "/subscriptions/" + sub1, "/subscriptions/" + sub1 + "/resourceGroups/dev", vaultID, vaultID + "/secrets/db"}
+	above := []string{"/", "/subscriptions/" + sub1, "/subscriptions/" + sub1 + "/resourceGroups/dev", vaultID}
+	checkTree(t, append(slices.Clone(above), vaultID+"/secrets/db"))
+	checkTree(t, append(slices.Clone(above), vaultID+"/keys", vaultID+"/keys/db"))
+}
+
+// checkTree checks that each scope contains those behind it, and that they are the chain of the last.
+func checkTree(t *testing.T, chain []string) {
+	t.Helper()
 	for i, outer := range chain {
 		for j, inner := range chain {
 			if got := mustScope(t, outer).Contains(mustScope(t, strings.ToUpper(inner))); got != (i <= j) {
@@ -33,7 +41,7 @@ func TestScopeTree(t *testing.T) {
 			}
 		}
 	}
-	got := mustScope(t, chain[4]).Chain()
+	got := mustScope(t, chain[len(chain)-1]).Chain()
 	if len(got) != len(chain) {
 		t.Fatalf("chain of %d scopes", len(got))
 	}
@@ -45,6 +53,9 @@ func TestScopeTree(t *testing.T) {
 }
 
 func TestScopesBesideEachOther(t *testing.T) {
+	if mustScope(t, vaultID+"/keys").Overlaps(mustScope(t, vaultID+"/secrets/keys")) || mustScope(t, vaultID+"/keys").Overlaps(mustScope(t, vaultID+"2/keys")) {
+		t.Error("all keys overlap with what is no key of the vault")
+	}
 	beside := []string{vaultID + "/secrets/db", vaultID + "/secrets/db2", vaultID + "/keys/db", vaultID + "/certificates/db", vaultID + "2",
 		"/subscriptions/" + sub2, "/subscriptions/" + sub1 + "/resourceGroups/dev2",
 		"/subscriptions/" + sub2 + "/resourceGroups/dev/providers/Microsoft.KeyVault/vaults/demo"}
@@ -77,6 +88,7 @@ func TestScopesThatAreRefused(t *testing.T) {
 		"/subscriptions/" + sub1 + "/resourceGroups/dev.":                                 fault.Invalid,
 		"/subscriptions/" + sub1 + "/resourceGroups/g/x/y":                                fault.Invalid,
 		vaultID + "/secrets":                                                              fault.Invalid,
+		vaultID + "/certificates":                                                         fault.Invalid,
 		vaultID + "/storage/x":                                                            fault.Invalid,
 		vaultID + "/secrets/a_b":                                                          fault.Invalid,
 		vaultID + "/secrets/a/" + strings.Repeat("0", 32):                                 fault.Invalid,

@@ -39,20 +39,22 @@ type world struct {
 	// issuers answer for the names of a vault's issuers, and prepare, when not nil, looks at their settings before.
 	issuers map[string]issuer.Issuer
 	prepare func(cert.Order) error
+	// asked, when not nil, is called whenever an issuer is wanted.
+	asked func()
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { t.Helper(); return newWorldWith(t, nil) }
+
+// newWorldWith binds the keys to a token, unless it is nil.
+func newWorldWith(t testing.TB, token key.Token) *world {
 	t.Helper()
 	w := &world{now: clock.NewManual(noon), issuers: map[string]issuer.Issuer{}}
 	w.World = guardtest.New(t, guardtest.Options{Clock: w.now})
 	var err error
-	w.keys, err = key.New(key.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler)})
-	w.do(err)
+	w.bind(token)
 	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
 	w.do(err)
-	w.svc, err = cert.New(cert.Config{Guard: w.Guard, Store: w.Store, Sealing: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler),
-		Keys: w.keys, Secrets: w.secrets, Issuers: w})
-	w.do(err)
+	w.open()
 	w.Watch(w.keys.Changed)
 	w.Watch(w.secrets.Changed)
 	w.Watch(w.svc.Changed)
@@ -60,8 +62,28 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// bind makes the service of keys.
+func (w *world) bind(token key.Token) {
+	w.T.Helper()
+	var err error
+	w.keys, err = key.New(key.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler), Token: token})
+	w.do(err)
+}
+
+// open makes the service of certificates.
+func (w *world) open() {
+	w.T.Helper()
+	var err error
+	w.svc, err = cert.New(cert.Config{Guard: w.Guard, Store: w.Store, Sealing: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler),
+		Keys: w.keys, Secrets: w.secrets, Issuers: w})
+	w.do(err)
+}
+
 // Issuer implements cert.Issuers.
 func (w *world) Issuer(_ context.Context, o cert.Order) (issuer.Issuer, error) {
+	if w.asked != nil {
+		w.asked()
+	}
 	switch {
 	case o.Ref.Is(cert.SelfIssuer):
 		return selfsigned.New(selfsigned.Config{Clock: w.now, Signer: func(ctx context.Context, _ issuer.Request) (crypto.Signer, error) { return o.Signer(ctx) }})

@@ -72,7 +72,8 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 		st.Operation = &next
 	}
 	if ch.Policy != nil {
-		if st.Policy, err = changed(st.Policy, ch.Policy, op); err != nil {
+		st.Stalled = nil // it is tried at once, and noted anew
+		if st.Policy, err = s.changed(st.Policy, ch.Policy, op); err != nil {
 			return it, nil, err
 		}
 	}
@@ -80,12 +81,17 @@ func (s *Service) update(ctx context.Context, tx store.Tx, v *vault.Vault, sel S
 }
 
 // changed is a policy with some sections replaced.
-func changed(p *Policy, ch *PolicyChange, op store.Op) (*Policy, error) {
+func (s *Service) changed(p *Policy, ch *PolicyChange, op store.Op) (*Policy, error) {
 	next := &Policy{}
 	if p != nil {
 		next = p.clone()
 	}
 	next.Apply(ch)
+	if ch.Key != nil {
+		if err := s.placed(&next.Key); err != nil {
+			return nil, err
+		}
+	}
 	next.complete()
 	if err := next.check(); err != nil {
 		return nil, err
@@ -111,7 +117,8 @@ func (s *Service) SetPolicy(ctx context.Context, call *guard.Call, name string, 
 		if err != nil {
 			return err
 		}
-		if st.Policy, err = changed(st.Policy, &ch, op); err != nil {
+		st.Stalled = nil
+		if st.Policy, err = s.changed(st.Policy, &ch, op); err != nil {
 			return err
 		}
 		p = st.Policy

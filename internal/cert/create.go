@@ -6,12 +6,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/issuer"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -78,7 +80,7 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 	if err := s.maySucceed(ctx, pl, in.run); err != nil {
 		return refuse(err)
 	}
-	policy, err := pl.policy(in.Policy)
+	policy, err := s.policyFor(pl, in.Policy)
 	if err != nil {
 		return refuse(err)
 	}
@@ -88,26 +90,26 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 	if _, err := s.issuer(ctx, v, need.Name, policy.Issuer); err != nil {
 		return refuse(err)
 	}
-	k, hsm, err := s.newKey(ctx, call, pl, policy)
+	k, err := s.newKey(ctx, call, pl, policy)
 	if err != nil {
 		return refuse(err)
 	}
-	signer, err := k.Signer()
-	if err != nil {
+	drop := func(err error) (*vault.Object, *Operation, error) {
+		s.keys.Discard(ctx, k)
 		return refuse(err)
 	}
-	csr, err := policy.X509.csr(signer)
+	csr, err := policy.X509.request(k.Key())
 	if err != nil {
-		return refuse(err)
+		return drop(err)
 	}
 	made := &Operation{Version: vault.NewVersionID(op.At), CSR: csr, Policy: policy, Issuer: policy.Issuer, Status: InProgress, Details: pendingDetails(policy.Issuer),
 		PreserveOrder: in.PreserveOrder, Enabled: *policy.Enabled, Tags: maps.Clone(in.Tags), Started: op.At, Renewal: renewal, SecretObject: pl.secret}
 	if in.Enabled != nil {
 		made.Enabled = *in.Enabled
 	}
-	pair, err := s.sealPending(ctx, v, pl, made, k, hsm, op)
+	pair, err := s.sealPending(ctx, v, pl, made, k, op)
 	if err != nil {
-		return refuse(err)
+		return drop(err)
 	}
 	need.Version = made.Version
 	var o *vault.Object
@@ -121,16 +123,19 @@ func (s *Service) beginOnce(ctx context.Context, call *guard.Call, need *guard.N
 		if err := s.own.Add(ctx, tx, v, need.Name, pair.certificate, true); err != nil {
 			return err
 		}
-		if err := s.keys.Add(ctx, tx, v, need.Name, pair.key, true); err != nil {
+		if err := s.keys.Store(ctx, tx, v, need.Name, pair.key, k, true); err != nil {
 			return err
 		}
 		if o, err = s.own.Find(ctx, tx, v.ID, need.Name); err != nil {
 			return err
 		}
 		st := *pl.state
-		st.Policy, st.Operation = policy.stamped(st.Policy, op.At), made
+		st.Policy, st.Operation, st.Stalled = policy.stamped(st.Policy, op.At), made, nil
 		return st.put(ctx, tx, v, o, op.At)
 	})
+	if errors.Is(err, object.ErrMoved) {
+		s.keys.Discard(ctx, k)
+	}
 	return o, made, err
 }
 
@@ -140,9 +145,10 @@ type plan struct {
 	// object is the certificate; nil for a new one.
 	object *vault.Object
 	state  *state
-	// current is the current version of the key, nil when there is none; exportable says whether that key may leave.
-	current    *vault.Version
-	exportable bool
+	// before is the current version of the key, nil when there is none. current is the same while its key may be kept for the next; exportable says whether
+	// that key may leave.
+	before, current *vault.Version
+	exportable      bool
 }
 
 // plan looks at what stands under a name. An operation in progress is a conflict.
@@ -205,7 +211,8 @@ func (s *Service) planKey(ctx context.Context, tx store.Tx, v *vault.Vault, pl *
 		return err
 	}
 	pl.exportable = f.Exportable
-	pl.current, err = tx.Version(ctx, k.ID, k.Current)
+	pl.before, err = tx.Version(ctx, k.ID, k.Current)
+	pl.current = pl.before
 	return err
 }
 
@@ -234,8 +241,8 @@ func (s *Service) still(ctx context.Context, tx store.Tx, v *vault.Vault, name s
 	return err
 }
 
-// policy is the policy of a new version: the one that is given, completed, or the one that the certificate has.
-func (pl *plan) policy(given *Policy) (*Policy, error) {
+// policyFor is the policy of a new version: the one that is given, completed, or the one that the certificate has.
+func (s *Service) policyFor(pl *plan, given *Policy) (*Policy, error) {
 	p := given
 	if p == nil {
 		p = pl.state.Policy
@@ -244,37 +251,57 @@ func (pl *plan) policy(given *Policy) (*Policy, error) {
 		return nil, fault.New(fault.Invalid, "a certificate is made by a policy: give one, with an issuer and a subject")
 	}
 	p = p.clone()
+	if given != nil {
+		if err := s.placed(&p.Key); err != nil {
+			return nil, err
+		}
+	}
 	p.complete()
 	return p, p.check()
 }
 
+// placed fills in that the key of a policy that somebody gives does not leave, where it is to be in a token, and refuses one that is to be in both. A policy from
+// before the token was there is left as it is: its certificates go on to be renewed, with keys in the store.
+func (s *Service) placed(k *KeyProps) error {
+	token := s.keys.Token()
+	if _, hsm, err := cryptokey.ParseType(k.Kty); err != nil || !hsm || token == "" {
+		return nil // check says what is wrong with the type
+	}
+	if k.Exportable != nil && *k.Exportable {
+		return fault.New(fault.Unsupported, "keys of the type %s are in the PKCS#11 token %q, which lets none out: make the policy's key not exportable, or of the type %s",
+			k.Kty, token, strings.TrimSuffix(k.Kty, "-HSM"))
+	}
+	no := false
+	k.Exportable = &no
+	return nil
+}
+
 // newKey makes the key of a version, or takes the current one when the policy keeps it. A key that was not to leave is not kept by a policy that lets keys leave:
 // whoever may change the policy would have it.
-func (s *Service) newKey(ctx context.Context, call *guard.Call, pl *plan, p *Policy) (k *cryptokey.Key, hsm bool, err error) {
-	_, hsm, err = cryptokey.ParseType(p.Key.Kty)
+func (s *Service) newKey(ctx context.Context, call *guard.Call, pl *plan, p *Policy) (*key.Made, error) {
+	_, hsm, err := cryptokey.ParseType(p.Key.Kty)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	spec, err := p.Key.spec().Complete()
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if *p.Key.Reuse && pl.current != nil && (pl.exportable || !*p.Key.Exportable) {
-		k, err := s.keys.Key(ctx, call.Vault.Vault, pl.current)
-		if err != nil || k.Spec() == spec {
-			return k, hsm, err
+		k, err := s.keys.Again(ctx, call.Vault.Vault, pl.current, spec, hsm)
+		if err != nil || k != nil {
+			return k, err
 		}
 		// A key of another kind than the policy asks for now is not kept.
 	}
-	k, err = s.keys.Generate(ctx, call, spec, hsm)
-	return k, hsm, err
+	return s.keys.Make(ctx, call, spec, hsm, *p.Key.Exportable, pl.before)
 }
 
 // sealed are the versions that an operation or an import adds.
 type sealed struct{ certificate, key, secret *vault.Version }
 
 // sealPending makes the versions that wait for an issuer: of the certificate, without one, and of the key.
-func (s *Service) sealPending(ctx context.Context, v *vault.Vault, pl *plan, made *Operation, k *cryptokey.Key, hsm bool, op store.Op) (pair sealed, err error) {
+func (s *Service) sealPending(ctx context.Context, v *vault.Vault, pl *plan, made *Operation, k *key.Made, op store.Op) (pair sealed, err error) {
 	p := made.Policy
 	facts := Facts{ContentType: p.Secret.ContentType, PreserveOrder: made.PreserveOrder, Exportable: *p.Key.Exportable}
 	doc, err := facts.encode()
@@ -285,13 +312,13 @@ func (s *Service) sealPending(ctx context.Context, v *vault.Vault, pl *plan, mad
 	if pair.certificate, err = s.own.Seal(ctx, v, pl.certificate, made.Version, op.At, draft); err != nil {
 		return pair, err
 	}
-	pair.key, err = s.sealKey(ctx, v, pl.key, made.Version, k, hsm, p, draft, op)
+	pair.key, err = s.sealKey(ctx, v, pl.key, made.Version, k, p, draft, op)
 	return pair, err
 }
 
 // sealKey makes a version of the key that is like the certificate's draft.
-func (s *Service) sealKey(ctx context.Context, v *vault.Vault, o vault.ObjectID, id vault.VersionID, k *cryptokey.Key, hsm bool, p *Policy, like *object.Draft, op store.Op) (*vault.Version, error) {
-	draft, err := s.keys.Draft(k, hsm, keyOps(p.X509.KeyUsage, k.Spec()))
+func (s *Service) sealKey(ctx context.Context, v *vault.Vault, o vault.ObjectID, id vault.VersionID, k *key.Made, p *Policy, like *object.Draft, op store.Op) (*vault.Version, error) {
+	draft, err := s.keys.Draft(k, keyOps(p.X509.KeyUsage, k.Key().Spec()))
 	if err != nil {
 		return nil, err
 	}

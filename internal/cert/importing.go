@@ -14,6 +14,7 @@ import (
 	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/store"
@@ -111,8 +112,7 @@ func (s *Service) importOnce(ctx context.Context, call *guard.Call, need *guard.
 	if err != nil {
 		return refuse(err)
 	}
-	p = imported(in.Policy, b, k, contentType)
-	if err := p.check(); err != nil {
+	if p, err = s.imported(in.Policy, b, k, contentType); err != nil {
 		return refuse(err)
 	}
 	enabled := *p.Enabled
@@ -120,8 +120,17 @@ func (s *Service) importOnce(ctx context.Context, call *guard.Call, need *guard.
 		enabled = *in.Enabled
 	}
 	id := vault.NewVersionID(op.At)
-	three, err := s.sealImport(ctx, v, pl, id, b, k, p, in, enabled, op)
+	_, hsm, err := cryptokey.ParseType(p.Key.Kty)
 	if err != nil {
+		return refuse(err)
+	}
+	brought, err := s.keys.Bring(ctx, k, hsm, *p.Key.Exportable)
+	if err != nil {
+		return refuse(err)
+	}
+	three, err := s.sealImport(ctx, v, pl, id, b, brought, p, in, enabled, op)
+	if err != nil {
+		s.keys.Discard(ctx, brought)
 		return refuse(err)
 	}
 	need.Version = id
@@ -132,7 +141,7 @@ func (s *Service) importOnce(ctx context.Context, call *guard.Call, need *guard.
 		if err := s.dropPending(ctx, tx, v, need.Name, op); err != nil {
 			return err
 		}
-		err := errors.Join(s.keys.Add(ctx, tx, v, need.Name, three.key, false), s.secrets.Add(ctx, tx, v, need.Name, three.secret, false),
+		err := errors.Join(s.keys.Store(ctx, tx, v, need.Name, three.key, brought, false), s.secrets.Add(ctx, tx, v, need.Name, three.secret, false),
 			s.own.Add(ctx, tx, v, need.Name, three.certificate, false))
 		if err != nil {
 			return err
@@ -142,14 +151,20 @@ func (s *Service) importOnce(ctx context.Context, call *guard.Call, need *guard.
 		}
 		st := *pl.state
 		p = p.stamped(st.Policy, op.At)
-		st.Policy, st.Operation = p, nil
+		st.Policy, st.Operation, st.Stalled = p, nil, nil
+		if err := present(ctx, tx, v, it.Object.Name, op.At); err != nil {
+			return err
+		}
 		return st.put(ctx, tx, v, it.Object, st.due(it))
 	})
+	if errors.Is(err, object.ErrMoved) {
+		s.keys.Discard(ctx, brought)
+	}
 	return it, p, err
 }
 
 // sealImport makes the three versions of an import.
-func (s *Service) sealImport(ctx context.Context, v *vault.Vault, pl *plan, id vault.VersionID, b *certfile.Bundle, k *cryptokey.Key, p *Policy, in Input, enabled bool, op store.Op) (three sealed, err error) {
+func (s *Service) sealImport(ctx context.Context, v *vault.Vault, pl *plan, id vault.VersionID, b *certfile.Bundle, k *key.Made, p *Policy, in Input, enabled bool, op store.Op) (three sealed, err error) {
 	out := b
 	if !*p.Key.Exportable {
 		if out, err = certfile.New(nil, b.Certificates, true); err != nil {
@@ -169,8 +184,7 @@ func (s *Service) sealImport(ctx context.Context, v *vault.Vault, pl *plan, id v
 	if three.certificate, err = s.own.Seal(ctx, v, pl.certificate, id, op.At, like); err != nil {
 		return three, err
 	}
-	_, hsm, _ := cryptokey.ParseType(p.Key.Kty)
-	if three.key, err = s.sealKey(ctx, v, pl.key, id, k, hsm, p, like, op); err != nil {
+	if three.key, err = s.sealKey(ctx, v, pl.key, id, k, p, like, op); err != nil {
 		return three, err
 	}
 	three.secret, err = s.secrets.Seal(ctx, v, pl.secret, id, op.At, &object.Draft{Value: value, ContentType: p.Secret.ContentType, Tags: like.Tags, Enabled: enabled,
@@ -180,7 +194,7 @@ func (s *Service) sealImport(ctx context.Context, v *vault.Vault, pl *plan, id v
 
 // imported is the policy of a certificate that was made elsewhere: what its owner gave, and the rest as the certificate is. Nobody here can make it anew
 // unless the policy names an issuer.
-func imported(given *Policy, b *certfile.Bundle, k *cryptokey.Key, contentType string) *Policy {
+func (s *Service) imported(given *Policy, b *certfile.Bundle, k *cryptokey.Key, contentType string) (*Policy, error) {
 	p := &Policy{}
 	if given != nil {
 		p = given.clone()
@@ -203,8 +217,11 @@ func imported(given *Policy, b *certfile.Bundle, k *cryptokey.Key, contentType s
 		p.Issuer.Name = UnknownIssuer
 	}
 	p.X509.take(b.Leaf)
+	if err := s.placed(&p.Key); err != nil {
+		return nil, err
+	}
 	p.complete()
-	return p
+	return p, p.check()
 }
 
 // take fills in what a policy leaves out with what a certificate says.

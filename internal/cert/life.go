@@ -14,6 +14,9 @@ import (
 // Changed replaces or drops what a commit made stale. It belongs to the store's watchers.
 func (s *Service) Changed(c *store.Commit) { s.life.Changed(c) }
 
+// Flush drops everything that is kept in memory: for a node that may have missed commits.
+func (s *Service) Flush() { s.life.Flush() }
+
 // Expiries returns what tells of expiries.
 func (s *Service) Expiries() *object.Expiries { return s.life.Expiries() }
 
@@ -68,7 +71,11 @@ func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (I
 
 // Purge destroys a deleted certificate for good, with its policy and with the key and the secret behind it.
 func (s *Service) Purge(ctx context.Context, call *guard.Call, name string) error {
-	return s.life.Purge(ctx, call, name)
+	if err := s.life.Purge(ctx, call, name); err != nil {
+		return err
+	}
+	s.keys.Purged(ctx, name)
+	return nil
 }
 
 // AdmitRestore reports whether the caller may restore certificates at all: it is asked before a backup, which is large, is read.

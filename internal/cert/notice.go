@@ -12,7 +12,8 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// RenewalFailed is the type of the event that tells that a certificate could not be made anew as its policy says: after a day of trying, and again when it is given up.
+// RenewalFailed is the type of the event that tells that a certificate could not be made anew as its policy says: after a day of trying, and again when it is given up; and
+// every day that a renewal cannot even begin.
 // Its data is a RenewalFailure.
 const RenewalFailed = "Keywright.CertificateRenewalFailed"
 
@@ -21,12 +22,14 @@ type RenewalFailure struct {
 	VaultName  string `json:"vaultName"`
 	ObjectName string `json:"objectName"`
 	// Version is the one that could not be made, Current the one that stays meanwhile, until Expires.
-	Version vault.VersionID `json:"version"`
+	Version vault.VersionID `json:"version,omitempty"`
 	Current vault.VersionID `json:"current"`
 	Expires time.Time       `json:"expires"`
 	Issuer  string          `json:"issuer"`
 	// Final is false while the issuer is still asked again.
 	Final bool `json:"final"`
+	// Stalled says that the renewal could not begin: there is no version that is being made.
+	Stalled bool `json:"stalled,omitempty"`
 	// Code and Message are the issuer's reason.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`

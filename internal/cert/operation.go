@@ -27,14 +27,29 @@ func (s *Service) Operation(ctx context.Context, call *guard.Call, name string, 
 		return s.Store.View(ctx, func(tx store.Tx) error {
 			var st *state
 			o, st, err = s.operating(ctx, tx, call.Vault.Vault, name, id)
+			if fault.Is(err, fault.NotFound) && st != nil && st.stalledOperation() != nil && id == "" {
+				err = nil
+			}
 			if err == nil {
-				op = st.Operation
+				op = st.shown()
 				need.Name, need.Version = o.Name, op.Version
 			}
 			return err
 		})
 	})
 	return o, op, err
+}
+
+// shown is the operation as callers see it: with the renewal that cannot begin after it.
+func (st *state) shown() *Operation {
+	if st.Operation == nil {
+		op := st.stalledOperation()
+		op.Stalled = st.Stalled
+		return op
+	}
+	op := *st.Operation
+	op.Stalled = st.Stalled
+	return &op
 }
 
 // operating finds a live certificate that has an operation.
@@ -48,7 +63,7 @@ func (s *Service) operating(ctx context.Context, tx store.Tx, v *vault.Vault, na
 		return nil, nil, err
 	}
 	if st.Operation == nil || id != "" && id != st.Operation.Version {
-		return nil, nil, fault.New(fault.NotFound, "the certificate %q has no such operation: create the certificate to begin one", o.Name).Because(NoOperation)
+		return o, st, fault.New(fault.NotFound, "the certificate %q has no such operation: create the certificate to begin one", o.Name).Because(NoOperation)
 	}
 	return o, st, nil
 }

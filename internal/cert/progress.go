@@ -165,8 +165,7 @@ func (s *Service) setBack(ctx context.Context, v *vault.Vault, o *vault.Object, 
 	}
 	id := string(vault.NewVersionID(now)) // of the event, if there is one
 	op.Tries++
-	temporary := f.Kind == fault.Unavailable || f.Kind == fault.Throttled || f.Kind == fault.Internal
-	if temporary && now.Sub(op.Started) < giveUp {
+	if temporary(f.Kind) && now.Sub(op.Started) < giveUp {
 		pause := max(min(firstRetry<<min(op.Tries-1, 10), lastRetry), f.RetryAfter)
 		due := now.Add(pause)
 		op.Details = "The issuer could not be asked; it is asked again at " + due.UTC().Format(time.RFC3339) + ": " + f.Message
@@ -302,6 +301,9 @@ func (s *Service) finish(ctx context.Context, tx store.Tx, v *vault.Vault, id va
 	}
 	made.Status, made.Details, made.Token, made.Code, made.Message, made.Policy = Completed, "", nil, "", "", nil
 	st.Operation, st.Advice = &made, nil
+	if err := present(ctx, tx, v, o.Name, op.At); err != nil {
+		return err
+	}
 	if read.advises {
 		st.Advice = firstAdvice(made.Version, b.Leaf, op.At)
 	}

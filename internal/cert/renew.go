@@ -142,7 +142,7 @@ func (s *Service) renew(ctx context.Context, v *vault.Vault, it Item) error {
 	enabled := it.Version.Attributes.Enabled
 	_, _, err = s.begin(ctx, call, need, Input{Tags: it.Version.Tags, Enabled: &enabled, PreserveOrder: f.PreserveOrder}, true)
 	if err != nil {
-		return fmt.Errorf("renewing the certificate %q: %w", it.Object.Name, err)
+		return s.stall(ctx, v, it, fmt.Errorf("renewing the certificate %q: %w", it.Object.Name, err))
 	}
 	return nil
 }

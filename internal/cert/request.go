@@ -252,6 +252,15 @@ func (x *X509Props) purposes() (list []asn1.ObjectIdentifier, err error) {
 	return list, nil
 }
 
+// request makes the certificate request for a key, wherever that is.
+func (x *X509Props) request(k *cryptokey.Key) ([]byte, error) {
+	signer, err := k.Signer()
+	if err != nil {
+		return nil, err
+	}
+	return x.csr(signer)
+}
+
 // csr makes the certificate request for a key.
 func (x *X509Props) csr(key crypto.Signer) ([]byte, error) {
 	n, err := x.names()

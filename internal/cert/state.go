@@ -52,6 +52,8 @@ type Operation struct {
 	Warned bool `json:"warned,omitempty"`
 	// SecretObject is the id of the object that the secret belongs, or will belong, to.
 	SecretObject vault.ObjectID `json:"secretObject"`
+	// Stalled is the renewal after it that cannot begin. It is not stored with an operation.
+	Stalled *Stall `json:"-"`
 }
 
 // state is what belongs to a certificate beside its versions.
@@ -62,6 +64,8 @@ type state struct {
 	Told vault.VersionID `json:"told,omitempty"`
 	// Advice is what the issuer of the current version says of its renewal; nil when it says nothing.
 	Advice *Advice `json:"advice,omitempty"`
+	// Stalled is a renewal that cannot begin; nil while none is due, or one has begun.
+	Stalled *Stall `json:"stalled,omitempty"`
 	// Lineage is what an authority has that others trust by a bundle; nil for all other certificates.
 	Lineage *lineage `json:"lineage,omitempty"`
 	// advises says that the issuer which completes the operation gives advice. It is not stored.

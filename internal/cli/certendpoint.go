@@ -10,13 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keywright/keywright/client"
+	"github.com/keywright/keywright/client/api"
 )
 
 func (a *app) certEndpoint(vault *string) *cobra.Command {
 	c := &cobra.Command{Use: "endpoint", Short: "Watch which certificates are presented where",
 		Long: `Watch which certificates are presented where. An endpoint is a place where TLS is spoken. The server connects to every address behind its name, again and
 again, and raises an alarm when a renewed certificate is not served, when one ends soon, or when clients would refuse it.`}
-	c.AddCommand(a.certEndpointAdd(vault), a.certEndpointList(vault), a.certEndpointShow(vault), a.certEndpointCheck(vault), a.certEndpointRemove(vault))
+	c.AddCommand(a.certEndpointAdd(vault), a.certEndpointList(vault), a.certEndpointShow(vault), a.certEndpointCheck(vault), a.certEndpointAcknowledge(vault), a.certEndpointRemove(vault))
 	return c
 }
 
@@ -58,12 +59,41 @@ func (a *app) showEndpoint(e *client.CertificateEndpoint) error {
 			a.say("%s, %s: %s (%s)", alarm.Level, alarm.Kind, alarm.Detail, strings.Join(alarm.Addresses, ", "))
 		}
 	}
+	if t := e.Task; t != nil {
+		a.say("%s", taskLine(e, t))
+	}
 	return a.show(e, table{endpointHeader, endpointRow(e)})
+}
+
+// taskLine says who sees to the alarms, and until when.
+func taskLine(e *client.CertificateEndpoint, t *api.EndpointTask) string {
+	line := "to be seen to by " + when(&t.Due)
+	if e.Assignee != "" {
+		line = e.Assignee + ": " + line
+	}
+	switch {
+	case t.Acknowledged != nil:
+		line += ", taken on at " + when(t.Acknowledged) + " by " + t.By
+	case t.Escalated && e.Team != "":
+		line += ", told to " + e.Team
+	default:
+		line += ", taken on by nobody"
+	}
+	return line
+}
+
+func (a *app) certEndpointAcknowledge(vault *string) *cobra.Command {
+	c := a.onEndpoint(vault, "acknowledge NAME", "Say that you have taken the alarms of an endpoint on", (*client.Certificates).AcknowledgeEndpoint)
+	c.Aliases = []string{"ack"}
+	c.Long = `Say that you have taken the alarms of an endpoint on. They are not told every day any more. Reminders go on, the team hears of it at the escalation, and
+something worse is told, and has to be acknowledged, anew.`
+	return c
 }
 
 func (a *app) certEndpointAdd(vault *string) *cobra.Command {
 	var in client.SetCertificateEndpoint
-	var every, timeout, grace time.Duration
+	var every, timeout, grace, within, escalate time.Duration
+	var remind []time.Duration
 	var caFile string
 	c := &cobra.Command{Use: "add NAME", Short: "Register a place where a certificate is presented, or change the one of that name", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeEndpoints(vault),
 		Long: `Register a place where a certificate is presented, or change the one of that name. It is looked at once, and from then on again and again.
@@ -82,11 +112,15 @@ Without --certificate it is watched alone: whatever is presented has to be valid
 			for flag, d := range map[string]struct {
 				from time.Duration
 				to   *int64
-			}{"every": {every, &in.EverySeconds}, "timeout": {timeout, &in.TimeoutSeconds}, "grace": {grace, &in.GraceSeconds}} {
+			}{"every": {every, &in.EverySeconds}, "timeout": {timeout, &in.TimeoutSeconds}, "grace": {grace, &in.GraceSeconds}, "within": {within, &in.WithinSeconds},
+				"escalate": {escalate, &in.EscalateSeconds}} {
 				if d.from%time.Second != 0 {
 					return usage("--%s %s is not in whole seconds", flag, d.from)
 				}
 				*d.to = int64(d.from / time.Second)
+			}
+			for _, d := range remind {
+				in.RemindSeconds = append(in.RemindSeconds, int64(d/time.Second))
 			}
 			if _, err := v.Certificates().SetEndpoint(c.Context(), args[0], in); err != nil {
 				return err
@@ -109,6 +143,11 @@ Without --certificate it is watched alone: whatever is presented has to be valid
 	f.DurationVar(&timeout, "timeout", 0, "how long one address may take, 1s to 30s (default 10s)")
 	f.DurationVar(&grace, "grace", 0, "how long a renewed certificate may stay unserved before that is an alarm, 1m to 2160h (default 1h)")
 	f.StringVar(&caFile, "endpoint-ca-file", "", "PEM bundle of authorities that are trusted beside the system's and the root of the stored chain")
+	f.StringVar(&in.Assignee, "assignee", "", "who sees to alarms: a person or a queue; an address of mail is written to")
+	f.StringVar(&in.Team, "team", "", "who hears of an alarm at the escalation; an address of mail is written to")
+	f.DurationVar(&within, "within", 0, "by when alarms should be seen to, 1h to 8760h (default 720h, and before the oldest certificate presented ends)")
+	f.DurationSliceVar(&remind, "remind", nil, "how long before that reminders go out (default 720h,336h,168h,24h)")
+	f.DurationVar(&escalate, "escalate", 0, "how long before that the team hears of it (default 72h)")
 	c.MarkFlagRequired("address")
 	c.RegisterFlagCompletionFunc("certificate", a.certs(vault).complete())
 	c.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions([]string{"tls", "smtp", "imap", "ldap", "postgres"}, cobra.ShellCompDirectiveNoFileComp))

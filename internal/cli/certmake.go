@@ -76,6 +76,9 @@ func operationRow(o *client.CertificateOperation) []string {
 }
 
 func (a *app) showOperation(o *client.CertificateOperation) error {
+	if st := o.Stalled; st != nil {
+		a.say("The renewal that is due cannot begin: %s (tried %d times since %s, next at %s)", printable(st.Message), st.Tries, when(&st.Since), when(&st.Next))
+	}
 	return a.show(o, table{operationHeader, operationRow(o)})
 }
 

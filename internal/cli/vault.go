@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/keywright/keywright/client"
@@ -127,9 +129,10 @@ func (a *app) vaultUpdate() *cobra.Command {
 	var tags attributes
 	var access string
 	var protect bool
+	var stale time.Duration
 	c := &cobra.Command{Use: "update NAME", Short: "Change a vault", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVaults,
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) (err error) {
-			if err := changing(c, "tag", "access", "purge-protection"); err != nil {
+			if err := changing(c, "tag", "access", "purge-protection", "stale-for"); err != nil {
 				return err
 			}
 			in := api.UpdateVault{Access: access}
@@ -138,6 +141,9 @@ func (a *app) vaultUpdate() *cobra.Command {
 			}
 			if c.Flags().Changed("purge-protection") {
 				in.PurgeProtection = &protect
+			}
+			if c.Flags().Changed("stale-for") {
+				in.StaleFor = stale.String()
 			}
 			v, err := cl.UpdateVault(c.Context(), args[0], in)
 			if err != nil {
@@ -148,6 +154,8 @@ func (a *app) vaultUpdate() *cobra.Command {
 	c.Flags().StringArrayVar(&tags.tags, "tag", nil, "a tag, NAME=VALUE; may be given more than once; replaces all tags")
 	c.Flags().StringVar(&access, "access", "", "access model: rbac or policy")
 	c.Flags().BoolVar(&protect, "purge-protection", false, "let nobody purge before the retention is over; cannot be taken back")
+	c.Flags().DurationVar(&stale, "stale-for", 0, "how long a node that is cut off from the store goes on answering reads of secrets from memory, up to 1h; access that is "+
+		"withdrawn meanwhile ends there no sooner")
 	return c
 }
 

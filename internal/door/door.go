@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 )
@@ -25,6 +26,9 @@ type Config struct {
 	// Prepare authenticates and fills the call. It runs before the answer to an unknown route and before the body is read, so that an
 	// unauthenticated caller learns nothing. Public routes are prepared too: see Request.Route.
 	Prepare func(*Request) error
+	// Enter, when set, returns when the request may go on, with a pass that the door leaves behind it, or says why it may not. It is asked once the caller
+	// is known, before the body is read, and again behind a body that took long.
+	Enter func(*Request) (*admission.Pass, error)
 	// Fail answers with an error, from the door's table. The error has a kind.
 	Fail func(*Request, *fault.Error)
 	// Status finds the status with which Fail answers, for audit records; nil leaves it out of them.
@@ -45,6 +49,9 @@ type Door struct {
 func New(c Config) (*Door, error) {
 	if c.Name == "" || c.Prepare == nil || c.Fail == nil || c.Clock == nil || c.Logger == nil {
 		return nil, errors.New("a door needs a name, a clock, a logger, Prepare and Fail")
+	}
+	for i := range c.Routes {
+		c.Routes[i].Class = c.Routes[i].class()
 	}
 	mux, err := NewMux(c.Routes)
 	if err != nil {
@@ -117,6 +124,10 @@ func (d *Door) serve(r *Request, allowed []string) error {
 	if r.Route == nil {
 		return noRoute(r, allowed)
 	}
+	if err := d.enter(r); err != nil {
+		return err
+	}
+	defer r.Leave()
 	if r.Route.Admit != nil {
 		if err := r.Route.Admit(r); err != nil {
 			return err
@@ -130,22 +141,40 @@ func (d *Door) serve(r *Request, allowed []string) error {
 	return r.Route.Serve(r)
 }
 
+func (d *Door) enter(r *Request) (err error) {
+	if d.Enter != nil {
+		r.pass, err = d.Enter(r)
+	}
+	return err
+}
+
 // slowBody is how long a body may take without a second look at who sends it. It is below the second within which a
 // withdrawal of access has to take effect.
 const slowBody = 500 * time.Millisecond
 
 // read reads the body. Who sends it slowly was admitted long ago by the time it is whole, and may have lost the right since: the
-// request is prepared again then, and counts from that instant.
+// request is prepared again then, and counts from that instant. Nor does it keep others out meanwhile: it enters anew.
 func (d *Door) read(r *Request) error {
-	if err := r.readBody(); err != nil {
+	var lent *time.Timer
+	if r.pass != nil {
+		lent = time.AfterFunc(slowBody, r.pass.Leave)
+	}
+	err := r.readBody()
+	left := lent != nil && !lent.Stop()
+	if err != nil {
 		return err
 	}
 	now := d.Clock.Now()
-	if now.Sub(r.Call.Started) < slowBody {
-		return nil
+	if now.Sub(r.Call.Started) >= slowBody {
+		r.Call.Started = now
+		if err := d.Prepare(r); err != nil {
+			return err
+		}
 	}
-	r.Call.Started = now
-	return d.Prepare(r)
+	if left {
+		return d.enter(r)
+	}
+	return nil
 }
 
 // Reasons for which no route serves a request.

@@ -25,6 +25,7 @@ type Events struct {
 // own.
 func (r *Request) Events(now time.Time) *Events {
 	r.written, r.status, r.opened = true, http.StatusOK, max(1, now.Sub(r.Call.Started))
+	r.Leave()
 	h := r.w.Header()
 	h.Set("Content-Type", EventStream)
 	h.Set("X-Accel-Buffering", "no") // what nginx knows; other proxies do not hold back this media type

@@ -2,9 +2,12 @@ package door
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/keywright/keywright/internal/admission"
 )
 
 // maxParams bounds the parameters of one pattern.
@@ -24,6 +27,9 @@ type Route struct {
 	Action string
 	// Public routes are served without authentication.
 	Public bool
+	// Class says when the request gives way to others on a server that has too much to do. Where it is unset, what changes something is a write, a
+	// stream of events exempt, and all else a query.
+	Class admission.Class
 	// MaxBody is the largest body in bytes; 0 means that a body is ignored.
 	MaxBody int64
 	// Admit, when set, decides before the body is read whether the caller may send one. It is for endpoints that take large bodies:
@@ -44,6 +50,19 @@ type Route struct {
 	Serve func(*Request) error
 
 	params []string
+}
+
+// class is that of a route which does not say it.
+func (r *Route) class() admission.Class {
+	switch {
+	case r.Class != admission.Unset:
+		return r.Class
+	case r.Media == EventStream:
+		return admission.Exempt
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		return admission.Query
+	}
+	return admission.Write
 }
 
 // Varies is the Success of a route whose answers have several statuses: its audit records tell none.

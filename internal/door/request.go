@@ -16,8 +16,10 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // Request is one request on its way through a door. It is valid until Serve returns.
@@ -27,6 +29,9 @@ type Request struct {
 	Route  *Route
 	// Call is what the services need to know; Prepare fills it.
 	Call guard.Call
+
+	// Tenant is whose work this is, where no caller says it: a tenant that exists, not whatever a request names.
+	Tenant vault.TenantID
 
 	// Base is the address by which the client reached the door, scheme and host, for doors that answer with absolute ids.
 	Base string
@@ -38,6 +43,8 @@ type Request struct {
 	body    []byte
 	status  int
 	written bool
+	// pass is the request's place among those that run.
+	pass *admission.Pass
 	// opened is how long it took until a stream began, and 0 for every other answer.
 	opened time.Duration
 	// broken says that the handler panicked: nobody knows how far its buffers were used.
@@ -75,6 +82,9 @@ func cleared(b []byte) []byte {
 	}
 	return b[:0]
 }
+
+// Leave makes room for another request. Whoever serves a request calls it before it does nothing but wait; the door does it behind every request.
+func (r *Request) Leave() { r.pass.Leave() }
 
 // SetHeader sets a header of the answer to one value. The name is in canonical form. The first few cost no allocation.
 func (r *Request) SetHeader(name, value string) {
@@ -251,6 +261,7 @@ func (r *Request) Reply(status int, body []byte) {
 // Raw answers with a body whose Content-Type is set already, or with none.
 func (r *Request) Raw(status int, body []byte) {
 	r.written, r.status = true, status
+	r.Leave() // who reads the answer slowly keeps nobody out
 	if status != http.StatusNoContent {
 		r.w.Header()["Content-Length"] = contentLength(len(body))
 	}

@@ -42,6 +42,8 @@ type Endpoint struct {
 	LookupError string `json:"lookupError,omitempty"`
 	// Alarms are what was found wrong, worst first.
 	Alarms []Alarm `json:"alarms,omitempty"`
+	// Task is who sees to that; nil while all is well.
+	Task *Task `json:"task,omitempty"`
 }
 
 // Read reads a stored endpoint.

@@ -427,6 +427,8 @@ func TestWhoMay(t *testing.T) {
 	w.fails(err, fault.Forbidden)
 	_, err = w.svc.Check(w.Ctx, reader, "front")
 	w.fails(err, fault.Forbidden)
+	_, err = w.svc.Acknowledge(w.Ctx, reader, "front")
+	w.fails(err, fault.Forbidden)
 	w.fails(w.svc.Remove(w.Ctx, reader, "front"), fault.Forbidden)
 	for _, name := range []string{"front", "absent"} {
 		_, err = w.svc.Get(w.Ctx, stranger, name)
@@ -558,5 +560,41 @@ func TestAddressesWithoutARoute(t *testing.T) {
 	w.do(err)
 	if len(e.Sights) != 2 {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A renewed certificate is looked for again and again, ever more slowly, until it is served.
+func TestARenewedCertificateIsLookedFor(t *testing.T) {
+	w := newWorld(t)
+	root := newRoot(t, "Root")
+	above := []*x509.Certificate{root.cert}
+	w.resolve("shop.example", "192.0.2.1")
+	old := root.issue(noon.Add(-day), above, nil)
+	w.imports("web", old)
+	n := w.serve("192.0.2.1:443", old.served(1), nil)
+	w.set(endpoint.Spec{Name: "front", Certificate: "web", Address: "shop.example:443"})
+	w.due()
+	w.now.Advance(10 * time.Minute)
+	renewed := root.issue(w.now.Now(), above, nil)
+	w.imports("web", renewed)
+	made := w.now.Now()
+	var looks []time.Duration
+	for w.now.Now().Sub(made) < 4*time.Hour {
+		w.now.Advance(10 * time.Second)
+		if w.due() > 0 {
+			looks = append(looks, w.now.Now().Sub(made).Round(time.Second))
+		}
+	}
+	first := 30 * time.Second
+	want := []time.Duration{first, first + time.Minute, first + 2*time.Minute, first + 4*time.Minute, first + 8*time.Minute, first + 16*time.Minute, first + 32*time.Minute, first + 64*time.Minute,
+		first + 124*time.Minute, first + 184*time.Minute}
+	if !slices.Equal(looks, want) {
+		t.Errorf("looked at %v, not at %v", looks, want)
+	}
+	n.serving.Store(renewed.served(1))
+	w.now.Advance(time.Hour)
+	w.due()
+	if e := w.get("front"); len(e.Alarms) != 0 || !e.NextAt.Equal(w.now.Now().Add(time.Hour)) {
+		t.Errorf("%+v, next at %s", e.Alarms, e.NextAt)
 	}
 }

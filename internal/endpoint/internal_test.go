@@ -67,7 +67,7 @@ func TestStages(t *testing.T) {
 func TestNews(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-		e := &Endpoint{Spec: Spec{Grace: time.Hour}}
+		e := &Endpoint{Spec: Spec{Grace: time.Hour, Care: Care{Team: "web"}}}
 		want := &expected{current: "2"}
 		toldAt, worst, standing := time.Time{}, Level(""), false
 		for range rapid.IntRange(1, 60).Draw(t, "looks") {
@@ -81,10 +81,12 @@ func TestNews(t *testing.T) {
 				}
 				e.Sights = append(e.Sights, s)
 			}
-			before := e.Alarms
+			before, was := e.Alarms, e.Task
 			e.Alarms = judge(e, want, now)
-			alarm, clear := news(before, e.Alarms, now)
+			event := e.tells(before, now)
+			alarm, clear := event != "" && event != EndpointClear, event == EndpointClear
 			level := e.Level()
+			quiet := was != nil && !was.Acknowledged.IsZero() // until something gets worse
 			switch {
 			case level == "":
 				if alarm || clear != standing {
@@ -92,14 +94,25 @@ func TestNews(t *testing.T) {
 				}
 			case clear:
 				t.Fatal("clear while there is an alarm")
-			case level.Above(worst) && !alarm:
+			case level.Above(worst) && (!alarm || !e.Task.Acknowledged.IsZero()):
 				t.Fatalf("the level rose from %q to %q, and nobody is told", worst, level)
-			case now.Sub(toldAt) >= tellEvery && !alarm:
+			case now.Sub(toldAt) >= tellEvery && !alarm && !quiet:
 				t.Fatalf("nobody was told since %s", toldAt)
+			case quiet && !e.Task.Acknowledged.IsZero() && event == EndpointAlarm:
+				t.Fatalf("told again after somebody took it on: %+v", e.Alarms)
+			case !e.Task.Escalate.After(now) && !e.Task.Escalated:
+				t.Fatalf("not escalated at %s: %+v", now, e.Task)
+			}
+			if (e.Task == nil) != (level == "") {
+				t.Fatalf("level %q, task %+v", level, e.Task)
 			}
 			if alarm {
-				told(e.Alarms, now)
 				toldAt = now
+			}
+			if e.Task != nil && rapid.IntRange(0, 4).Draw(t, "acknowledges") == 0 {
+				taken := *e.Task
+				taken.Acknowledged, taken.By = now, "somebody"
+				e.Task = &taken
 			}
 			worst, standing = level, level != ""
 			seen := map[Kind]bool{}

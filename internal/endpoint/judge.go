@@ -250,8 +250,8 @@ func (e *Endpoint) Raised() (list []Alarm) {
 	return list
 }
 
-// news says what is to be told after a look: that there is an alarm which is new, has risen, or was not told for a day; or that none is left.
-func news(before, after []Alarm, now time.Time) (alarm, clear bool) {
+// news says what is to be told after a look: that there is an alarm which is new or has risen, one that was not told for a day, or that none is left.
+func news(before, after []Alarm, now time.Time) (risen, again, clear bool) {
 	was, is := false, false
 	for _, b := range before {
 		was = was || !b.Raised.IsZero()
@@ -263,11 +263,13 @@ func news(before, after []Alarm, now time.Time) (alarm, clear bool) {
 		is = true
 		i := slices.IndexFunc(before, func(b Alarm) bool { return b.Kind == a.Kind && !b.Told.IsZero() })
 		switch {
-		case i < 0, a.Level.Above(before[i].Level), a.Stage > before[i].Stage, now.Sub(a.Told) >= tellEvery:
-			alarm = true
+		case i < 0, a.Level.Above(before[i].Level), a.Stage > before[i].Stage:
+			risen = true
+		case now.Sub(a.Told) >= tellEvery:
+			again = true
 		}
 	}
-	return alarm, was && !is
+	return risen, again, was && !is
 }
 
 // told notes of alarms that somebody is told of them now.

@@ -19,6 +19,8 @@ import (
 type observation struct {
 	before, after *Endpoint
 	want          *expected
+	// tells is the event that tells of it; empty for none.
+	tells string
 }
 
 // observe looks at an endpoint and judges what is there. Nothing is stored yet.
@@ -42,8 +44,36 @@ func (s *Service) observe(ctx context.Context, e *Endpoint) (*observation, error
 		next.Sights = s.sights(&next, want, seen, now)
 	}
 	next.Alarms = judge(&next, want, now)
+	tells := next.tells(e.Alarms, now)
 	next.NextAt = now.Add(s.pause(&next))
-	return &observation{e, &next, want}, nil
+	if t := next.Task; t != nil && t.Next().After(now) && t.Next().Before(next.NextAt) {
+		next.NextAt = t.Next()
+	}
+	return &observation{e, &next, want, tells}, nil
+}
+
+// tells notes who has to hear of alarms that were judged anew, and says by which event: the worst that is due.
+func (e *Endpoint) tells(before []Alarm, now time.Time) (event string) {
+	risen, again, clear := news(before, e.Alarms, now)
+	e.attend(risen, now)
+	if e.Task == nil {
+		if clear {
+			return EndpointClear
+		}
+		return ""
+	}
+	switch reminds, escalates := e.Task.Take(now); {
+	case escalates && e.Team != "":
+		event = EndpointEscalated
+	case risen, again && e.Task.Acknowledged.IsZero():
+		event = EndpointAlarm
+	case reminds:
+		event = EndpointReminder
+	default:
+		return ""
+	}
+	told(e.Alarms, now)
+	return event
 }
 
 // failed keeps what was known of addresses that cannot be found any more.
@@ -80,9 +110,13 @@ func (s *Service) sights(e *Endpoint, want *expected, seen []sighting, now time.
 // retryFirst is after how long an address that did not answer is tried again; each further pause is twice as long.
 const retryFirst = time.Minute
 
-// pause is how long until the next look: sooner while something does not answer, and spread a little, so that endpoints which were registered together do not stay so.
+// pause is how long until the next look: sooner while something does not answer or a renewed certificate is not served, and spread a little, so that endpoints which were
+// registered together do not stay so.
 func (s *Service) pause(e *Endpoint) time.Duration {
 	pause := e.Every
+	if i := slices.IndexFunc(e.Alarms, func(a Alarm) bool { return a.Kind == Outdated }); i >= 0 {
+		pause = min(pause, max(retryFirst, e.Checked.Sub(e.Alarms[i].Since))) // each pause is as long as all before it
+	}
 	fewest := e.Lookups
 	for _, sight := range e.Sights {
 		if n := sight.Failures; n > 0 && (fewest == 0 || n < fewest) {
@@ -155,27 +189,17 @@ func (e *expected) read(ctx context.Context, tx store.Tx, o *vault.Object) error
 
 // keep stores what was seen, and tells of it what is to be told, in one transaction.
 func (s *Service) keep(ctx context.Context, tx store.Tx, v *vault.Vault, o *observation, op store.Op) error {
-	next := *o.after
-	next.Alarms = slices.Clone(next.Alarms)
-	alarm, clear := news(o.before.Alarms, next.Alarms, next.Checked)
-	if alarm {
-		told(next.Alarms, next.Checked)
-	}
-	row, err := next.row()
+	row, err := o.after.row()
 	if err != nil {
 		return err
 	}
 	if err := tx.PutEndpoint(ctx, row); err != nil {
 		return err
 	}
-	o.after.Alarms = next.Alarms
-	switch {
-	case alarm:
-		return s.tell(ctx, tx, v, &next, EndpointAlarm, op)
-	case clear:
-		return s.tell(ctx, tx, v, &next, EndpointClear, op)
+	if o.tells == "" {
+		return nil
 	}
-	return nil
+	return s.tell(ctx, tx, v, o.after, o.tells, op)
 }
 
 // testify lets the ledger know which versions of the certificate are presented, over all of its endpoints. A version that this endpoint does not present any more is

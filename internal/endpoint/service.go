@@ -64,6 +64,11 @@ func (s *Service) Set(ctx context.Context, call *guard.Call, spec Spec) (e *Endp
 			e = &Endpoint{ID: e.ID, Tenant: e.Tenant, Vault: e.Vault, Revision: e.Revision, Created: e.Created}
 		}
 		e.Spec, e.Updated, e.NextAt = spec, op.At, op.At
+		if e.Task != nil {
+			t := *e.Task
+			t.plan(&spec.Care, e.due(&t), op.At)
+			e.Task = &t
+		}
 		row, err := e.row()
 		if err != nil {
 			return err

@@ -48,6 +48,7 @@ type Spec struct {
 	Grace time.Duration `json:"grace,omitempty"`
 	// CA has certificates in PEM that are trusted beside those of the system and the root of the stored chain.
 	CA string `json:"ca,omitempty"`
+	Care
 }
 
 // Bounds of a Spec, and what stands for zero.
@@ -105,6 +106,9 @@ func (s *Spec) complete() error {
 		if *d.value < d.least || *d.value > d.max {
 			return fault.New(fault.Invalid, "an endpoint is %s %s to %s, and not %s", d.what, d.least, d.max, *d.value)
 		}
+	}
+	if err := s.Care.check(); err != nil {
+		return err
 	}
 	return s.checkCA()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,11 +14,14 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// The types of the events. An alarm is told when it is new, when it rises, and every day; that all is well again, once. Their data is an EventData, their subject the
-// name of the certificate, or that of an endpoint without one.
+// The types of the events. An alarm is told when it is new, when it rises, and every day until somebody acknowledges it; then reminders go on, and the team of the endpoint
+// hears of it at the escalation, whoever acknowledged. That all is well again is told once. Their data is an EventData, their subject the name of the certificate, or that of
+// an endpoint without one.
 const (
-	EndpointAlarm = "Keywright.EndpointAlarm"
-	EndpointClear = "Keywright.EndpointClear"
+	EndpointAlarm     = "Keywright.EndpointAlarm"
+	EndpointReminder  = "Keywright.EndpointReminder"
+	EndpointEscalated = "Keywright.EndpointEscalated"
+	EndpointClear     = "Keywright.EndpointClear"
 )
 
 // EventData is what the events tell.
@@ -33,6 +37,12 @@ type EventData struct {
 	Expected    vault.VersionID `json:"expected,omitempty"`
 	// Oldest is the certificate that ends first of those still presented; absent when none was seen.
 	Oldest *EventOldest `json:"oldest,omitempty"`
+	// Assignee sees to it until Due, Team hears of it at the escalation. Acknowledged is when somebody took it on, and By who.
+	Assignee     string    `json:"assignee,omitempty"`
+	Team         string    `json:"team,omitempty"`
+	Due          time.Time `json:"due,omitzero"`
+	Acknowledged time.Time `json:"acknowledged,omitzero"`
+	By           string    `json:"by,omitempty"`
 }
 
 // EventAlarm is one alarm.
@@ -55,7 +65,10 @@ type EventOldest struct {
 
 func (e *Endpoint) data(v *vault.Vault) *EventData {
 	d := &EventData{VaultName: v.Name, Endpoint: e.Name, Certificate: e.Certificate, Address: e.Address, ServerName: e.ServerName, Protocol: e.Protocol, Level: e.Level(),
-		Alarms: []EventAlarm{}, Expected: e.Expected}
+		Alarms: []EventAlarm{}, Expected: e.Expected, Assignee: e.Assignee, Team: e.Team}
+	if t := e.Task; t != nil {
+		d.Due, d.Acknowledged, d.By = t.Due, t.Acknowledged, t.By
+	}
 	for _, a := range e.Raised() {
 		d.Alarms = append(d.Alarms, EventAlarm{a.Kind, a.Level, a.Since, a.Detail, a.Addresses})
 	}
@@ -65,7 +78,7 @@ func (e *Endpoint) data(v *vault.Vault) *EventData {
 	return d
 }
 
-// tell emits the event, and writes to the contacts of the vault where mail is set up.
+// tell emits the event, and writes to the contacts of the vault, and to those who see to the endpoint, where mail is set up.
 func (s *Service) tell(ctx context.Context, tx store.Tx, v *vault.Vault, e *Endpoint, kind string, op store.Op) error {
 	data, err := json.Marshal(e.data(v))
 	if err != nil {
@@ -81,12 +94,28 @@ func (s *Service) tell(ctx context.Context, tx store.Tx, v *vault.Vault, e *Endp
 		return nil
 	}
 	to, err := cert.ContactAddresses(ctx, tx, v)
-	if err != nil || len(to) == 0 {
+	if to = e.writesTo(to, kind); err != nil || len(to) == 0 {
 		return err
 	}
 	l := mail.Letter{ID: string(op.ID), At: op.At, To: to}
 	l.Subject, l.Text = e.letter(v, kind)
 	return s.Mail(ctx, tx, l)
+}
+
+// writesTo adds those who see to the endpoint to the contacts of its vault, if they can be written to: the team from the escalation on.
+func (e *Endpoint) writesTo(contacts []*mail.Address, kind string) []*mail.Address {
+	who := []string{e.Assignee}
+	if kind == EndpointEscalated || e.Task != nil && e.Task.Escalated {
+		who = append(who, e.Team)
+	}
+	for _, w := range who {
+		a, err := mail.ParseAddress("", w)
+		if err != nil || slices.ContainsFunc(contacts, func(b *mail.Address) bool { return strings.EqualFold(a.Address, b.Address) }) {
+			continue
+		}
+		contacts = append(contacts, a)
+	}
+	return contacts
 }
 
 // letter is what people are written.
@@ -104,8 +133,29 @@ func (e *Endpoint) letter(v *vault.Vault, kind string) (subject, text string) {
 	if e.Certificate != "" {
 		fmt.Fprintf(&b, "certificate  %s\n", e.Certificate)
 	}
-	fmt.Fprintf(&b, "\nLook at it with:  keywright cert endpoint show %s --vault %s\n", e.Name, v.Name)
-	return fmt.Sprintf("%s: the endpoint %q of the vault %q", strings.ToUpper(string(e.Level())), e.Name, v.Name), b.String()
+	e.writeTask(&b)
+	fmt.Fprintf(&b, "\nLook at it with:       keywright cert endpoint show %[1]s --vault %[2]s\nTake it on with:       keywright cert endpoint ack %[1]s --vault %[2]s\n", e.Name, v.Name)
+	return fmt.Sprintf("%s%s: the endpoint %q of the vault %q", prefixes[kind], strings.ToUpper(string(e.Level())), e.Name, v.Name), b.String()
+}
+
+// prefixes begin the subjects of letters that are not the first.
+var prefixes = map[string]string{EndpointReminder: "Reminder, ", EndpointEscalated: "Escalated, "}
+
+// writeTask writes who sees to it.
+func (e *Endpoint) writeTask(b *strings.Builder) {
+	t := e.Task
+	if t == nil {
+		return
+	}
+	for _, line := range [][2]string{{"assignee", e.Assignee}, {"team", e.Team}} {
+		if line[1] != "" {
+			fmt.Fprintf(b, "%-11s  %s\n", line[0], line[1])
+		}
+	}
+	fmt.Fprintf(b, "%-11s  %s\n", "due", t.Due.UTC().Format(time.RFC3339))
+	if !t.Acknowledged.IsZero() {
+		fmt.Fprintf(b, "%-11s  %s\n", "taken on", t.Acknowledged.UTC().Format(time.RFC3339))
+	}
 }
 
 // left writes a time that is left for people.

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -359,7 +360,7 @@ func (w *world) events() (list []told) {
 		commits, err := tx.Commits(w.Ctx, 0, 0)
 		for _, c := range commits {
 			for _, e := range c.Events {
-				if e.Type != endpoint.EndpointAlarm && e.Type != endpoint.EndpointClear {
+				if !strings.HasPrefix(e.Type, "Keywright.Endpoint") {
 					continue
 				}
 				one := told{Type: e.Type, At: e.At, Subject: e.Subject}

@@ -161,7 +161,7 @@ func (s *Service) spread(ctx context.Context) (n int, woken map[string]bool, err
 		return n, nil, nil
 	}
 	woken = make(map[string]bool)
-	err = s.update(ctx, func(tx store.Tx) error {
+	err = s.updateInTurn(ctx, func(tx store.Tx) error {
 		clear(woken)
 		cursor, err := tx.Cursor(ctx, Cursor)
 		if err != nil {

@@ -39,6 +39,8 @@ type Config struct {
 	Network Network
 	// Logger discards when nil.
 	Logger *slog.Logger
+	// Fence is asked in each transaction of the work in the background, and fails when another node does it by now. Nil never does.
+	Fence func(context.Context, store.Tx) error
 	// Jitter returns a random duration below its argument; nil means a uniform one.
 	Jitter func(time.Duration) time.Duration
 }
@@ -154,6 +156,18 @@ func (s *Service) Remove(ctx context.Context, id string) error {
 
 func (s *Service) update(ctx context.Context, fn func(tx store.Tx) error) error {
 	return s.Store.Update(ctx, store.NewOp(s.Clock.Now()), fn)
+}
+
+// updateInTurn is update for the work in the background.
+func (s *Service) updateInTurn(ctx context.Context, fn func(tx store.Tx) error) error {
+	return s.update(ctx, func(tx store.Tx) error {
+		if s.Fence != nil {
+			if err := s.Fence(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return fn(tx)
+	})
 }
 
 // change applies fn to the stored subscription.

@@ -190,7 +190,7 @@ func (s *Service) deliver(ctx context.Context, sub *Subscription, client *http.C
 	}
 	if o.delivered() {
 		s.counters.delivered.Add(1)
-		return s.update(ctx, func(tx store.Tx) error { return present(tx.DeleteDelivery(ctx, d.DeliveryKey)) })
+		return s.updateInTurn(ctx, func(tx store.Tx) error { return present(tx.DeleteDelivery(ctx, d.DeliveryKey)) })
 	}
 	s.counters.failed.Add(1)
 	now := s.Clock.Now()
@@ -223,7 +223,7 @@ func (s *Service) put(ctx context.Context, d *store.Delivery, p *parcel, dead bo
 	if err := p.into(&c); err != nil {
 		return err
 	}
-	return s.update(ctx, func(tx store.Tx) error { return present(tx.PutDelivery(ctx, &c)) })
+	return s.updateInTurn(ctx, func(tx store.Tx) error { return present(tx.PutDelivery(ctx, &c)) })
 }
 
 // present leaves out that a delivery is not there: its subscription was removed meanwhile.

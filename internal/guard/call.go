@@ -35,6 +35,10 @@ type Call struct {
 	Path string
 	// Started is the instant of the request; every decision in it uses this one.
 	Started time.Time
+
+	// age is how far the node was behind the store when the request began, if aged.
+	age  time.Duration
+	aged bool
 }
 
 // systemLifetime is how long a call of the program's own counts: longer than any work of one takes.

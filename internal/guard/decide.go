@@ -17,6 +17,9 @@ func (g *Guard) decide(ctx context.Context, call *Call, need *Need) error {
 	if call.Caller == nil {
 		return fault.New(fault.Unauthenticated, "this needs an authenticated caller")
 	}
+	if err := g.current(call, need); err != nil {
+		return err
+	}
 	if need.Scope != "" || call.Vault == nil {
 		return g.decideAt(ctx, call, need)
 	}

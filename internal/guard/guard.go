@@ -38,6 +38,11 @@ type Config struct {
 	// caller said. TooOften hears of each that came too often, by whose rate it passed: "principal" or "vault". Both must be quick and
 	// may be nil.
 	Denied, TooOften func(string)
+	// Age says how far what this node remembers is behind the store: how long ago the present state of its caches was the store's for certain. It is asked
+	// with every request. Nil is for a node that has its store to itself: then it is always the present.
+	Age func() time.Duration
+	// Late hears of each request that was refused because the node is behind. It must be quick and may be nil.
+	Late func()
 }
 
 // Guard authorises, audits and commits.
@@ -57,6 +62,9 @@ func New(c Config) (*Guard, error) {
 	}
 	if c.TooOften == nil {
 		c.TooOften = func(string) {}
+	}
+	if c.Late == nil {
+		c.Late = func() {}
 	}
 	return &Guard{Config: c}, nil
 }

@@ -41,6 +41,9 @@ func (g *Guard) List(ctx context.Context, call *Call, need *Need, work func(*Sig
 	if call.Caller == nil {
 		return fault.New(fault.Unauthenticated, "this needs an authenticated caller")
 	}
+	if err := g.current(call, need); err != nil {
+		return err
+	}
 	s, err := g.sight(ctx, call)
 	if err != nil {
 		return err

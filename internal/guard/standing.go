@@ -15,9 +15,13 @@ func (g *Guard) May(call *Call, need *Need) bool {
 
 // Renew brings a call that lasts up to the present: its instant, its vault and what decides about access to it. It fails when the
 // request would be refused if it came now: a fault.Unauthenticated when the caller no longer counts, a fault.NotFound when the vault
-// is gone, a fault.Forbidden when the network rules keep the caller's address out. It records nothing, and no rate counts it.
+// is gone, a fault.Forbidden when the network rules keep the caller's address out, a fault.Unavailable when the node is too far behind to know. It records nothing, and no rate counts it.
 func (g *Guard) Renew(ctx context.Context, call *Call) error {
 	call.Started = g.Clock.Now()
+	g.Begin(call)
+	if err := g.current(call, &network); err != nil {
+		return err
+	}
 	if !call.Caller.Live(call.Started) {
 		return fault.New(fault.Unauthenticated, "the token has ended or was withdrawn: sign in again")
 	}

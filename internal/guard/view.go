@@ -163,6 +163,9 @@ func (g *Guard) Changed(c *store.Commit) {
 	}
 }
 
+// Flush drops every view: for a node that may have missed commits.
+func (g *Guard) Flush() { g.views.drop(func(*View) bool { return true }) }
+
 // touches reports whether a grant at the lower-case scope counts in the vault.
 func touches(scope string, v *vault.Vault) bool {
 	own := strings.ToLower(v.Scope())

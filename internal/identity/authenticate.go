@@ -85,7 +85,7 @@ func (s *Service) verify(ctx context.Context, token string) (*claims, error) {
 	if guid, err := vault.ParseGUID(c.Tenant); err != nil || guid != c.Tenant || c.Issuer != s.Issuer(vault.TenantID(guid)) {
 		return nil, unauthenticated(WrongIssuer, "Error validating token: the issuer %q is not this installation's.", fault.Clip(c.Issuer))
 	}
-	r, err := s.ring(ctx, vault.TenantID(c.Tenant))
+	r, err := s.ringWith(ctx, vault.TenantID(c.Tenant), parsed.Headers[0].KeyID)
 	if err != nil {
 		return nil, unavailable(err)
 	}

@@ -147,6 +147,19 @@ func (c *cache) revoke(ids []string) {
 	}
 }
 
+// flush ends every caller, and every lookup under way.
+func (c *cache) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen.Add(1)
+	for i := range c.shards {
+		for _, e := range c.shards[i].m {
+			e.caller.Revoke()
+			c.remove(e)
+		}
+	}
+}
+
 // size returns how many tokens are remembered.
 func (c *cache) size() int {
 	c.mu.Lock()

@@ -29,5 +29,12 @@ func (s *Service) Changed(c *store.Commit) {
 	}
 }
 
+// Flush takes back everything that was remembered: for a node that may have missed commits.
+func (s *Service) Flush() {
+	s.rings.flush()
+	s.issuers.flush()
+	s.cache.flush()
+}
+
 // Remembered returns how many verified tokens are held, for metrics.
 func (s *Service) Remembered() int { return s.cache.size() }

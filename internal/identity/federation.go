@@ -62,6 +62,12 @@ func (i *issuers) forget(t vault.TenantID) {
 	}
 }
 
+func (i *issuers) flush() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	clear(i.m)
+}
+
 // get returns what is remembered of an issuer if it was made from the same record.
 func (i *issuers) get(r *store.TrustedIssuer, now time.Time) *outside {
 	i.mu.Lock()

@@ -122,6 +122,9 @@ type Config struct {
 	// AssertionsOnce refuses every second use of a client assertion, also from the same address. Some client libraries
 	// cannot live with that.
 	AssertionsOnce bool
+	// MyTurn says whether this node is the one that makes signing keys in time and removes what has expired; nil says so always. What somebody waits for is
+	// made by any node.
+	MyTurn func() bool
 	// Locked, when not nil, is told that guessing was stopped; kind is client, user,
 	// code, grant or address, or the first two with -overall.
 	Locked func(kind string)
@@ -215,6 +218,13 @@ func (s *Service) Run(ctx context.Context) {
 
 // Tend does once what Run does each minute.
 func (s *Service) Tend(ctx context.Context) error {
+	now := s.Clock.Now()
+	s.gate.sweep(now)
+	s.polls.sweep(now)
+	s.starts.sweep(now)
+	if s.MyTurn != nil && !s.MyTurn() {
+		return nil
+	}
 	var tenants []*vault.Tenant
 	if err := s.Store.View(ctx, func(tx store.Tx) (err error) {
 		tenants, err = tx.Tenants(ctx)
@@ -228,10 +238,6 @@ func (s *Service) Tend(ctx context.Context) error {
 			failed = append(failed, s.EnsureKeys(ctx, t.ID))
 		}
 	}
-	now := s.Clock.Now()
-	s.gate.sweep(now)
-	s.polls.sweep(now)
-	s.starts.sweep(now)
 	failed = append(failed, s.expireSignIns(ctx))
 	return errors.Join(failed...)
 }

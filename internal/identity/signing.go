@@ -34,6 +34,8 @@ const (
 type ring struct {
 	keys   []*store.SigningKey
 	public map[string]*rsa.PublicKey
+	// read is when the store was asked.
+	read time.Time
 
 	mu sync.Mutex
 	// signer is the opened private key of signerID.
@@ -53,6 +55,13 @@ func (r *rings) forget(t vault.TenantID) {
 	defer r.mu.Unlock()
 	r.gen++
 	delete(r.m, t)
+}
+
+func (r *rings) flush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gen++
+	clear(r.m)
 }
 
 func (r *rings) get(t vault.TenantID) (*ring, uint64) {
@@ -80,7 +89,7 @@ func (s *Service) ring(ctx context.Context, t vault.TenantID) (*ring, error) {
 	if r != nil {
 		return r, nil
 	}
-	r = &ring{public: map[string]*rsa.PublicKey{}}
+	r = &ring{public: map[string]*rsa.PublicKey{}, read: s.Clock.Now()}
 	if err := s.Store.View(ctx, func(tx store.Tx) (err error) {
 		r.keys, err = tx.SigningKeys(ctx, t)
 		return err
@@ -102,6 +111,26 @@ func (s *Service) ring(ctx context.Context, t vault.TenantID) (*ring, error) {
 		s.rings.put(t, r, gen)
 	}
 	return r, nil
+}
+
+// Known reports whether the tenant has signed tokens here since the start or its last change, and so exists.
+func (s *Service) Known(t vault.TenantID) bool {
+	r, _ := s.rings.get(t)
+	return r != nil
+}
+
+// ringEvery is how often the store is asked at most for a key that a token names and that is not known: whoever invents tokens must not make it
+// answer for each.
+const ringEvery = 100 * time.Millisecond
+
+// ringWith returns the tenant's signing keys, asked for anew when the one of that id is not among them: another node may have made it a moment ago.
+func (s *Service) ringWith(ctx context.Context, t vault.TenantID, id string) (*ring, error) {
+	r, err := s.ring(ctx, t)
+	if err != nil || r.public[id] != nil || len(r.keys) == 0 || s.Clock.Now().Sub(r.read) < ringEvery {
+		return r, err
+	}
+	s.rings.forget(t)
+	return s.ring(ctx, t)
 }
 
 // verifier returns the key that id names, if tokens signed by it still count at now.

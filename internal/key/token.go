@@ -72,7 +72,7 @@ func parseHeld(value []byte) (h held, err error) {
 // find asks the token that the server is bound to for the key.
 func (s *Service) find(h *held) (*cryptokey.Key, error) {
 	if s.Token == nil || s.Token.Name() != h.token {
-		return nil, fault.New(fault.Unavailable, "the key is in the PKCS#11 token %q, to which this server is not bound: start it with that token", h.token)
+		return nil, unbound(h.token)
 	}
 	find := s.Token.Find
 	if h.imported {
@@ -83,6 +83,11 @@ func (s *Service) find(h *held) (*cryptokey.Key, error) {
 		return nil, fault.Wrap(err, fault.Gone, "the key is not in the PKCS#11 token %q any more: it was removed there, and restoring the token brings it back", h.token)
 	}
 	return k, err
+}
+
+// unbound says which token a server would need.
+func unbound(token string) error {
+	return fault.New(fault.Unavailable, "the key is in the PKCS#11 token %q, to which this server is not bound: start it with that token", token)
 }
 
 // fresh is a key that is about to be stored.
@@ -168,13 +173,18 @@ func (s *Service) discard(ctx context.Context, f *fresh) error {
 
 // Purge destroys a deleted key for good, in its token too. A token that is away keeps it until it is back.
 func (s *Service) Purge(ctx context.Context, call *guard.Call, name string) error {
-	if err := s.Lifecycle.Purge(ctx, call, name); err != nil || s.Token == nil {
+	if err := s.Lifecycle.Purge(ctx, call, name); err != nil {
 		return err
 	}
+	s.sweepPurged(ctx, name)
+	return nil
+}
+
+// sweepPurged destroys what a purged key has left in the token.
+func (s *Service) sweepPurged(ctx context.Context, name string) {
 	if _, err := s.SweepToken(ctx); err != nil {
 		s.Logger.WarnContext(ctx, "a purged key could not be destroyed in its token yet; it is tried again", "key", name, "error", err)
 	}
-	return nil
 }
 
 const (

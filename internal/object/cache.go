@@ -48,7 +48,10 @@ type shard struct {
 // versions holds the cached versions of one object: the current one, and others that were asked for by id.
 type versions struct {
 	// id is the object's. It outlives a drop, as a hint for the next write: who uses it proves it in the transaction.
-	id      vault.ObjectID
+	id vault.ObjectID
+	// seen is the latest revision of the object that was kept or would have been: the store may be ahead of the commits that this node was shown, and
+	// what a reader got from it must not be followed by what was before.
+	seen    int64
 	current *Record
 	others  map[vault.VersionID]*Record
 }
@@ -75,6 +78,18 @@ func (v *versions) keep(r *Record) (old *Record) {
 	}
 	old, v.others[r.Version.ID] = v.others[r.Version.ID], r
 	return old
+}
+
+// outdated reports whether a record is of a state before one that was seen, and notes the state that was seen last.
+func (v *versions) outdated(r *Record) bool {
+	switch {
+	case v.id != r.Object.ID:
+		v.id, v.seen = r.Object.ID, r.Object.Revision
+	case r.Object.Revision < v.seen:
+		return true
+	}
+	v.seen = r.Object.Revision
+	return false
 }
 
 // all visits every record.
@@ -126,6 +141,14 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*Record,
 	return r, t
 }
 
+// ticket returns one with which put may add a record that is read after it.
+func (c *cache) ticket(k cacheKey) ticket {
+	s := c.shard(k)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return ticket(s.generation)
+}
+
 // put adds a record that was read after the ticket was drawn, unless something was dropped in between.
 func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	s := c.shard(k)
@@ -133,6 +156,8 @@ func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	defer s.mu.Unlock()
 	if ticket(s.generation) == t {
 		s.add(k, r)
+	} else if v := s.objects[k]; v != nil {
+		v.outdated(r)
 	}
 }
 
@@ -146,7 +171,9 @@ func (s *shard) add(k cacheKey, r *Record) {
 		s.sweep(s.bytes + room - s.max)
 	}
 	v := s.object(k)
-	v.id = r.Object.ID
+	if v.outdated(r) {
+		return
+	}
 	if old := v.keep(r); old != nil {
 		s.bytes -= s.size(old)
 	}
@@ -177,8 +204,8 @@ func (c *cache) announce(op store.OpID, k cacheKey, r *Record) {
 
 func (c *cache) withdraw(op store.OpID) { c.announced.Delete(op) }
 
-// committed forgets an object's records, and keeps the one that the operation announced for it. Commits come one at a time and in
-// their order, so that an announced record never takes the place of a newer one.
+// committed forgets an object's records, and keeps the one that the operation announced for it, unless a newer one was seen: a node is shown the commits of
+// all in their order, but may have read the store in between.
 func (c *cache) committed(op store.OpID, k cacheKey) {
 	s := c.shard(k)
 	s.mu.Lock()
@@ -258,7 +285,9 @@ func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.objects[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
-		s.object(k).id = id
+		if v := s.object(k); v.id != id {
+			v.id, v.seen = id, 0
+		}
 	}
 }
 

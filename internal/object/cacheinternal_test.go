@@ -194,3 +194,65 @@ func TestSweepsKeepWhatIsRead(t *testing.T) {
 		t.Errorf("%d of 100 records are left", len(s.objects))
 	}
 }
+
+// What a reader got of the store must not be followed by what was before: a node reads the store, and is shown the commits that led there only later.
+func TestCacheNeverGoesBack(t *testing.T) {
+	at := func(revision int64, version vault.VersionID) *Record {
+		r := sealed("a", version, 10)
+		r.object.ID, r.object.Revision = "o", revision
+		return r
+	}
+	k := cacheKey{"v", "a"}
+	current := func(c *cache) vault.VersionID {
+		r, _ := c.get(k, "", "")
+		if r == nil {
+			return ""
+		}
+		return r.Version.ID
+	}
+	t.Run("concurrent loads", func(t *testing.T) {
+		c := newCache(1<<20, 0)
+		ticket := c.ticket(k)
+		c.put(k, at(5, "5"), ticket)
+		c.put(k, at(4, "4"), ticket)
+		if got := current(c); got != "5" {
+			t.Errorf("the current version is %q, want 5", got)
+		}
+	})
+	t.Run("own write behind another's", func(t *testing.T) {
+		c := newCache(1<<20, 0)
+		c.put(k, at(3, "3"), c.ticket(k))
+		c.announce("op4", k, at(4, "4"))
+		c.put(k, at(5, "5"), c.ticket(k)) // read before either commit was shown
+		c.committed("op4", k)
+		if got := current(c); got != "" {
+			t.Errorf("the current version is %q after 5 was read", got)
+		}
+		c.committed("op5", k)
+		c.put(k, at(5, "5"), c.ticket(k))
+		if got := current(c); got != "5" {
+			t.Errorf("the current version is %q, want 5", got)
+		}
+	})
+	t.Run("a load that could not be kept", func(t *testing.T) {
+		c := newCache(1<<20, 0)
+		c.put(k, at(3, "3"), c.ticket(k))
+		late := c.ticket(k)
+		c.committed("op4", k)
+		c.put(k, at(5, "5"), late)
+		c.put(k, at(4, "4"), c.ticket(k))
+		if got := current(c); got != "" {
+			t.Errorf("the current version is %q after 5 was read", got)
+		}
+	})
+	t.Run("another object of the name", func(t *testing.T) {
+		c := newCache(1<<20, 0)
+		c.put(k, at(9, "9"), c.ticket(k))
+		next := at(1, "1")
+		next.object.ID = "p"
+		c.put(k, next, c.ticket(k))
+		if got := current(c); got != "1" {
+			t.Errorf("the current version is %q, want 1", got)
+		}
+	})
+}

@@ -18,6 +18,9 @@ func (s *Objects) Lifecycle() Lifecycle { return Lifecycle{s} }
 // Changed replaces or drops what a commit made stale. It belongs to the store's watchers, so that a writer reads its own write.
 func (l Lifecycle) Changed(c *store.Commit) { l.objects.changed(c) }
 
+// Flush drops everything that is kept in memory: for a node that may have missed commits.
+func (l Lifecycle) Flush() { l.objects.cache.dropVault("") }
+
 // CacheStats returns the present numbers of the versions that are kept in memory.
 func (l Lifecycle) CacheStats() CacheStats { return l.objects.cache.stats() }
 

@@ -29,6 +29,12 @@ func (s *Objects) Record(ctx context.Context, call *guard.Call, sel *Selector) (
 	return s.load(ctx, call, key, sel, ticket)
 }
 
+// stored finds the sealed record of the selected version in the store.
+func (s *Objects) stored(ctx context.Context, call *guard.Call, sel *Selector) (*Record, error) {
+	key := cacheKey{call.Vault.Vault.ID, vault.NameKey(sel.Name)}
+	return s.load(ctx, call, key, sel, s.cache.ticket(key))
+}
+
 func (s *Objects) load(ctx context.Context, call *guard.Call, key cacheKey, sel *Selector, t ticket) (rec *Record, err error) {
 	v, hidden := call.Vault.Vault, false
 	err = s.Store.View(ctx, func(tx store.Tx) error {

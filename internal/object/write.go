@@ -231,7 +231,8 @@ func (s *Objects) Change(ctx context.Context, call *guard.Call, need guard.Need,
 func (s *Objects) changeOnce(ctx context.Context, call *guard.Call, need guard.Need, sel Selector, edit func(*vault.Version) error) (item Item, err error) {
 	v, op := call.Vault.Vault, store.NewOp(s.Clock.Now())
 	if need.Version == "" {
-		rec, err := s.Record(ctx, call, &sel)
+		// Not from memory: what others wrote on other nodes may not be there yet, and would be an ErrMoved.
+		rec, err := s.stored(ctx, call, &sel)
 		if err != nil {
 			return Item{}, s.Guard.Refuse(ctx, call, need, err)
 		}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/schedule"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
@@ -26,10 +26,7 @@ type Task struct {
 	Instructions string      `json:"instructions,omitempty"`
 	Opened       time.Time   `json:"opened"`
 	Due          time.Time   `json:"due"`
-	// Remind is when reminders are still to go out, Escalate when the team hears of it.
-	Remind    []time.Time `json:"remind,omitempty"`
-	Escalate  time.Time   `json:"escalate"`
-	Escalated bool        `json:"escalated,omitempty"`
+	schedule.Reminders
 	// Acknowledged is when somebody said that it is on the way, and By who; Closed when it was over.
 	Acknowledged time.Time `json:"acknowledged,omitzero"`
 	By           string    `json:"by,omitempty"`
@@ -60,46 +57,33 @@ func newTask(id string, r *Run, now time.Time) (*store.Task, *Task) {
 		m = &Manual{}
 	}
 	due := m.within().after(now)
-	t := &Task{ID: id, Run: r.ID, Open: true, NameKey: r.NameKey, Assignee: m.Assignee, Team: m.Team, Instructions: m.Instructions, Opened: now, Due: due,
-		Escalate: due.Add(-m.Escalate.Std())}
+	t := &Task{ID: id, Run: r.ID, Open: true, NameKey: r.NameKey, Assignee: m.Assignee, Team: m.Team, Instructions: m.Instructions, Opened: now, Due: due}
 	remind := m.Remind
 	if len(remind) == 0 {
 		remind = DefaultReminders
 	}
-	for _, before := range remind {
-		if at := due.Add(-before.Std()); at.After(now) {
-			t.Remind = append(t.Remind, at)
-		}
+	before := make([]time.Duration, len(remind))
+	for i, d := range remind {
+		before[i] = d.Std()
 	}
-	slices.SortFunc(t.Remind, time.Time.Compare)
+	t.Reminders = schedule.Before(due, now, before, m.Escalate.Std())
 	return &store.Task{ID: id, Tenant: r.Tenant, Vault: r.Vault, Object: r.Object, Run: r.ID}, t
 }
 
 // remind takes out what is due, and says which event it is.
 func (t *Task) remind(now time.Time) EventType {
-	what := TaskReminder
-	for len(t.Remind) > 0 && !t.Remind[0].After(now) {
-		t.Remind = t.Remind[1:]
+	if _, escalates := t.Take(now); escalates {
+		return TaskEscalated
 	}
-	if !t.Escalated && !t.Escalate.After(now) {
-		t.Escalated, what = true, TaskEscalated
-	}
-	return what
+	return TaskReminder
 }
 
 // next is when somebody has to hear of the task again; zero for never.
 func (t *Task) next() time.Time {
-	var at time.Time
 	if !t.Open {
-		return at
+		return time.Time{}
 	}
-	if len(t.Remind) > 0 {
-		at = t.Remind[0]
-	}
-	if !t.Escalated && (at.IsZero() || t.Escalate.Before(at)) {
-		at = t.Escalate
-	}
-	return at
+	return t.Next()
 }
 
 // ReadTask reads a stored task.

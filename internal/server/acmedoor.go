@@ -34,7 +34,7 @@ func (s *Server) acmeDoor() (http.Handler, error) {
 	network.Allow = s.config.Enrolment.Allow
 	validator := &acme.Validator{Resolver: &resolver{Resolver: nameServer(s.config.Enrolment.Resolver), loopback: network.Loopback}, Allow: network.Permits,
 		HTTPPort: other(s.config.Enrolment.HTTPPort, 80), TLSPort: other(s.config.Enrolment.TLSPort, 443)}
-	return acme.New(acme.Config{Find: k.findIssuer, Validator: validator, Clock: k.clock, Logger: k.log, Observe: k.observe})
+	return acme.New(acme.Config{Find: k.findIssuer, Validator: validator, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
 }
 
 // other is a port, or 0 for the usual one.

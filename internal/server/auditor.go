@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -213,9 +212,7 @@ func (k *core) readNode(ctx context.Context, name string, sealed []byte, public 
 }
 
 func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
-	var b [8]byte
-	rand.Read(b[:])
-	name := hex.EncodeToString(b[:])
+	name := k.nodes.ID
 	private, public, err := note.GenerateKey(rand.Reader, "keywright/"+name)
 	if err != nil {
 		return who, err

@@ -9,13 +9,6 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// startComposition begins to follow the parts of composed secrets.
-func (k *core) startComposition() {
-	k.onClose(wrapStop(k.store.Watch(k.composed.Changed)))
-	k.composed.Start(context.Background())
-	k.onClose(wrapStop(k.composed.Stop))
-}
-
 // throughParts is evidence that knows of composed secrets: whoever holds a value that an old version is a part of holds that version.
 type throughParts struct {
 	evidence

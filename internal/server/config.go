@@ -43,6 +43,8 @@ type Config struct {
 	IssuerAllow []netip.Prefix
 	// EndpointAllow does the same for the endpoints of certificates.
 	EndpointAllow []netip.Prefix
+	// ChallengeNames say who may prove which names at the server's own listeners, by http-01 and tls-alpn-01, besides the hosts of their vaults.
+	ChallengeNames []ChallengeName
 	// Mail is how people are written to.
 	Mail      Mail
 	Enrolment Enrolment

@@ -310,7 +310,7 @@ func (d *Dev) doors() (http.Handler, error) {
 // oauthConfig is what both doors of the token service need to know.
 func (d *Dev) oauthConfig() oauth.Config {
 	return oauth.Config{Issuer: d.core.identity, Self: directory.NewSelf(d.core.directory), Host: d.names.login + d.names.port,
-		DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger, Observe: d.core.observe,
+		DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger, Enter: d.core.enter, Observe: d.core.observe, Known: d.core.identity.Known,
 		// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
 		Bound: func(*http.Request) (oauth.Binding, bool) {
 			return oauth.Binding{Tenant: d.estate.Tenant, Principal: d.estate.Identity}, true
@@ -342,6 +342,7 @@ func (d *Dev) openLocal(before map[string]string) (string, error) {
 	}
 	d.listeners = append(d.listeners, l)
 	d.core.issuers.authorities.listensAt("http://" + l.Addr().String())
+	d.core.issuers.suffix.Store(&d.names.suffix)
 	d.serve(l, local, nil)
 	return "http://" + l.Addr().String(), nil
 }

@@ -21,10 +21,10 @@ import (
 // validationPath is where an endpoint confirms its handshake by hand. It asks for no credential but the code in its query.
 const validationPath = "/events/validate"
 
-// openEvents makes the service that delivers events and begins its work.
-func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (err error) {
+// openEvents makes the service that delivers events.
+func (k *core) openEvents(c *Config, links event.Links) (err error) {
 	k.events, err = event.New(event.Config{Store: k.store, Keys: k.keys, Clock: c.Clock, Logger: c.Logger, Links: links,
-		Network: network(c)})
+		Network: network(c), Fence: k.turn.Fence})
 	if err != nil {
 		return err
 	}
@@ -33,8 +33,6 @@ func (k *core) openEvents(ctx context.Context, c *Config, links event.Links) (er
 	}
 	k.expiries = []*object.Expiries{k.secrets.Expiries(), k.cryptoKeys.Expiries(), k.certificates.Expiries()}
 	k.onClose(wrapStop(k.store.Watch(k.events.Changed)))
-	k.events.Start(ctx)
-	k.onClose(wrapStop(k.events.Stop))
 	return nil
 }
 

@@ -100,8 +100,8 @@ func (p *prover) keys(ctx context.Context, s store.Store) (*keyring.Keyring, fun
 type unrecorded struct{}
 
 func (unrecorded) Append(context.Context, *audit.Record) error { return nil }
-func (unrecorded) Seal(*audit.Record) ([]byte, error)           { return []byte{0}, nil }
-func (unrecorded) Unauthenticated(audit.Refusal)                {}
+func (unrecorded) Seal(*audit.Record) ([]byte, error)          { return []byte{0}, nil }
+func (unrecorded) Unauthenticated(audit.Refusal)               {}
 
 // checkpointsHold looks whether the newest checkpoint that the store keeps is signed by the key that it names.
 func checkpointsHold(ctx context.Context, tx store.Tx, problem func(format string, args ...any)) (held int64, err error) {

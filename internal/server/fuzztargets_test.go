@@ -19,7 +19,7 @@ var parsers = map[string][]string{
 	"internal/door/acme":  {"FuzzRequest", "FuzzPayload", "FuzzCertificateID"},
 	"internal/enrolment":  {"FuzzPermits"},
 	"internal/door/azure": {"FuzzString", "FuzzHost", "FuzzAPIVersion", "FuzzPage"},
-	"internal/server":     {"FuzzHosts", "FuzzDoorByPath"},
+	"internal/server":     {"FuzzHosts", "FuzzDoorByPath", "FuzzParseChallengeName"},
 }
 
 // TestEveryParserIsFuzzed runs the search of scripts/fuzz, with a Go that only lists.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"strings"
+	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
@@ -22,6 +23,9 @@ type issuers struct {
 	// http and alpn answer the challenges of all ACME issuers on the server's own listeners.
 	http acme.HTTP01
 	alpn acme.TLSALPN01
+	// names says who may prove what there, besides the hosts of their own vaults below the suffix.
+	names  []ChallengeName
+	suffix atomic.Pointer[string]
 	// accounts are the ACME issuers in use.
 	accounts accounts
 	// authorities are the internal ones, and store has what they have issued.
@@ -29,8 +33,8 @@ type issuers struct {
 	store       store.Store
 }
 
-func newIssuers(c clock.Clock, s store.Store) *issuers {
-	return &issuers{clock: c, store: s, accounts: accounts{open: map[string]*account{}}, authorities: authorities{open: map[string]*openedCA{}}}
+func newIssuers(c clock.Clock, s store.Store, names []ChallengeName) *issuers {
+	return &issuers{clock: c, store: s, names: names, accounts: accounts{open: map[string]*account{}}, authorities: authorities{open: map[string]*openedCA{}}}
 }
 
 var _ cert.Preparer = (*issuers)(nil)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -84,7 +85,7 @@ func (i *issuers) account(o cert.Order) (issuer.Issuer, error) {
 	if a := i.accounts.open[at]; a != nil && a.updated.Equal(o.Settings.Updated) && a.key == o.Settings.AccountKey {
 		return a.issuer, nil
 	}
-	made, err := i.openACME(o.Settings)
+	made, err := i.openACME(o)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func (i *issuers) prepareACME(o cert.Order) error {
 		defer clear(der)
 		s.AccountKey = redact.String(der)
 	}
-	_, err := i.openACME(s)
+	_, err := i.openACME(o)
 	return err
 }
 
@@ -126,9 +127,9 @@ func tokenMoves(o cert.Order) bool {
 func isWebhook(s *cert.Settings) bool { return strings.EqualFold(s.Options[optDNS], dnsWebhook) }
 
 // openACME makes the issuer of settings. All of their mistakes are in one fault.Invalid.
-func (i *issuers) openACME(s *cert.Settings) (*acme.Issuer, error) {
-	p := &acmeSettings{settings{s: s}}
-	c := p.config(i)
+func (i *issuers) openACME(o cert.Order) (*acme.Issuer, error) {
+	p, s := &acmeSettings{settings{s: o.Settings}}, o.Settings
+	c := p.config(i, o.Vault)
 	made, err := acme.New(c)
 	for line := range strings.Lines(message(err)) {
 		p.wrong("%s", strings.TrimPrefix(strings.TrimSpace(line), "acme: "))
@@ -149,12 +150,13 @@ func message(err error) string {
 // acmeSettings reads the settings of an ACME issuer.
 type acmeSettings struct{ settings }
 
-func (p *acmeSettings) config(i *issuers) acme.Config {
+func (p *acmeSettings) config(i *issuers, v *vault.Vault) acme.Config {
 	p.known(acmeOptions)
 	o := p.s.Options
 	preset, isPreset := acme.Presets()[strings.ToLower(p.s.Provider)]
+	may := func(ctx context.Context, name string) error { return i.provable(ctx, v, p.s.Name, name) }
 	c := acme.Config{Directory: o[optDirectory], Contact: p.list(optContact), Prefer: p.list(optChallenge), PreferredRoot: o[optPreferredRoot], Clock: i.clock,
-		Solvers: map[string]acme.Solver{"http-01": &i.http, "tls-alpn-01": &i.alpn}}
+		Solvers: map[string]acme.Solver{"http-01": sharedSolver{&i.http, may}, "tls-alpn-01": sharedSolver{&i.alpn, may}}}
 	if isPreset && c.Directory == "" {
 		c.Directory = preset.Directory
 	}

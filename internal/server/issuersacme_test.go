@@ -40,10 +40,18 @@ type shop struct {
 	token string
 }
 
-func openShop(t *testing.T) *shop {
+func openShop(t *testing.T, names ...string) *shop {
 	t.Helper()
 	s := &shop{now: clock.NewManual(time.Now())}
-	d := startDevWith(t, DevConfig{Config: Config{Dir: filepath.Join(t.TempDir(), "d"), Clock: s.now}})
+	c := Config{Dir: filepath.Join(t.TempDir(), "d"), Clock: s.now}
+	for _, text := range names {
+		n, err := ParseChallengeName(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ChallengeNames = append(c.ChallengeNames, n)
+	}
+	d := startDevWith(t, DevConfig{Config: c})
 	s.target = &target{Dev: d, t: t, client: d.httpClient(t)}
 	s.vault = d.variable("AZURE_KEYVAULT_URL")
 	s.login()
@@ -171,7 +179,7 @@ func encode(t *testing.T, v any) string {
 // A certificate is issued, and renewed when the authority says so, through the whole server: the issuer is set up by the protocol, the authority finds its
 // challenges at the server's own listeners, and the account is one of its customers'.
 func TestACMEIssuer(t *testing.T) {
-	s := openShop(t)
+	s := openShop(t, "demo=.shop.example")
 	directory, roots, authority := pebble(t, s)
 	settings := map[string]string{"directory": directory, "roots": roots, "agreeToTerms": "true", "contact": "mailto:ops@shop.example"}
 	for name, challenge := range map[string]string{"by-http": "http-01", "by-tls": "tls-alpn-01"} {
@@ -191,6 +199,25 @@ func TestACMEIssuer(t *testing.T) {
 			t.Error(err)
 		}
 	}
+
+	// The listeners are everybody's: a name that was given to nobody, or to somebody else, is proved there for nobody; the host of the tenant's own vault is.
+	create := func(name, dns string) string {
+		t.Helper()
+		return s.ask("POST", "/certificates/"+name+"/create", encode(t, map[string]any{"policy": map[string]any{"issuer": map[string]string{"name": "by-http"},
+			"key_props": map[string]any{"kty": "EC"}, "x509_props": map[string]any{"sans": map[string]any{"dns_names": []string{dns}}}}}), http.StatusAccepted, nil)
+	}
+	create("stolen", "www.another.example")
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if said := s.ask("GET", "/certificates/stolen/pending", "", http.StatusOK, nil); strings.Contains(said, "NameNotProvable") && strings.Contains(said, `"failed"`) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("a name of somebody else: %s", said)
+		}
+		s.now.Advance(time.Second)
+		s.core.certificates.Wake()
+	}
+	create("own", "demo."+s.names.suffix)
+	s.settle("own")
 
 	// The authority wants the certificate replaced, as it does before it takes one back: within a day the server asks, hears that, and renews.
 	var before, after shown

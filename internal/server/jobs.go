@@ -15,23 +15,27 @@ type job struct {
 	name  string
 	every time.Duration
 	run   func(context.Context) error
+	// everywhere is true for what every node does for itself; all other jobs are done by one node at a time.
+	everywhere bool
 }
 
 func (k *core) jobs() []job {
 	return []job{
-		{"prune-journal", 10 * time.Minute, k.pruneJournal},
-		{"maintain-keys", time.Hour, k.maintainKeys},
-		{"forget-holdings", 24 * time.Hour, k.forgetHoldings},
-		{"prune-issuances", 24 * time.Hour, k.pruneIssuances},
-		{"tell-expiries", time.Minute, k.tellExpiries},
-		{"rotate-keys", time.Minute, k.rotateKeys},
-		{"sweep-token", 10 * time.Minute, k.sweepToken},
-		{"sweep-enrolments", time.Hour, k.enrolment.Expire},
-		{"tend-backups", time.Minute, k.tendBackups},
-		{"expire-copy-jobs", time.Hour, k.backups.Expire},
-		{"sweep-events", sweepInterval, k.events.Sweep},
-		{"measure-rotations", 30 * time.Second, k.measureRotations},
-		{"measure-endpoints", 30 * time.Second, k.measureEndpoints},
+		{name: "prune-journal", every: 10 * time.Minute, run: k.pruneJournal},
+		{name: "maintain-keys", every: time.Hour, run: k.maintainKeys},
+		{name: "forget-holdings", every: 24 * time.Hour, run: k.forgetHoldings},
+		{name: "prune-issuances", every: 24 * time.Hour, run: k.pruneIssuances},
+		{name: "tell-expiries", every: time.Minute, run: k.tellExpiries},
+		{name: "rotate-keys", every: time.Minute, run: k.rotateKeys},
+		{name: "sweep-token", every: 10 * time.Minute, run: k.sweepToken, everywhere: true},
+		{name: "sweep-enrolments", every: time.Hour, run: k.enrolment.Expire},
+		{name: "tend-backups", every: time.Minute, run: k.tendBackups, everywhere: true}, // files are on the node that made them
+		{name: "expire-copy-jobs", every: time.Hour, run: k.backups.Expire},
+		{name: "sweep-events", every: sweepInterval, run: k.events.Sweep},
+		{name: "measure-rotations", every: 30 * time.Second, run: k.measureRotations, everywhere: true},
+		{name: "sweep-nodes", every: time.Hour, run: k.sweepNodes},
+		{name: "measure-endpoints", every: 30 * time.Second, run: k.measureEndpoints, everywhere: true},
+		{name: "measure-renewals", every: 30 * time.Second, run: k.measureRenewals, everywhere: true},
 	}
 }
 

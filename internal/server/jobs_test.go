@@ -20,7 +20,7 @@ func TestJobsAreRepeatedAndSurviveTheirFailures(t *testing.T) {
 		begun := time.Now()
 		var runs []time.Duration
 		k.background(func(ctx context.Context) {
-			k.repeat(ctx, job{"test", time.Hour, func(context.Context) error {
+			k.repeat(ctx, job{name: "test", every: time.Hour, run: func(context.Context) error {
 				runs = append(runs, time.Since(begun))
 				return errors.New("broken")
 			}})

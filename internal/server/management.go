@@ -13,13 +13,13 @@ func (d *Dev) managementDoors() (resources, directory http.Handler, err error) {
 	k := d.core
 	audiences := []string{"https://" + d.address(), "https://" + d.names.arm + d.names.port, "https://" + d.names.graph + d.names.port}
 	resources, err = arm.New(arm.Config{Guard: k.guard, Callers: k.identity, Tenancy: k.tenancy, Access: k.access, Secrets: k.secrets, Keys: k.cryptoKeys, Clock: k.clock,
-		Logger: k.log, Observe: k.observe, Audiences: audiences, Authority: d.authority, Endpoints: d.endpoints, VaultURL: d.vaultURL,
+		Logger: k.log, Enter: k.enter, Observe: k.observe, Audiences: audiences, Authority: d.authority, Endpoints: d.endpoints, VaultURL: d.vaultURL,
 		Locations: []string{d.config.Region}})
 	if err != nil {
 		return nil, nil, err
 	}
 	directory, err = graph.New(graph.Config{Guard: k.guard, Callers: k.identity, Access: k.access, Clock: k.clock, Logger: k.log,
-		Observe: k.observe, Audiences: audiences, Authority: d.authority})
+		Enter: k.enter, Observe: k.observe, Audiences: audiences, Authority: d.authority})
 	return resources, directory, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/version"
@@ -31,6 +32,7 @@ type metrics struct {
 	jobsDone                  *prometheus.GaugeVec
 	rotations                 *rotationMetrics
 	endpoints                 *endpointMetrics
+	renewals                  *renewalMetrics
 }
 
 // counter counts by one label.
@@ -68,6 +70,7 @@ func newMetrics() *metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.rotations = newRotationMetrics(m.registry)
 	m.endpoints = newEndpointMetrics(m.registry)
+	m.renewals = newRenewalMetrics(m.registry)
 	return m
 }
 
@@ -155,6 +158,32 @@ func (m *metrics) watch(k *core) {
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: s.name, Help: s.help}, s.read))
 	}
+	m.watchAdmission(k.admission)
+}
+
+// watchAdmission adds what the classes of requests do, and how long work waits.
+func (m *metrics) watchAdmission(c *admission.Control) {
+	gauge := func(name, help, label, value string, read func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}}, read))
+	}
+	for _, class := range admission.Limited() {
+		gauge("keywright_admission_limit", "How many requests of a class may run at once now; 0 while they are not counted.", "class", class.String(),
+			func() float64 { return float64(c.Stats(class).Limit) })
+		gauge("keywright_admission_running", "Requests of a class that run, as far as they are counted.", "class", class.String(),
+			func() float64 { return float64(c.Stats(class).Running) })
+		gauge("keywright_admission_waiting", "Requests of a class that wait for their turn.", "class", class.String(),
+			func() float64 { return float64(c.Stats(class).Waiting) })
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keywright_shed_requests_total",
+			Help: "Requests of a class that waited for their turn in vain.", ConstLabels: prometheus.Labels{"class": class.String()}},
+			func() float64 { return float64(c.Stats(class).Refused) }))
+	}
+	for _, r := range admission.Resources() {
+		gauge("keywright_work_delay_seconds", "How long work waited for the processors, and for the store, when it was last measured.", "resource", r.String(),
+			func() float64 { return c.Delay(r).Seconds() })
+	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keywright_shedding",
+		Help: "1 while requests were refused within the last minute because the server has more to do than it can."},
+		func() float64 { return boolean(c.Shedding()) }))
 }
 
 func boolean(b bool) float64 {

@@ -32,7 +32,7 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 		Rotation:  k.rotation,
 		Composed:  k.composed,
 		Beside:    besideNative(n, k),
-		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Observe: k.observe})
+		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
 }
 
 // status implements native.Status.

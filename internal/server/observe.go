@@ -2,7 +2,10 @@ package server
 
 import (
 	"log/slog"
+	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/door"
 )
@@ -14,11 +17,12 @@ func (k *core) observe(doorName string, r *door.Request, status int, took time.D
 	k.logRequest(doorName, r, status, took)
 }
 
-// logRequest writes a line about each request at debug level, and about a slow one at warn. It names the endpoint and ids;
+// logRequest writes a line about each request at debug level, and about a slow one at warn: not about every one where nearly all are slow, and not about
+// those that were refused because of it. It names the endpoint and ids;
 // what was asked for in particular stands in the audit log, under the same correlation id.
 func (k *core) logRequest(doorName string, r *door.Request, status int, took time.Duration) {
 	level, message := slog.LevelDebug, "request"
-	if k.slow > 0 && took >= k.slow {
+	if k.slow > 0 && took >= k.slow && status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable && k.slowLines.Allow() {
 		level, message = slog.LevelWarn, "slow request"
 	}
 	ctx := r.HTTP.Context()
@@ -35,6 +39,9 @@ func (k *core) logRequest(doorName string, r *door.Request, status int, took tim
 	}
 	k.log.LogAttrs(ctx, level, message, attrs...)
 }
+
+// slowLines is how many slow requests are logged at warn level: ten a second, and as many at once as came in ten.
+func slowLines() *rate.Limiter { return rate.NewLimiter(10, 100) }
 
 // operationOf names a request's endpoint; a request that no route serves is "none", whatever it asked for.
 func operationOf(r *door.Request) string {

@@ -68,7 +68,9 @@ func (c *SealConfig) kind() string {
 }
 
 // Open returns the seal of a running installation, and what ends its use. Shares have to be given to it: it is a seal.Gatherer then.
-func (c *SealConfig) Open(clk clock.Clock) (seal.Seal, func() error, error) { return c.open(clk, false) }
+func (c *SealConfig) Open(clk clock.Clock) (seal.Seal, func() error, error) {
+	return c.open(clk, false)
+}
 
 // Make is Open for the first start, and for moving to this seal: a key file or a key in a token that is missing is made. Shares are made by shamir.Create.
 func (c *SealConfig) Make(clk clock.Clock) (seal.Seal, func() error, error) { return c.open(clk, true) }

@@ -13,7 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/backup/full"
@@ -34,6 +37,7 @@ import (
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/mail"
+	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/rotator/webhook"
@@ -57,12 +61,16 @@ const (
 type core struct {
 	log *slog.Logger
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
-	slow  time.Duration
-	clock clock.Clock
-	store store.Store
+	slow time.Duration
+	// slowLines bounds how many of those are logged.
+	slowLines *rate.Limiter
+	clock     clock.Clock
+	store     store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
 	dumper     store.Dumper
+	// storeWaits tells how long callers of the store wait for their turn.
+	storeWaits func() store.Waits
 	keys       *keyring.Keyring
 	guard      *guard.Guard
 	identity   *identity.Service
@@ -76,11 +84,16 @@ type core struct {
 	feed         *feed.Feed
 	journal      *journalRows
 	metrics      *metrics
-	tracer       *tracer
-	audit        *auditor
+	nodes        *node.Registry
+	// shared says that other nodes may work on the store too, turn whose turn it is for what only one of them may do.
+	shared bool
+	turn   *node.Turn
+	tracer *tracer
+	audit  *auditor
 
 	connections connections
 	bodies      bodies
+	admission   *admission.Control
 
 	tenancy   *tenancy.Service
 	access    *access.Service
@@ -88,16 +101,16 @@ type core struct {
 	backups   *backup.Service
 	// fullBackups are of the whole installation.
 	fullBackups *full.Service
-	auditing  *auditing.Service
-	events    *event.Service
-	eventing  *eventing.Service
-	expiries  []*object.Expiries
-	ledger    *ledger.Ledger
-	consumers *consumer.Service
-	engine    *rotation.Engine
-	rotation  *rotation.Service
-	composed  *composition.Service
-	endpoints *endpoint.Service
+	auditing    *auditing.Service
+	events      *event.Service
+	eventing    *eventing.Service
+	expiries    []*object.Expiries
+	ledger      *ledger.Ledger
+	consumers   *consumer.Service
+	engine      *rotation.Engine
+	rotation    *rotation.Service
+	composed    *composition.Service
+	endpoints   *endpoint.Service
 	// mail is nil without a relay.
 	mail   *mail.Outbox
 	values *webhook.Values
@@ -108,7 +121,7 @@ type core struct {
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
@@ -124,7 +137,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onClose(opened.Close)
-	k.storeAlarm = opened.Alarm
+	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
 	k.store, k.dumper = k.tracer.store(opened, "store"), opened
 	s, closeSeal, err := openSeal(c)
 	if err != nil {
@@ -136,18 +149,24 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		Customers: custody}); err != nil {
 		return nil, err
 	}
+	if err := k.openNode(ctx, c); err != nil {
+		return nil, err
+	}
 	if k.audit, err = k.openAuditor(ctx, c); err != nil {
 		return nil, err
 	}
 	k.metrics = newMetrics()
 	k.bodies.most, k.bodies.refused = c.Limits.MaxBodyMemory, func() { k.metrics.throttled.count("bodies") }
 	k.audit.signIn = k.metrics.signIn
+	if err := k.openAdmission(c); err != nil {
+		return nil, err
+	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
-		Dial: issuerNetwork(c).Dial, Issuer: issuer, Locked: k.metrics.locked.count}); err != nil {
+		Dial: issuerNetwork(c).Dial, Issuer: issuer, MyTurn: k.turn.Mine, Locked: k.metrics.locked.count}); err != nil {
 		return nil, err
 	}
 	if k.secrets, err = secret.New(secret.Config{Guard: k.guard, Store: k.store, Keys: k.keys, Clock: c.Clock,
@@ -179,7 +198,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	if err := k.openMail(c); err != nil {
 		return nil, err
 	}
-	k.issuers = newIssuers(c.Clock, k.store)
+	k.issuers = newIssuers(c.Clock, k.store, c.ChallengeNames)
 	if k.certificates, err = cert.New(cert.Config{Guard: k.guard, Store: k.store, Sealing: k.keys, Clock: c.Clock, Logger: c.Logger, Keys: k.cryptoKeys, Secrets: k.secrets,
 		Issuers: k.issuers, Mail: k.letters(), MaxVersions: c.Limits.MaxVersions, MaxBackupBytes: c.Limits.MaxBackupBytes}); err != nil {
 		return nil, err
@@ -193,7 +212,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	// The feed is the last to hear: what it tells is asked of the others.
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.cryptoKeys.Changed, k.certificates.Changed, k.feed.Changed}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
-	if err := k.openEvents(ctx, c, links); err != nil {
+	if err := k.openEvents(c, links); err != nil {
 		return nil, err
 	}
 	if err := k.fullBackups.RecordRestore(ctx); err != nil {
@@ -201,17 +220,14 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	k.metrics.watch(k)
 	k.startRotation()
-	k.startComposition()
+	k.onClose(wrapStop(k.store.Watch(k.composed.Changed)))
 	k.background(k.feed.Run)
-	k.background(k.issueCertificates)
 	k.background(k.watchEndpoints)
 	if k.mail != nil {
 		k.onClose(wrapStop(k.store.Watch(k.mail.Changed)))
 		k.background(k.mail.Run)
 	}
-	for _, j := range k.jobs() {
-		k.background(func(ctx context.Context) { k.repeat(ctx, j) })
-	}
+	k.takeTurns()
 	return k, nil
 }
 
@@ -374,7 +390,7 @@ func (s *Server) vaultDoor(n *names, address func(string) (string, bool), tenant
 	return azure.New(azure.Config{Hosts: n.vaultHosts(address), Guard: k.guard, Callers: k.identity, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates,
 		Access: k.access, Tenancy: k.tenancy, Backups: k.backups, Clock: k.clock,
 		Logger: k.log, DefaultTenant: tenant, Region: s.config.Region,
-		Observe: k.observe})
+		Enter: k.enter, Observe: k.observe})
 }
 
 func mkdir(dir string) error {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/tls"
 	"net/http"
 	"path/filepath"
@@ -25,8 +24,6 @@ func (k *core) openServices(c *Config, base string) (err error) {
 		Duties: k.access, Logger: c.Logger}); err != nil {
 		return err
 	}
-	k.tenancy.Start(context.Background())
-	k.onClose(wrapStop(k.tenancy.Stop))
 	if k.directory, err = directory.New(directory.Config{Guard: k.guard, Store: k.store, Identity: k.identity, Duties: k.access, Clock: c.Clock}); err != nil {
 		return err
 	}

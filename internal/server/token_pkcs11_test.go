@@ -165,6 +165,39 @@ func TestTokenBehindTheAPI(t *testing.T) {
 		t.Errorf("a backup of a key in a token: %d %s", r.status, r.body)
 	}
 
+	// An authority signs in the token, and so does what it has signed.
+	for _, c := range []struct{ name, policy string }{
+		{"root", `"key_props":{"kty":"EC-HSM"},"x509_props":{"subject":"CN=Root"},"issuer":{"name":"Self","cty":"root"}`},
+		{"web", `"key_props":{"kty":"RSA-HSM"},"x509_props":{"subject":"CN=web.example"},"issuer":{"name":"inside"}`},
+	} {
+		if c.name == "web" {
+			if r := x.send("PUT", native+"/api/v1/vaults/demo/certificate-issuers/inside", nativeToken, `{"provider":"Keywright CA","options":{"certificate":"root"}}`); r.status != 200 {
+				t.Fatalf("the issuer: %d %s", r.status, r.body)
+			}
+		}
+		x.ask(t, 202, "POST", "/certificates/"+c.name+"/create", `{"policy":{`+c.policy+`}}`)
+		if op := x.ask(t, 200, "GET", "/certificates/"+c.name+"/pending", ""); op["status"] != "completed" {
+			t.Fatalf("%s: %v", c.name, op)
+		}
+		if r := x.send("GET", native+"/api/v1/vaults/demo/keys/"+c.name, nativeToken, ""); !strings.Contains(r.body, `"token":"vaults"`) {
+			t.Errorf("the key of %s: %s", c.name, r.body)
+		}
+	}
+	chain := func(name string) *x509.Certificate {
+		found, err := base64.StdEncoding.DecodeString(member(t, x.ask(t, 200, "GET", "/certificates/"+name, ""), "cer"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := x509.ParseCertificate(found)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if err := chain("web").CheckSignatureFrom(chain("root")); err != nil {
+		t.Error(err)
+	}
+
 	// It protects another vault.
 	x.newVault(x.estate.Tenant, x.estate.Subscription, devGroup, "billing")
 	if r := x.send("PUT", native+"/api/v1/vaults/billing/encryption", nativeToken, `{"keyVault":"demo","key":"signer"}`); r.status != 200 {

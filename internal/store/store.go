@@ -2,7 +2,8 @@
 // promises that every engine keeps. The suite in storetest holds a test for each sentence below.
 //
 //   - An Update is atomic and serialisable; an engine that must retry runs the closure again, so closures do no I/O, no
-//     cryptography and draw nothing at random: ids and instants are fixed before.
+//     cryptography and draw nothing at random: ids and instants are fixed before, and what a closure gathers it gathers anew each time. A closure whose
+//     statement answers fault.Unavailable returns: the transaction cannot go on.
 //   - A transaction reads its own writes. A View sees one committed state throughout.
 //   - What Update acknowledged is durable, power loss included, and visible to every View that begins afterwards.
 //   - The operation id is committed with the change. After an ambiguous answer (fault.Unavailable) Committed says which
@@ -15,7 +16,8 @@
 //   - Each committed Update that wrote anything is one entry of the journal, at a position greater than all before it.
 //     The journal carries what changed, the audit record and the events; everything that must follow a change (caches,
 //     the audit log, event delivery) reads it from there and so can miss nothing.
-//   - Watchers see every commit, in order, before the Update that made it returns.
+//   - Watchers see every commit, in order, before the Update that made it returns. Where several processes share a store, each is also shown what the others
+//     committed, in the same order; Fresh says up to when. One that was away for so long that entries were pruned is shown a Flush in their place.
 package store
 
 import (
@@ -47,6 +49,10 @@ type Store interface {
 	// Watch calls fn for every later commit, one at a time, in order, before its Update returns. fn must be quick and must not
 	// call the store. stop ends it and waits for a call under way.
 	Watch(fn func(*Commit)) (stop func())
+	// Fresh returns the latest known instant such that every commit that was acknowledged anywhere before it has been shown to the watchers of this Store. It
+	// is an instant of this process's monotonic clock, to be compared with time.Now; a store that one process has to itself answers the present. While the
+	// database cannot be reached it stands still, and so tells how stale a cache may be.
+	Fresh() time.Time
 	// Health reports whether the store can take reads and writes now; a fault.Unavailable says what is wrong.
 	Health(ctx context.Context) error
 	// Close waits for transactions under way and releases the store.
@@ -91,6 +97,7 @@ type Tx interface {
 	Endpoints
 	KeyNeeds
 	Backups
+	Nodes
 	Journal
 }
 
@@ -298,10 +305,10 @@ type WrappedKey struct {
 	// Customer is the customer's key that wraps the key before its parent does; nil when the parent alone does.
 	Customer *CustomerWrap `json:",omitempty"`
 	// Next is the root key wrapped by another seal too, to which the installation is moving; nil when it is not.
-	Next *SealWrap `json:",omitempty"`
-	State    KeyState
-	Created  time.Time
-	Updated  time.Time
+	Next    *SealWrap `json:",omitempty"`
+	State   KeyState
+	Created time.Time
+	Updated time.Time
 }
 
 // SealWrap is a root key that a second seal wrapped.
@@ -393,6 +400,9 @@ type Commit struct {
 	Changes  []Change
 	Audit    []byte
 	Events   []Event
+	// Flush is set in a commit that is shown in place of entries that were pruned before this process came to see them, and in no other. Everything may have
+	// changed: who caches drops everything. Position is that of the newest entry in whose place it stands; there is no operation, and nothing else is set.
+	Flush bool
 }
 
 // ChangeKind says what kind of record changed.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
@@ -32,6 +33,9 @@ type VaultSpec struct {
 	// SoftDelete can only be true: every vault has it.
 	SoftDelete *bool
 
+	// StaleFor is how far behind the store a node may be and still answer reads of secrets.
+	StaleFor *time.Duration
+
 	// KeysNotManaged takes the keys of the vault from the management plane, or gives them back.
 	KeysNotManaged *bool
 
@@ -48,7 +52,7 @@ func (s *VaultSpec) onlyNetwork() bool {
 func (s *VaultSpec) empty() bool {
 	return s.Location == "" && s.Tags == nil && s.Tenant == "" && s.Premium == nil && s.Access == "" && s.Policies == nil && s.Network == nil &&
 		s.PublicAccess == nil && s.RetentionDays == nil && s.PurgeProtection == nil && s.SoftDelete == nil && s.ForDeployment == nil &&
-		s.ForDiskEncryption == nil && s.ForTemplateDeployment == nil && s.KeysNotManaged == nil
+		s.ForDiskEncryption == nil && s.ForTemplateDeployment == nil && s.KeysNotManaged == nil && s.StaleFor == nil
 }
 
 // apply changes v, which belongs to the caller, as the spec says. It keeps nothing of the spec. fresh is true for a vault that does not exist yet.
@@ -83,6 +87,7 @@ func (s *VaultSpec) apply(v *vault.Vault, fresh bool) error {
 	set(&v.EnabledForDeployment, s.ForDeployment)
 	set(&v.EnabledForDiskEncryption, s.ForDiskEncryption)
 	set(&v.EnabledForTemplateDeployment, s.ForTemplateDeployment)
+	set(&v.StaleFor, s.StaleFor)
 	return checkVault(v)
 }
 
@@ -107,7 +112,7 @@ func (s *VaultSpec) applyRetention(v *vault.Vault, fresh bool) error {
 	return nil
 }
 
-func set(to, from *bool) {
+func set[V any](to, from *V) {
 	if from != nil {
 		*to = *from
 	}
@@ -121,6 +126,9 @@ func badRequest(format string, args ...any) error {
 func checkVault(v *vault.Vault) error {
 	if v.Access != vault.AccessByRole && v.Access != vault.AccessByPolicy {
 		return badRequest("the access model %q is not known: use %s or %s", fault.Clip(string(v.Access)), vault.AccessByRole, vault.AccessByPolicy)
+	}
+	if v.StaleFor < 0 || v.StaleFor > vault.MaxStaleFor {
+		return badRequest("the vault is to be read for %s behind the store: choose 0s to %s", v.StaleFor, vault.MaxStaleFor)
 	}
 	if err := checkTags(v.Tags); err != nil {
 		return err

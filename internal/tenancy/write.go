@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -120,6 +121,9 @@ func (s *Service) writeOnce(ctx context.Context, call *guard.Call, ref VaultRef,
 	if err := s.authorizeMore(ctx, call, need, old, v); err != nil {
 		return nil, err
 	}
+	if old.StaleFor != v.StaleFor {
+		need.Detail = fmt.Sprintf("staleFor %s, before %s", v.StaleFor, old.StaleFor)
+	}
 	op := store.NewOp(s.Clock.Now())
 	v.Updated = op.At
 	err = s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error { return s.put(ctx, tx, old, v, op) })
@@ -158,7 +162,8 @@ func taken(name string) error {
 }
 
 // authorizeMore asks for what a change needs beyond writing the vault: changing who has access to what it keeps. Choosing the
-// access model decides about all access at once, so it takes the right to assign roles, as in Azure.
+// access model decides about all access at once, so it takes the right to assign roles, as in Azure; so does letting withdrawn access go on for
+// longer on nodes that are cut off.
 func (s *Service) authorizeMore(ctx context.Context, call *guard.Call, need guard.Need, old, v *vault.Vault) error {
 	if !reflect.DeepEqual(old.Policies, v.Policies) {
 		more := guard.Need{Action: authz.VaultAccessPoliciesWrite, Scope: need.Scope}
@@ -166,7 +171,7 @@ func (s *Service) authorizeMore(ctx context.Context, call *guard.Call, need guar
 			return err
 		}
 	}
-	if old.Access != v.Access {
+	if old.Access != v.Access || v.StaleFor > old.StaleFor {
 		more := guard.Need{Action: authz.RoleAssignmentWrite, Scope: need.Scope}
 		return s.Guard.Authorize(ctx, call, &more)
 	}

@@ -52,6 +52,9 @@ const (
 	DefaultRetentionDays = 90
 )
 
+// MaxStaleFor bounds a vault's StaleFor: an hour is as long as a token lives, with which access would end anyhow.
+const MaxStaleFor = time.Hour
+
 // Vault is a named container with its own access model, network rules, retention and key.
 type Vault struct {
 	ID            ID
@@ -75,6 +78,10 @@ type Vault struct {
 
 	// Encryption is the customer's key that protects the vault's own; nil when the tenant's key alone does.
 	Encryption *Encryption
+
+	// StaleFor is how far behind the store a node may be and still answer reads of secrets from memory; beyond the usual second it also is for how long
+	// a node that is cut off honours access that was withdrawn. Zero adds nothing to the second.
+	StaleFor time.Duration `json:",omitempty"`
 
 	// KeysNotManaged says that the vault takes no key operations through the management plane, only at its own address.
 	KeysNotManaged bool

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -50,7 +51,7 @@ type Issuer struct {
 	TermsOfService, Website string
 }
 
-// Config makes the door. Observe, ClientAddress, Limits and OrderLifetime may be left out.
+// Config makes the door. Observe, Enter, ClientAddress, Limits and OrderLifetime may be left out.
 type Config struct {
 	// Find returns the issuer that a request is for, by the parameters vault and issuer of its path, and applies the network rules and the rate limits of the vault. One
 	// that is not there, or that nobody may enrol with, is a fault.NotFound.
@@ -60,6 +61,8 @@ type Config struct {
 	Clock     clock.Clock
 	Logger    *slog.Logger
 	Observe   func(door string, r *door.Request, status int, took time.Duration)
+	// Enter says when a request may go on: see door.Config.
+	Enter func(*door.Request) (*admission.Pass, error)
 	// ClientAddress finds the address of the client; nil takes the connection's.
 	ClientAddress func(*http.Request) netip.Addr
 	Limits        Limits
@@ -89,7 +92,7 @@ func New(c Config) (*door.Door, error) {
 		return nil, err
 	}
 	return door.New(door.Config{Name: "acme", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: func(e *fault.Error) int { return problemOf(e).Status },
-		Observe: c.Observe, Logger: c.Logger})
+		Enter: c.Enter, Observe: c.Observe, Logger: c.Logger})
 }
 
 func newHandler(c Config) (*handler, error) {

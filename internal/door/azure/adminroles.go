@@ -14,10 +14,10 @@ import (
 )
 
 // The administration API manages the roles of one vault at the vault's own address, in the shapes of Managed HSM local RBAC. Its scopes are short: "/" is the
-// vault, "/keys/NAME" one key. What it reads and writes is what Resource Manager shows under the vault's resource id.
+// vault, "/keys" all keys of it, "/keys/NAME" one. What it reads and writes is what Resource Manager shows under the vault's resource id.
 
 const (
-	// oneKey is the scope of one key, allKeys that of all of them. At that one nothing is granted, as it is none of Resource Manager's: it shows what the vault has.
+	// oneKey is the scope of one key, allKeys that of all of them.
 	oneKey  = "/keys/{name}"
 	allKeys = "/keys"
 
@@ -46,12 +46,9 @@ func (h *handler) roleRoutes() (routes []door.Route) {
 			{Method: "GET", Pattern: definitions + "/{id}", Operation: "RoleDefinitionGet", Action: authz.RoleDefinitionRead.String(),
 				Summary: "Shows a role.", Serve: h.getRole},
 		}...)
-		if at == allKeys {
-			continue
-		}
 		routes = append(routes, []door.Route{
 			{Method: "PUT", Pattern: assignments + "/{id}", Operation: "RoleAssignmentPut", Action: authz.RoleAssignmentWrite.String(), MaxBody: maxRoleBody, Input: assignmentInput{},
-				Success: http.StatusCreated, Summary: "Grants a role in the vault, or on one key.", Serve: h.putAssignment},
+				Success: http.StatusCreated, Summary: "Grants a role in the vault, on all of its keys, or on one.", Serve: h.putAssignment},
 			{Method: "DELETE", Pattern: assignments + "/{id}", Operation: "RoleAssignmentDelete", Action: authz.RoleAssignmentDelete.String(),
 				Summary: "Withdraws a role.", Serve: h.deleteAssignment},
 			{Method: "PUT", Pattern: definitions + "/{id}", Operation: "RoleDefinitionPut", Action: authz.RoleDefinitionWrite.String(), MaxBody: maxRoleBody, Input: roleInput{},
@@ -63,16 +60,18 @@ func (h *handler) roleRoutes() (routes []door.Route) {
 	return routes
 }
 
-// wholeScope returns the resource id of a short scope of the vault. All keys together are no scope here: a role that is about keys alone is granted at "/".
+// wholeScope returns the resource id of a short scope of the vault.
 func wholeScope(v *vault.Vault, short string) (string, error) {
 	short = strings.TrimSuffix(short, "/")
 	switch rest, ok := strings.CutPrefix(short, "/keys"); {
 	case short == "":
 		return v.Scope(), nil
+	case ok && rest == "":
+		return v.Scope() + allKeys, nil
 	case ok && strings.HasPrefix(rest, "/") && vault.CheckObjectName(rest[1:]) == nil:
 		return v.Scope() + short, nil
 	}
-	return "", fault.New(fault.Invalid, "the scope %q is not one of this vault: use / for the vault, or /keys/NAME for one key", fault.Clip(short)).Because("InvalidScope")
+	return "", fault.New(fault.Invalid, "the scope %q is not one of this vault: use / for the vault, /keys for all of its keys, or /keys/NAME for one", fault.Clip(short)).Because("InvalidScope")
 }
 
 // shortScope is wholeScope backwards. A scope above the vault or in another has none.
@@ -92,6 +91,9 @@ func shortScope(v *vault.Vault, whole string) (string, bool) {
 func scopeOf(r *door.Request) (string, error) {
 	if strings.HasPrefix(r.Route.Pattern, oneKey) {
 		return wholeScope(r.Call.Vault.Vault, "/keys/"+r.Params.Get("name"))
+	}
+	if strings.HasPrefix(r.Route.Pattern, allKeys+authorization) {
+		return wholeScope(r.Call.Vault.Vault, allKeys)
 	}
 	return r.Call.Vault.Vault.Scope(), nil
 }

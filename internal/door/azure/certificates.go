@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
@@ -27,7 +28,7 @@ func (h *handler) certificateRoutes() []door.Route {
 			Input: createCertificateInput{}, Summary: "Begins to make a certificate, or a new version of one.", Serve: h.createCertificate},
 		{Method: "POST", Pattern: "/certificates/{name}/import", Operation: "CertificateImport", Action: authz.CertificateImport.String(), MaxBody: maxImportBody,
 			Input: importCertificateInput{}, Summary: "Stores a certificate with its key that was made elsewhere.", Serve: h.importCertificate},
-		{Method: "GET", Pattern: "/certificates/{name}/{version?}", Operation: "CertificateGet", Action: authz.CertificateGet.String(),
+		{Method: "GET", Pattern: "/certificates/{name}/{version?}", Operation: "CertificateGet", Class: admission.Read, Action: authz.CertificateGet.String(),
 			Summary: "Shows a certificate, or one version of it.", Serve: h.getCertificate},
 		{Method: "PATCH", Pattern: "/certificates/{name}/{version?}", Operation: "CertificateUpdate", Action: authz.CertificateUpdate.String(), MaxBody: maxCertificateBody,
 			Input: updateCertificateInput{}, Summary: "Changes the attributes of the current version, or of one version.", Serve: h.updateCertificate},

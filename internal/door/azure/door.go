@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
@@ -43,6 +44,8 @@ type Config struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
+	// Enter says when a request may go on: see door.Config.
+	Enter func(*door.Request) (*admission.Pass, error)
 	// DefaultTenant is named by challenges of hosts that are no vault's.
 	DefaultTenant vault.TenantID
 	// Region is what x-ms-keyvault-region says.
@@ -61,7 +64,7 @@ func New(c Config) (*door.Door, error) {
 		c.ClientAddress = door.ConnectionAddress
 	}
 	h := &handler{Config: c, headers: standardHeaders(c.Region)}
-	return door.New(door.Config{Name: "azure", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe,
+	return door.New(door.Config{Name: "azure", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Enter: c.Enter, Observe: c.Observe,
 		Logger: c.Logger})
 }
 
@@ -93,6 +96,7 @@ func standardHeaders(region string) []header {
 // prepare finds the vault, authenticates and applies network rules, in this order, before anything of the request is
 // judged.
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	h.setHeaders(r)
 	where := h.Hosts.find(&h.places, r.HTTP.Host)

@@ -3,6 +3,7 @@ package azure
 import (
 	"net/http"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/door"
@@ -21,7 +22,7 @@ const (
 // keyRoutes has every key operation of the Key Vault REST API.
 func (h *handler) keyRoutes() []door.Route {
 	use := func(verb, operation string, action authz.Action, input any, summary string, serve func(*door.Request) error) door.Route {
-		return door.Route{Method: "POST", Pattern: "/keys/{name}/{version?}/" + verb, Operation: operation, Action: action.String(), MaxBody: maxUseBody, Input: input,
+		return door.Route{Method: "POST", Pattern: "/keys/{name}/{version?}/" + verb, Operation: operation, Class: admission.Use, Action: action.String(), MaxBody: maxUseBody, Input: input,
 			Summary: summary, Serve: serve}
 	}
 	return []door.Route{
@@ -29,7 +30,7 @@ func (h *handler) keyRoutes() []door.Route {
 			Summary: "Makes a key, or a new version of one.", Serve: h.createKey},
 		{Method: "PUT", Pattern: "/keys/{name}", Operation: "KeyImport", Action: authz.KeyImport.String(), MaxBody: maxKeyBody, Input: importKeyInput{},
 			Summary: "Stores a key that was made elsewhere.", Serve: h.importKey},
-		{Method: "GET", Pattern: "/keys/{name}/{version?}", Operation: "KeyGet", Action: authz.KeyGet.String(),
+		{Method: "GET", Pattern: "/keys/{name}/{version?}", Operation: "KeyGet", Class: admission.Read, Action: authz.KeyGet.String(),
 			Summary: "Shows the public half of a key, or of one version.", Serve: h.getKey},
 		{Method: "GET", Pattern: "/keys/{name}/{version?}/attestation", Operation: "KeyGetAttestation", Action: authz.KeyGet.String(),
 			Summary: "Shows a key with the attestation of its hardware, of which a key in software has none.", Serve: h.getKeyAttestation},
@@ -67,7 +68,7 @@ func (h *handler) keyRoutes() []door.Route {
 		use("sign", "KeySign", authz.KeySign, signInput{}, "Signs a digest with a key.", h.sign),
 		use("verify", "KeyVerify", authz.KeyVerifyPublic, verifyInput{}, "Verifies the signature of a digest.", h.verify),
 		use("release", "KeyRelease", authz.KeyRelease, releaseInput{}, "Releases an exportable key to who is attested.", h.releaseKey),
-		{Method: "POST", Pattern: "/rng", Operation: "KeyGetRandomBytes", Action: authz.KeyRandom.String(), MaxBody: maxUseBody, Input: randomInput{},
+		{Method: "POST", Pattern: "/rng", Operation: "KeyGetRandomBytes", Class: admission.Use, Action: authz.KeyRandom.String(), MaxBody: maxUseBody, Input: randomInput{},
 			Summary: "Returns random bytes.", Serve: h.random},
 	}
 }

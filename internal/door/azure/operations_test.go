@@ -51,10 +51,7 @@ func TestEveryPublishedOperationIsRouted(t *testing.T) {
 		paths := []string{o.path}
 		if strings.HasPrefix(o.path, "/{scope}/") {
 			rest := strings.TrimPrefix(o.path, "/{scope}")
-			paths = []string{rest, "/" + rest, "/keys/one" + rest}
-			if o.method == "GET" {
-				paths = append(paths, "/keys"+rest)
-			}
+			paths = []string{rest, "/" + rest, "/keys" + rest, "/keys/one" + rest}
 		}
 		for _, version := range []string{"{secret-version}", "{key-version}", "{certificate-version}"} {
 			if strings.Contains(o.path, version) {

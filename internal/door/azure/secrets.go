@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/door"
@@ -44,7 +45,7 @@ func (h *handler) secretRoutes() []door.Route {
 	return []door.Route{
 		{Method: "PUT", Pattern: "/secrets/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(), Input: setInput{},
 			Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
-		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Action: authz.SecretGet.String(),
+		{Method: "GET", Pattern: "/secrets/{name}/{version?}", Operation: "SecretGet", Class: admission.Read, Action: authz.SecretGet.String(),
 			Summary: "Returns a secret, or one version of it.", Serve: h.getSecret},
 		{Method: "PATCH", Pattern: "/secrets/{name}/{version?}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxUpdateBody, Input: updateInput{},
 			Summary: "Changes the attributes of the current version, or of one version.", Serve: h.updateSecret},

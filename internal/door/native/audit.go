@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
@@ -28,7 +29,7 @@ func (h *handler) auditRoutes() []door.Route {
 			Query: append(append(filter[:len(filter):len(filter)], order), pageParams...), Summary: "Lists audit records."},
 		{Method: "GET", Pattern: log + "/export", Operation: "AuditExport", Action: authz.AuditExport.String(), Serve: h.exportAudit,
 			Query: append(filter[:len(filter):len(filter)], format), Summary: "Streams audit records in a form that other systems read, oldest first."},
-		{Method: "POST", Pattern: log + "/verify", Operation: "AuditVerify", Action: authz.AuditVerify.String(), MaxBody: maxSmallBody, Input: api.VerifyAudit{},
+		{Method: "POST", Pattern: log + "/verify", Operation: "AuditVerify", Class: admission.Query, Action: authz.AuditVerify.String(), MaxBody: maxSmallBody, Input: api.VerifyAudit{},
 			Output: api.AuditReport{}, Summary: "Proves the audit log of this node from its checkpoints.", Serve: h.verifyAudit},
 		{Method: "GET", Pattern: log + "/checkpoint", Operation: "AuditCheckpoint", Action: authz.AuditVerify.String(), Output: api.AuditCheckpoint{},
 			Summary: "Returns the newest signed checkpoint, to be kept elsewhere.", Serve: h.checkpoint},

@@ -30,6 +30,8 @@ func (h *handler) certificateEndpointRoutes() []door.Route {
 			Summary: "Ends the watching of an endpoint.", Serve: h.removeEndpoint},
 		{Method: "POST", Pattern: one + "/check", Operation: "CertificateEndpointCheck", Action: authz.CertificateUpdate.String(), Output: api.CertificateEndpoint{},
 			Summary: "Looks at an endpoint now.", Serve: h.checkEndpoint},
+		{Method: "POST", Pattern: one + "/acknowledge", Operation: "CertificateEndpointAcknowledge", Action: authz.CertificateUpdate.String(), Output: api.CertificateEndpoint{},
+			Summary: "Says that the caller has taken the alarms of an endpoint on.", Serve: h.acknowledgeEndpoint},
 	}
 }
 
@@ -64,6 +66,13 @@ func wireEndpoint(r *door.Request, e *endpoint.Endpoint) *api.CertificateEndpoin
 	}
 	for _, a := range e.Alarms {
 		out.Alarms = append(out.Alarms, api.EndpointAlarm{Kind: string(a.Kind), Level: string(a.Level), Since: a.Since, Raised: optional(a.Raised), Detail: a.Detail, Addresses: a.Addresses})
+	}
+	out.EndpointCare = api.EndpointCare{Assignee: e.Assignee, Team: e.Team, WithinSeconds: int64(e.Within / time.Second), EscalateSeconds: int64(e.Escalate / time.Second)}
+	for _, d := range e.Remind {
+		out.RemindSeconds = append(out.RemindSeconds, int64(d/time.Second))
+	}
+	if t := e.Task; t != nil {
+		out.Task = &api.EndpointTask{Opened: t.Opened, Due: t.Due, Reminders: t.Remind, Escalate: t.Escalate, Escalated: t.Escalated, Acknowledged: optional(t.Acknowledged), By: t.By}
 	}
 	for i := range e.Sights {
 		s := &e.Sights[i]
@@ -111,13 +120,22 @@ func (h *handler) setEndpoint(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
+	care := endpoint.Care{Assignee: in.Assignee, Team: in.Team, Within: seconds(in.WithinSeconds), Escalate: seconds(in.EscalateSeconds)}
+	for _, n := range in.RemindSeconds {
+		care.Remind = append(care.Remind, seconds(n))
+	}
 	e, err := h.Endpoints.Set(r.HTTP.Context(), &r.Call, endpoint.Spec{Name: r.Params.Get("name"), Certificate: in.Certificate, Address: in.Address, ServerName: in.ServerName,
-		Protocol: endpoint.Protocol(in.Protocol), Every: seconds(in.EverySeconds), Timeout: seconds(in.TimeoutSeconds), Grace: seconds(in.GraceSeconds), CA: in.CA})
+		Protocol: endpoint.Protocol(in.Protocol), Every: seconds(in.EverySeconds), Timeout: seconds(in.TimeoutSeconds), Grace: seconds(in.GraceSeconds), CA: in.CA, Care: care})
 	return endpointAnswer(r, e, err)
 }
 
 func (h *handler) removeEndpoint(r *door.Request) error {
 	return done(r, h.Endpoints.Remove(r.HTTP.Context(), &r.Call, r.Params.Get("name")))
+}
+
+func (h *handler) acknowledgeEndpoint(r *door.Request) error {
+	e, err := h.Endpoints.Acknowledge(r.HTTP.Context(), &r.Call, r.Params.Get("name"))
+	return endpointAnswer(r, e, err)
 }
 
 func (h *handler) checkEndpoint(r *door.Request) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/certfile"
@@ -32,7 +33,7 @@ func (h *handler) certificateRoutes() []door.Route {
 			Input: api.CreateCertificate{}, Output: api.CertificateOperation{}, Summary: "Begins to make a certificate, or a new version of one.", Serve: h.createCertificate},
 		{Method: "PUT", Pattern: live + "/{name}", Operation: "CertificateImport", Action: authz.CertificateImport.String(), MaxBody: maxCertificateFile,
 			Input: api.ImportCertificate{}, Output: api.Certificate{}, Summary: "Stores a certificate with its key that was made elsewhere.", Serve: h.importCertificate},
-		{Method: "GET", Pattern: live + "/{name}", Operation: "CertificateGet", Action: authz.CertificateGet.String(), Query: version, Output: api.Certificate{},
+		{Method: "GET", Pattern: live + "/{name}", Operation: "CertificateGet", Class: admission.Read, Action: authz.CertificateGet.String(), Query: version, Output: api.Certificate{},
 			Summary: "Shows a certificate without its private key.", Serve: h.getCertificate},
 		{Method: "PATCH", Pattern: live + "/{name}", Operation: "CertificateUpdate", Action: authz.CertificateUpdate.String(), MaxBody: maxSmallBody, Query: version,
 			Input: api.UpdateCertificate{}, Output: api.Certificate{}, Summary: "Changes what is known about a version.", Serve: h.updateCertificate},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/backup"
@@ -38,7 +39,7 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string, audiences identity.Audiences) (*guard.Caller, error)
 }
 
-// Config makes the door. Only Observe and ClientAddress may be left out.
+// Config makes the door. Only Observe, Enter and ClientAddress may be left out.
 type Config struct {
 	Guard   *guard.Guard
 	Callers Authenticator
@@ -70,6 +71,8 @@ type Config struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
+	// Enter says when a request may go on: see door.Config.
+	Enter func(*door.Request) (*admission.Pass, error)
 	// ClientAddress finds the address of the client; nil takes the connection's.
 	ClientAddress func(*http.Request) netip.Addr
 }
@@ -111,7 +114,7 @@ func New(c Config) (*door.Door, error) {
 	if h.openAPI, err = describe(routes, c.Beside); err != nil {
 		return nil, err
 	}
-	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Observe: c.Observe, Logger: c.Logger})
+	return door.New(door.Config{Name: "native", Routes: routes, Clock: c.Clock, Prepare: h.prepare, Fail: fail, Status: status, Enter: c.Enter, Observe: c.Observe, Logger: c.Logger})
 }
 
 // root is where version 1 of the API stands.
@@ -150,6 +153,7 @@ const (
 // prepare authenticates and, for the data plane, enters the vault: before the body is read, and before an unknown path
 // is told apart from a known one.
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	h.name(r)
 	if r.Route != nil && r.Route.Public {
 		return nil

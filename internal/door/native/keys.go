@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cryptokey"
 	"github.com/keywright/keywright/internal/door"
@@ -19,7 +20,7 @@ func (h *handler) keyRoutes() []door.Route {
 	const live, gone = root + "/vaults/{vault}/keys", root + "/vaults/{vault}/deleted-keys"
 	version := selectorParams[:1]
 	use := func(verb, operation string, action authz.Action, summary string, serve func(*door.Request) error) door.Route {
-		return door.Route{Method: "POST", Pattern: live + "/{name}/" + verb, Operation: operation, Action: action.String(), MaxBody: maxLargeBody, Query: version,
+		return door.Route{Method: "POST", Pattern: live + "/{name}/" + verb, Operation: operation, Class: admission.Use, Action: action.String(), MaxBody: maxLargeBody, Query: version,
 			Input: api.UseKey{}, Output: api.KeyResult{}, Summary: summary, Serve: serve}
 	}
 	return []door.Route{
@@ -29,7 +30,7 @@ func (h *handler) keyRoutes() []door.Route {
 			Summary: "Makes a key, or a new version of one.", Serve: h.createKey},
 		{Method: "PUT", Pattern: live + "/{name}", Operation: "KeyImport", Action: authz.KeyImport.String(), MaxBody: maxLargeBody, Input: api.ImportKey{}, Output: api.Key{},
 			Summary: "Stores a key that was made elsewhere.", Serve: h.importKey},
-		{Method: "GET", Pattern: live + "/{name}", Operation: "KeyGet", Action: authz.KeyGet.String(), Query: version, Output: api.Key{},
+		{Method: "GET", Pattern: live + "/{name}", Operation: "KeyGet", Class: admission.Read, Action: authz.KeyGet.String(), Query: version, Output: api.Key{},
 			Summary: "Shows the public half of a key.", Serve: h.getKey},
 		{Method: "PATCH", Pattern: live + "/{name}", Operation: "KeyUpdate", Action: authz.KeyUpdate.String(), MaxBody: maxSmallBody, Query: version,
 			Input: api.UpdateKey{}, Output: api.Key{}, Summary: "Changes what is known about a version.", Serve: h.updateKey},
@@ -61,7 +62,7 @@ func (h *handler) keyRoutes() []door.Route {
 		use("decrypt", "KeyDecrypt", authz.KeyDecrypt, "Decrypts a value with a key.", h.reveal(h.Keys.Decrypt)),
 		use("unwrap", "KeyUnwrap", authz.KeyUnwrap, "Decrypts a wrapped key with a key.", h.reveal(h.Keys.UnwrapKey)),
 		use("sign", "KeySign", authz.KeySign, "Signs a digest with a key.", h.signWithKey),
-		{Method: "POST", Pattern: live + "/{name}/verify", Operation: "KeyVerify", Action: authz.KeyVerifyPublic.String(), MaxBody: maxLargeBody, Query: version,
+		{Method: "POST", Pattern: live + "/{name}/verify", Operation: "KeyVerify", Class: admission.Use, Action: authz.KeyVerifyPublic.String(), MaxBody: maxLargeBody, Query: version,
 			Input: api.VerifyKey{}, Output: api.KeyVerdict{}, Summary: "Verifies the signature of a digest.", Serve: h.verifyWithKey},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -33,7 +34,7 @@ func (h *handler) rotationRoutes() []door.Route {
 			Output: api.RotationPolicyPage{}, Summary: "Lists the rotation policies of a vault.", Serve: h.listRotationPolicies},
 		{Method: "GET", Pattern: in + "/secret-ages", Operation: "SecretAgeList", Action: authz.RotationPolicyRead.String(), Query: pageParams,
 			Output: api.SecretAgePage{}, Summary: "Lists how old every secret of a vault is, against what its policy allows.", Serve: h.listAges},
-		{Method: "POST", Pattern: secret + "/rotations", Operation: "RotationStart", Action: authz.RotationRun.String(), MaxBody: maxSmallBody, Input: api.StartRotation{},
+		{Method: "POST", Pattern: secret + "/rotations", Operation: "RotationStart", Class: admission.Use, Action: authz.RotationRun.String(), MaxBody: maxSmallBody, Input: api.StartRotation{},
 			Output: api.Rotation{}, Summary: "Starts a rotation now.", Serve: h.startRotation},
 		{Method: "POST", Pattern: secret + "/rotation-plan", Operation: "RotationPlan", Action: authz.RotationRun.String(), Output: api.RotationPlan{},
 			Summary: "Rehearses a rotation: reaches the target and checks everything, and changes nothing.", Serve: h.planRotation},
@@ -41,10 +42,10 @@ func (h *handler) rotationRoutes() []door.Route {
 			Summary: "Lists rotations and revocations, newest first.", Serve: h.listRotations},
 		{Method: "GET", Pattern: one, Operation: "RotationGet", Action: authz.RotationRead.String(), Query: follow, Output: api.Rotation{},
 			Summary: "Shows a rotation or revocation with every step that it made.", Serve: h.getRotation},
-		{Method: "POST", Pattern: one + "/orders", Operation: "RotationOrder", Action: authz.RotationRepair.String(), MaxBody: maxSmallBody, Input: api.OrderRotation{},
+		{Method: "POST", Pattern: one + "/orders", Operation: "RotationOrder", Class: admission.Use, Action: authz.RotationRepair.String(), MaxBody: maxSmallBody, Input: api.OrderRotation{},
 			Output:  api.Rotation{},
 			Summary: "Tells a run what to do: abort, replay or adopt; approve and force need actions of their own.", Serve: h.orderRotation},
-		{Method: "POST", Pattern: secret + "/versions/{version}/revoke", Operation: "VersionRevoke", Action: authz.VersionRevoke.String(), MaxBody: maxSmallBody,
+		{Method: "POST", Pattern: secret + "/versions/{version}/revoke", Operation: "VersionRevoke", Class: admission.Use, Action: authz.VersionRevoke.String(), MaxBody: maxSmallBody,
 			Input: api.RevokeVersion{}, Output: api.Rotation{}, Summary: "Ends an old version at its target, when nobody needs it any more or at once.", Serve: h.revokeVersion},
 		{Method: "GET", Pattern: root + "/rotators", Operation: "RotatorList", Output: api.RotatorList{},
 			Summary: "Lists the adapters to targets, with what each can do and what it was verified against.", Serve: h.listRotators},
@@ -217,6 +218,7 @@ func (h *handler) getRotation(r *door.Request) error {
 	if err != nil || werr != nil || wait < 1 || wait > maxRunWait {
 		return fault.New(fault.Invalid, "the parameter \"revision\" is a number, and \"wait\" one from 1 to %d", maxRunWait)
 	}
+	r.Leave() // who waits for a run keeps nobody out
 	run, err := h.Rotation.Follow(ctx, &r.Call, id, revision, time.Duration(wait)*time.Second)
 	return h.answerRun(r, run, err)
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -41,7 +42,7 @@ func (h *handler) secretRoutes() []door.Route {
 			Summary: "Lists the secrets of a vault with their current versions, without values.", Serve: h.listSecrets(h.Secrets.List)},
 		{Method: "PUT", Pattern: live + "/{name}", Operation: "SecretSet", Action: authz.SecretSet.String(), MaxBody: h.Secrets.MaxBodyBytes(),
 			Input: api.SetSecret{}, Output: api.Secret{}, Summary: "Stores a value as the newest version of a secret.", Serve: h.setSecret},
-		{Method: "GET", Pattern: live + "/{name}", Operation: "SecretGet", Action: authz.SecretGet.String(), Query: selectorParams,
+		{Method: "GET", Pattern: live + "/{name}", Operation: "SecretGet", Class: admission.Read, Action: authz.SecretGet.String(), Query: selectorParams,
 			Output: api.Secret{}, Summary: "Reads a secret with its value.", Serve: h.getSecret},
 		{Method: "PATCH", Pattern: live + "/{name}", Operation: "SecretUpdate", Action: authz.SecretUpdate.String(), MaxBody: maxSmallBody,
 			Query: selectorParams, Input: api.UpdateSecret{}, Output: api.Secret{}, Summary: "Changes what is known about a version, but not its value.",

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/door"
 )
 
@@ -18,13 +19,13 @@ type Status interface {
 
 func (h *handler) serverRoutes() []door.Route {
 	return []door.Route{
-		{Method: "GET", Pattern: "/healthz", Operation: "Health", Public: true, Output: api.Health{}, Serve: h.health,
+		{Method: "GET", Pattern: "/healthz", Operation: "Health", Class: admission.Exempt, Public: true, Output: api.Health{}, Serve: h.health,
 			Summary: "Answers while the process runs."},
-		{Method: "GET", Pattern: "/readyz", Operation: "Ready", Public: true, Output: api.Health{}, Serve: h.ready,
+		{Method: "GET", Pattern: "/readyz", Operation: "Ready", Class: admission.Exempt, Public: true, Output: api.Health{}, Serve: h.ready,
 			Summary: "Answers 200 while the server can take reads and writes, else 503, and says what each depends on."},
 		{Method: "GET", Pattern: "/openapi.json", Operation: "OpenAPI", Public: true, Serve: h.serveOpenAPI,
 			Summary: "Describes this API (OpenAPI 3.1)."},
-		{Method: "GET", Pattern: root + "/status", Operation: "Status", Output: api.Status{}, Serve: h.status,
+		{Method: "GET", Pattern: root + "/status", Operation: "Status", Class: admission.Read, Output: api.Status{}, Serve: h.status,
 			Summary: "Says who you are, and how the server is: version, node, seal, store, audit log, limits."},
 	}
 }

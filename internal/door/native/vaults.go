@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/authz"
@@ -143,8 +144,15 @@ func (h *handler) updateVault(r *door.Request) error {
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	v, err := h.Tenancy.PatchVault(r.HTTP.Context(), &r.Call, ref, tenancy.VaultSpec{Tags: in.Tags, Access: vault.AccessModel(in.Access),
-		PurgeProtection: in.PurgeProtection})
+	spec := tenancy.VaultSpec{Tags: in.Tags, Access: vault.AccessModel(in.Access), PurgeProtection: in.PurgeProtection}
+	if in.StaleFor != "" {
+		d, err := time.ParseDuration(in.StaleFor)
+		if err != nil {
+			return fault.New(fault.Invalid, "staleFor is %q: give a duration such as 10m, or 0s for none", fault.Clip(in.StaleFor))
+		}
+		spec.StaleFor = &d
+	}
+	v, err := h.Tenancy.PatchVault(r.HTTP.Context(), &r.Call, ref, spec)
 	return answerVault(r, v, err)
 }
 
@@ -194,6 +202,9 @@ func wireVault(v *vault.Vault) *api.Vault {
 		Created: v.Created, Updated: v.Updated}
 	if v.Encryption != nil {
 		out.Encryption = wireEncryption(&tenancy.Encryption{Vault: v})
+	}
+	if v.StaleFor > 0 {
+		out.StaleFor = v.StaleFor.String()
 	}
 	if v.Deleted != nil {
 		out.Deleted, out.PurgeAt = &v.Deleted.At, &v.Deleted.PurgeAt

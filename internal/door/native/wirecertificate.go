@@ -81,9 +81,13 @@ func operationAnswer(r *door.Request, status int, o *vault.Object, op *cert.Oper
 	if err != nil {
 		return err
 	}
-	return r.JSON(status, api.CertificateOperation{Name: o.Name, Version: string(op.Version), Issuer: wireIssuerRef(op.Issuer), Status: string(op.Status), Details: op.Details,
+	out := api.CertificateOperation{Name: o.Name, Version: string(op.Version), Issuer: wireIssuerRef(op.Issuer), Status: string(op.Status), Details: op.Details,
 		Code: op.Code, Message: op.Message, Cancelled: op.Cancelled, Started: op.Started, Renewal: op.Renewal,
-		CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: op.CSR}))})
+		CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: op.CSR}))}
+	if st := op.Stalled; st != nil {
+		out.Stalled = &api.CertificateStall{Since: st.Since, Tries: st.Tries, Next: st.Next, Code: st.Code, Message: st.Message}
+	}
+	return r.JSON(status, out)
 }
 
 func wireIssuerRef(i cert.IssuerRef) api.CertificateIssuerRef {

@@ -11,6 +11,7 @@ import (
 
 	jose "github.com/go-jose/go-jose/v4"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -52,6 +53,8 @@ type Config struct {
 	Host string
 	// DefaultTenant is the tenant of adfs, common and organizations.
 	DefaultTenant vault.TenantID
+	// Known reports whether a tenant exists, as far as that is known without asking the store; nil knows none but the default.
+	Known func(vault.TenantID) bool
 	// Own reports whether a Host header names this installation's authority. An assertion that was made for somebody else's
 	// token endpoint must not become good here by its Host.
 	Own func(host string) bool
@@ -62,6 +65,8 @@ type Config struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
+	// Enter says when a request may go on: see door.Config.
+	Enter func(*door.Request) (*admission.Pass, error)
 	// ClientAddress finds the address of the client; nil takes the connection's.
 	ClientAddress func(*http.Request) netip.Addr
 }
@@ -87,7 +92,7 @@ func New(c Config) (*door.Door, error) {
 	if c.Own == nil || c.Self == nil {
 		return nil, errors.New("the oauth door needs to know its own hosts and what changes people's accounts")
 	}
-	return door.New(door.Config{Name: "oauth", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Observe: c.Observe,
+	return door.New(door.Config{Name: "oauth", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Enter: c.Enter, Observe: c.Observe,
 		Logger: c.Logger})
 }
 
@@ -101,7 +106,7 @@ func (h *handler) routes() []door.Route {
 	post := func(pattern, operation, summary string, serve func(*door.Request) error) door.Route {
 		return door.Route{Method: http.MethodPost, Pattern: pattern, Operation: operation, Public: true, MaxBody: maxForm, Summary: summary, Serve: serve}
 	}
-	return []door.Route{
+	routes := []door.Route{
 		get("/common/discovery/instance", "InstanceDiscovery", "Says that this host is an authority.", h.instance),
 		get("/{tenant}/.well-known/openid-configuration", "Discovery", "The authority's metadata (OpenID Connect Discovery 1.0).", h.discovery),
 		get("/{tenant}/v2.0/.well-known/openid-configuration", "Discovery", "The authority's metadata, version 2.0.", h.discovery),
@@ -124,13 +129,28 @@ func (h *handler) routes() []door.Route {
 		post("/{tenant}/oauth2/token", "Token", "Issues a token (RFC 6749); resource= names what it is for.", h.token),
 		post("/{tenant}/oauth2/v2.0/token", "Token", "Issues a token (RFC 6749); scope= names what it is for.", h.token),
 	}
+	for i := range routes {
+		routes[i].Class = classes[routes[i].Operation]
+	}
+	return routes
 }
+
+// classes are those of the operations whose methods do not say it: what everybody needs to judge a token is as cheap as a read and asked for as
+// often, and most tokens change nothing.
+var classes = map[string]admission.Class{"InstanceDiscovery": admission.Read, "Discovery": admission.Read, "Keys": admission.Read, "PageAsset": admission.Read,
+	"Token": admission.Query}
 
 // prepare names the request and checks that the host is ours.
 func (h *handler) prepare(r *door.Request) error {
 	h.name(r)
 	if !h.Own(r.HTTP.Host) {
 		return fault.New(fault.NotFound, "This host is no authority here.").Because(door.UnknownPath)
+	}
+	if r.Route != nil {
+		// Whoever names tenants that do not exist shares a part of the server with all others who do.
+		if a, err := h.authority(r); err == nil && (a.tenant == h.DefaultTenant || h.Known != nil && h.Known(a.tenant)) {
+			r.Tenant = a.tenant
+		}
 	}
 	return nil
 }

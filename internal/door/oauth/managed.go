@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
@@ -40,9 +41,9 @@ func NewManaged(c Config) (*door.Door, error) {
 		return nil, err
 	}
 	route := func(method, pattern, operation, summary string, body int64, serve func(*door.Request) error) door.Route {
-		return door.Route{Method: method, Pattern: pattern, Operation: operation, Public: true, MaxBody: body, Summary: summary, Serve: serve}
+		return door.Route{Method: method, Pattern: pattern, Operation: operation, Class: admission.Query, Public: true, MaxBody: body, Summary: summary, Serve: serve}
 	}
-	return door.New(door.Config{Name: "msi", Clock: c.Clock, Observe: c.Observe, Logger: c.Logger, Fail: h.failManaged,
+	return door.New(door.Config{Name: "msi", Clock: c.Clock, Enter: c.Enter, Observe: c.Observe, Logger: c.Logger, Fail: h.failManaged,
 		Prepare: func(r *door.Request) error { h.name(r); return refuseBrowser(r) },
 		Routes: []door.Route{
 			route(http.MethodGet, ManagedPath, "ManagedIdentityToken", "Issues a token to the holder of the endpoint's secret.", 0, h.appService),

@@ -132,7 +132,7 @@ func (i *Issuer) authorize(ctx context.Context, account acme.Account, r issuer.R
 		if authorization.Status != acme.StatusPending {
 			continue // an invalid one makes the order invalid, which the next look shows
 		}
-		challenge, solver, err := i.choose(r, authorization)
+		challenge, solver, err := i.choose(ctx, r, authorization)
 		if err != nil {
 			return issuer.Result{}, err
 		}
@@ -172,7 +172,7 @@ func (i *Issuer) solving(err error, r issuer.Request, c Challenge, doing string)
 }
 
 // choose takes the most preferred challenge that can be solved here. A challenge that is under way stays the one.
-func (i *Issuer) choose(r issuer.Request, authorization acme.Authorization) (acme.Challenge, Solver, error) {
+func (i *Issuer) choose(ctx context.Context, r issuer.Request, authorization acme.Authorization) (acme.Challenge, Solver, error) {
 	preference := append(slices.Clone(i.config.Prefer), challengeTypes...)
 	rank := func(c acme.Challenge) int {
 		if c.Status == acme.StatusProcessing {
@@ -182,12 +182,24 @@ func (i *Issuer) choose(r issuer.Request, authorization acme.Authorization) (acm
 	}
 	var best *acme.Challenge
 	var offered []string
+	var refused error
 	for n := range authorization.Challenges {
 		c := &authorization.Challenges[n]
 		offered = append(offered, fault.Clip(c.Type))
-		if i.config.Solvers[c.Type] != nil && (best == nil || rank(*c) < rank(*best)) {
-			best = c
+		solver := i.config.Solvers[c.Type]
+		if solver == nil || best != nil && rank(*c) >= rank(*best) {
+			continue
 		}
+		if chooser, ok := solver.(Chooser); ok {
+			if err := chooser.Solves(ctx, authorization.IdentifierValue()); err != nil {
+				refused = err
+				continue
+			}
+		}
+		best = c
+	}
+	if best == nil && refused != nil {
+		return acme.Challenge{}, nil, refused
 	}
 	if best == nil {
 		return acme.Challenge{}, nil, fault.New(fault.Invalid, "the authority offers %s for %s of request %s, and none of these can be solved here: set one up",

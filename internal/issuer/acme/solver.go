@@ -30,6 +30,12 @@ type Solver interface {
 	CleanUp(context.Context, Challenge) error
 }
 
+// Chooser is a Solver that does not solve for every name.
+type Chooser interface {
+	// Solves reports whether it may be used for a name, as a fault that says why not. Another solver is looked for then.
+	Solves(ctx context.Context, name string) error
+}
+
 // RecordName is where a dns-01 challenge is looked for, with the dot at the end (RFC 8555, section 8.4).
 func (c Challenge) RecordName() string { return "_acme-challenge." + c.Name + "." }
 

@@ -76,5 +76,9 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	enrolmentSchema,
 	endpointSchema,
 	keyNeedSchema,
+	nodeSchema,
 	backupSchema,
 }
+
+// Needs is how many steps a release must know to use a schema that has all of them. It grows only with a step that does more than add.
+const Needs = 1

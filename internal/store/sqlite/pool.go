@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
+
+	"github.com/keywright/keywright/internal/store"
 )
 
 // pool holds the connections of readers. They are opened when first needed, up to a bound, and the one that was used last is
@@ -13,6 +16,7 @@ type pool struct {
 	path string
 	// slots holds one token per connection that may be taken.
 	slots chan struct{}
+	waits store.WaitMeter
 	once  sync.Once
 
 	mu   sync.Mutex
@@ -35,10 +39,8 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reading from the store: %w", err)
 	}
-	select {
-	case <-p.slots:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to read from the store: %w", ctx.Err())
+	if err := take(ctx, p.slots, &p.waits); err != nil {
+		return nil, fmt.Errorf("waiting to read from the store: %w", err)
 	}
 	if c := p.pop(); c != nil {
 		return c, nil
@@ -49,6 +51,24 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 		return nil, unavailable(err)
 	}
 	return c, nil
+}
+
+// take takes a token, and measures how long that takes. It fails when ctx ends before.
+func take(ctx context.Context, tokens <-chan struct{}, waits *store.WaitMeter) error {
+	select {
+	case <-tokens:
+		waits.Took()
+		return nil
+	default:
+	}
+	since := time.Now()
+	defer func() { waits.Waited(since) }()
+	select {
+	case <-tokens:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (p *pool) pop() *conn {

@@ -15,7 +15,6 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/relational"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // The files in the directory. SQLite keeps its log and its shared memory beside the database, under its name with -wal and
@@ -60,6 +59,7 @@ type Store struct {
 	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
 	turn    chan struct{}
 	waiting atomic.Int32
+	waits   store.WaitMeter
 	writer  *conn
 	// group is the one under way, nil between two.
 	group *group
@@ -81,7 +81,7 @@ type Store struct {
 	unchecked     atomic.Int64
 	checkpointDue chan struct{}
 
-	watchers watchers
+	watchers relational.Watchers
 
 	// mu guards closed and that nothing joins active once it is set.
 	mu     sync.Mutex
@@ -238,6 +238,17 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	return fn(&t)
 }
 
+// Waits tells how long callers waited for a connection of readers, and for their turn to write.
+func (s *Store) Waits() store.Waits {
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
+}
+
+// Watch implements store.Store. stop is safe to call twice, but not from within fn.
+func (s *Store) Watch(fn func(*store.Commit)) (stop func()) { return s.watchers.Watch(fn) }
+
+// Fresh implements store.Store: nobody else writes, and what is written here is shown before it is acknowledged.
+func (s *Store) Fresh() time.Time { return time.Now() }
+
 // Committed implements store.Store.
 func (s *Store) Committed(ctx context.Context, id store.OpID) (bool, error) {
 	if s.doubt.Load() {
@@ -307,12 +318,4 @@ func (s *Store) release() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// checkOp refuses an operation that could not be told from another.
-func checkOp(op store.Op) error {
-	if _, err := vault.ParseVersionID(string(op.ID)); err != nil {
-		return fault.Wrap(err, fault.Internal, "an update has no operation id: make one with store.NewOp")
-	}
-	return nil
 }

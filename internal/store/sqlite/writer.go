@@ -56,7 +56,7 @@ type group struct {
 
 // Update implements store.Store. fn must not call the store.
 func (s *Store) Update(ctx context.Context, op store.Op, fn func(store.Tx) error) error {
-	if err := checkOp(op); err != nil {
+	if err := relational.CheckOp(op); err != nil {
 		return err
 	}
 	op.At = clock.Micro(op.At)
@@ -93,12 +93,10 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 func (s *Store) takeTurn(ctx context.Context) error {
 	s.waiting.Add(1)
 	defer s.waiting.Add(-1)
-	select {
-	case <-s.turn:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting to write to the store: %w", ctx.Err())
+	if err := take(ctx, s.turn, &s.waits); err != nil {
+		return fmt.Errorf("waiting to write to the store: %w", err)
 	}
+	return nil
 }
 
 func (s *Store) passTurn() { s.turn <- struct{}{} }
@@ -188,7 +186,7 @@ func (s *Store) catchUp() error {
 		return err
 	}
 	for _, c := range missed {
-		s.watchers.show(c)
+		s.watchers.Show(c)
 		s.last = c.Position
 	}
 	s.last, err = s.lastPosition()
@@ -261,7 +259,7 @@ func (s *Store) show(g *group) {
 	for _, u := range g.updates {
 		changes += u.tx.Writes()
 		if u.commit != nil {
-			s.watchers.show(u.commit)
+			s.watchers.Show(u.commit)
 			s.last = u.commit.Position
 		}
 	}

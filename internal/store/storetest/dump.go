@@ -342,10 +342,13 @@ func copyVaultTombstones(k *copying) {
 	}
 	e := k.open(k.to)
 	for what, look := range map[string]func(tx store.Tx) error{
-		"the vault":  func(tx store.Tx) error { _, err := tx.Vault(k.Context(), f.vault.ID); return err },
-		"its key":    func(tx store.Tx) error { _, err := tx.WrappedKey(k.Context(), f.key.ID); return err },
-		"its secret": func(tx store.Tx) error { _, err := tx.Object(k.Context(), f.vault.ID, vault.Secret, f.object.Name); return err },
-		"a version":  func(tx store.Tx) error { _, err := tx.Version(k.Context(), f.object.ID, f.first.ID); return err },
+		"the vault": func(tx store.Tx) error { _, err := tx.Vault(k.Context(), f.vault.ID); return err },
+		"its key":   func(tx store.Tx) error { _, err := tx.WrappedKey(k.Context(), f.key.ID); return err },
+		"its secret": func(tx store.Tx) error {
+			_, err := tx.Object(k.Context(), f.vault.ID, vault.Secret, f.object.Name)
+			return err
+		},
+		"a version": func(tx store.Tx) error { _, err := tx.Version(k.Context(), f.object.ID, f.first.ID); return err },
 	} {
 		is(e, what, e.s.View(k.Context(), look), fault.NotFound)
 	}

@@ -50,6 +50,7 @@ type fixture struct {
 
 	keyNeed  *store.KeyNeed
 	tokenKey *store.TokenKey
+	node     *store.Node
 
 	backup *store.Backup
 
@@ -122,6 +123,7 @@ func newFixture() *fixture {
 	f.enrolment = newEnrolment(f, 1)
 	f.backup = newBackup(94)
 	f.endpoint = newEndpoint(71)
+	f.node = newNode(81)
 	return f
 }
 
@@ -172,7 +174,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutSignIn(ctx, f.signIn), tx.PutSignIn(ctx, f.expired), tx.PutHolding(ctx, f.holding),
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
-		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey),
+		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey), tx.JoinNode(ctx, f.node),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan), tx.PutBackup(ctx, f.backup),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -216,6 +218,7 @@ type state struct {
 	Issuances          []*store.Issuance
 	KeyNeeds           []*store.KeyNeed
 	TokenKeys          []*store.TokenKey
+	Nodes              []*store.Node
 	Enrolments         []*store.Enrolment
 	Endpoints          []*store.Endpoint
 	Backups            []*store.Backup
@@ -325,6 +328,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Enrolments, err = tx.Enrolments(ctx, store.EnrolmentQuery{Issuer: f.enrolment.Issuer, Kind: f.enrolment.Kind})
 	note(err)
 	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
+	note(err)
+	s.Nodes, err = nodesIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }

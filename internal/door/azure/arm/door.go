@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/fault"
@@ -27,7 +28,7 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string, audiences identity.Audiences) (*guard.Caller, error)
 }
 
-// Config makes the door. All but Observe, ClientAddress and Locations is required.
+// Config makes the door. All but Observe, Enter, ClientAddress and Locations is required.
 type Config struct {
 	Guard   *guard.Guard
 	Callers Authenticator
@@ -38,6 +39,8 @@ type Config struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
+	// Enter says when a request may go on: see door.Config.
+	Enter func(*door.Request) (*admission.Pass, error)
 
 	// Audiences are the resources for which tokens are taken, besides Resource Manager's public ones.
 	Audiences []string
@@ -85,7 +88,7 @@ func New(c Config) (*Door, error) {
 		c.Locations = []string{DefaultLocation}
 	}
 	h := &handler{Config: c, audiences: identity.NewAudiences(append([]string{publicResource, classicResource}, c.Audiences...)...)}
-	d, err := door.New(door.Config{Name: "arm", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: status, Observe: c.Observe, Logger: c.Logger})
+	d, err := door.New(door.Config{Name: "arm", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: status, Enter: c.Enter, Observe: c.Observe, Logger: c.Logger})
 	return &Door{d}, err
 }
 
@@ -114,6 +117,7 @@ const maxClientRequestID = 128
 
 // prepare authenticates and checks the version, in this order, before anything of the request is judged.
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	h.setHeaders(r)
 	if r.Route != nil && r.Route.Public {

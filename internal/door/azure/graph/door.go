@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/door"
@@ -24,7 +25,7 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string, audiences identity.Audiences) (*guard.Caller, error)
 }
 
-// Config makes the door. All but Observe and ClientAddress is required.
+// Config makes the door. All but Observe, Enter and ClientAddress is required.
 type Config struct {
 	Guard   *guard.Guard
 	Callers Authenticator
@@ -32,6 +33,8 @@ type Config struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 	Observe func(door string, r *door.Request, status int, took time.Duration)
+	// Enter says when a request may go on: see door.Config.
+	Enter func(*door.Request) (*admission.Pass, error)
 	// Audiences are the resources for which tokens are taken, besides Microsoft Graph's public ones.
 	Audiences []string
 	// Authority returns the URL at which clients that called the host get tokens.
@@ -55,7 +58,7 @@ func New(c Config) (*door.Door, error) {
 		c.ClientAddress = door.ConnectionAddress
 	}
 	h := &handler{Config: c, audiences: identity.NewAudiences(append([]string{publicResource, publicAppID}, c.Audiences...)...)}
-	return door.New(door.Config{Name: "graph", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: status, Observe: c.Observe, Logger: c.Logger})
+	return door.New(door.Config{Name: "graph", Routes: h.routes(), Clock: c.Clock, Prepare: h.prepare, Fail: h.fail, Status: status, Enter: c.Enter, Observe: c.Observe, Logger: c.Logger})
 }
 
 type handler struct {
@@ -89,6 +92,7 @@ func (h *handler) routes() []door.Route {
 }
 
 func (h *handler) prepare(r *door.Request) error {
+	h.Guard.Begin(&r.Call)
 	r.Call.Address = h.ClientAddress(r.HTTP)
 	r.Call.Correlation = vault.NewGUID()
 	r.Call.UserAgent = r.HTTP.UserAgent()

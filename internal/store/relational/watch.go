@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"slices"
@@ -7,15 +7,15 @@ import (
 	"github.com/keywright/keywright/internal/store"
 )
 
-// watchers are told of commits by the writer.
-type watchers struct {
+// Watchers are told of commits by an engine. The zero value has none.
+type Watchers struct {
 	// mu is held while watchers run, so that stop waits for a call under way.
 	mu  sync.Mutex
 	fns []*func(*store.Commit)
 }
 
-// show tells every watcher of one commit.
-func (w *watchers) show(c *store.Commit) {
+// Show tells every watcher of one commit.
+func (w *Watchers) Show(c *store.Commit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, fn := range w.fns {
@@ -23,9 +23,8 @@ func (w *watchers) show(c *store.Commit) {
 	}
 }
 
-// Watch implements store.Store. stop is safe to call twice, but not from within fn.
-func (s *Store) Watch(fn func(*store.Commit)) (stop func()) {
-	w := &s.watchers
+// Watch adds a watcher. stop is safe to call twice, but not from within fn.
+func (w *Watchers) Watch(fn func(*store.Commit)) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fns = append(w.fns, &fn)

@@ -1,0 +1,149 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/store/relational"
+)
+
+// How long things may take.
+const (
+	// connectTimeout bounds one attempt to connect, to one address.
+	connectTimeout = 5 * time.Second
+	// statementTimeout bounds a round trip.
+	statementTimeout = 30 * time.Second
+	// writerTimeout bounds one of the writer: what it waits for everybody waits for. A COMMIT that takes longer, since a standby does not answer, is
+	// resolved afterwards.
+	writerTimeout = 10 * time.Second
+	// lockTimeout bounds the wait for other processes' groups. It is longer than a process that stopped in the middle of a group can hold the lock.
+	lockTimeout = 8 * time.Second
+	// idleTimeout is how long the server lets a transaction of a process rest that has stopped in the middle of it. Closures do no I/O.
+	idleTimeout = 3 * time.Second
+	// stepTimeout bounds a step of the schema, which may fill an index.
+	stepTimeout = 30 * time.Minute
+	// cancelTimeout bounds a request to cancel, which goes over a connection of its own.
+	cancelTimeout = 2 * time.Second
+)
+
+// errDoNotCancel keeps the driver from asking the server to cancel what a writer waits for.
+var errDoNotCancel = errors.New("a writer cancels nothing")
+
+// role says what a connection is for.
+type role int
+
+const (
+	reader role = iota
+	writer
+	follower
+)
+
+// settings reads the connection string. It is read again for every connection, so that passwords and certificates can change in their files. What is wrong with
+// the string is not told: it may hold a password.
+func (s *Store) settings() (*pgconn.Config, error) {
+	c, err := pgconn.ParseConfig(s.config.DSN)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the store's connection string is not one that PostgreSQL's clients understand, or names a file that cannot be read: "+
+			"write it as postgres://user@host:5432/database?sslmode=verify-full&sslrootcert=FILE")
+	}
+	if s.config.PasswordFile != "" {
+		password, err := os.ReadFile(s.config.PasswordFile)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Unavailable, "the file with the password of the store's database cannot be read")
+		}
+		c.Password = strings.TrimRight(string(password), "\r\n")
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectTimeout
+	}
+	if c.ValidateConnect == nil {
+		// Of several hosts the primary.
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	c.RuntimeParams["search_path"] = s.config.Schema
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "keywright"
+	}
+	return c, nil
+}
+
+// connect opens a connection for a role.
+func (s *Store) connect(ctx context.Context, as role) (*conn, error) {
+	config, err := s.settings()
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{stmts: make(map[string]*prepared), timeout: statementTimeout}
+	var connected atomic.Bool
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if !connected.Load() {
+			return dial(ctx, network, addr)
+		}
+		if as == writer {
+			return nil, errDoNotCancel
+		}
+		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
+		defer cancel()
+		return dial(ctx, network, addr)
+	}
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Severity == "WARNING" || n.SeverityUnlocalized == "WARNING" {
+			c.warned = true
+		}
+	}
+	switch as {
+	case writer:
+		c.timeout = writerTimeout
+		config.RuntimeParams["lock_timeout"] = millis(lockTimeout)
+		config.RuntimeParams["idle_in_transaction_session_timeout"] = millis(idleTimeout)
+	case reader:
+		config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, DeadlineDelay: cancelTimeout}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if c.pg, err = pgconn.ConnectConfig(ctx, config); err != nil {
+		if e := context.Cause(ctx); errors.Is(e, context.Canceled) {
+			return nil, fmt.Errorf("connecting to the store's database: %w", e)
+		}
+		return nil, fault.Wrap(err, fault.Unavailable, "the store's database cannot be reached: see the log, and check the address, the account and the certificates")
+	}
+	connected.Store(true)
+	if as == writer {
+		if err := c.commitDurably(ctx); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func millis(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+
+// commitDurably makes sure that a commit is acknowledged when it is on disk, there and on the synchronous standbys, whatever the database is set to.
+func (c *conn) commitDurably(ctx context.Context) error {
+	var level string
+	if err := c.query(ctx, "SHOW synchronous_commit", nil, func(r relational.Row) error {
+		level = r.Text(0)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if level == "on" || level == "remote_apply" {
+		return nil
+	}
+	_, err := c.exec(ctx, "SET synchronous_commit = on")
+	return err
+}
