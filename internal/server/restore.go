@@ -17,9 +17,11 @@ import (
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/postgres"
 	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 )
@@ -140,6 +142,8 @@ type Restoration struct {
 	Offline
 	// Replace permits a store that is not empty.
 	Replace bool
+	// Postgres is the database to restore into; without a DSN it is the embedded store of the directory.
+	Postgres postgres.Config
 	// Newer are files of other backups, whose tombstones are obeyed too.
 	Newer []string
 }
@@ -164,12 +168,12 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 	if err != nil {
 		return nil, err
 	}
-	to, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(r.Dir, "store"), Load: true})
+	to, err := r.target(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
+	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Alone: r.Postgres.DSN == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
 		Check: func(ctx context.Context, loaded store.Store) error {
 			p := prover{dir: r.Dir, seal: func() seal.Seal { return s }, clock: r.Clock}
 			_, closeKeys, err := p.keys(ctx, loaded)
@@ -182,6 +186,16 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 		return nil, err
 	}
 	return &Restored{from.Header, loaded}, nil
+}
+
+// target opens the store for a load.
+func (r *Restoration) target(ctx context.Context) (full.Scratch, error) {
+	if r.Postgres.DSN == "" {
+		return sqlite.Open(sqlite.Config{Dir: filepath.Join(r.Dir, "store"), Load: true})
+	}
+	c := r.Postgres
+	c.Load = true
+	return postgres.Open(ctx, c)
 }
 
 // buried reads the tombstones of other backups.
@@ -220,7 +234,7 @@ func ofNode(name string) bool {
 
 // leaveNode puts aside what makes the directory that of the node that had it before: its audit log continues no log of the restored store.
 func (r *Restoration) leaveNode(id string) error {
-	for _, name := range []string{auditDir, auditKeyFile} {
+	for _, name := range []string{auditDir, auditKeyFile, node.IDFile} {
 		old := filepath.Join(r.Dir, name)
 		if _, err := os.Lstat(old); errors.Is(err, os.ErrNotExist) {
 			continue

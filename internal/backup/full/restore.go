@@ -34,6 +34,8 @@ type Restoration struct {
 	To   Scratch
 	// Replace permits a store that is not empty. Its tombstones count, and everything else in it is gone.
 	Replace bool
+	// Alone says that no other process can have the store open.
+	Alone bool
 	// Buried are tombstones of elsewhere: of what was purged since the backup was made.
 	Buried []store.Tombstone
 	// Forget says of a setting that it belongs to the node that made the backup, and not to the installation.
@@ -54,6 +56,9 @@ func Restore(ctx context.Context, r *Restoration) (store.Loaded, error) {
 	if !empty && !r.Replace {
 		return store.Loaded{}, fault.New(fault.Conflict, "the store that is to be restored into is not empty: name another one, or say that everything in it is to be replaced")
 	}
+	if err := r.alone(ctx); err != nil {
+		return store.Loaded{}, err
+	}
 	done, err := r.To.Load(ctx, &source{r}, r.Buried)
 	if err != nil {
 		return done, err
@@ -61,10 +66,37 @@ func Restore(ctx context.Context, r *Restoration) (store.Loaded, error) {
 	if err := r.Check(ctx, r.To); err != nil {
 		return done, fmt.Errorf("opening what was restored: %w", err)
 	}
+	if err := r.alone(ctx); err != nil {
+		return done, err
+	}
 	if err := r.note(ctx, &done); err != nil {
 		return done, err
 	}
 	return done, r.To.Settle(ctx)
+}
+
+// quiet is how long a node has not been heard of that counts as ended. Nodes are heard of once a minute at least.
+const quiet = 150 * time.Second
+
+// alone refuses while nodes work on the store, unless nobody else can have it open.
+func (r *Restoration) alone(ctx context.Context) error {
+	if r.Alone {
+		return nil
+	}
+	return r.To.View(ctx, func(tx store.Tx) error {
+		now, err := tx.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes(ctx)
+		for _, n := range nodes {
+			if n.Left.IsZero() && now.Sub(n.Seen) < quiet {
+				return fault.New(fault.Conflict, "the node %s on %s works on the store that is to be restored into: stop every node first; one that was killed counts as stopped after %s",
+					n.ID, n.Host, quiet)
+			}
+		}
+		return err
+	})
 }
 
 // note writes down in the store where it came from.

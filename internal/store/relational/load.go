@@ -200,6 +200,11 @@ func (l *load) finish(more []store.Tombstone) error {
 		if _, err := c.Exec(l.ctx, "UPDATE leases SET fence = fence + ?, until = 0, granted = 0", []any{int64(store.FenceLeap)}); err != nil {
 			return fmt.Errorf("ending the leases: %w", err)
 		}
+		// Not every engine counts positions where it dumps them.
+		const head = "(SELECT coalesce(max(position), 0) FROM journal)"
+		if _, err := c.Exec(l.ctx, "UPDATE meta SET value = "+head+" WHERE name = 'position' AND value < "+head, nil); err != nil {
+			return fmt.Errorf("counting the journal's positions: %w", err)
+		}
 		return c.Query(l.ctx, "SELECT count(*) FROM tombstones", nil, func(r Row) error { done.Tombstones = r.Integer(0); return nil })
 	})
 	l.done = done

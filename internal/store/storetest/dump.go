@@ -38,8 +38,8 @@ type Copies struct {
 	Tables func() []string
 }
 
-// RunCopies runs the cases of Dumper and Loader: from is the engine that dumps, to the one that loads.
-func RunCopies(t *testing.T, from, to func(t *testing.T) Copies) {
+// RunCopies runs the cases of Dumper and Loader, or only those that are named: from is the engine that dumps, to the one that loads.
+func RunCopies(t *testing.T, from, to func(t *testing.T) Copies, only ...string) {
 	for _, c := range []struct {
 		name string
 		run  func(*copying)
@@ -47,6 +47,9 @@ func RunCopies(t *testing.T, from, to func(t *testing.T) Copies) {
 		{"Whole", copyWhole}, {"OneState", copyOneState}, {"Empty", copyEmpty}, {"Tombstones", copyTombstones}, {"VaultTombstones", copyVaultTombstones},
 		{"Leases", copyLeases}, {"Interrupted", copyInterrupted}, {"Replaces", copyReplaces}, {"Newer", copyNewer}, {"Older", copyOlder}, {"SinkFails", copySinkFails},
 	} {
+		if len(only) > 0 && !slices.Contains(only, c.name) {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			k := &copying{T: t, from: from(t), to: to(t)}
@@ -199,7 +202,8 @@ func copyWhole(k *copying) {
 	want := f.state(k.source)
 	m := k.dump(k.source.s.(Dumpable))
 	names := slices.Sorted(maps.Keys(m.text()))
-	if tables := k.from.Tables(); !slices.Equal(names, slices.Sorted(slices.Values(tables))) {
+	if k.from.Tables == nil {
+	} else if tables := k.from.Tables(); !slices.Equal(names, slices.Sorted(slices.Values(tables))) {
 		k.Errorf("the dump holds the tables %v, the schema has %v", names, tables)
 	}
 	for _, name := range names {
@@ -213,7 +217,7 @@ func copyWhole(k *copying) {
 	}
 	target := k.open(k.to)
 	same(target, "the state", f.state(target), want)
-	same(target, "the rows", k.dump(target.s.(Dumpable)).text("leases"), m.text("leases"))
+	same(target, "the rows", k.dump(target.s.(Dumpable)).text("leases", "meta"), m.text("leases", "meta"))
 	// The journal goes on behind the one that was loaded, and an operation that is in it is known.
 	head := read(k.source, func(tx store.Tx) (store.Position, error) { return tx.Head(k.Context()) })
 	var seen []store.Position
@@ -444,7 +448,7 @@ func copyReplaces(k *copying) {
 	full(k.source)
 	m := k.dump(k.source.s.(Dumpable))
 	k.take(m)
-	same(k.source, "the rows", k.dump(k.open(k.to).s.(Dumpable)).text("leases"), m.text("leases"))
+	same(k.source, "the rows", k.dump(k.open(k.to).s.(Dumpable)).text("leases", "meta"), m.text("leases", "meta"))
 }
 
 // copyNewer: what a newer release wrote is not loaded in part.
