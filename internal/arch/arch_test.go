@@ -24,6 +24,8 @@ var layers = [][]string{
 	{"e2e/netns", "e2e/npm", "e2e/pgtest", "e2e/tdsfake", "e2e/mongofake", "e2e/mariadbtest", "e2e/redistest", "e2e/rabbitmqtest", "e2e/ldaptest", "e2e/natstest"},
 	// kernel
 	{"internal/fault", "internal/clock", "internal/redact"},
+	// what an operator writes, as text
+	{"internal/config"},
 	// model
 	{"internal/vault"},
 	{"internal/principal"},

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -147,3 +148,20 @@ func pairs(m map[string]string) string {
 	}
 	return strings.Join(sorted(list), " ")
 }
+
+// Show writes the data of a command that is handed in, in the form that was asked for. The first row is the header.
+func Show(c *cobra.Command, data any, rows [][]string) error {
+	a := &app{Config: Config{Stdout: c.OutOrStdout()}, output: Output(c)}
+	return a.show(data, rows)
+}
+
+// Output is the form that was asked for; empty when nothing was.
+func Output(c *cobra.Command) string {
+	if f := c.Flag("output"); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
+// Exit gives an error of a command that is handed in its exit code.
+func Exit(code int, err error) error { return exitError{code, err} }

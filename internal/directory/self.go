@@ -34,3 +34,21 @@ func (s *Self) RegisterPasskey(ctx context.Context, call guard.Call, a identity.
 	}
 	return who, k, nil
 }
+
+// Enrol exchanges an enrolment for the principal's first own credential, and is recorded in the same way.
+func (s *Self) Enrol(ctx context.Context, call guard.Call, r identity.EnrolRequest) (*identity.Enrolled, error) {
+	e, put, err := s.service.Identity.PrepareEnrol(ctx, r)
+	if e == nil {
+		return nil, err
+	}
+	call.Caller = e.Caller
+	need := guard.Need{Action: authz.PrincipalCredentials, Scope: tenantScope, Name: string(call.Caller.Principal)}
+	if err != nil {
+		return nil, s.service.Guard.Refuse(ctx, &call, need, err)
+	}
+	err = s.service.Guard.Commit(ctx, &call, need, store.NewOp(s.service.Clock.Now()), func(tx store.Tx) error { return put(ctx, tx) })
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}

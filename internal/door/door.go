@@ -72,6 +72,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	defer r.release()
 	r.Call.Started = d.Clock.Now()
 	r.Call.Door, r.Call.Status = d.Name, d.Status
+	r.Call.Private = ListenerOf(hr.Context()).Private
 	r.Call.Instance, r.Call.Region = declared(hr.Header[instanceHeader]), declared(hr.Header[regionHeader])
 	defer d.recover(r)
 

@@ -16,6 +16,9 @@ type Call struct {
 	Vault *View
 	// Address is where the request comes from.
 	Address netip.Addr
+	// Private says that the request came by a listener for private networks: the way to vaults whose public access is off. Network rules are about public
+	// addresses and do not concern it.
+	Private bool
 	// Door and Operation name the endpoint.
 	Door, Operation string
 	// Correlation is this request's own id, ClientRequest the one that the caller chose, if any.

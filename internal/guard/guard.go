@@ -210,7 +210,7 @@ const Throttled fault.Reason = "Throttled"
 // a limit are counted like those without a credential: a record for each would let one caller fill the log.
 func (g *Guard) Admit(ctx context.Context, call *Call) error {
 	v := call.Vault
-	if ok, why := v.Network.Admit(call.Address, false); !ok {
+	if ok, why := v.admits(call); !ok {
 		err := authz.NetworkRefusal(why, call.Caller.subject(), call.Address, v.Vault)
 		g.Denied(reason(err))
 		if aerr := g.record(ctx, call, &network, audit.Denied, err); aerr != nil {

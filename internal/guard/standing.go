@@ -33,7 +33,7 @@ func (g *Guard) Renew(ctx context.Context, call *Call) error {
 		return fault.New(fault.NotFound, "the vault %q was deleted, and another has its name now", v.Vault.Name)
 	}
 	call.Vault = v
-	if ok, why := v.Network.Admit(call.Address, false); !ok {
+	if ok, why := v.admits(call); !ok {
 		return authz.NetworkRefusal(why, call.Caller.subject(), call.Address, v.Vault)
 	}
 	return nil

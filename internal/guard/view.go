@@ -24,6 +24,14 @@ type View struct {
 	Network *authz.Network
 }
 
+// admits applies the vault's network rules to a request.
+func (v *View) admits(call *Call) (bool, fault.Reason) {
+	if call.Private {
+		return true, ""
+	}
+	return v.Network.Admit(call.Address, false)
+}
+
 // maxViews bounds the vaults whose views are kept. Beyond it, one at random makes room for each new one.
 const maxViews = 8192
 

@@ -125,9 +125,10 @@ func (s *Service) register(who *Person, c ceremony, a PasskeyAnswer) (*principal
 	}
 	now := clock.Micro(s.Clock.Now())
 	k := principal.Passkey{ID: vault.NewGUID(), Name: name, Data: data, Created: now}
-	return &k, s.alter(who.tenant, who.id, func(p *principal.Principal) error {
+	enrolment, first := strings.CutPrefix(who.credential, credEnrolment+"/")
+	put := s.alter(who.tenant, who.id, func(p *principal.Principal) error {
 		// Who lost the account in between must not keep it by a passkey.
-		if _, ok := credentialOf(p, who.credential, now); !ok || p.Disabled || p.Kind != principal.User || c.Begun.Before(p.TokensValidAfter) {
+		if _, ok := credentialOf(p, who.credential, now); !ok && !first || p.Disabled || p.Kind != principal.User || c.Begun.Before(p.TokensValidAfter) {
 			return wrongGrant("the user is disabled, or the credential behind the sign-in was removed")
 		}
 		h, err := newHolder(p)
@@ -139,5 +140,14 @@ func (s *Service) register(who *Person, c ceremony, a PasskeyAnswer) (*principal
 		}
 		p.Passkeys = append(p.Passkeys, k)
 		return checkCount(p)
-	}), nil
+	})
+	if !first {
+		return &k, put, nil
+	}
+	return &k, func(ctx context.Context, tx store.Tx) error {
+		if err := s.takeEnrolment(ctx, tx, enrolment, who.id); err != nil {
+			return err
+		}
+		return put(ctx, tx)
+	}, nil
 }

@@ -92,6 +92,8 @@ const (
 	FlowPasskey  Flow = "passkey"
 	// FlowEnrolment proves a person by the registration of a passkey that it began.
 	FlowEnrolment Flow = "passkey-enrolment"
+	// FlowFirst proves somebody who has no credential of its own yet.
+	FlowFirst Flow = "enrolment"
 )
 
 // Config is what a Service is made of.

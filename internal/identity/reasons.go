@@ -40,6 +40,7 @@ const (
 	ReusedGrant          fault.Reason = "ReusedGrant"
 	TooManyAttempts      fault.Reason = "TooManyAttempts"
 	WrongRequest         fault.Reason = "WrongRequest"
+	WrongEnrolment       fault.Reason = "WrongEnrolment"
 )
 
 func unauthenticated(reason fault.Reason, format string, args ...any) *fault.Error {

@@ -15,8 +15,10 @@ import (
 	"github.com/keywright/keywright/internal/store"
 )
 
-// installation is the owner of root keys.
-const installation = "installation"
+// Installation is the owner of root keys in the store.
+const Installation = "installation"
+
+const installation = Installation
 
 // The defaults of a Config.
 const (

@@ -201,7 +201,7 @@ func (k *Keyring) changeRoots(ctx context.Context, with With, change func(row *s
 			return err
 		}
 	}
-	_, err = k.update(ctx, func(tx store.Tx, _ store.Op) error {
+	return k.commit(ctx, with, func(tx store.Tx, _ store.Op) error {
 		there, err := tx.WrappedKeys(ctx, store.RootKey, installation)
 		if err != nil {
 			return err
@@ -216,12 +216,8 @@ func (k *Keyring) changeRoots(ctx context.Context, with With, change func(row *s
 				return err
 			}
 		}
-		if with == nil {
-			return nil
-		}
-		return with(tx)
+		return nil
 	})
-	return err
 }
 
 // bindWrap is the additional data of a root key as a seal wraps it.

@@ -11,9 +11,17 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// With runs in the transaction that commits a change of keys, so that the caller's audit record and events are part of it.
-// It may be nil. Like every closure of a transaction it does no I/O.
-type With func(store.Tx) error
+// With commits a change of keys, so that the caller's audit record and events are part of its transaction; it resolves an ambiguous answer. nil commits the
+// change alone.
+type With func(ctx context.Context, change func(store.Tx, store.Op) error) error
+
+func (k *Keyring) commit(ctx context.Context, with With, change func(store.Tx, store.Op) error) error {
+	if with != nil {
+		return with(ctx, change)
+	}
+	_, err := k.update(ctx, change)
+	return err
+}
 
 // movedPerUpdate bounds how many rows one transaction rewraps, so that other writers never wait long.
 const movedPerUpdate = 64
@@ -104,7 +112,7 @@ func (k *Keyring) succeed(ctx context.Context, fresh []*store.WrappedKey, with W
 // succeedIf is succeed under a condition, which is looked at in the transaction.
 func (k *Keyring) succeedIf(ctx context.Context, fresh []*store.WrappedKey, with With, still func(store.Tx) error) error {
 	var changed []string
-	_, err := k.update(ctx, func(tx store.Tx, op store.Op) error {
+	err := k.commit(ctx, with, func(tx store.Tx, op store.Op) error {
 		changed = changed[:0]
 		if err := still(tx); err != nil {
 			return err
@@ -119,10 +127,7 @@ func (k *Keyring) succeedIf(ctx context.Context, fresh []*store.WrappedKey, with
 			}
 			changed = append(changed, ids...)
 		}
-		if with == nil {
-			return nil
-		}
-		return with(tx)
+		return nil
 	})
 	k.forget(changed)
 	return err

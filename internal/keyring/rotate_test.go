@@ -170,7 +170,8 @@ func TestRotationCarriesTheCallersRecord(t *testing.T) {
 		"migrate": func(with keyring.With) error { return w.Migrate(ctx, w.seal, with) },
 	}
 	for name, rotate := range rotations {
-		if err := rotate(func(store.Tx) error { return no }); !errors.Is(err, no) {
+		refuse := func(context.Context, func(store.Tx, store.Op) error) error { return no }
+		if err := rotate(refuse); !errors.Is(err, no) {
 			t.Errorf("%s went on without its record: %v", name, err)
 		}
 		var record []byte
@@ -179,7 +180,10 @@ func TestRotationCarriesTheCallersRecord(t *testing.T) {
 				record = c.Audit
 			}
 		})
-		err := rotate(func(tx store.Tx) error { tx.Audit([]byte(name)); return nil })
+		err := rotate(func(ctx context.Context, change func(store.Tx, store.Op) error) error {
+			op := store.NewOp(w.clock.Now())
+			return w.store.Update(ctx, op, func(tx store.Tx) error { tx.Audit([]byte(name)); return change(tx, op) })
+		})
 		stop()
 		if err != nil || string(record) != name {
 			t.Errorf("%s: record %q, %v", name, record, err)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -125,7 +126,7 @@ func (d *Dev) keepAddresses(ctx context.Context, h http.Handler, config *tls.Con
 		if err != nil {
 			return err
 		}
-		return d.addresses.reconcile(live, func(l net.Listener) *http.Server { return d.serve(l, h, config) })
+		return d.addresses.reconcile(live, func(l net.Listener) *http.Server { return d.serve(l, h, config, door.Listener{}) })
 	}
 	if err := refresh(ctx); err != nil {
 		// Names still work; a vault without an address is no reason not to start.
@@ -135,10 +136,13 @@ func (d *Dev) keepAddresses(ctx context.Context, h http.Handler, config *tls.Con
 }
 
 // LoopbackURL returns the address of a vault that needs no name resolution, or the empty string when it has none.
-func (d *Dev) LoopbackURL(name string) string {
-	addr, ok := d.addresses.of(name)
+func (f *site) LoopbackURL(name string) string {
+	if f.addresses == nil {
+		return ""
+	}
+	addr, ok := f.addresses.of(name)
 	if !ok {
 		return ""
 	}
-	return "https://" + addr.String() + ":" + strconv.Itoa(d.addresses.port)
+	return "https://" + addr.String() + ":" + strconv.Itoa(f.addresses.port)
 }

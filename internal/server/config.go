@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -22,6 +23,8 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
+	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
+	Database Database
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
@@ -53,11 +56,19 @@ type Config struct {
 	Seal SealConfig
 	// Backup is how backups of the whole installation are made and kept.
 	Backup full.Settings
+	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
+	// readiness, and answers everything else with 503. stop ends that, without closing what is listened on.
+	WhileSealed func(h http.Handler) (stop func(), err error)
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
+	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
+	Drain time.Duration
 	// Clock is the machine's when nil, Logger discards when nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
+
+	// mayMake says that what is missing is made: a development server makes it by itself, and Initialise for a production server.
+	mayMake bool
 }
 
 // Limits bound what callers may ask. The status of the native API shows those in force.
@@ -135,6 +146,9 @@ func (c *Config) complete() error {
 	}
 	if c.SlowRequest == 0 {
 		c.SlowRequest = DefaultSlowRequest
+	}
+	if c.Drain == 0 {
+		c.Drain = drainTimeout
 	}
 	if c.Clock == nil {
 		c.Clock = clock.System{}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/oauth"
 	"github.com/keywright/keywright/internal/redact"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // DefaultSuffix is the DNS suffix of a development server's vaults. Names below localhost never leave the machine (RFC
@@ -40,11 +40,9 @@ type DevConfig struct {
 
 // Dev is a running development server.
 type Dev struct {
-	*Server
-	names     names
-	addresses *addresses
-	estate    *estate
-	env       []variable
+	*site
+	estate *estate
+	env    []variable
 	// keep says that the hosts file is kept.
 	keep bool
 }
@@ -73,12 +71,19 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		}
 	}()
 	addr := l.Addr().(*net.TCPAddr)
-	d := &Dev{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port)), keep: c.Hosts}
+	d := &Dev{site: &site{names: namesFor(c.Suffix, ":"+strconv.Itoa(addr.Port)), base: addr.String()}, keep: c.Hosts}
 	if c.ChallengeTenant != "" {
 		d.names.federated = c.ChallengeTenant == challengeByName
 	}
+	c.WhileSealed = func(h http.Handler) (func(), error) {
+		ca, err := openAuthority(c.Dir, c.Clock, d.names.allows)
+		if err != nil {
+			return nil, err
+		}
+		return lend(l.(*net.TCPListener), &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: ca.certificate, NextProtos: []string{"http/1.1"}}, h, c.Logger), nil
+	}
 	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
-	if d.core, err = openCore(ctx, &c.Config, d.issuer, "https://"+addr.String(), d.names.eventLinks(addr.String())); err != nil {
+	if d.core, err = openCore(ctx, &c.Config, d.names.issuerOf, "https://"+addr.String(), d.names.eventLinks(addr.String())); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -94,7 +99,8 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 			return nil, err
 		}
 	}
-	if err = d.open(ctx, l, before); err != nil {
+	d.tenant = d.estate.Tenant
+	if err = d.listen(ctx, l, before); err != nil {
 		return nil, err
 	}
 	if err = writeEnv(envPath, d.env); err != nil {
@@ -122,6 +128,7 @@ func (c *DevConfig) complete() error {
 	}
 	// Functions that answer events run on the same machine.
 	c.EventLoopback = true
+	c.mayMake = true
 	if c.Suffix == "" {
 		c.Suffix = DefaultSuffix
 	}
@@ -147,11 +154,6 @@ func listenLoopback(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listening on %s: %w; choose another port with --listen", address, err)
 	}
 	return l, nil
-}
-
-// issuer names the token service in tokens. It is the same for every way to reach it.
-func (d *Dev) issuer(t vault.TenantID) string {
-	return "https://" + d.names.login + d.names.port + "/" + string(t) + "/v2.0"
 }
 
 // credentials are the secrets of dev.env. Those of the start before go on if their owner still has them.
@@ -247,8 +249,8 @@ func (d *Dev) variables(c credentials, identityURL, metricsURL string) []variabl
 	}
 }
 
-// open starts the doors on the listener and what runs beside them.
-func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string) error {
+// listen starts the doors on the listener and what runs beside them.
+func (d *Dev) listen(ctx context.Context, l net.Listener, before map[string]string) error {
 	d.listeners = append(d.listeners, l)
 	own := l.Addr().(*net.TCPAddr).AddrPort()
 	d.addresses = newAddresses(own.Addr(), int(own.Port()))
@@ -256,7 +258,11 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 	if err != nil {
 		return err
 	}
-	handler, err := d.doors()
+	// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
+	d.bound = func(*http.Request) (oauth.Binding, bool) {
+		return oauth.Binding{Tenant: d.estate.Tenant, Principal: d.estate.Identity}, true
+	}
+	doors, err := d.open()
 	if err != nil {
 		return err
 	}
@@ -273,57 +279,12 @@ func (d *Dev) open(ctx context.Context, l net.Listener, before map[string]string
 			return err
 		}
 	}
-	handler = d.core.tracer.handler(d.core.withValidation(&d.names, d.core.withValues(&d.names, handler)))
-	config := d.core.issuers.alpn.Hook(ca.tlsConfig())
-	d.serve(l, handler, config)
-	d.keepAddresses(ctx, handler, config)
+	config := d.listenerConfig(ca.certificate, tls.VersionTLS12)
+	d.serve(l, doors.handler, config, door.Listener{})
+	d.keepAddresses(ctx, doors.handler, config)
 	d.core.background(d.core.identity.Run)
 	d.env = d.variables(c, local+oauth.ManagedPath, local+"/metrics")
 	return d.writeCloud()
-}
-
-// doors puts all doors behind the one listener.
-func (d *Dev) doors() (http.Handler, error) {
-	vaultDoor, err := d.vaultDoor(&d.names, d.addresses.vault, d.estate.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	login, err := oauth.New(d.oauthConfig())
-	if err != nil {
-		return nil, err
-	}
-	nativeDoor, err := d.nativeDoor(&d.names, "https://"+d.address(), "https://localhost"+d.names.port, "https://"+d.names.api+d.names.port)
-	if err != nil {
-		return nil, err
-	}
-	resources, directory, err := d.managementDoors()
-	if err != nil {
-		return nil, err
-	}
-	enrolling, err := d.acmeDoor()
-	if err != nil {
-		return nil, err
-	}
-	return &dispatch{names: d.names, acme: enrolling, vault: vaultDoor, login: login, arm: resources, graph: directory, nativ: nativeDoor}, nil
-}
-
-// oauthConfig is what both doors of the token service need to know.
-func (d *Dev) oauthConfig() oauth.Config {
-	return oauth.Config{Issuer: d.core.identity, Self: directory.NewSelf(d.core.directory), Host: d.names.login + d.names.port,
-		DefaultTenant: d.estate.Tenant, Own: d.ownLogin, Clock: d.config.Clock, Logger: d.config.Logger, Enter: d.core.enter, Observe: d.core.observe, Known: d.core.identity.Known,
-		// A virtual machine's endpoint asks no secret: whoever is on the machine has its identity. Here the machine is this one.
-		Bound: func(*http.Request) (oauth.Binding, bool) {
-			return oauth.Binding{Tenant: d.estate.Tenant, Principal: d.estate.Identity}, true
-		}}
-}
-
-// ownLogin reports whether a Host header names this server's authority.
-func (d *Dev) ownLogin(host string) bool {
-	name := hostOnly(host)
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return ip.IsLoopback()
-	}
-	return name == d.names.login
 }
 
 // openLocal starts the plain-http listener of loop-back for identity endpoints and metrics, on the port of the start
@@ -343,6 +304,6 @@ func (d *Dev) openLocal(before map[string]string) (string, error) {
 	d.listeners = append(d.listeners, l)
 	d.core.issuers.authorities.listensAt("http://" + l.Addr().String())
 	d.core.issuers.suffix.Store(&d.names.suffix)
-	d.serve(l, local, nil)
+	d.serve(l, local, nil, door.Listener{})
 	return "http://" + l.Addr().String(), nil
 }

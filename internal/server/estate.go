@@ -56,26 +56,26 @@ func (k *core) findEstate(ctx context.Context) (*estate, error) {
 	return &e, nil
 }
 
-// makeTenant makes the development tenant with its keys, or finds the one that an interrupted first start left.
-func (k *core) makeTenant(ctx context.Context) (vault.TenantID, error) {
+// makeTenant makes the first tenant with its keys, or finds the one that an interrupted first start left.
+func (k *core) makeTenant(ctx context.Context, name string) (_ vault.TenantID, found bool, _ error) {
 	var tenants []*vault.Tenant
 	if err := k.store.View(ctx, func(tx store.Tx) (err error) {
 		tenants, err = tx.Tenants(ctx)
 		return err
 	}); err != nil {
-		return "", err
+		return "", false, err
 	}
 	if len(tenants) > 0 {
-		return tenants[0].ID, nil
+		return tenants[0].ID, true, nil
 	}
 	op := store.NewOp(k.clock.Now())
 	id := vault.NewTenantID()
 	keys, err := k.keys.NewTenantKeys(ctx, id, op.At)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return id, k.store.Update(ctx, op, func(tx store.Tx) error {
-		if err := tx.PutTenant(ctx, &vault.Tenant{ID: id, Name: "dev", Created: op.At}); err != nil {
+	return id, false, k.store.Update(ctx, op, func(tx store.Tx) error {
+		if err := tx.PutTenant(ctx, &vault.Tenant{ID: id, Name: name, Created: op.At}); err != nil {
 			return err
 		}
 		return putKeys(ctx, tx, keys...)
@@ -84,7 +84,7 @@ func (k *core) makeTenant(ctx context.Context) (vault.TenantID, error) {
 
 // makeEstate creates everything within the tenant in one transaction: a start that dies leaves all of it or nothing.
 func (k *core) makeEstate(ctx context.Context, region string) (*estate, error) {
-	tenant, err := k.makeTenant(ctx)
+	tenant, _, err := k.makeTenant(ctx, "dev")
 	if err != nil {
 		return nil, fmt.Errorf("making the development tenant: %w", err)
 	}

@@ -52,6 +52,9 @@ type authorities struct {
 // listensAt says where authorities are asked over plain http.
 func (a *authorities) listensAt(url string) { a.plain.Store(&url) }
 
+// listensNowhere says that there is no plain listener: authorities name no place but those of their settings.
+func (a *authorities) listensNowhere() { a.listensAt("") }
+
 type openedCA struct {
 	ca      *internalca.CA
 	version vault.VersionID
@@ -129,7 +132,7 @@ func (i *issuers) records(v *vault.Vault, name string, a *cert.Authority) (inter
 // place is where an authority is asked for something; empty without a plain listener.
 func (i *issuers) place(id vault.VersionID, what string) string {
 	plain := i.authorities.plain.Load()
-	if plain == nil {
+	if plain == nil || *plain == "" {
 		return ""
 	}
 	return *plain + authorityPath + string(id) + what

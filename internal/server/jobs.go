@@ -6,6 +6,7 @@ import (
 
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/issuer/internalca"
+	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/store"
 )
 
@@ -93,6 +94,8 @@ func (k *core) pruneJournal(ctx context.Context) error {
 	}
 }
 
+// slowestReader is up to where everybody has read the journal: the readers with a cursor, and the caches of the nodes that live. A node that is silent or gone
+// flushes its caches when it comes back.
 func slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, err error) {
 	for i, reader := range journalReaders {
 		p, err := tx.Cursor(ctx, reader)
@@ -103,7 +106,13 @@ func slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, er
 			slowest = p
 		}
 	}
-	return slowest, nil
+	members, err := node.Members(ctx, tx)
+	for _, m := range members {
+		if m.State == node.Live && m.Position < slowest {
+			slowest = m.Position
+		}
+	}
+	return slowest, err
 }
 
 // maintainKeys finishes rotations of keys and retires those that nothing needs any more.

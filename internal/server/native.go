@@ -11,6 +11,7 @@ import (
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/version"
 )
@@ -81,6 +82,9 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}, {Name: "clock"}}
 	if err := s.core.store.Health(ctx); err != nil {
 		checks[0].Detail = publicText(err)
+	}
+	if age := s.core.age(); s.core.shared && age >= guard.MaxAge && checks[0].Detail == "" {
+		checks[0].Detail = "this node has not heard from the store for " + age.Round(100*time.Millisecond).String() + ", so that it answers nothing from memory: restore its connection to the database"
 	}
 	if s.core.keys.Locked() {
 		checks[1].Detail = "the keyring is locked: unlock it"

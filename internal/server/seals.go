@@ -1,17 +1,20 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/seal/passphrase"
 	hsm "github.com/keywright/keywright/internal/seal/pkcs11"
 	"github.com/keywright/keywright/internal/seal/shamir"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 )
 
@@ -118,12 +121,72 @@ func (t *TokenSeal) open(make bool) (*hsm.Seal, error) {
 	return hsm.New(hsm.Config{Token: pkcs11.Config{Module: t.Module, Token: t.Token, PIN: pin, Sessions: 2}, Key: t.Key, Make: make})
 }
 
-// openSeal opens the seal of a server. A development server makes its key file at the first start.
-func openSeal(c *Config) (seal.Seal, func() error, error) {
+// openSeal opens the seal of a store. On the first start of all it makes the key, if it may: a key that is missing beside a store with a root key was lost, and
+// another one would only hide that.
+func openSeal(ctx context.Context, c *Config, s store.Store) (seal.Seal, func() error, error) {
 	own := c.Seal
 	if own.kind() == (*keyfile.Seal)(nil).Name() && len(own.KeyFiles) == 0 {
 		own.KeyFiles = []string{filepath.Join(c.Dir, sealFile)}
+	}
+	sealed, err := hasRoot(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing := ""
+	if len(own.KeyFiles) > 0 {
+		if _, err := os.Lstat(own.KeyFiles[0]); errors.Is(err, os.ErrNotExist) {
+			missing = own.KeyFiles[0]
+		}
+	}
+	switch {
+	case own.Shares && !sealed:
+		return nil, nil, fault.New(fault.Invalid, "the store has no root key that shares could open: initialise it with another seal, and move to shares with keywright seal migrate")
+	case c.mayMake && !sealed:
+		if missing != "" {
+			if err := mkdir(filepath.Dir(missing)); err != nil {
+				return nil, nil, err
+			}
+		}
 		return own.Make(c.Clock)
+	case missing != "":
+		return nil, nil, fault.New(fault.Invalid, "the key file %s of the seal is missing, and nothing in the store opens without it: restore the file from its copy", missing)
 	}
 	return own.Open(c.Clock)
+}
+
+// unseal opens the door for the operators of the machine, and waits until the seal is open.
+func (k *core) unseal(ctx context.Context, c *Config, s seal.Seal) error {
+	k.sealing = &sealing{clock: c.Clock, log: c.Logger, seal: s}
+	k.onClose(k.sealing.close)
+	stop, err := openLocalDoor(c.Dir, k.sealing, c.Logger)
+	if err != nil {
+		return err
+	}
+	k.onShutdown(stop)
+	g, ok := s.(seal.Gatherer)
+	if !ok {
+		return nil
+	}
+	if err := keyring.Expect(ctx, k.store, g); err != nil {
+		return err
+	}
+	if c.WhileSealed != nil {
+		stop, err := c.WhileSealed(sealedDoor(k.sealing))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	c.Logger.WarnContext(ctx, "the server is sealed and serves nothing until shares are given: keywright seal unseal", "shares", g.Progress().Needed)
+	return g.Wait(ctx)
+}
+
+// hasRoot reports whether the store has a root key, which some seal wrapped.
+func hasRoot(ctx context.Context, s store.Store) (has bool, err error) {
+	err = s.View(ctx, func(tx store.Tx) error {
+		rows, err := tx.WrappedKeys(ctx, store.RootKey, keyring.Installation)
+		has = len(rows) > 0
+		return err
+	})
+	return has, err
 }

@@ -9,8 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -25,6 +25,7 @@ import (
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/consumer"
 	"github.com/keywright/keywright/internal/directory"
+	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/enrolment"
@@ -43,7 +44,6 @@ import (
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
@@ -52,10 +52,16 @@ import (
 // What an end may take in all, and how long requests under way may go on in it. Whoever sent SIGTERM expects the end within five
 // seconds. A connection on which no request has begun is closed a moment after: its request may be on the way.
 const (
-	closeTimeout = 4500 * time.Millisecond
 	drainTimeout = 3 * time.Second
+	// shutdownSlack is for everything but requests.
+	shutdownSlack = 1500 * time.Millisecond
+	// closeTimeout is both together, for a server that sets no time of its own.
+	closeTimeout = drainTimeout + shutdownSlack
 	newTimeout   = 250 * time.Millisecond
 )
+
+// storeDir is where the engine sqlite keeps its files, below the server's directory.
+const storeDir = "store"
 
 // core is everything below the doors.
 type core struct {
@@ -65,13 +71,16 @@ type core struct {
 	// slowLines bounds how many of those are logged.
 	slowLines *rate.Limiter
 	clock     clock.Clock
-	store     store.Store
+	// region is the location of what names none.
+	region string
+	store  store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
 	dumper     store.Dumper
 	// storeWaits tells how long callers of the store wait for their turn.
 	storeWaits func() store.Waits
 	keys       *keyring.Keyring
+	sealing    *sealing
 	guard      *guard.Guard
 	identity   *identity.Service
 	secrets    *secret.Service
@@ -88,6 +97,8 @@ type core struct {
 	// shared says that other nodes may work on the store too, turn whose turn it is for what only one of them may do.
 	shared bool
 	turn   *node.Turn
+	// late counts requests that were refused because the node was behind the store.
+	late   atomic.Int64
 	tracer *tracer
 	audit  *auditor
 
@@ -115,13 +126,15 @@ type core struct {
 	mail   *mail.Outbox
 	values *webhook.Values
 
+	// caches hear of commits, flushes of commits that were missed.
 	caches  []func(*store.Commit)
+	flushes []func()
 	closers []func(context.Context) error
 }
 
 // openCore opens what is in a directory, for a server that targets reach at the URL base, in the order of the layers, and hooks the caches to the store's commits.
 func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string, base string, links event.Links) (_ *core, err error) {
-	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock}
+	k := &core{log: c.Logger, slow: c.SlowRequest, slowLines: slowLines(), clock: c.Clock, region: c.Region}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.Background()))
@@ -132,18 +145,25 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, "store"), Logger: c.Logger})
+	opened, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
 	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
+	k.shared = c.Database.DSN != ""
 	k.store, k.dumper = k.tracer.store(opened, "store"), opened
-	s, closeSeal, err := openSeal(c)
+	if err := c.admit(ctx, k.store); err != nil {
+		return nil, err
+	}
+	s, closeSeal, err := openSeal(ctx, c, k.store)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(closeSeal)
+	if err := k.unseal(ctx, c, s); err != nil {
+		return nil, err
+	}
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
 		Customers: custody}); err != nil {
@@ -162,7 +182,10 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
-		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
+		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count, Age: k.ageOfShared(), Late: func() { k.late.Add(1) }}); err != nil {
+		return nil, err
+	}
+	if err := k.sealing.opened(ctx, k.keys, k.guard); err != nil {
 		return nil, err
 	}
 	if k.identity, err = identity.New(identity.Config{Store: k.store, Keys: k.keys, Auditor: k.audit, Clock: c.Clock, Logger: c.Logger,
@@ -211,6 +234,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	// The feed is the last to hear: what it tells is asked of the others.
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.cryptoKeys.Changed, k.certificates.Changed, k.feed.Changed}
+	k.flushes = []func(){k.keys.Flush, k.identity.Flush, k.guard.Flush, k.secrets.Flush, k.cryptoKeys.Flush, k.certificates.Flush}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	if err := k.openEvents(c, links); err != nil {
 		return nil, err
@@ -233,6 +257,12 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 
 // changed tells every cache of a commit, before the change is acknowledged.
 func (k *core) changed(c *store.Commit) {
+	if c.Flush {
+		k.log.Warn("this node was away for so long that it missed changes: it forgets what it remembers", "node", k.nodes.ID, "position", c.Position)
+		for _, flush := range k.flushes {
+			flush()
+		}
+	}
 	for _, changed := range k.caches {
 		changed(c)
 	}
@@ -293,7 +323,7 @@ type Server struct {
 }
 
 // serve answers on the listener until Close, or until the returned server is closed.
-func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http.Server {
+func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config, way door.Listener) *http.Server {
 	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
 	h = s.core.bodies.handler(h)
 	if config != nil {
@@ -301,6 +331,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config) *http
 	}
 	server := &http.Server{
 		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return onListener(way) },
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       60 * time.Second,
 		WriteTimeout:      answerTimeout,
@@ -339,7 +370,8 @@ func (s *Server) Failed() <-chan error { return s.failed }
 // orderly end.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		whole := s.config.Drain + shutdownSlack
+		ctx, cancel := context.WithTimeout(context.Background(), whole)
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
@@ -351,7 +383,7 @@ func (s *Server) Close() error {
 		case s.closeErr = <-done:
 		case <-ctx.Done():
 			s.closeErr = fmt.Errorf("the server did not end in order within %s: the next start recovers what is open; look for a disk or a "+
-				"trace collector that hangs", closeTimeout)
+				"trace collector that hangs", whole)
 		}
 	})
 	return s.closeErr
@@ -359,7 +391,7 @@ func (s *Server) Close() error {
 
 // drain ends the listeners and waits for the requests under way.
 func (s *Server) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.config.Drain)
 	defer cancel()
 	s.mu.Lock()
 	s.closing = true
@@ -376,12 +408,6 @@ func (s *Server) drain(ctx context.Context) {
 	defer hangUp.Stop()
 	ending.Wait()
 	s.serving.Wait()
-}
-
-// tlsConfig is for the public listener. HTTP/2 is left out: it doubles the cost of a small answer, and neither cloud
-// protocol needs it.
-func (a *authority) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate, NextProtos: []string{"http/1.1"}}
 }
 
 // vaultDoor makes the data-plane door.

@@ -163,7 +163,7 @@ const MaxAccessPolicies = 1024
 
 // NetworkRules say from where a vault's data may be reached.
 type NetworkRules struct {
-	// PublicAccess false refuses every address but trusted services.
+	// PublicAccess false refuses every address but trusted services, and what comes by a listener for private networks.
 	PublicAccess bool
 	// DefaultAllow is the answer for an address that no rule names.
 	DefaultAllow bool

@@ -91,7 +91,9 @@ type handler struct {
 	// inVault holds the operations of the data plane: they happen within the vault that the path names, behind its network
 	// rules.
 	inVault map[string]bool
-	openAPI []byte
+	// administers holds those of the control plane, which not every listener serves.
+	administers map[string]authz.Action
+	openAPI     []byte
 }
 
 // New returns the handler.
@@ -103,11 +105,16 @@ func New(c Config) (*door.Door, error) {
 	if c.ClientAddress == nil {
 		c.ClientAddress = door.ConnectionAddress
 	}
-	h := &handler{Config: c, inVault: make(map[string]bool)}
+	h := &handler{Config: c, inVault: make(map[string]bool), administers: make(map[string]authz.Action)}
 	routes := h.routes()
 	for _, r := range routes {
-		if a, err := authz.ParseAction(r.Action); err == nil && a.Plane() == authz.Data {
+		a, err := authz.ParseAction(r.Action)
+		switch {
+		case err != nil:
+		case a.Plane() == authz.Data:
 			h.inVault[r.Operation] = true
+		default:
+			h.administers[r.Operation] = a
 		}
 	}
 	var err error
@@ -170,7 +177,26 @@ func (h *handler) prepare(r *door.Request) error {
 	if r.Route != nil && h.inVault[r.Route.Operation] {
 		return h.enter(r)
 	}
-	return h.Guard.Throttle(&r.Call)
+	if err := h.Guard.Throttle(&r.Call); err != nil {
+		return err
+	}
+	return h.administer(r)
+}
+
+// AdministrationElsewhere is the reason when a listener does not serve what was asked for.
+const AdministrationElsewhere fault.Reason = "AdministrationElsewhere"
+
+// administer refuses administration where the listener serves none, whoever asks.
+func (h *handler) administer(r *door.Request) error {
+	if r.Route == nil || !door.ListenerOf(r.HTTP.Context()).WithoutAdministration {
+		return nil
+	}
+	action, ok := h.administers[r.Route.Operation]
+	if !ok {
+		return nil
+	}
+	err := fault.New(fault.Forbidden, "administration is not served at this address: use that of the administration listener").Because(AdministrationElsewhere)
+	return h.Guard.Deny(r.HTTP.Context(), &r.Call, guard.Need{Action: action}, err)
 }
 
 // enter finds the vault of the path and applies its network rules. A vault of another tenant does not exist.

@@ -40,16 +40,30 @@ func status(e *fault.Error) int {
 }
 
 func fail(r *door.Request, e *fault.Error) {
-	wire := wireErrors[e.Kind]
-	wire.status = status(e)
 	r.RetryAfter(e.RetryAfter)
+	r.Header().Set("Content-Type", api.ProblemContentType)
+	r.Raw(status(e), problem(e, r.Call.Correlation))
+}
+
+func problem(e *fault.Error, correlation string) []byte {
+	wire := wireErrors[e.Kind]
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(api.Problem{Type: "about:blank", Title: wire.title, Status: wire.status, Detail: e.Message, Kind: wire.kind,
-		Reason: string(e.Reason), Correlation: r.Call.Correlation}); err != nil {
+	if err := enc.Encode(api.Problem{Type: "about:blank", Title: wire.title, Status: status(e), Detail: e.Message, Kind: wire.kind,
+		Reason: string(e.Reason), Correlation: correlation}); err != nil {
 		panic(err) // strings and a number always encode
 	}
-	r.Header().Set("Content-Type", api.ProblemContentType)
-	r.Raw(wire.status, body.Bytes())
+	return body.Bytes()
+}
+
+// Problem answers with an error where there are no routes: on a server that is sealed. An error of no kind tells nothing.
+func Problem(w http.ResponseWriter, err error) {
+	e := fault.As(err)
+	if e == nil {
+		e = fault.New(fault.Internal, "something went wrong: the server's log says what")
+	}
+	w.Header().Set("Content-Type", api.ProblemContentType)
+	w.WriteHeader(status(e))
+	_, _ = w.Write(problem(e, "")) // whoever hung up does not read it
 }

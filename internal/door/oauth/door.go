@@ -37,6 +37,7 @@ type People interface {
 	SignInWithPassword(context.Context, identity.PasswordSignIn) (*identity.Person, error)
 	BeginPasskey(ctx context.Context, t vault.TenantID, origin string, from identity.From) (*identity.Ceremony, error)
 	SignInWithPasskey(ctx context.Context, t vault.TenantID, origin string, id redact.String, response []byte, from identity.From) (*identity.Person, error)
+	ProveByEnrolment(ctx context.Context, t vault.TenantID, code redact.String, from identity.From) (*identity.Person, error)
 	BeginPasskeyRegistration(ctx context.Context, who *identity.Person, origin string) (*identity.Ceremony, error)
 	CheckCodeRequest(identity.CodeRequest) (string, error)
 	IssueCode(context.Context, identity.CodeRequest, *identity.Person) (redact.String, error)
@@ -124,6 +125,7 @@ func (h *handler) routes() []door.Route {
 		post("/{tenant}/oauth2/passkey", "PasskeyChallenge", "Starts a sign-in by passkey.", h.passkey),
 		get("/{tenant}/oauth2/enrol", "EnrolPage", "Shows the page on which a person registers a passkey.", h.enrolPage),
 		post("/{tenant}/oauth2/enrol", "PasskeyEnrol", "Takes the person's sign-in, then the passkey.", h.enrol),
+		post("/{tenant}/oauth2/v2.0/enrolment", "Enrol", "Exchanges an enrolment for a first credential.", h.exchange),
 		get("/{tenant}/oauth2/page.css", "PageAsset", "The pages' style.", asset("page.css", "text/css; charset=utf-8")),
 		get("/{tenant}/oauth2/passkey.js", "PageAsset", "The pages' script.", asset("passkey.js", "text/javascript; charset=utf-8")),
 		post("/{tenant}/oauth2/token", "Token", "Issues a token (RFC 6749); resource= names what it is for.", h.token),

@@ -15,6 +15,7 @@ import (
 // Self changes people's own accounts. The directory implements it.
 type Self interface {
 	RegisterPasskey(context.Context, guard.Call, identity.PasskeyAnswer) (*identity.Person, *principal.Passkey, error)
+	Enrol(context.Context, guard.Call, identity.EnrolRequest) (*identity.Enrolled, error)
 }
 
 // The enrolment page has three steps: prove (a sign-in), register (the browser makes a passkey) and done; elsewhere leads from an
@@ -61,7 +62,7 @@ func (h *handler) enrol(r *door.Request) error {
 	case f["step"] == "register":
 		return h.register(r, a, p, f)
 	}
-	who, err := h.person(r, a, f)
+	who, err := h.enroller(r, a, f)
 	if err != nil {
 		return h.problem(r, p, err)
 	}
@@ -86,4 +87,52 @@ func (h *handler) register(r *door.Request, a authority, p page, f form) error {
 	p.Step = "done"
 	p.Message = "The passkey “" + k.Name + "” of " + who.Name() + " is registered. From now on it signs you in without password and code."
 	return h.show(r, http.StatusOK, p)
+}
+
+// enroller is who registers: somebody who signed in or, before there is anything to sign in by, who has an enrolment.
+func (h *handler) enroller(r *door.Request, a authority, f form) (*identity.Person, error) {
+	if f["enrolment"] != "" {
+		return h.Issuer.ProveByEnrolment(r.HTTP.Context(), a.tenant, f.secret("enrolment"), from(r))
+	}
+	return h.person(r, a, f)
+}
+
+// exchanged answers the exchange of an enrolment.
+type exchanged struct {
+	// Tenant, ClientID and Username are by what the principal signs in from now on.
+	Tenant   string `json:"tenant_id"`
+	ClientID string `json:"client_id,omitempty"`
+	Username string `json:"username,omitempty"`
+	// Credential names the credential. ClientSecret is a secret's value, TOTP a generator's otpauth URL.
+	Credential   string `json:"credential"`
+	ClientSecret string `json:"client_secret,omitempty"`
+	TOTP         string `json:"totp,omitempty"`
+	Expires      string `json:"expires_on,omitempty"`
+}
+
+// exchange takes a form: enrolment, kind (secret, certificate or totp), name, certificate in PEM, password.
+func (h *handler) exchange(r *door.Request) error {
+	a, err := h.authority(r)
+	if err != nil {
+		return err
+	}
+	f, err := parseForm(r.HTTP.Header.Get("Content-Type"), r.Body())
+	if err != nil {
+		return err
+	}
+	e, err := h.Self.Enrol(r.HTTP.Context(), r.Call, identity.EnrolRequest{Tenant: a.tenant, Code: f.secret("enrolment"), Kind: f["kind"], Name: f["name"],
+		Certificate: []byte(f["certificate"]), Password: f.secret("password"), From: from(r)})
+	if err != nil {
+		return err
+	}
+	out := exchanged{Tenant: string(a.tenant), ClientID: e.AppID, Username: e.UPN, Credential: e.ID}
+	if strings.HasPrefix(e.ID, "totp/") {
+		out.TOTP = e.Secret.Reveal()
+	} else {
+		out.ClientSecret = e.Secret.Reveal()
+	}
+	if !e.Expires.IsZero() {
+		out.Expires = epoch(e.Expires)
+	}
+	return r.JSON(http.StatusOK, out)
 }

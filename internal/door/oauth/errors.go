@@ -44,6 +44,7 @@ var reasonErrors = map[fault.Reason]wireError{
 	identity.ReusedGrant:          {400, "invalid_grant", 70000},
 	identity.TooManyAttempts:      {429, "temporarily_unavailable", 50053},
 	identity.WrongRequest:         {400, "invalid_request", 900144},
+	identity.WrongEnrolment:       {400, "invalid_grant", 70000},
 	unsupportedGrant:              {400, "unsupported_grant_type", 70003},
 	door.UnknownPath:              {404, "invalid_request", 900561},
 	door.UnknownMethod:            {405, "invalid_request", 900561},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -19,11 +20,17 @@ import (
 
 // server starts one PostgreSQL for all tests: each has a schema of its own.
 var server = sync.OnceValues(func() (*pgtest.Server, error) {
-	return pgtest.Start(context.Background(), pgtest.Config{Settings: []string{"max_connections = 300"}})
+	started.Store(true)
+	return pgtest.Start(context.Background(), pgtest.Config{Settings: []string{"max_connections = 200", "autovacuum = off", "shared_buffers = 32MB"}})
 })
+
+var started atomic.Bool
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if !started.Load() {
+		os.Exit(code)
+	}
 	if s, err := server(); err == nil {
 		if err := s.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stopping PostgreSQL:", err)
@@ -72,6 +79,14 @@ func schema(t testing.TB, s *pgtest.Server) string {
 	return name
 }
 
+// newSchema returns the name of a schema that nobody has made.
+func newSchema() string {
+	schemas.Lock()
+	defer schemas.Unlock()
+	schemas.made++
+	return fmt.Sprintf("new_%d", schemas.made)
+}
+
 // place returns the configuration of a store that nobody has used.
 func place(t testing.TB) postgres.Config {
 	t.Helper()
@@ -100,5 +115,5 @@ func TestEngine(t *testing.T) {
 		cfg := place(t)
 		cfg.Faults = postgres.Faults{BeforeCommit: faults.BeforeCommit, AfterCommit: faults.AfterCommit, Resolve: faults.AfterCommit}
 		return func(t *testing.T) store.Store { return open(t, cfg) }
-	}, storetest.Capabilities{})
+	}, storetest.Capabilities{Remote: true})
 }

@@ -302,8 +302,10 @@ func (m mutation) failsBothWays(e *env) {
 	is(e, "the lost Update", e.s.Update(e.ctx, op, apply), fault.Unavailable)
 	e.faults.Set(None)
 	m.changedNothing(e, f, before, op)
-	e.reopen()
-	m.changedNothing(e, f, before, op)
+	if !e.remote {
+		e.reopen()
+		m.changedNothing(e, f, before, op)
+	}
 
 	e.faults.Set(Unanswered)
 	is(e, "the unanswered Update", e.s.Update(e.ctx, op, apply), fault.Unavailable)
@@ -311,6 +313,9 @@ func (m mutation) failsBothWays(e *env) {
 	after := f.state(e)
 	for i := range 2 {
 		if i == 1 {
+			if e.remote {
+				break
+			}
 			e.reopen()
 		}
 		if done, err := e.s.Committed(e.ctx, op.ID); done == m.silent || err != nil {

@@ -1,0 +1,49 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one mistake.
+type Problem struct {
+	// Line is where it is, from 1; 0 when it is about the file as a whole.
+	Line int
+	// Key is the path of the setting, such as listeners.public.address; empty for the file as a whole.
+	Key string
+	// Text says what is wrong and what to write instead.
+	Text string
+}
+
+// Problems are all mistakes of a file.
+type Problems struct {
+	File string
+	List []Problem
+}
+
+// Error tells one mistake a line, in the manner of compilers.
+func (p *Problems) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the configuration has %d mistake", len(p.List))
+	if len(p.List) > 1 {
+		b.WriteByte('s')
+	}
+	for _, m := range p.List {
+		b.WriteString("\n" + p.File)
+		if m.Line > 0 {
+			fmt.Fprintf(&b, ":%d", m.Line)
+		}
+		b.WriteString(": ")
+		if m.Key != "" {
+			b.WriteString(m.Key + ": ")
+		}
+		b.WriteString(m.Text)
+	}
+	return b.String()
+}
+
+func (p *Problems) sort() {
+	slices.SortStableFunc(p.List, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+}
