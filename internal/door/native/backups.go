@@ -79,10 +79,8 @@ const maxKeepHours = 100 * 366 * 24
 
 func (h *handler) createBackup(r *door.Request) error {
 	var in api.CreateBackup
-	if len(r.Body()) > 0 {
-		if err := r.Decode(&in); err != nil {
-			return err
-		}
+	if err := r.Decode(&in); err != nil {
+		return err
 	}
 	if in.KeepHours < 0 || in.KeepHours > maxKeepHours {
 		return fault.New(fault.Invalid, "a backup cannot be kept for %d hours: give 1 to %d, or 0 for the server's setting", in.KeepHours, maxKeepHours)
@@ -119,10 +117,8 @@ func (h *handler) downloadBackup(r *door.Request) error {
 
 func (h *handler) verifyBackup(r *door.Request) error {
 	var in api.VerifyBackup
-	if len(r.Body()) > 0 {
-		if err := r.Decode(&in); err != nil {
-			return err
-		}
+	if err := r.Decode(&in); err != nil {
+		return err
 	}
 	if in.Sample < 0 {
 		return fault.New(fault.Invalid, "a sample of %d values cannot be opened: give a number, or 0 for all", in.Sample)

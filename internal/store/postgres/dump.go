@@ -130,7 +130,9 @@ func (s *Store) Load(ctx context.Context, from store.Source, more []store.Tombst
 
 // Settle implements store.Loader.
 func (s *Store) Settle(ctx context.Context) error {
-	return s.bulk(ctx, func(b *bulk) error { return b.commit(func(c relational.Conn) error { return relational.Settle(ctx, c) }) })
+	return s.bulk(ctx, func(b *bulk) error {
+		return b.commit(func(c relational.Conn) error { return relational.Settle(ctx, c) })
+	})
 }
 
 // bulkAtOnce is how many statements go out together.
