@@ -11,13 +11,12 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
-	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/clock"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/merkle"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -103,27 +102,33 @@ func (unrecorded) Append(context.Context, *audit.Record) error { return nil }
 func (unrecorded) Seal(*audit.Record) ([]byte, error)          { return []byte{0}, nil }
 func (unrecorded) Unauthenticated(audit.Refusal)               {}
 
-// checkpointsHold looks whether the newest checkpoint that the store keeps is signed by the key that it names.
+// checkpointsHold looks whether the checkpoints that the store keeps are signed by the keys of their logs.
 func checkpointsHold(ctx context.Context, tx store.Tx, problem func(format string, args ...any)) (held int64, err error) {
-	signed, err := tx.Setting(ctx, auditing.CheckpointSetting)
-	if fault.Is(err, fault.NotFound) {
-		return 0, nil
-	}
+	logs, err := tx.AuditLogs(ctx)
 	if err != nil {
 		return 0, err
 	}
-	text, err := tx.Setting(ctx, verifierSetting)
-	if err != nil {
-		problem("it has a checkpoint of the audit log, and not the key that signed it")
-		return 0, nil
+	for _, log := range logs {
+		verifier, err := note.NewVerifier(strings.TrimSpace(log.Key))
+		if err != nil {
+			problem("the key of the audit log %s is none", log.Origin)
+			continue
+		}
+		kept, err := tx.AuditCheckpoints(ctx, log.Origin)
+		if err != nil {
+			return held, err
+		}
+		if log.Size > 0 {
+			kept = append(kept, &store.AuditCheckpoint{Size: log.Size, Signed: log.Checkpoint})
+		}
+		for _, c := range kept {
+			got, err := merkle.OpenCheckpoint(c.Signed, log.Origin, note.VerifierList(verifier))
+			if err != nil || got.Size != c.Size {
+				problem("a checkpoint of the audit log %s at %d records is not one that the log's key signed", log.Origin, c.Size)
+				continue
+			}
+			held++
+		}
 	}
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(text)))
-	if err == nil {
-		_, err = note.Open(signed, note.VerifierList(verifier))
-	}
-	if err != nil {
-		problem("the checkpoint of the audit log is not signed by the log's key: %v", err)
-		return 0, nil
-	}
-	return 1, nil
+	return held, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/issuer/internalca"
 	"github.com/keywright/keywright/internal/node"
@@ -34,6 +35,7 @@ func (k *core) jobs() []job {
 		{name: "expire-copy-jobs", every: time.Hour, run: k.backups.Expire},
 		{name: "sweep-events", every: sweepInterval, run: k.events.Sweep},
 		{name: "measure-rotations", every: 30 * time.Second, run: k.measureRotations, everywhere: true},
+		{name: "prune-audit", every: time.Hour, run: k.pruneAudit},
 		{name: "sweep-nodes", every: time.Hour, run: k.sweepNodes},
 		{name: "measure-endpoints", every: 30 * time.Second, run: k.measureEndpoints, everywhere: true},
 		{name: "measure-renewals", every: 30 * time.Second, run: k.measureRenewals, everywhere: true},
@@ -70,8 +72,17 @@ func (k *core) repeat(ctx context.Context, j job) {
 // what became of its commit; the ids of pruned operations are forgotten.
 const journalKept = 24 * time.Hour
 
-// journalReaders are the cursors of all who read the journal. What one of them has not read is not pruned.
-var journalReaders = []string{sequencerCursor, event.Cursor}
+// journalReaders are the cursors of those who read the journal beside the audit logs.
+var journalReaders = []string{event.Cursor}
+
+// readers lists the cursors of all who read the journal. What one of them has not read is not pruned.
+func (k *core) readers(ctx context.Context, tx store.Tx) (list []string, err error) {
+	list = []string{archive.Cursor("")}
+	if k.shared {
+		list, err = archive.Cursors(ctx, tx)
+	}
+	return append(list, journalReaders...), err
+}
 
 // pruneAtOnce bounds the entries that one transaction removes, so that writers wait for milliseconds only.
 const pruneAtOnce = 1000
@@ -82,7 +93,7 @@ func (k *core) pruneJournal(ctx context.Context) error {
 	for {
 		removed := 0
 		err := k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error {
-			passed, err := slowestReader(ctx, tx)
+			passed, err := k.slowestReader(ctx, tx)
 			if err == nil {
 				removed, err = tx.PruneJournal(ctx, passed, olderThan, pruneAtOnce)
 			}
@@ -96,8 +107,12 @@ func (k *core) pruneJournal(ctx context.Context) error {
 
 // slowestReader is up to where everybody has read the journal: the readers with a cursor, and the caches of the nodes that live. A node that is silent or gone
 // flushes its caches when it comes back.
-func slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, err error) {
-	for i, reader := range journalReaders {
+func (k *core) slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, err error) {
+	readers, err := k.readers(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	for i, reader := range readers {
 		p, err := tx.Cursor(ctx, reader)
 		if err != nil {
 			return 0, err

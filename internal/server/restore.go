@@ -12,11 +12,11 @@ import (
 	"filippo.io/age"
 
 	"github.com/keywright/keywright/internal/archive"
-	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/keyfile"
@@ -224,10 +224,10 @@ var tablesOfNodes = []string{"nodes"}
 // ofNode reports whether a setting belongs to a node.
 func ofNode(name string) bool {
 	switch name {
-	case nodeSetting, signerSetting, verifierSetting, auditing.CheckpointSetting:
+	case nodeSetting, signerSetting, verifierSetting, checkpointSetting:
 		return true
 	}
-	return strings.HasPrefix(name, "ledger-course-")
+	return strings.HasPrefix(name, signerOf("")) || strings.HasPrefix(name, ledger.CoursePrefix)
 }
 
 // leaveNode puts aside what makes the directory that of the node that had it before: its audit log continues no log of the restored store.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/admission"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/backup/full"
@@ -101,6 +102,9 @@ type core struct {
 	late   atomic.Int64
 	tracer *tracer
 	audit  *auditor
+	// reader reads the audit logs of all nodes, auditKept is how long what was shipped of them stays; 0 is for ever.
+	reader    *archive.Reader
+	auditKept time.Duration
 
 	connections connections
 	bodies      bodies

@@ -98,6 +98,7 @@ type Tx interface {
 	KeyNeeds
 	Backups
 	Nodes
+	AuditLogs
 	Journal
 }
 

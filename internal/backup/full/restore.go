@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/archive"
+	auditarchive "github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -106,7 +107,40 @@ func (r *Restoration) note(ctx context.Context, done *store.Loaded) error {
 	if err != nil {
 		return err
 	}
-	return r.To.Update(ctx, store.NewOp(now), func(tx store.Tx) error { return tx.PutSetting(ctx, RestoredSetting, text) })
+	return r.To.Update(ctx, store.NewOp(now), func(tx store.Tx) error {
+		if err := r.endLogs(ctx, tx, clock.Micro(now)); err != nil {
+			return err
+		}
+		return tx.PutSetting(ctx, RestoredSetting, text)
+	})
+}
+
+// endLogs ends the audit logs of the nodes that there were: none of them grows in this store.
+func (r *Restoration) endLogs(ctx context.Context, tx store.Tx, now time.Time) error {
+	logs, err := tx.AuditLogs(ctx)
+	if err != nil {
+		return err
+	}
+	head, err := tx.Head(ctx)
+	if err != nil {
+		return err
+	}
+	for _, log := range logs {
+		if log.Closed.IsZero() {
+			next := *log
+			next.Closed = now
+			if err := tx.PutAuditLog(ctx, &next); err != nil {
+				return err
+			}
+		}
+		// A node that has its store for itself takes in the rows of every other by itself; the journal waits for nobody else.
+		if r.Alone {
+			if err := tx.SetCursor(ctx, auditarchive.Cursor(log.Node), head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // source leaves out of a backup what is not the installation's.

@@ -77,6 +77,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	endpointSchema,
 	keyNeedSchema,
 	nodeSchema,
+	auditLogSchema,
 	backupSchema,
 }
 
