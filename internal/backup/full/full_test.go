@@ -3,6 +3,7 @@ package full_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -23,6 +24,8 @@ import (
 	"github.com/keywright/keywright/internal/guard/guardtest"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/principal"
+	"github.com/keywright/keywright/internal/seal"
+	"github.com/keywright/keywright/internal/seal/keyfile"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/vault"
@@ -548,5 +551,87 @@ func TestSettings(t *testing.T) {
 		if err := s.Check(); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// After three rotations of every layer of keys, the seal's included, and with all old keys retired, an older backup restores, and everything in it opens.
+func TestOlderBackupsOpenAfterRotations(t *testing.T) {
+	w := newWorld(t)
+	w.add("old", "of the first key")
+	first := w.file(w.made())
+	dir, files := t.TempDir(), []string{}
+	seals := []seal.Seal{w.Keys.Sealer()}
+	for i := range 3 {
+		w.now.Advance(time.Hour)
+		// A new key file before the old ones, which stay for what they wrapped.
+		path := filepath.Join(dir, fmt.Sprint("seal-", i))
+		w.do(keyfile.Create(path))
+		files = append([]string{path}, files...)
+		next, err := keyfile.New(keyfile.Config{Files: files})
+		w.do(err)
+		seals = append(seals, next)
+		w.do(w.Keys.Migrate(w.Ctx, next, nil))
+		for what, rotate := range map[string]func() (string, error){
+			"root":   func() (string, error) { return w.Keys.RotateRoot(w.Ctx, nil) },
+			"tenant": func() (string, error) { return w.Keys.RotateTenantKeys(w.Ctx, w.Vault.Tenant, nil) },
+			"vault":  func() (string, error) { return w.Keys.RotateVaultKey(w.Ctx, w.Vault.Tenant, w.Vault.ID, nil) },
+		} {
+			if _, err := rotate(); err != nil {
+				t.Fatalf("rotating the %s key: %v", what, err)
+			}
+		}
+		w.add(fmt.Sprint("new-", i), "of a later key")
+		for range 2 {
+			w.now.Advance(keyring.DefaultGrace + time.Minute)
+			_, err := w.Keys.Maintain(w.Ctx)
+			w.do(err)
+		}
+	}
+	var roots []*store.WrappedKey
+	w.do(w.Store.View(w.Ctx, func(tx store.Tx) (err error) {
+		roots, err = tx.WrappedKeys(w.Ctx, store.RootKey, "installation")
+		return err
+	}))
+	if len(roots) != 1 {
+		t.Errorf("%d root keys are left, so the test proves less than it says", len(roots))
+	}
+	// The newest backup opens with the newest seal, and the oldest with the seal of its time.
+	newest := w.file(w.made())
+	for name, one := range map[string]struct {
+		file   []byte
+		seal   seal.Seal
+		opened int64
+	}{"oldest": {first, seals[0], 1}, "newest": {newest, seals[3], 4}} {
+		p := *w.prover
+		p.Keys = func(ctx context.Context, s store.Store) (*keyring.Keyring, func() error, error) {
+			k, err := keyring.Open(ctx, keyring.Config{Store: s, Seal: one.seal, Clock: w.now})
+			return k, func() error { return nil }, err
+		}
+		r, err := p.Prove(w.Ctx, w.reader(one.file, &archive.Unsealing{Ctx: w.Ctx, Seal: one.seal}), 0)
+		if err != nil || !r.OK() || r.Opened != one.opened {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	// With another seal than that of its time the file opens to its recipient, and what is in it does not open to anybody.
+	p := *w.prover
+	r, err := p.Prove(w.Ctx, w.reader(first), 0)
+	if err != nil || r.OK() || r.Opened != 0 {
+		t.Errorf("with the newest seal alone: %+v, %v", r, err)
+	}
+}
+
+// A sample opens about as many values as it says, and never none of a few.
+func TestSample(t *testing.T) {
+	w := newWorld(t)
+	for i := range 40 {
+		w.add(fmt.Sprint("s-", i), "v")
+	}
+	file := w.file(w.made())
+	r, err := w.prover.Prove(w.Ctx, w.reader(file), 20)
+	if err != nil || !r.OK() || r.Versions != 40 || r.Opened == 0 || r.Opened == 40 {
+		t.Errorf("a sample of 20 of 40: %+v, %v", r, err)
+	}
+	if r, err = w.prover.Prove(w.Ctx, w.reader(file), 100); err != nil || r.Opened != 40 {
+		t.Errorf("a sample of more than there are: %+v, %v", r, err)
 	}
 }
