@@ -25,7 +25,7 @@ import (
 
 func devCommand() *cobra.Command {
 	var c server.DevConfig
-	var level, durability, mailPassword, pinFile, storeFile string
+	var level, durability, mailPassword, pinFile string
 	var eventAllow, issuerAllow, acmeAllow, endpointAllow, challengeNames []string
 	var perPrincipal, perVault float64
 	pace, lease := rotation.DefaultPace, rotation.DefaultLeasing.TTL
@@ -69,9 +69,6 @@ This server is for trying things out: its credentials lie in a file. It listens 
 				}
 				c.ChallengeNames = append(c.ChallengeNames, n)
 			}
-			if c.Database.DSN, err = connectionString(storeFile); err != nil {
-				return err
-			}
 			if err := readMail(&c.Mail, mailPassword, os.Getenv); err != nil {
 				return err
 			}
@@ -90,8 +87,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Dir, "dir", "", "directory of the server's files; made when missing")
-	f.StringVar(&storeFile, "store-dsn-file", "", "file that holds the connection string of a PostgreSQL database to keep everything in, such as postgres://user:password@host/database (default the directory)")
-	f.StringVar(&c.Database.Schema, "store-schema", "keywright", "schema of that database that the server has to itself")
+	f.StringVar(&c.Store.DSNFile, "store-dsn-file", "", "file that holds the connection string of a PostgreSQL database to keep everything in, such as postgres://user:password@host/database (default the directory)")
+	f.StringVar(&c.Store.Schema, "store-schema", "keywright", "schema of that database that the server has to itself")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
 	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
@@ -182,21 +179,6 @@ func logLevel(word string) (slog.Level, error) {
 }
 
 // runDev runs a development server until ctx ends or the server fails.
-// connectionString reads a connection string, which may hold a password, from a file.
-func connectionString(file string) (string, error) {
-	if file == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("--store-dsn-file: %w", err)
-	}
-	dsn := strings.TrimSpace(string(text))
-	if dsn == "" {
-		return "", fmt.Errorf("--store-dsn-file: %s is empty: write the connection string of a PostgreSQL database into it", file)
-	}
-	return dsn, nil
-}
 
 func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) error {
 	if err := harden.Process(); err != nil {

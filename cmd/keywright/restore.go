@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,7 @@ func proveBackup(ctx context.Context, in cli.ProveBackup) (*api.BackupReport, er
 }
 
 // target finds where to restore to.
-func target(r *server.Restoration, file, dsnFile string) error {
+func target(r *server.Restoration, file string) error {
 	if file != "" {
 		f, err := config.Load(file)
 		if err != nil {
@@ -36,24 +35,14 @@ func target(r *server.Restoration, file, dsnFile string) error {
 		if err != nil {
 			return err
 		}
-		r.Dir, r.Seal, r.Token, r.Database = c.Dir, c.Seal, c.Token, c.Database
-	}
-	if dsnFile != "" {
-		text, err := config.ReadSecretFile(dsnFile, maxDSN)
-		if err != nil {
-			return err
-		}
-		r.Database.DSN = strings.TrimSpace(string(text))
+		r.Dir, r.Seal, r.Token, r.Store = c.Dir, c.Seal, c.Token, c.Store
 	}
 	return nil
 }
 
-// maxDSN bounds a connection string, in bytes.
-const maxDSN = 4 << 10
-
 func restoreCommand() *cobra.Command {
 	var r server.Restoration
-	var file, dsnFile string
+	var file string
 	c := &cobra.Command{
 		Use:   "restore",
 		Short: "Restore a backup of the whole installation into the store of a server that is not running",
@@ -72,7 +61,7 @@ A restore that was cut off leaves a store that no server opens: run it again.`,
 			if err := harden.Process(); err != nil {
 				return err
 			}
-			if err := target(&r, file, dsnFile); err != nil {
+			if err := target(&r, file); err != nil {
 				return err
 			}
 			done, err := r.Restore(c.Context())
@@ -90,9 +79,9 @@ A restore that was cut off leaves a store that no server opens: run it again.`,
 	f.StringVar(&r.File, "file", "", "file of the backup; - for standard input")
 	f.StringVar(&file, "config", "", "configuration file of the server, which names its directory, its seal and its store")
 	f.StringVar(&r.Dir, "dir", "", "directory of the server's files, where there is no configuration file; made when missing")
-	f.StringVar(&dsnFile, "postgres-dsn-file", "", "file with the connection string of the PostgreSQL database to restore into (default: the embedded store of the directory)")
-	f.StringVar(&r.Database.PasswordFile, "postgres-password-file", "", "file with the password of that database's user")
-	f.StringVar(&r.Database.Schema, "postgres-schema", "", "schema of that database (default keywright)")
+	f.StringVar(&r.Store.DSNFile, "postgres-dsn-file", "", "file with the connection string of the PostgreSQL database to restore into (default: the embedded store of the directory)")
+	f.StringVar(&r.Store.PasswordFile, "postgres-password-file", "", "file with the password of that database's user")
+	f.StringVar(&r.Store.Schema, "postgres-schema", "", "schema of that database (default keywright)")
 	f.StringArrayVar(&r.Identities, "identity-file", nil, "file of an age identity that opens the backup, if the seal does not")
 	f.StringArrayVar(&r.Seal.KeyFiles, "seal-key-file", nil, "key file of the seal, newest first (default DIR/seal.key)")
 	f.StringVar(&r.Seal.PassphraseFile, "seal-passphrase-file", "", "file with the passphrase of the seal, if a passphrase protects the root key")

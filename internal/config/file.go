@@ -145,8 +145,14 @@ type Pair struct {
 
 // Store is where everything is kept.
 type Store struct {
-	// The engine: sqlite for one node, with the database in the directory.
-	Engine string `yaml:"engine" oneof:"sqlite" default:"sqlite"`
+	// The engine: `sqlite` for one node, with the database in the directory; `postgres` for several nodes, or a database that is there already.
+	Engine string `yaml:"engine" oneof:"sqlite,postgres" default:"sqlite"`
+	// A file that holds the connection string of PostgreSQL, a URL or KEY=VALUE words. It is read at every start. Use `sslmode=verify-full`.
+	DSNFile SecretFile `yaml:"dsnFile" example:"/etc/keywright/dsn"`
+	// A file that holds the password of the database's user, where the connection string does not. It is read for every connection, so that the password can change.
+	PasswordFile SecretFile `yaml:"passwordFile" example:"/etc/keywright/database-password"`
+	// The schema that the store has to itself in that database.
+	Schema string `yaml:"schema" default:"keywright"`
 }
 
 // Backup says how backups of the whole installation are made and kept.

@@ -24,8 +24,6 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
-	// Database is where the store is when several nodes share it; the zero value keeps it in Dir.
-	Database Database
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits
@@ -58,6 +56,8 @@ type Config struct {
 	Mail      Mail
 	Enrolment Enrolment
 	Rotation  Rotation
+	// Store is where everything is kept.
+	Store StoreConfig
 	// Seal is what protects the root key.
 	Seal SealConfig
 	// Backup is how backups of the whole installation are made and kept.

@@ -39,6 +39,9 @@ func FromFile(f *config.File) (c Config, err error) {
 			return c, fmt.Errorf("reading the password of the mail relay: %w", err)
 		}
 	}
+	if s := f.Store; s.Engine == "postgres" {
+		c.Store = StoreConfig{DSNFile: string(s.DSNFile), PasswordFile: string(s.PasswordFile), Schema: s.Schema}
+	}
 	if t := f.Seal.Token; t != nil {
 		c.Seal.Token = &TokenSeal{Module: string(t.Module), Token: t.Label, PINFile: string(t.PINFile), Key: t.Key}
 	}

@@ -37,7 +37,7 @@ func (k *core) openFullBackups(c *Config) (err error) {
 	}
 	p := prover{dir: c.Dir, seal: k.keys.Sealer, token: k.keysToken(), clock: c.Clock}
 	k.fullBackups, err = full.New(full.Config{Guard: k.guard, Store: k.store, Dumper: k.dumper, Seal: k.keys.Sealer, Clock: c.Clock, Logger: c.Logger, Node: k.audit.node,
-		Release: version.String(), Engine: c.engineName(), Settings: c.Backup, Prove: p.prover().Prove})
+		Release: version.String(), Engine: c.Store.engineName(), Settings: c.Backup, Prove: p.prover().Prove})
 	if err != nil {
 		return err
 	}

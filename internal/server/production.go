@@ -35,7 +35,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if err := checkDir(c.Dir); err != nil {
+	if err := c.ownDir(); err != nil {
 		return nil, err
 	}
 	p := &Production{file: f, Server: &Server{config: c, failed: make(chan error, 8)}, listening: map[string]net.Addr{}}
@@ -83,6 +83,16 @@ func pairs(list []config.Pair) (files []pairFiles) {
 		files = append(files, pairFiles{string(p.CertificateFile), string(p.KeyFile)})
 	}
 	return files
+}
+
+// ownDir checks the directory of the node. A further node of an installation whose store is elsewhere makes its own.
+func (c *Config) ownDir() error {
+	if c.Store.DSNFile != "" {
+		if err := mkdir(c.Dir); err != nil {
+			return err
+		}
+	}
+	return checkDir(c.Dir)
 }
 
 // checkDir refuses a directory that is not there, because nothing was initialised, and one that others can enter.
@@ -187,6 +197,7 @@ func (p *Production) listen(b bound, own names, in *installation) error {
 	least := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[p.file.TLS.MinVersion]
 	secure := p.listenerConfig(p.certs.certificate, least)
 	l := p.file.Listeners
+	p.core.issuers.suffix.Store(&own.suffix)
 	stand := func(n names, at net.Addr, management bool) (*serving, error) {
 		port := strconv.Itoa(at.(*net.TCPAddr).Port)
 		return (&site{Server: p.Server, names: n, tenant: in.Tenant, base: called(at), also: []string{"https://" + n.api + ":" + port}, withoutManagement: !management}).open()

@@ -142,8 +142,8 @@ type Restoration struct {
 	Offline
 	// Replace permits a store that is not empty.
 	Replace bool
-	// Database is what to restore into; the zero value is the embedded store of the directory.
-	Database Database
+	// Store is what to restore into.
+	Store StoreConfig
 	// Newer are files of other backups, whose tombstones are obeyed too.
 	Newer []string
 }
@@ -173,7 +173,7 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Alone: r.Database.DSN == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
+	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
 		Check: func(ctx context.Context, loaded store.Store) error {
 			p := prover{dir: r.Dir, seal: func() seal.Seal { return s }, clock: r.Clock}
 			_, closeKeys, err := p.keys(ctx, loaded)
@@ -190,10 +190,15 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 
 // target opens the store for a load.
 func (r *Restoration) target(ctx context.Context) (full.Scratch, error) {
-	if d := r.Database; d.DSN != "" {
-		return postgres.Open(ctx, postgres.Config{DSN: d.DSN, PasswordFile: d.PasswordFile, Schema: d.Schema, Load: true})
+	if r.Store.DSNFile == "" {
+		return sqlite.Open(sqlite.Config{Dir: filepath.Join(r.Dir, storeDir), Load: true})
 	}
-	return sqlite.Open(sqlite.Config{Dir: filepath.Join(r.Dir, storeDir), Load: true})
+	database, err := r.Store.database(&Config{})
+	if err != nil {
+		return nil, err
+	}
+	database.Load = true
+	return postgres.Open(ctx, database)
 }
 
 // buried reads the tombstones of other backups.

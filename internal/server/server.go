@@ -61,9 +61,6 @@ const (
 	newTimeout   = 250 * time.Millisecond
 )
 
-// storeDir is where the engine sqlite keeps its files, below the server's directory.
-const storeDir = "store"
-
 // core is everything below the doors.
 type core struct {
 	log *slog.Logger
@@ -149,13 +146,13 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := openStore(ctx, c)
+	opened, err := openEngine(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
 	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
-	k.shared = c.Database.DSN != ""
+	k.shared = c.Store.DSNFile != ""
 	k.store, k.dumper = k.tracer.store(opened, "store"), opened
 	if err := c.admit(ctx, k.store); err != nil {
 		return nil, err
