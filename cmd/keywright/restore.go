@@ -40,6 +40,29 @@ func target(r *server.Restoration, file string) error {
 	return nil
 }
 
+// offlineBackup makes a backup of a server that is not running.
+func offlineBackup(ctx context.Context, in cli.OfflineBackup) (*api.Backup, error) {
+	if err := harden.Process(); err != nil {
+		return nil, err
+	}
+	c := server.Config{Dir: in.Dir}
+	if in.Config != "" {
+		f, err := config.Load(in.Config)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = server.FromFile(f); err != nil {
+			return nil, err
+		}
+	}
+	c.Backup.Recipients = append(c.Backup.Recipients, in.Recipients...)
+	h, end, size, err := server.BackUp(ctx, &c, in.File)
+	if err != nil {
+		return nil, fmt.Errorf("making a backup: %w", err)
+	}
+	return &api.Backup{ID: h.ID, State: "done", Made: h.Made, File: in.File, Release: h.Release, Seal: h.Seal, Recipients: c.Backup.Recipients, Rows: end.Rows(), Bytes: size}, nil
+}
+
 func restoreCommand() *cobra.Command {
 	var r server.Restoration
 	var file string

@@ -34,6 +34,8 @@ type Config struct {
 	VerifyAudit func(ctx context.Context, dir string, checkpoint []byte) (*api.AuditReport, error)
 	// ProveBackup proves a backup from its file, without a server. Nil leaves the flag --file out.
 	ProveBackup func(ctx context.Context, in ProveBackup) (*api.BackupReport, error)
+	// OfflineBackup makes a backup of a server that is not running. Nil leaves the command out.
+	OfflineBackup func(ctx context.Context, in OfflineBackup) (*api.Backup, error)
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer

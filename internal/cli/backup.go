@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/keywright/keywright/client"
@@ -26,7 +27,10 @@ func (a *app) backupCommand() *cobra.Command {
 		Long: `Make, prove and keep backups of the whole installation: one encrypted file, which "keywright restore" brings into a store of either kind.
 
 A copy of one vault is made with "keywright vault copy", and one of a single secret, key or certificate with its own "backup".`}
-	c.AddCommand(a.backupCreate(), a.backupList(), a.backupShow(), a.backupVerify(), a.backupDownload(), a.backupDelete())
+	c.AddCommand(a.backupCreate(), a.backupList(), a.backupShow(), a.backupVerify(), a.backupDownload(), a.backupDelete(), a.backupKeygen())
+	if a.OfflineBackup != nil {
+		c.AddCommand(a.backupOffline())
+	}
 	return c
 }
 
@@ -252,6 +256,62 @@ func (a *app) backupDelete() *cobra.Command {
 		})}
 	c.Flags().BoolVar(&forget, "forget", false, "forget a backup whose file is lost, or lies on a node that is no more")
 	confirmFlag(c)
+	return c
+}
+
+// OfflineBackup is what it takes to make a backup without a server: its configuration or its directory, and a file that is not there yet.
+type OfflineBackup struct {
+	Config, Dir, File string
+	Recipients        []string
+}
+
+func (a *app) backupOffline() *cobra.Command {
+	var in OfflineBackup
+	c := &cobra.Command{Use: "offline", Short: "Make a backup of a server that is not running, from its store", Args: cobra.NoArgs,
+		Example: "  keywright backup offline --config /etc/keywright/keywright.yaml --file last.kwb",
+		RunE: func(c *cobra.Command, _ []string) error {
+			b, err := a.OfflineBackup(c.Context(), in)
+			if err != nil {
+				return err
+			}
+			return a.show(b, table{{"ID", "MADE", "ROWS", "SIZE", "RECIPIENTS"}, {b.ID, when(&b.Made), fmt.Sprint(b.Rows), size(b.Bytes), strconv.Itoa(len(b.Recipients))}})
+		}}
+	f := c.Flags()
+	f.StringVar(&in.Config, "config", "", "configuration file of the server, which names its seal, its store and the recipients")
+	f.StringVar(&in.Dir, "dir", "", "directory of a server that has no configuration file")
+	f.StringVar(&in.File, "file", "", "file to write, which must not be there yet")
+	f.StringArrayVar(&in.Recipients, "recipient", nil, "public key (age1…) whose identity opens the backup, beside the seal and the configured ones")
+	c.MarkFlagRequired("file")
+	c.MarkFlagsOneRequired("config", "dir")
+	c.MarkFlagsMutuallyExclusive("config", "dir")
+	c.MarkFlagFilename("config", "yaml", "yml")
+	c.MarkFlagDirname("dir")
+	return c
+}
+
+func (a *app) backupKeygen() *cobra.Command {
+	var file string
+	c := &cobra.Command{Use: "keygen", Short: "Make an identity that opens backups, and print the public key for the server's configuration", Args: cobra.NoArgs,
+		Long: `Make an identity that opens backups, as age-keygen does, and print its public key: the recipient that the server's configuration names. Keep the
+identity offline. The server never needs it.`,
+		RunE: func(*cobra.Command, []string) error {
+			identity, err := age.GenerateX25519Identity()
+			if err != nil {
+				return err
+			}
+			w, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(w, "# public key: %s\n%s\n", identity.Recipient(), identity)
+			if err := errors.Join(err, w.Sync(), w.Close()); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.Stdout, identity.Recipient())
+			return err
+		}}
+	c.Flags().StringVar(&file, "file", "", "file for the identity, which must not be there yet")
+	c.MarkFlagRequired("file")
 	return c
 }
 

@@ -23,7 +23,8 @@ import (
 // has.
 func TestWhatIsSaidOfCommandsIsTrue(t *testing.T) {
 	a := &app{Config: Config{Getenv: func(string) string { return "" }, VerifyAudit: func(context.Context, string, []byte) (*api.AuditReport, error) { return nil, nil },
-		ProveBackup: func(context.Context, ProveBackup) (*api.BackupReport, error) { return nil, nil }}}
+		ProveBackup:   func(context.Context, ProveBackup) (*api.BackupReport, error) { return nil, nil },
+		OfflineBackup: func(context.Context, OfflineBackup) (*api.Backup, error) { return nil, nil }}}
 	root := a.root()
 	for _, own := range handedIn { // their flags are the program's own, which docs/lists_test.go compares
 		root.AddCommand(&cobra.Command{Use: own})

@@ -59,10 +59,7 @@ func (o *Offline) open(ctx context.Context) (_ *archive.Reader, _ seal.Seal, _ f
 			err = errors.Join(err, closeAll())
 		}
 	}()
-	c := o.Seal
-	if c.kind() == (*keyfile.Seal)(nil).Name() && len(c.KeyFiles) == 0 {
-		c.KeyFiles = []string{filepath.Join(o.Dir, sealFile)}
-	}
+	c := o.Seal.orDefault(o.Dir)
 	s, closeSeal, err := c.Open(o.Clock)
 	if err != nil {
 		return nil, nil, nil, err
@@ -81,6 +78,14 @@ func (o *Offline) open(ctx context.Context) (_ *archive.Reader, _ seal.Seal, _ f
 		return nil, nil, nil, err
 	}
 	return from, s, closeAll, nil
+}
+
+// orDefault is the configured seal, or the key file of a directory.
+func (c SealConfig) orDefault(dir string) SealConfig {
+	if c.kind() == (*keyfile.Seal)(nil).Name() && len(c.KeyFiles) == 0 {
+		c.KeyFiles = []string{filepath.Join(dir, sealFile)}
+	}
+	return c
 }
 
 // file opens a backup.
