@@ -113,7 +113,7 @@ func Run(t *testing.T, place Place, can Capabilities) {
 func allCases() []testCase {
 	var all []testCase
 	for _, group := range [][]testCase{transactionCases, journalCases, watchCases, faultCases, tenantCases, vaultCases, objectCases, versionCases,
-		principalCases, grantCases, keyCases, signInCases, rotationCases, leaseCases, subscriptionCases, holdingCases, loanCases, issuanceCases, enrolmentCases, endpointCases, keyNeedCases, nodeCases, auditLogCases, changeCases, historyCases} {
+		principalCases, grantCases, keyCases, signInCases, rotationCases, leaseCases, subscriptionCases, holdingCases, loanCases, issuanceCases, enrolmentCases, endpointCases, keyNeedCases, nodeCases, auditLogCases, backupCases, changeCases, historyCases} {
 		if len(group) == 0 {
 			panic("storetest: a group of cases is empty")
 		}
