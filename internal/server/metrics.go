@@ -114,7 +114,7 @@ func (m *metrics) watch(k *core) {
 			defer cancel()
 			return boolean(k.store.Health(ctx) == nil)
 		}},
-		{"keywright_store_alarm", "1 once the disk failed under a checkpoint: all works, but an operator has to restart the server.",
+		{"keywright_store_alarm", "1 while an operator has to see to the store although it works: the disk failed under a checkpoint, or the node does not hear of other nodes.",
 			func() float64 { return boolean(k.storeAlarm() != nil) }},
 		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
 			func() float64 { s := log(); return float64(s.Records - s.Synced) }},
