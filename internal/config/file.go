@@ -255,6 +255,8 @@ type ACME struct {
 	TLSPort int `yaml:"tlsPort" default:"443" min:"1" max:"65535"`
 	// The name server that is asked. When missing: the machine's own.
 	Resolver Address `yaml:"resolver" example:"10.0.0.2:53"`
+	// Names that issuers of vaults may prove at this server's own listeners, besides the hosts of their vaults: a tenant's id, a vault, or a vault and an issuer, and the name; with a dot in front also what is below it.
+	Names []string `yaml:"names" example:"shop/letsencrypt=.example.com"`
 }
 
 // Rotation tunes the engine of rotations.

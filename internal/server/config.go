@@ -23,6 +23,9 @@ import (
 type Config struct {
 	// Dir holds the server's files. It is made when missing, for this user alone.
 	Dir string
+	// Turn is how long the turn of a node lasts without being renewed, for what one of several nodes at a time does; 0 means node.TurnLength. A shorter one is for
+	// tests.
+	Turn time.Duration
 	// Region is the location of vaults for which nobody names one.
 	Region string
 	Limits Limits

@@ -28,6 +28,13 @@ func FromFile(f *config.File) (c Config, err error) {
 		c.Durability = audit.OS
 	}
 	c.Rotation = rotationOf(&f.Rotation)
+	for _, text := range f.ACME.Names {
+		n, err := ParseChallengeName(text)
+		if err != nil {
+			return c, fmt.Errorf("acme.names: %w", err)
+		}
+		c.ChallengeNames = append(c.ChallengeNames, n)
+	}
 	if f.Tracing != nil {
 		c.TraceEndpoint = string(f.Tracing.Endpoint)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -55,7 +56,7 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 		return err
 	}
 	k.background(k.nodes.Run)
-	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: node.TurnLength,
+	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: cmp.Or(c.Turn, node.TurnLength),
 		Slack: node.TurnSlack, Sole: !k.shared})
 	return err
 }
