@@ -38,6 +38,11 @@ const (
 	NeededByBackups KeyUse = "backups"
 )
 
+// BackupsOf is where the needs of a vault's objects by their backups are: they tell until when a backup can bring an object back, and refuse nothing. They
+// stand apart from those of the vault's keys, because there is one for each object that was ever backed up. Those of a tenant's backup keys, which are needed
+// until the last backup under them ends, are in the tenant.
+func BackupsOf(v vault.ID) vault.ID { return "backups-of/" + v }
+
 // KeyNeed says that what one vault keeps opens only with a key of another vault.
 type KeyNeed struct {
 	// Key is the key's object, In its vault.
