@@ -158,7 +158,7 @@ func TestWalkGoesOnWhereItWas(t *testing.T) {
 	tenant := w.tenant(t)
 	id := w.vault(t, tenant)
 	places := map[keyring.Place]string{}
-	for i := range 300 {
+	for i := range 150 {
 		value := fmt.Sprint("value ", i)
 		places[w.secret(t, tenant, id, value)] = value
 	}
@@ -182,7 +182,7 @@ func TestWalkGoesOnWhereItWas(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { _, err := other.ResealVault(ctx, tenant, id); done <- err }()
 	second, err := w.ResealVault(ctx, tenant, id)
-	if err := <-done; err != nil || second >= 300 {
+	if err := <-done; err != nil || second >= 150 {
 		t.Errorf("the walk that went on moved %d, %v", second, err)
 	}
 	if err != nil {
