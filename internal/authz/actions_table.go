@@ -133,6 +133,13 @@ const (
 	TrustedIssuerDelete
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
+	// The keyring's are about the keys that protect everything; rotating them changes nothing that anybody sees.
+	KeyringRead
+	KeyringRotate
+	// Holds keep what was deleted from being purged, whoever may purge it. Seeing them tells names, so that it is an action and no read.
+	HoldList
+	HoldPlace
+	HoldLift
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -301,6 +308,11 @@ var table = [...]row{
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
+	KeyringRead:          control("Keywright/keyring/read", NoDuty),
+	KeyringRotate:        control("Keywright/keyring/write", CanChange),
+	HoldList:             control("Keywright/vaults/holds/list/action", NoDuty),
+	HoldPlace:            control("Keywright/vaults/holds/write", CanChange),
+	HoldLift:             control("Keywright/vaults/holds/delete", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

@@ -33,6 +33,8 @@ const (
 	KeywrightIdentityOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e904"
 	KeywrightRotationOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e905"
 	KeywrightScheduleOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e906"
+	KeywrightRecordsManager   = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e908"
+	KeywrightKeyOperator      = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e909"
 
 	KeywrightMachineProvisioner  = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e911"
 	KeywrightTemplateProvisioner = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e912"
@@ -123,6 +125,10 @@ var definitions = []definition{
 			"Keywright/vaults/rotations/repair/action", "Keywright/vaults/rotations/leases/revoke/action", "~/secrets/readMetadata/action"}},
 	{id: KeywrightScheduleOperator, name: "Keywright Schedule Operator", description: "Lets the rotations of the tenant start by schedule again after the clock was moved.",
 		actions: []string{"Keywright/rotations/resume/action"}},
+	{id: KeywrightRecordsManager, name: "Keywright Records Manager", description: "Places and lifts holds, which keep what was deleted from being purged; sees no value.",
+		actions: []string{"Keywright/vaults/holds/*", "~/read", "Microsoft.KeyVault/deletedVaults/read", "Microsoft.KeyVault/locations/*/read"}},
+	{id: KeywrightKeyOperator, name: "Keywright Key Operator", description: "Sees and rotates the keys that protect what a tenant keeps, without access to it.",
+		actions: []string{"Keywright/keyring/*", "~/read"}},
 	{id: KeywrightMachineProvisioner, name: "Keywright Machine Provisioner",
 		description: "Reads secrets and certificates for machines that it makes, from vaults that are enabled for deployment, and from no others.",
 		dataActions: []string{"~/secrets/getSecret/action"}},

@@ -271,7 +271,7 @@ func Needed(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, a
 	var by []string
 	for _, n := range needs {
 		switch {
-		case n.Ended(at):
+		case n.Ended(at), n.Use == store.NeededByHold: // who holds it is told apart
 		case n.Use == store.NeededByBackups && n.Until.IsZero():
 			by = append(by, fmt.Sprintf("backups of the vault %q", n.ByName))
 		case n.Use == store.NeededByBackups:

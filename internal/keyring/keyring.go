@@ -60,6 +60,9 @@ type Keyring struct {
 	// loads counts keys that were read from the store and unwrapped.
 	loads  atomic.Uint64
 	locked atomic.Bool
+	// moved and gone count keys and versions that were moved to newer keys, and keys that were destroyed; busy counts the maintenance under way.
+	moved, gone atomic.Uint64
+	busy        atomic.Int64
 	// woken says that something is to be maintained.
 	woken chan struct{}
 	// fence and destroyed are set before anything is maintained: see Maintainer.
@@ -130,10 +133,16 @@ type Stats struct {
 	Cached int
 	// Loads counts keys that were read from the store and unwrapped because they were not in memory.
 	Loads uint64
+	// Moved counts keys and versions that this process moved to newer keys, Destroyed the keys that it destroyed because nothing needed them.
+	Moved, Destroyed uint64
+	// Maintaining is true while it does so.
+	Maintaining bool
 }
 
 // Stats returns the present numbers.
-func (k *Keyring) Stats() Stats { return Stats{Cached: k.keys.len(), Loads: k.loads.Load()} }
+func (k *Keyring) Stats() Stats {
+	return Stats{Cached: k.keys.len(), Loads: k.loads.Load(), Moved: k.moved.Load(), Destroyed: k.gone.Load(), Maintaining: k.busy.Load() > 0}
+}
 
 // Locked reports whether Lock was called after the last Unlock.
 func (k *Keyring) Locked() bool { return k.locked.Load() }

@@ -53,7 +53,7 @@ type Rotation struct {
 func (k *Keyring) Rotate(ctx context.Context, r Rotation, with With) (id string, err error) {
 	switch r.Layer {
 	case RootLayer:
-		return k.RotateRoot(ctx, with)
+		return k.rotateRoot(ctx, with)
 	case VaultLayer:
 		return k.RotateVaultKey(ctx, r.Tenant, r.Vault, with)
 	case DataLayer:

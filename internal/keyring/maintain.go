@@ -53,6 +53,8 @@ func (k *Keyring) maintaining(ctx context.Context, fn func(store.Tx, store.Op) e
 // ones, and retires those that protect nothing and have been decrypt-only for longer than the grace. It is safe to run at
 // any time, on several nodes, and again after an error; one owner's trouble does not keep it from the others.
 func (k *Keyring) Maintain(ctx context.Context) (done Maintenance, err error) {
+	k.busy.Add(1)
+	defer k.busy.Add(-1)
 	var tenants []*vault.Tenant
 	done.Moved, err = k.moveRootChildren(ctx)
 	if err == nil {
@@ -202,6 +204,7 @@ func (k *Keyring) retire(ctx context.Context, purpose store.KeyPurpose, owner st
 	if err != nil {
 		return 0, err
 	}
+	k.gone.Add(uint64(retired))
 	k.forget(unused)
 	return retired, nil
 }

@@ -209,6 +209,7 @@ func (k *Keyring) putResealed(ctx context.Context, id vault.ID, part []resealed,
 	if err != nil {
 		return 0, err
 	}
+	k.moved.Add(uint64(n))
 	k.forget(changed)
 	return n, nil
 }

@@ -81,6 +81,14 @@ func (k *Keyring) RotateTenantKeys(ctx context.Context, tenant vault.TenantID, w
 // RotateRoot makes a new root key and a new key for the installation's audit records, moves every tenant key under it, and returns the
 // root's id. When it returns an id and an error, the new key is in use and Maintain does the rest.
 func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
+	id, err := k.rotateRoot(ctx, with)
+	if err == nil {
+		_, err = k.moveRootChildren(ctx)
+	}
+	return id, err
+}
+
+func (k *Keyring) rotateRoot(ctx context.Context, with With) (string, error) {
 	if k.locked.Load() {
 		return "", errLocked
 	}
@@ -101,8 +109,7 @@ func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
 	}); err != nil {
 		return "", err
 	}
-	_, err = k.moveRootChildren(ctx)
-	return fresh[0].ID, err
+	return fresh[0].ID, nil
 }
 
 // settledRoots refuses to make a root key that other nodes, or the next start, could not open: while the installation moves to another seal, and on a
@@ -300,6 +307,7 @@ func (k *Keyring) putMoved(ctx context.Context, from, to []*store.WrappedKey) (c
 	if err != nil {
 		return nil, err
 	}
+	k.moved.Add(uint64(len(changed)))
 	k.forget(changed)
 	return changed, nil
 }

@@ -36,6 +36,8 @@ const (
 	NeededByVault KeyUse = "vault"
 	// NeededByBackups: backups of what the vault keeps open with it.
 	NeededByBackups KeyUse = "backups"
+	// NeededByHold: somebody ordered that it is kept. Key may be any object, or empty for the whole vault; By is the id of the hold.
+	NeededByHold KeyUse = "hold"
 )
 
 // BackupsOf is where the needs of a vault's objects by their backups are: they tell until when a backup can bring an object back, and refuse nothing. They
@@ -54,6 +56,8 @@ type KeyNeed struct {
 	Use    KeyUse
 	// Until is when the need ends; zero when nobody knows yet.
 	Until time.Time
+	// Note says more, as its use has it.
+	Note string
 }
 
 // Ended reports whether the need is over.
