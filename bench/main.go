@@ -35,13 +35,16 @@ func main() {
 	flag.IntVar(&o.principals, "principals", 64, "principals that read them")
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long each measurement takes")
 	flag.StringVar(&o.role, "role", "", "internal: what this process serves")
-	flag.StringVar(&o.part, "part", "", "measure one `part` alone: secrets or keys; or overload, which is a run of its own")
+	flag.StringVar(&o.part, "part", "", "measure one `part` alone: secrets or keys; or overload or scale, which are runs of their own")
 	flag.DurationVar(&o.flood, "flood", 20*time.Second, "how long an overload lasts")
 	flag.IntVar(&o.flooders, "flooders", 2000, "connections of an overload")
 	flag.Parse()
 	run := measure
-	if o.part == "overload" {
+	switch o.part {
+	case "overload":
 		run = runOverload
+	case "scale":
+		run = runScale
 	}
 	switch o.role {
 	case "bare":
@@ -50,6 +53,8 @@ func main() {
 		run = func(o *options) error { return serveBareKeys(o.dir) }
 	case "transactions":
 		run = runTransactions
+	case "fill":
+		run = runFill
 	}
 	if err := run(&o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -21,6 +21,9 @@ type AuditFilter struct {
 	Outcome, Correlation     string
 	// OldestFirst turns the order round.
 	OldestFirst bool
+	// Missing, when not nil, is called with a sentence for each node whose records the answer lacks, such as those that it has not shipped yet; it may be
+	// called again with each page.
+	Missing func(why string)
 }
 
 func (f *AuditFilter) query() url.Values {
@@ -46,7 +49,12 @@ func (c *Client) AuditRecords(ctx context.Context, f AuditFilter) iter.Seq2[*api
 	if f.OldestFirst {
 		q.Set("order", "oldest")
 	}
-	return pages(ctx, c, auditPath+"/records", q, func(l *api.AuditPage) ([]api.AuditRecord, string) { return l.Items, l.Next })
+	return pages(ctx, c, auditPath+"/records", q, func(l *api.AuditPage) ([]api.AuditRecord, string) {
+		for i := 0; i < len(l.Missing) && f.Missing != nil; i++ {
+			f.Missing(l.Missing[i].Why)
+		}
+		return l.Items, l.Next
+	})
 }
 
 // ExportAudit writes audit records to w, oldest first, in a form that other systems read: azure, ocsf, cef or rfc5424. After an
@@ -59,17 +67,22 @@ func (c *Client) ExportAudit(ctx context.Context, f AuditFilter, format string, 
 		return err
 	}
 	defer resp.Body.Close()
+	for _, why := range resp.Header.Values(api.MissingHeader) {
+		if f.Missing != nil {
+			f.Missing(why)
+		}
+	}
 	_, err = io.Copy(w, resp.Body)
 	return err
 }
 
-// VerifyAudit proves the audit log of the server's node and, unless checkpoint is empty, that it continues the checkpoint, which
-// was kept elsewhere.
+// VerifyAudit proves the audit logs of all nodes and, unless checkpoint is empty, that they continue the checkpoints in it, which
+// were kept elsewhere.
 func (c *Client) VerifyAudit(ctx context.Context, checkpoint string) (*api.AuditReport, error) {
 	return do[api.AuditReport](ctx, c.patient(), "POST", auditPath+"/verify", nil, api.VerifyAudit{Checkpoint: checkpoint})
 }
 
-// AuditCheckpoint returns the newest signed checkpoint of the audit log.
+// AuditCheckpoint returns the newest signed checkpoint of each node's audit log.
 func (c *Client) AuditCheckpoint(ctx context.Context) (*api.AuditCheckpoint, error) {
 	return do[api.AuditCheckpoint](ctx, c, "GET", auditPath+"/checkpoint", nil, nil)
 }

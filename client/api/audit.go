@@ -10,12 +10,46 @@ type AuditReport struct {
 	Proven      int64 `json:"proven"`
 	Checkpoints int   `json:"checkpoints"`
 	// TornBytes stand behind the last record, as a crash leaves them. They are no problem.
-	TornBytes int64          `json:"tornBytes,omitempty"`
-	Problems  []AuditProblem `json:"problems,omitempty"`
+	TornBytes int64 `json:"tornBytes,omitempty"`
+	// Copies of the records are rows of changes that stand in a second log, and count once.
+	Copies   int64          `json:"copies,omitempty"`
+	Problems []AuditProblem `json:"problems,omitempty"`
+	// Logs are those of all nodes. A proof from the files of one node has none.
+	Logs []AuditLogReport `json:"logs,omitempty"`
+}
+
+// AuditLogReport is what a proof found of one node's log.
+type AuditLogReport struct {
+	// Log is its origin, as its checkpoints name it.
+	Log  string `json:"log"`
+	Node string `json:"node"`
+	// Before is the origin of the node's log that this one continues, Why that one came to its end.
+	Before      string `json:"before,omitempty"`
+	Why         string `json:"why,omitempty"`
+	OK          bool   `json:"ok"`
+	Records     int64  `json:"records"`
+	Proven      int64  `json:"proven"`
+	Checkpoints int    `json:"checkpoints"`
+	Copies      int64  `json:"copies,omitempty"`
+	// Missing is what of the log could not be read here.
+	Missing *AuditMissing `json:"missing,omitempty"`
+}
+
+// AuditMissing tells of records of a node that an answer lacks.
+type AuditMissing struct {
+	Node string `json:"node"`
+	Log  string `json:"log"`
+	// Since is an instant before which nothing is missing.
+	Since time.Time `json:"since"`
+	// Lost says that the records will not come any more; else they follow.
+	Lost bool   `json:"lost,omitempty"`
+	Why  string `json:"why"`
 }
 
 // AuditProblem is one thing that is wrong with an audit log.
 type AuditProblem struct {
+	// Log is the origin of the log, where there are several.
+	Log  string `json:"log,omitempty"`
 	File string `json:"file"`
 	// Offset is in bytes, Record the index of a record; -1 where there is none.
 	Offset int64  `json:"offset"`
@@ -25,6 +59,9 @@ type AuditProblem struct {
 
 // AuditRecord tells of one decision. It never holds a value.
 type AuditRecord struct {
+	// Log is the origin of the log that has the record at the index, where there are several logs. Node is who decided, which is another one than the log's
+	// when that adopted the record.
+	Log    string    `json:"log,omitempty"`
 	Index  int64     `json:"index"`
 	Time   time.Time `json:"time"`
 	ID     string    `json:"id"`
@@ -66,19 +103,24 @@ type AuditRecord struct {
 type AuditPage struct {
 	Items []AuditRecord `json:"items"`
 	Next  string        `json:"next,omitempty"`
+	// Missing tells whose records the page may lack.
+	Missing []AuditMissing `json:"missing,omitempty"`
 }
 
 // VerifyAudit asks for a proof of the audit log.
 type VerifyAudit struct {
-	// Checkpoint, when not empty, is a signed checkpoint that was kept elsewhere.
+	// Checkpoint, when not empty, are signed checkpoints that were kept elsewhere, one behind the other.
 	Checkpoint string `json:"checkpoint,omitempty"`
 }
 
 // AuditCheckpoint is a signed statement of what the audit log holds (C2SP tlog-checkpoint). Kept elsewhere it proves later that
 // nothing before it was changed.
 type AuditCheckpoint struct {
-	// Checkpoint is empty before the first one.
+	// Checkpoint is that of the node that answers, and those of the other nodes' logs behind it; it is empty before the first one.
 	Checkpoint string `json:"checkpoint"`
-	// Key is the public key that it is signed by.
+	// Key is the public key that the first one is signed by.
 	Key string `json:"key"`
 }
+
+// MissingHeader is a header of an export for each node whose records it lacks, with a sentence that says which.
+const MissingHeader = "X-Keywright-Audit-Missing"

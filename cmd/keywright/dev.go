@@ -86,6 +86,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Dir, "dir", "", "directory of the server's files; made when missing")
+	f.StringVar(&c.Store.DSNFile, "store-dsn-file", "", "file that holds the connection string of a PostgreSQL database to keep everything in, such as postgres://user:password@host/database (default the directory)")
+	f.StringVar(&c.Store.Schema, "store-schema", "keywright", "schema of that database that the server has to itself")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
 	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
@@ -172,6 +174,7 @@ func logLevel(word string) (slog.Level, error) {
 }
 
 // runDev runs a development server until ctx ends or the server fails.
+
 func runDev(ctx context.Context, c server.DevConfig, stdout, stderr io.Writer) error {
 	if err := harden.Process(); err != nil {
 		return err

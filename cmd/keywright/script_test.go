@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			e.Defer(func() { noRace(t, races) })
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient()), "postgres": db.prepare, "accepts": accepts, "template": template, "eventually": eventually},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "mode": mode, "capture": capture, "load": load, "hook": hook, "sign-in": signIn(s.HTTPClient()), "postgres": db.prepare, "accepts": accepts, "template": template, "eventually": eventually, "certificate": certificate, "free-ports": freePorts},
 	})
 }
 

@@ -47,6 +47,8 @@ type Config struct {
 	Patience time.Duration
 	// Quit is the signal that ends the program.
 	Quit syscall.Signal
+	// Within starts the program, where that has to happen in a place of its own, such as a network namespace; nil starts it where this process is.
+	Within func(start func() error) error
 	// Log is the name of the file in the directory that takes what the program prints, and may be its log file. Without one, and without a
 	// Stdout of its Command, the end of it is kept for errors.
 	Log string
@@ -160,12 +162,14 @@ func (d *Daemon) run() error {
 		}
 		cmd.Stdout, cmd.Stderr = log, log
 	}
-	started, err := process.Start(d.config.Name, cmd)
-	if err != nil {
+	start := func() (err error) {
+		d.process, err = process.Start(d.config.Name, cmd)
 		return err
 	}
-	d.process = started
-	return nil
+	if d.config.Within != nil {
+		return d.config.Within(start)
+	}
+	return start()
 }
 
 // told is the end of the log as an error, nil where there is none.

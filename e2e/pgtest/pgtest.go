@@ -6,6 +6,7 @@
 package pgtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -38,11 +39,20 @@ type Config struct {
 	Log io.Writer
 	// Settings are further lines for postgresql.conf, such as "log_connections = on".
 	Settings []string
+	// Durable keeps what was committed through a crash, as servers do that are not for tests alone.
+	Durable bool
+	// Host is the address of this machine, or of a network namespace, where the server listens and is reached; empty is 127.0.0.1.
+	Host string
+	// Within starts the server in the network namespace that has the address; nil starts it where this process is.
+	Within func(start func() error) error
 }
+
+const loopback = "127.0.0.1"
 
 // Server is a running PostgreSQL server.
 type Server struct {
-	// Port is where it listens, on 127.0.0.1.
+	// Host and Port are where it listens.
+	Host string
 	Port int
 	// Password is the superuser's.
 	Password string
@@ -58,15 +68,19 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Password: rand.Text(), bin: bin, log: config.Log}
-	return s, s.launch(ctx, func(ctx context.Context) error { return s.initialise(ctx, config) })
+	s := newServer(bin, rand.Text(), config)
+	return s, s.launch(ctx, config, func(ctx context.Context) error { return s.initialise(ctx, config) })
+}
+
+func newServer(bin, password string, config Config) *Server {
+	return &Server{Host: cmp.Or(config.Host, loopback), Password: password, bin: bin, log: config.Log}
 }
 
 // launch gives the server a directory, fills it and starts the server.
-func (s *Server) launch(ctx context.Context, fill func(context.Context) error) (err error) {
+func (s *Server) launch(ctx context.Context, config Config, fill func(context.Context) error) (err error) {
 	s.daemon, err = daemon.New(daemon.Config{
 		Name: "PostgreSQL", Users: []string{"postgres", "nobody"}, Ports: []*int{&s.Port},
-		Command: s.command, Answers: s.answers, Patience: 30 * time.Second,
+		Command: s.command, Answers: s.answers, Patience: 30 * time.Second, Within: config.Within,
 		Quit: syscall.SIGINT, // a fast shutdown: open sessions are cut
 	})
 	if err != nil {
@@ -87,7 +101,7 @@ func (s *Server) DSN(user, password, database string) string {
 	dsn := url.URL{
 		Scheme: "postgresql",
 		User:   url.UserPassword(user, password),
-		Host:   net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)),
+		Host:   net.JoinHostPort(s.Host, strconv.Itoa(s.Port)),
 		Path:   "/" + database,
 	}
 	return dsn.String()
@@ -131,10 +145,12 @@ func (s *Server) initialise(ctx context.Context, config Config) error {
 	if err := s.daemon.Do("making a database cluster", cmd); err != nil {
 		return err
 	}
-	settings := "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nsynchronous_commit = off\n" +
-		"full_page_writes = off\n" +
+	settings := "unix_socket_directories = ''\n" +
 		// A failing CREATE ROLE … PASSWORD must not leave its text in the log.
 		"log_min_error_statement = panic\n"
+	if !config.Durable {
+		settings += "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+	}
 	for _, line := range config.Settings {
 		settings += line + "\n"
 	}
@@ -143,22 +159,28 @@ func (s *Server) initialise(ctx context.Context, config Config) error {
 		return err
 	}
 	_, err = file.WriteString(settings)
-	return errors.Join(err, file.Close(), s.admitLoopback())
+	return errors.Join(err, file.Close(), s.admit())
 }
 
-// admitLoopback lets clients come from any address of loop-back, so that several on this machine can have addresses of their own. initdb admits
-// 127.0.0.1 alone.
-func (s *Server) admitLoopback() error {
+// admit lets clients, and standbys, come from any address of loop-back, so that several on this machine can have addresses of their own, and from the
+// private networks that namespaces have. initdb admits 127.0.0.1 alone.
+func (s *Server) admit() error {
 	file, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString("host all all 127.0.0.0/8 scram-sha-256\n")
+	for _, network := range []string{"127.0.0.0/8", "10.0.0.0/8"} {
+		for _, databases := range []string{"all", "replication"} {
+			if err == nil {
+				_, err = fmt.Fprintf(file, "host %s all %s scram-sha-256\n", databases, network)
+			}
+		}
+	}
 	return errors.Join(err, file.Close())
 }
 
 func (s *Server) command() (*exec.Cmd, error) {
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-h", s.Host, "-p", strconv.Itoa(s.Port))
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	// Should this process die, an immediate shutdown: the server's children go with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}

@@ -2,6 +2,7 @@ package pgtest_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/keywright/keywright/e2e/daemon"
 	"github.com/keywright/keywright/e2e/pgtest"
 )
 
@@ -85,5 +87,31 @@ func TestStopLeavesNothing(t *testing.T) {
 	l.Close()
 	if err := s.Stop(); err != nil {
 		t.Errorf("a second Stop: %v", err)
+	}
+}
+
+func TestFailOver(t *testing.T) {
+	primary := daemon.Run(t, func(ctx context.Context) (*pgtest.Server, error) {
+		return pgtest.Start(ctx, pgtest.Config{Durable: true})
+	})
+	standby, err := primary.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer standby.Stop()
+	if err := primary.Synchronous(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := primary.Exec(t.Context(), "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (1)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Exec(t.Context(), "INSERT INTO kept SELECT n + 1 FROM kept", "SELECT 1 / (SELECT count(*) - 1 FROM kept)"); err != nil {
+		t.Errorf("after the fail-over, the row that was acknowledged is not there, or nothing can be written: %v", err)
 	}
 }

@@ -59,16 +59,41 @@ func (s *Service) Assign(ctx context.Context, call *guard.Call, a Assignment) (A
 		return Assigned{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Name = g.ID
-	op := store.NewOp(s.Clock.Now())
 	var done Assigned
-	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		fresh := *g
-		fresh.Created, fresh.Updated = op.At, op.At
-		var err error
-		done, err = s.assign(ctx, tx, &fresh, at, a.PrincipalKind, op)
-		return err
+	err = s.again(ctx, call, need, func() error {
+		d, err := s.judgeGrant(ctx, g, at)
+		if err != nil {
+			return s.Guard.Refuse(ctx, call, need, err)
+		}
+		op := store.NewOp(s.Clock.Now())
+		return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+			fresh := *g
+			fresh.Created, fresh.Updated = op.At, op.At
+			var err error
+			done, err = s.assign(ctx, tx, &fresh, at, a.PrincipalKind, d, op)
+			return err
+		})
 	})
 	return done, err
+}
+
+// judgeGrant judges a grant ahead. One whose role or principal does not exist is judged by nobody: storing it fails.
+func (s *Service) judgeGrant(ctx context.Context, g *principal.Grant, at authz.Scope) (*judged, error) {
+	return s.ahead(ctx, g.Tenant, at, func(ctx context.Context, j *judgement) ([]Finding, error) {
+		role, err := j.role(ctx, g.Role)
+		if err != nil || role == nil {
+			return nil, err
+		}
+		fresh := *g
+		fresh.PrincipalKind, err = kindOf(ctx, j.tx, g, "")
+		if fault.Is(err, fault.Invalid) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return j.judge(ctx, &fresh, role)
+	})
 }
 
 // needFor returns what it takes to write or remove a role assignment, whose record tells who is granted what. The names may be
@@ -113,7 +138,7 @@ func (s *Service) newGrant(call *guard.Call, a *Assignment) (*principal.Grant, e
 	return g, nil
 }
 
-func (s *Service) assign(ctx context.Context, tx store.Tx, g *principal.Grant, at authz.Scope, kind principal.Kind, op store.Op) (done Assigned, err error) {
+func (s *Service) assign(ctx context.Context, tx store.Tx, g *principal.Grant, at authz.Scope, kind principal.Kind, d *judged, op store.Op) (done Assigned, err error) {
 	if err := exists(ctx, tx, g.Tenant, at); err != nil {
 		return done, err
 	}
@@ -143,7 +168,7 @@ func (s *Service) assign(ctx context.Context, tx store.Tx, g *principal.Grant, a
 	if err := s.checkUnique(ctx, tx, g, at, op.At); err != nil {
 		return done, err
 	}
-	if done.Flagged, err = newJudgement(tx, g.Tenant, at).judge(ctx, g, role); err != nil {
+	if done.Flagged, err = d.stands(ctx, tx); err != nil {
 		return done, err
 	}
 	if err := flag(tx, g.Tenant, g.ID, done.Flagged, op); err != nil {

@@ -81,6 +81,7 @@ func (j *judgement) judge(ctx context.Context, g *principal.Grant, role *princip
 	if err != nil {
 		return nil, err
 	}
+	j.work += len(who)
 	return j.judgeHands(ctx, who, fresh, func(held *principal.Grant) bool { return held.ID == g.ID })
 }
 
@@ -126,14 +127,15 @@ func refusal(found []Finding) error {
 	return nil
 }
 
-// judgeRole judges every grant of a role that was changed in this transaction.
-func (s *Service) judgeRole(ctx context.Context, tx store.Tx, r *principal.Role) ([]Finding, error) {
-	grants, err := holdersOf(ctx, tx, r)
+// judgeRole judges every grant of a role as it is to be.
+func judgeRole(ctx context.Context, j *judgement, r *principal.Role) ([]Finding, error) {
+	grants, all, err := holdersOf(ctx, j.tx, r)
 	if err != nil {
 		return nil, err
 	}
+	j.work += all
+	j.roles[r.ID] = r
 	var found []Finding
-	j := newJudgement(tx, r.Tenant, authz.TenantScope())
 	for _, g := range grants {
 		more, err := j.judge(ctx, g, r)
 		if err != nil {
@@ -144,27 +146,38 @@ func (s *Service) judgeRole(ctx context.Context, tx store.Tx, r *principal.Role)
 	return found, nil
 }
 
-// CheckPolicies refuses access policies that put duties into one hand which the tenant's rules refuse; those that they only
-// mind are found by Conflicts. It runs in the transaction that stores the vault, after it was stored.
-func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault) error {
-	if v.Access != vault.AccessByPolicy {
-		return nil
+// JudgePolicies judges the access policies of a vault that is about to be stored, and returns what says so in the transaction that stores it: the tenant's rules
+// refuse what puts duties into one hand with a fault.Forbidden; what they only mind is found by Conflicts. A guard.ErrAgain asks to judge anew.
+func (s *Service) JudgePolicies(ctx context.Context, v *vault.Vault) (func(context.Context, store.Tx) error, error) {
+	if v.Access != vault.AccessByPolicy || len(v.Policies) == 0 {
+		return func(context.Context, store.Tx) error { return nil }, nil
 	}
-	j := newJudgement(tx, v.Tenant, authz.VaultScope(v))
+	d, err := s.ahead(ctx, v.Tenant, authz.VaultScope(v), func(ctx context.Context, j *judgement) ([]Finding, error) {
+		j.proposed = v
+		return nil, judgePolicies(ctx, j, v)
+	})
+	return func(ctx context.Context, tx store.Tx) error {
+		_, err := d.stands(ctx, tx)
+		return err
+	}, err
+}
+
+func judgePolicies(ctx context.Context, j *judgement, v *vault.Vault) error {
 	for i := range v.Policies {
 		p := &v.Policies[i]
 		id := principal.ID(p.Principal)
-		who, err := tx.Principal(ctx, v.Tenant, id)
+		who, err := j.tx.Principal(ctx, v.Tenant, id)
 		if fault.Is(err, fault.NotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		hands, err := reached(ctx, tx, v.Tenant, id, who.Kind)
+		hands, err := reached(ctx, j.tx, v.Tenant, id, who.Kind)
 		if err != nil {
 			return err
 		}
+		j.work += len(hands)
 		fresh := authz.HoldingOfPolicy(p, v)
 		if _, err := j.judgeHands(ctx, hands, fresh, func(*principal.Grant) bool { return false }); err != nil {
 			return err
@@ -173,29 +186,39 @@ func (s *Service) CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault
 	return nil
 }
 
-// CheckMember judges that a principal joins a group, which hands it and everybody in it what the group holds. What the tenant's rules
-// refuse is a fault.Forbidden; of what they mind an event tells. It runs in the transaction that stores the membership, before it
-// is stored. A disabled group counts as if it were enabled: nobody is asked again when it is.
-func (s *Service) CheckMember(ctx context.Context, tx store.Tx, group, member *principal.Principal, op store.Op) error {
+// JudgeMember judges that a principal joins a group, which hands it and everybody in it what the group holds, and returns what says so in the transaction that stores the
+// membership. What the tenant's rules refuse is a fault.Forbidden; of what they mind an event tells. A disabled group counts as if it were enabled: nobody is asked again when it is. A
+// guard.ErrAgain asks to judge anew.
+func (s *Service) JudgeMember(ctx context.Context, group, member *principal.Principal) (func(context.Context, store.Tx, store.Op) error, error) {
+	d, err := s.ahead(ctx, group.Tenant, authz.TenantScope(), func(ctx context.Context, j *judgement) ([]Finding, error) { return j.judgeMember(ctx, group, member) })
+	return func(ctx context.Context, tx store.Tx, op store.Op) error {
+		found, err := d.stands(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return flag(tx, group.Tenant, string(group.ID), found, op)
+	}, err
+}
+
+func (j *judgement) judgeMember(ctx context.Context, group, member *principal.Principal) ([]Finding, error) {
 	none := func(*principal.Grant) bool { return false }
-	list, err := rules(ctx, tx, group.Tenant)
+	list, err := rules(ctx, j.tx, group.Tenant)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	j := newJudgement(tx, group.Tenant, authz.TenantScope())
 	given, err := j.holdings(ctx, group.ID, none)
 	if err != nil || len(given) == 0 {
-		return err
+		return nil, err
 	}
-	hands, err := reached(ctx, tx, group.Tenant, member.ID, member.Kind)
+	hands, err := reached(ctx, j.tx, group.Tenant, member.ID, member.Kind)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var found []Finding
 	for _, id := range hands {
 		held, err := j.holdings(ctx, id, none)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		known := make(map[authz.Conflict]bool)
 		for _, c := range authz.Conflicts(held, list) {
@@ -208,10 +231,7 @@ func (s *Service) CheckMember(ctx context.Context, tx store.Tx, group, member *p
 			}
 		}
 	}
-	if err := refusal(found); err != nil {
-		return err
-	}
-	return flag(tx, group.Tenant, string(group.ID), found, op)
+	return found, refusal(found)
 }
 
 // flag tells of findings by one event.

@@ -10,13 +10,18 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// judgement reads what one judging of duties needs. A transaction keeps every other writer waiting, and a group may have as many
-// members as a tenant has vaults: what the holdings of all hands share is read once, and only where a conflict can be.
+// judgement reads what one judging of duties needs. A group may have as many members as a tenant has vaults: what the holdings of all hands share is read once, and only
+// where a conflict can be. See ahead for where it is done.
 type judgement struct {
 	tx     store.Tx
 	tenant vault.TenantID
 	// at is where conflicts matter: access policies of vaults elsewhere are not read.
 	at authz.Scope
+
+	// proposed, when not nil, stands in the place of the vault that is stored.
+	proposed *vault.Vault
+	// work counts what was read.
+	work int
 
 	// policies are the holdings by access policies, by principal; nil until they are needed.
 	policies map[principal.ID][]authz.Holding
@@ -38,12 +43,14 @@ func (j *judgement) holdings(ctx context.Context, id principal.ID, skip func(*pr
 	if err := j.readPolicies(ctx); err != nil {
 		return nil, err
 	}
+	j.work += 1 + len(groups)
 	var list []authz.Holding
 	for _, p := range append([]principal.ID{id}, groups...) {
 		grants, err := j.tx.GrantsOf(ctx, j.tenant, p)
 		if err != nil {
 			return nil, err
 		}
+		j.work += len(grants)
 		for _, g := range grants {
 			role, err := j.role(ctx, g.Role)
 			if err != nil {
@@ -83,6 +90,7 @@ func (j *judgement) readPolicies(ctx context.Context) error {
 		return err
 	}
 	j.policies = map[principal.ID][]authz.Holding{}
+	j.work += len(vaults)
 	for _, v := range vaults {
 		if v.Access != vault.AccessByPolicy {
 			continue
@@ -98,6 +106,9 @@ func (j *judgement) readPolicies(ctx context.Context) error {
 
 // vaults lists those whose scope overlaps with that of the judgement.
 func (j *judgement) vaults(ctx context.Context) ([]*vault.Vault, error) {
+	if j.proposed != nil {
+		return []*vault.Vault{j.proposed}, nil
+	}
 	p := j.at.Parts()
 	if p.Vault == "" {
 		return j.tx.Vaults(ctx, store.VaultQuery{Tenant: j.tenant, Subscription: p.Subscription, ResourceGroup: p.Group})

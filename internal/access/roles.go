@@ -99,17 +99,29 @@ func (s *Service) PutRole(ctx context.Context, call *guard.Call, scope string, r
 			return nil, false, err
 		}
 	}
-	op := store.NewOp(s.Clock.Now())
-	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		done = &r
-		created, err = s.putRole(ctx, tx, old, done, op)
-		return err
+	err = s.again(ctx, call, need, func() error {
+		d, err := s.ahead(ctx, r.Tenant, authz.TenantScope(), func(ctx context.Context, j *judgement) ([]Finding, error) {
+			if old == nil {
+				return nil, nil // nobody holds it
+			}
+			return judgeRole(ctx, j, &r)
+		})
+		if err != nil {
+			return s.Guard.Refuse(ctx, call, need, err)
+		}
+		op := store.NewOp(s.Clock.Now())
+		return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+			fresh := r
+			done = &fresh
+			created, err = s.putRole(ctx, tx, old, done, d, op)
+			return err
+		})
 	})
 	return done, created, err
 }
 
 // putRole stores r over the role that the caller was allowed to change.
-func (s *Service) putRole(ctx context.Context, tx store.Tx, seen, r *principal.Role, op store.Op) (created bool, err error) {
+func (s *Service) putRole(ctx context.Context, tx store.Tx, seen, r *principal.Role, d *judged, op store.Op) (created bool, err error) {
 	all, err := tx.Roles(ctx, r.Tenant)
 	if err != nil {
 		return false, err
@@ -130,11 +142,14 @@ func (s *Service) putRole(ctx context.Context, tx store.Tx, seen, r *principal.R
 	if old != nil {
 		r.Created = old.Created
 	}
-	if err := tx.PutRole(ctx, r); err != nil || old == nil {
-		return old == nil, err
+	if old == nil {
+		return true, tx.PutRole(ctx, r)
 	}
-	found, err := s.judgeRole(ctx, tx, r)
+	found, err := d.stands(ctx, tx)
 	if err != nil {
+		return false, err
+	}
+	if err := tx.PutRole(ctx, r); err != nil {
 		return false, err
 	}
 	return false, flag(tx, r.Tenant, r.ID, found, op)
@@ -195,35 +210,43 @@ func (s *Service) DeleteRole(ctx context.Context, call *guard.Call, scope, id st
 	if _, err := s.mayWriteRoles(ctx, call, authz.RoleDefinitionDelete, old.AssignableScopes); err != nil {
 		return nil, err
 	}
-	return old, s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) error {
-		now, err := tx.Role(ctx, old.Tenant, old.ID)
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-		if err := sameReach(old, now); err != nil {
-			return err
-		}
-		held, err := holdersOf(ctx, tx, old)
+	return old, s.again(ctx, call, need, func() error {
+		d, err := s.ahead(ctx, old.Tenant, authz.TenantScope(), func(ctx context.Context, j *judgement) ([]Finding, error) {
+			held, all, err := holdersOf(ctx, j.tx, old)
+			j.work += all
+			if err == nil && len(held) > 0 {
+				err = fault.New(fault.Conflict, "the role %q has %d assignments: remove them first", old.Name, len(held)).Because(RoleDefinitionInUse)
+			}
+			return nil, err
+		})
 		if err != nil {
-			return err
+			return s.Guard.Refuse(ctx, call, need, err)
 		}
-		if len(held) > 0 {
-			return fault.New(fault.Conflict, "the role %q has %d assignments: remove them first", old.Name, len(held)).Because(RoleDefinitionInUse)
-		}
-		return tx.DeleteRole(ctx, old.Tenant, old.ID)
+		return s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) error {
+			now, err := tx.Role(ctx, old.Tenant, old.ID)
+			if err != nil && !fault.Is(err, fault.NotFound) {
+				return err
+			}
+			if err := sameReach(old, now); err != nil {
+				return err
+			}
+			if _, err := d.stands(ctx, tx); err != nil {
+				return err
+			}
+			return tx.DeleteRole(ctx, old.Tenant, old.ID)
+		})
 	})
 }
 
-// holdersOf lists the grants of a role.
-func holdersOf(ctx context.Context, tx store.Tx, r *principal.Role) ([]*principal.Grant, error) {
+// holdersOf lists the grants of a role, and says how many were looked through.
+func holdersOf(ctx context.Context, tx store.Tx, r *principal.Role) (list []*principal.Grant, looked int, err error) {
 	all, err := tx.GrantsUnder(ctx, r.Tenant, "/")
-	var list []*principal.Grant
 	for _, g := range all {
 		if g.Role == r.ID {
 			list = append(list, g)
 		}
 	}
-	return list, err
+	return list, len(all), err
 }
 
 // Permissions lists what the caller holds at a scope: the permissions of each role that counts there now.

@@ -153,7 +153,7 @@ func collect(t testing.TB, l *Log, f Filter) []*Record {
 
 func verify(t testing.TB, d disk.FS, external []byte) Report {
 	t.Helper()
-	report, err := Verify(t.Context(), d, VerifyOptions{Origin: testOrigin, Verifiers: note.VerifierList(testVerifier), Checkpoint: external})
+	report, err := Verify(t.Context(), d, VerifyOptions{Origin: testOrigin, Verifiers: note.VerifierList(testVerifier), Checkpoints: kept(external)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestLogLife(t *testing.T) {
 			cfg := testConfig(t, nil)
 			cfg.Dir, cfg.Durability, cfg.CheckpointInterval = t.TempDir(), durability, time.Millisecond
 			handed := make(chan []byte, 100)
-			cfg.Sink = func(_ context.Context, signed []byte) error { handed <- signed; return nil }
+			cfg.Sinks = []CheckpointSink{func(_ context.Context, signed []byte) error { handed <- signed; return nil }}
 			for round := range 3 {
 				l := mustOpen(t, cfg)
 				if err := l.Start(t.Context()); err != nil {
@@ -465,4 +465,12 @@ func TestEverythingAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// kept is a list of the one checkpoint, if there is one.
+func kept(signed []byte) [][]byte {
+	if signed == nil {
+		return nil
+	}
+	return [][]byte{signed}
 }

@@ -115,7 +115,7 @@ func (b *buffers) seal(dst []byte, s Sealer, r *Record, kind byte, id ID, at tim
 func open(s Sealer, e envelope, index int64) (*Record, error) {
 	plain, err := s.OpenAudit(nil, e.tenant, e.sealed, e.clear)
 	if fault.Is(err, fault.Gone) {
-		return &Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: index, Shredded: true}, nil
+		return &Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: index, Shredded: true, Change: e.kind == kindChange}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening audit record %d of tenant %q: %w", index, e.tenant, err)
@@ -128,6 +128,6 @@ func open(s Sealer, e envelope, index int64) (*Record, error) {
 	if r.ID != e.id || r.Tenant != e.tenant || r.Time.UnixMicro() != e.micros {
 		return nil, fault.New(fault.Internal, "audit record %d is not the one that its envelope names", index)
 	}
-	r.Index = index
+	r.Index, r.Change = index, e.kind == kindChange
 	return r, nil
 }

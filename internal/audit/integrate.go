@@ -123,21 +123,23 @@ func (l *Log) sign() error {
 		return err
 	}
 	l.last, l.lastAt = c, time.Now()
-	select { // the sink gets the latest; an older one that still waits says less
-	case <-l.sinks:
-	default:
+	for _, c := range l.sinks {
+		select { // a sink gets the latest; an older one that still waits says less
+		case <-c:
+		default:
+		}
+		c <- signed
 	}
-	l.sinks <- signed
 	return nil
 }
 
-// feedSink hands out checkpoints, the latest again after a failure.
-func (l *Log) feedSink(ctx context.Context) {
+// feedSink hands checkpoints to a sink, the latest again after a failure.
+func (l *Log) feedSink(ctx context.Context, sink CheckpointSink, next <-chan []byte) {
 	var signed []byte
 	for {
 		var again <-chan time.Time
 		if signed != nil {
-			if err := l.cfg.Sink(ctx, signed); err != nil && ctx.Err() == nil {
+			if err := sink(ctx, signed); err != nil && ctx.Err() == nil {
 				l.cfg.OnError(fmt.Errorf("handing out an audit checkpoint: %w", err))
 				again = time.After(sinkRetry)
 			}
@@ -145,7 +147,7 @@ func (l *Log) feedSink(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case signed = <-l.sinks:
+		case signed = <-next:
 		case <-again:
 		}
 	}

@@ -51,7 +51,8 @@ type Config struct {
 	CheckpointInterval time.Duration
 	// CheckpointRecords is after how many records a checkpoint is due at once; 100,000 when zero.
 	CheckpointRecords int64
-	Sink              CheckpointSink // may be nil
+	// Sinks each get checkpoints in a goroutine of their own: one that hangs delays none of the others.
+	Sinks []CheckpointSink
 	// OnState hears of alarms and of a shrinking reserve, OnError of failures behind the request path, which are tried
 	// again. Both may be nil.
 	OnState func(segment.State)
@@ -64,7 +65,7 @@ type Log struct {
 	cfg   Config
 	dir   *disk.Dir // when Open made it
 	seg   *segment.Log
-	sinks chan []byte
+	sinks []chan []byte // of one place each, in the order of Config.Sinks
 
 	lifecycle sync.Mutex
 	started   bool
@@ -93,7 +94,10 @@ func Open(cfg Config) (*Log, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	l := &Log{cfg: cfg, sinks: make(chan []byte, 1)}
+	l := &Log{cfg: cfg}
+	for range cfg.Sinks {
+		l.sinks = append(l.sinks, make(chan []byte, 1))
+	}
 	if cfg.Disk == nil {
 		dir, err := disk.OpenDir(cfg.Dir)
 		if err != nil {
@@ -250,8 +254,8 @@ func (l *Log) Start(ctx context.Context) error {
 	l.started = true
 	ctx, l.cancel = context.WithCancel(ctx)
 	l.running.Go(func() { l.integrateEach(ctx) })
-	if l.cfg.Sink != nil {
-		l.running.Go(func() { l.feedSink(ctx) })
+	for i, sink := range l.cfg.Sinks {
+		l.running.Go(func() { l.feedSink(ctx, sink, l.sinks[i]) })
 	}
 	return nil
 }
@@ -284,8 +288,14 @@ func (l *Log) Shutdown(ctx context.Context) {
 
 func (l *Log) finish(ctx context.Context) error {
 	err := l.Checkpoint(ctx)
-	if err == nil && l.cfg.Sink != nil && l.LatestCheckpoint() != nil {
-		err = l.cfg.Sink(ctx, l.LatestCheckpoint())
+	if last := l.LatestCheckpoint(); err == nil && last != nil {
+		errs := make([]error, len(l.cfg.Sinks))
+		var done sync.WaitGroup
+		for i, sink := range l.cfg.Sinks {
+			done.Go(func() { errs[i] = sink(ctx, last) })
+		}
+		done.Wait()
+		err = errors.Join(errs...)
 	}
 	return errors.Join(err, l.closeFiles())
 }

@@ -108,6 +108,10 @@ type Record struct {
 	// Shredded says that the tenant's key is destroyed: Time, ID, Tenant and Index are all that is left. Readers fill it
 	// in.
 	Shredded bool
+	// Change says that it came from the database, where logs of several nodes may have taken it from. Readers fill it in.
+	Change bool
+	// Log is the origin of the log, where there are several; readers of all of them fill it in.
+	Log string
 }
 
 // Cursor returns the place behind the record, for Filter.Cursor.

@@ -13,7 +13,8 @@ import (
 // exchange its records are lent and lack what tells one request from another. Like Follow it shows only records that survive a power loss, so
 // that an index never comes to stand for another record. It serves one goroutine.
 type Tail struct {
-	log    *Log
+	source Source
+	sealer Sealer
 	cursor segment.Cursor
 	plain  []byte
 	rec    Record
@@ -22,11 +23,36 @@ type Tail struct {
 }
 
 // Tail begins to read at index from. It fails like Follow when the log has fewer records.
-func (l *Log) Tail(from int64) (*Tail, error) {
-	if synced := l.seg.State().Synced; from > synced {
-		return nil, shorter(synced, from)
+func (l *Log) Tail(from int64) (*Tail, error) { return NewTail(durable{l.seg}, l.cfg.Sealer, from) }
+
+// Source is the records of a log that can never be lost or replaced, in order.
+type Source interface {
+	// Size is how many there are.
+	Size() int64
+	// Wait returns when there are more than n. It fails when ctx ends or there will never be more.
+	Wait(ctx context.Context, n int64) error
+	// Read calls fn for the records [from.Index, until) and returns the cursor behind the last one.
+	Read(ctx context.Context, from segment.Cursor, until int64, fn func(base int64, f segment.Frame) error) (segment.Cursor, error)
+}
+
+// durable is the part of a node's own log that survives a power loss.
+type durable struct{ *segment.Log }
+
+// Size implements Source.
+func (d durable) Size() int64 { return d.State().Synced }
+
+// Wait implements Source.
+func (d durable) Wait(ctx context.Context, n int64) error {
+	_, err := d.WaitSynced(ctx, n)
+	return err
+}
+
+// NewTail begins to read a source at index from. It fails with fault.Conflict when that has fewer records.
+func NewTail(source Source, s Sealer, from int64) (*Tail, error) {
+	if has := source.Size(); from > has {
+		return nil, shorter(has, from)
 	}
-	t := &Tail{log: l, cursor: segment.Cursor{Index: from}, names: names{all: make(map[string]string)}}
+	t := &Tail{source: source, sealer: s, cursor: segment.Cursor{Index: from}, names: names{all: make(map[string]string)}}
 	t.dec = newDecoder(&t.rec)
 	t.dec.str = t.names.str
 	for _, f := range [...]int{fieldReason, fieldCorrelationID, fieldClientRequestID, fieldAPIVersion, fieldUserAgent, fieldPath} {
@@ -44,20 +70,19 @@ func (t *Tail) Next() int64 { return t.cursor.Index }
 
 // Wait returns when there is a record to read. It fails when ctx ends or the log is closed.
 func (t *Tail) Wait(ctx context.Context) error {
-	_, err := t.log.seg.WaitSynced(ctx, t.cursor.Index)
-	return err
+	return t.source.Wait(ctx, t.cursor.Index)
 }
 
 // Read calls fn for the durable records that were not read yet, at most limit of them, in order. The record is the tail's own: it is good until
 // fn returns, and has no Reason, CorrelationID, ClientRequestID, APIVersion, UserAgent and Path; its texts may be kept. What fn failed on is
 // read again.
 func (t *Tail) Read(ctx context.Context, limit int64, fn func(r *Record) error) error {
-	until := min(t.log.seg.State().Synced, t.cursor.Index+limit)
+	until := min(t.source.Size(), t.cursor.Index+limit)
 	if until <= t.cursor.Index {
 		return ctx.Err()
 	}
 	from := t.cursor
-	reached, err := t.log.seg.Read(ctx, from, until, func(_ int64, f segment.Frame) error {
+	reached, err := t.source.Read(ctx, from, until, func(_ int64, f segment.Frame) error {
 		if err := t.open(f); err != nil {
 			return err
 		}
@@ -75,9 +100,9 @@ func (t *Tail) open(f segment.Frame) error {
 	if err != nil {
 		return err
 	}
-	plain, err := t.log.cfg.Sealer.OpenAudit(t.plain[:0], e.tenant, e.sealed, e.clear)
+	plain, err := t.sealer.OpenAudit(t.plain[:0], e.tenant, e.sealed, e.clear)
 	if fault.Is(err, fault.Gone) {
-		t.rec = Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: f.Index, Shredded: true}
+		t.rec = Record{Time: time.UnixMicro(e.micros).UTC(), ID: e.id, Tenant: e.tenant, Index: f.Index, Shredded: true, Change: e.kind == kindChange}
 		return nil
 	}
 	if err != nil {
@@ -92,7 +117,7 @@ func (t *Tail) open(f segment.Frame) error {
 	if t.rec.ID != e.id || t.rec.Tenant != e.tenant || t.rec.Time.UnixMicro() != e.micros {
 		return fault.New(fault.Internal, "audit record %d is not the one that its envelope names", f.Index)
 	}
-	t.rec.Index = f.Index
+	t.rec.Index, t.rec.Change = f.Index, e.kind == kindChange
 	return nil
 }
 

@@ -19,9 +19,9 @@ import (
 type VerifyOptions struct {
 	Origin    string
 	Verifiers note.Verifiers
-	// Checkpoint, when given, is a signed checkpoint that was kept elsewhere. Without one a log that was cut back to an
+	// Checkpoints are signed checkpoints that were kept elsewhere. Without one a log that was cut back to an
 	// older checkpoint, or made anew by a thief of the signing key, is not found out.
-	Checkpoint []byte
+	Checkpoints [][]byte
 }
 
 // Verify proves a log from its checkpoints. It reads every frame of the directory, compares each leaf with the tiles
@@ -108,24 +108,23 @@ func (v *verification) readCheckpoints() error {
 	} else if err == nil && end < int64(len(content)) {
 		v.problem(checkpointsName, end, -1, "%d bytes stand behind the last checkpoint", int64(len(content))-end)
 	}
-	if v.o.Checkpoint != nil {
-		return v.readExternal()
+	for _, signed := range v.o.Checkpoints {
+		v.readExternal(signed)
 	}
 	return nil
 }
 
-// readExternal adds the checkpoint that was kept elsewhere, in order of size.
-func (v *verification) readExternal() error {
+// readExternal adds a checkpoint that was kept elsewhere, in order of size.
+func (v *verification) readExternal(signed []byte) {
 	const file = "the checkpoint kept elsewhere"
-	c, err := merkle.OpenCheckpoint(v.o.Checkpoint, v.o.Origin, v.o.Verifiers)
+	c, err := merkle.OpenCheckpoint(signed, v.o.Origin, v.o.Verifiers)
 	if err != nil {
 		v.problem(file, -1, -1, "it does not hold: %v", err)
-		return nil
+		return
 	}
 	i := 0
 	for i < len(v.points) && v.points[i].Size < c.Size {
 		i++
 	}
 	v.points = append(v.points[:i], append([]point{{c, file, -1}}, v.points[i:]...)...)
-	return nil
 }

@@ -1,9 +1,9 @@
-// Package auditing is the service by which people look at the audit log: query it, prove it, export it, and take a signed
-// checkpoint away. Each of these is itself authorised and recorded. A caller sees the records of the own tenant alone;
-// whoever proves the log learns nothing of any tenant.
+// Package auditing is the service by which people look at the audit logs of all nodes: query them, prove them, export them, and take signed
+// checkpoints away. Each of these is itself authorised and recorded. A caller sees the records of the own tenant alone;
+// whoever proves the logs learns nothing of any tenant.
 //
-// What was acknowledged before a query, an export or a proof began is in it: the record of a change, which follows the change
-// from the store's journal into the log, is waited for.
+// What this node acknowledged before a query, an export or a proof began is in it: the record of a change, which follows the change
+// from the store's journal into the log, is waited for. Of the other nodes there is what they have shipped, and the answer says what is missing.
 package auditing
 
 import (
@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/audit/disk"
 	"github.com/keywright/keywright/internal/audit/export"
 	"github.com/keywright/keywright/internal/authz"
@@ -32,29 +34,26 @@ type Config struct {
 	Guard *guard.Guard
 	Store store.Store
 	Log   *audit.Log
-	// CatchUp waits until the records of all changes that are committed are in the log; audit.Sequencer.CatchUp does.
+	// CatchUp waits until the records of all changes that this node committed are in the log; audit.Sequencer.CatchUp does.
 	CatchUp func(context.Context) error
-	// Dir is the log's directory, Key the public key that its checkpoints are signed by, as text (golang.org/x/mod/sumdb/note); the
-	// key's name is the log's origin.
-	Dir, Key string
+	// Reader reads the logs of all nodes.
+	Reader *archive.Reader
+	// Key is the public key that the node's checkpoints are signed by, as text (golang.org/x/mod/sumdb/note); the key's name is the log's origin.
+	Key string
 }
 
 // Service shows the audit log. It is safe for concurrent use.
-type Service struct {
-	Config
-	verifier note.Verifier
-}
+type Service struct{ Config }
 
 // New checks the configuration.
 func New(c Config) (*Service, error) {
-	if c.Guard == nil || c.Store == nil || c.Log == nil || c.CatchUp == nil || c.Dir == "" {
-		return nil, errors.New("the auditing service needs a guard, a store, the audit log, a way to wait for it, and its directory")
+	if c.Guard == nil || c.Store == nil || c.Log == nil || c.CatchUp == nil || c.Reader == nil {
+		return nil, errors.New("the auditing service needs a guard, a store, the audit log, a way to wait for it, and a reader of all logs")
 	}
-	v, err := ParseKey(c.Key)
-	if err != nil {
+	if _, err := ParseKey(c.Key); err != nil {
 		return nil, err
 	}
-	return &Service{Config: c, verifier: v}, nil
+	return &Service{c}, nil
 }
 
 // tenantScope is where the audit log is read.
@@ -81,34 +80,24 @@ func (s *Service) current(ctx context.Context) error {
 }
 
 // Query returns the records of the caller's tenant that the filter selects, whatever tenant the filter names.
-func (s *Service) Query(ctx context.Context, call *guard.Call, f audit.Filter) (list []*audit.Record, err error) {
+func (s *Service) Query(ctx context.Context, call *guard.Call, f audit.Filter) (answer *archive.Answer, err error) {
 	need := guard.Need{Action: authz.AuditRead, Scope: tenantScope}
-	err = s.Guard.Read(ctx, call, &need, func() error {
-		records, err := s.own(ctx, call, f)
-		if err != nil {
-			return err
+	err = s.Guard.Read(ctx, call, &need, func() (err error) {
+		if f, err = s.own(ctx, call, f); err == nil {
+			answer, err = s.Reader.Query(ctx, f)
 		}
-		for r, err := range records {
-			if err != nil {
-				return err
-			}
-			list = append(list, r)
-		}
-		return nil
+		return err
 	})
-	return list, err
+	return answer, err
 }
 
-// own is a query that cannot leave the caller's tenant: an empty tenant in a filter would select all of them.
-func (s *Service) own(ctx context.Context, call *guard.Call, f audit.Filter) (iter.Seq2[*audit.Record, error], error) {
+// own is a filter that cannot leave the caller's tenant: an empty tenant in a filter would select all of them.
+func (s *Service) own(ctx context.Context, call *guard.Call, f audit.Filter) (audit.Filter, error) {
 	if call.Caller.Tenant == "" {
-		return nil, fault.New(fault.Forbidden, "the caller belongs to no tenant")
-	}
-	if err := s.current(ctx); err != nil {
-		return nil, err
+		return f, fault.New(fault.Forbidden, "the caller belongs to no tenant")
 	}
 	f.Tenant = string(call.Caller.Tenant)
-	return s.Log.Query(ctx, f), nil
+	return f, s.current(ctx)
 }
 
 // Format is a form in which records are exported.
@@ -122,10 +111,11 @@ const (
 	RFC5424 Format = "rfc5424"
 )
 
-// Export calls open once it is decided and recorded that the caller may, and writes the selected records to what open
+// Export calls open once it is decided and recorded that the caller may, with what the export lacks, and writes the selected records to what open
 // returns. An error before that is the caller's; one after it ends the output early.
-func (s *Service) Export(ctx context.Context, call *guard.Call, f audit.Filter, format Format, open func() io.Writer) error {
+func (s *Service) Export(ctx context.Context, call *guard.Call, f audit.Filter, format Format, open func([]archive.Missing) io.Writer) error {
 	var records iter.Seq2[*audit.Record, error]
+	var missing []archive.Missing
 	need := guard.Need{Action: authz.AuditExport, Scope: tenantScope}
 	err := s.Guard.Read(ctx, call, &need, func() (err error) {
 		switch format {
@@ -133,16 +123,18 @@ func (s *Service) Export(ctx context.Context, call *guard.Call, f audit.Filter, 
 		default:
 			return fault.New(fault.Invalid, "the format %q is not one of azure, ocsf, cef and rfc5424", string(format[:min(len(format), 32)]))
 		}
-		records, err = s.own(ctx, call, f)
+		if f, err = s.own(ctx, call, f); err == nil {
+			records, missing, err = s.Reader.Records(ctx, f)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	if format == Azure {
-		return export.Azure(open(), records, s.resources(ctx))
+		return export.Azure(open(missing), records, s.resources(ctx))
 	}
-	return writeLines(open(), records, format)
+	return writeLines(open(missing), records, format)
 }
 
 func writeLines(w io.Writer, records iter.Seq2[*audit.Record, error], format Format) error {
@@ -195,8 +187,8 @@ func (s *Service) resources(ctx context.Context) export.ResourceID {
 	}
 }
 
-// Verify proves the log from its checkpoints and, if one is given, from a checkpoint that was kept elsewhere.
-func (s *Service) Verify(ctx context.Context, call *guard.Call, checkpoint []byte) (report audit.Report, err error) {
+// Verify proves the logs of all nodes from their checkpoints and from those that were kept elsewhere, one behind the other as Checkpoint gives them.
+func (s *Service) Verify(ctx context.Context, call *guard.Call, checkpoints []byte) (reports []archive.LogReport, err error) {
 	need := guard.Need{Action: authz.AuditVerify, Scope: tenantScope}
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		if err := s.current(ctx); err != nil {
@@ -205,31 +197,10 @@ func (s *Service) Verify(ctx context.Context, call *guard.Call, checkpoint []byt
 		if err := s.Log.Checkpoint(ctx); err != nil {
 			return err
 		}
-		if len(checkpoint) == 0 {
-			if checkpoint, err = s.kept(ctx); err != nil {
-				return err
-			}
-		}
-		report, err = VerifyDir(ctx, s.Dir, s.verifier, checkpoint)
+		reports, err = s.Reader.Verify(ctx, archive.SplitCheckpoints(checkpoints))
 		return err
 	})
-	return report, err
-}
-
-// CheckpointSetting is the setting under which the newest checkpoint is copied to the store: who changes the log's files
-// has to change the database as well.
-const CheckpointSetting = "audit-checkpoint"
-
-// kept returns the checkpoint that the store holds, or nil before the first.
-func (s *Service) kept(ctx context.Context) (signed []byte, err error) {
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		signed, err = tx.Setting(ctx, CheckpointSetting)
-		return err
-	})
-	if fault.Is(err, fault.NotFound) {
-		return nil, nil
-	}
-	return signed, err
+	return reports, err
 }
 
 // ParseKey reads the public key that checkpoints are signed by.
@@ -241,26 +212,33 @@ func ParseKey(text string) (note.Verifier, error) {
 	return v, nil
 }
 
-// VerifyDir proves the log in a directory. It needs no server; a log that a server writes meanwhile can be proved too.
-func VerifyDir(ctx context.Context, dir string, verifier note.Verifier, checkpoint []byte) (audit.Report, error) {
+// VerifyDir proves the log in a directory. It needs no server; a log that a server writes meanwhile can be proved too. Of the checkpoints those of this log
+// count, by their origin.
+func VerifyDir(ctx context.Context, dir string, verifier note.Verifier, checkpoints []byte) (audit.Report, error) {
 	d, err := disk.ReadDir(dir)
 	if err != nil {
 		return audit.Report{}, fmt.Errorf("opening the audit log: %w", err)
 	}
 	defer d.Close()
-	if len(checkpoint) == 0 {
-		checkpoint = nil // none was kept
+	all := archive.SplitCheckpoints(checkpoints)
+	own := slices.DeleteFunc(slices.Clone(all), func(signed []byte) bool { return archive.CheckpointOrigin(signed) != verifier.Name() })
+	if len(own) == 0 {
+		own = all // if none is of this log, that is what is wrong
 	}
-	return audit.Verify(ctx, d, audit.VerifyOptions{Origin: verifier.Name(), Verifiers: note.VerifierList(verifier), Checkpoint: checkpoint})
+	return audit.Verify(ctx, d, audit.VerifyOptions{Origin: verifier.Name(), Verifiers: note.VerifierList(verifier), Checkpoints: own})
 }
 
-// Checkpoint returns the newest signed checkpoint of the log (C2SP tlog-checkpoint), to be kept where nobody who can change the
-// log can reach it. Before the first one it is empty.
+// Checkpoint returns the newest signed checkpoints (C2SP tlog-checkpoint) of all logs, this node's first, one behind the other: to be kept where nobody who
+// can change the logs can reach them. Before the first one it is empty.
 func (s *Service) Checkpoint(ctx context.Context, call *guard.Call) (signed []byte, err error) {
 	need := guard.Need{Action: authz.AuditVerify, Scope: tenantScope}
 	err = s.Guard.Read(ctx, call, &need, func() error {
-		signed = s.Log.LatestCheckpoint()
-		return nil
+		others, err := s.Reader.Checkpoints(ctx)
+		signed = append(signed, s.Log.LatestCheckpoint()...)
+		for _, c := range others {
+			signed = append(signed, c...)
+		}
+		return err
 	})
 	return signed, err
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
@@ -33,7 +34,7 @@ func newWorld(t *testing.T, edit func(*auditing.Config)) *world {
 	t.Helper()
 	w := &world{World: tenancytest.New(t)}
 	w.log = w.OpenLog()
-	c := auditing.Config{Guard: w.log.Guard, Store: w.Store, Log: w.log.Log, CatchUp: w.log.CatchUp, Dir: w.log.Dir, Key: w.log.Key}
+	c := auditing.Config{Guard: w.log.Guard, Store: w.Store, Log: w.log.Log, CatchUp: w.log.CatchUp, Reader: w.log.Reader, Key: w.log.Key}
 	if edit != nil {
 		edit(&c)
 	}
@@ -82,7 +83,7 @@ func TestEveryMethodIsAuthorised(t *testing.T) {
 			return err
 		}},
 		"Export": {authz.AuditExport, func(c *guard.Call) error {
-			return w.Export(w.Ctx, c, audit.Filter{}, auditing.CEF, func() io.Writer { return io.Discard })
+			return w.Export(w.Ctx, c, audit.Filter{}, auditing.CEF, func([]archive.Missing) io.Writer { return io.Discard })
 		}},
 		"Verify": {authz.AuditVerify, func(c *guard.Call) error {
 			_, err := w.Verify(w.Ctx, c, nil)
@@ -169,18 +170,18 @@ func TestTenantsSeeTheirOwnRecords(t *testing.T) {
 			{ObjectName: "installation-name"}, {Operation: "installation-event"}} {
 			found, err := w.Query(w.Ctx, auditor.Call("AuditQuery"), f)
 			w.Must(err)
-			for _, r := range found {
+			for _, r := range found.Records {
 				if r.Tenant != string(c.tenant.ID) {
 					t.Errorf("a query with %+v shows the record %+v to an auditor of %s", f, r, c.tenant.ID)
 				}
 			}
-			if narrow := f.ObjectName != "" || f.Operation != ""; narrow == (len(found) > 0) {
-				t.Errorf("a query with %+v shows %d records", f, len(found))
+			if narrow := f.ObjectName != "" || f.Operation != ""; narrow == (len(found.Records) > 0) {
+				t.Errorf("a query with %+v shows %d records", f, len(found.Records))
 			}
 		}
 		for _, format := range []auditing.Format{auditing.Azure, auditing.OCSF, auditing.CEF, auditing.RFC5424} {
 			var out bytes.Buffer
-			w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{Tenant: string(other.ID)}, format, func() io.Writer { return &out }))
+			w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{Tenant: string(other.ID)}, format, func([]archive.Missing) io.Writer { return &out }))
 			if !strings.Contains(out.String(), c.own) {
 				t.Errorf("the export as %s misses the own records: %s", format, out.String())
 			}
@@ -194,8 +195,8 @@ func TestTenantsSeeTheirOwnRecords(t *testing.T) {
 	// A caller that belongs to no tenant would select all of them.
 	auditor := w.auditor(w.Home).Call("")
 	auditor.Caller.Tenant = ""
-	if found, err := w.Query(w.Ctx, auditor, audit.Filter{}); err == nil || len(found) > 0 {
-		t.Errorf("a caller without a tenant sees %d records: %v", len(found), err)
+	if found, err := w.Query(w.Ctx, auditor, audit.Filter{}); err == nil || found != nil {
+		t.Errorf("a caller without a tenant sees %+v: %v", found, err)
 	}
 }
 
@@ -208,7 +209,7 @@ func TestReadersSeeWhatWasAcknowledged(t *testing.T) {
 	set, get := w.work(w.Home, "box", "one")
 	for _, call := range []*guard.Call{set, get} {
 		found, err := w.Query(w.Ctx, auditor.Call("AuditQuery"), audit.Filter{CorrelationID: call.Correlation})
-		if err != nil || len(found) != 1 || found[0].ObjectName != "one" || found[0].Outcome != audit.Allowed {
+		if err != nil || len(found.Records) != 1 || found.Records[0].ObjectName != "one" || found.Records[0].Outcome != audit.Allowed {
 			t.Errorf("a query right behind %s finds %v: %v", call.Operation, found, err)
 		}
 	}
@@ -220,23 +221,23 @@ func TestReadersSeeWhatWasAcknowledged(t *testing.T) {
 	if s := w.log.State(); s.Synced == written {
 		t.Error("the record of a query is durable at once: the test proves nothing")
 	}
-	if found, err := w.Query(w.Ctx, auditor.Call("AuditQuery"), audit.Filter{CorrelationID: first.Correlation}); err != nil || len(found) != 1 {
-		t.Errorf("a query finds %d records of the query before it: %v", len(found), err)
+	if found, err := w.Query(w.Ctx, auditor.Call("AuditQuery"), audit.Filter{CorrelationID: first.Correlation}); err != nil || len(found.Records) != 1 {
+		t.Errorf("a query finds %d records of the query before it: %v", len(found.Records), err)
 	}
 	if s := w.log.State(); s.Synced < written {
 		t.Errorf("a query showed %d records, of which %d are durable", written, s.Synced)
 	}
 	set, _ = w.work(w.Home, "box", "two")
 	var out bytes.Buffer
-	w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{CorrelationID: set.Correlation}, auditing.RFC5424, func() io.Writer { return &out }))
+	w.Must(w.Export(w.Ctx, auditor.Call("AuditExport"), audit.Filter{CorrelationID: set.Correlation}, auditing.RFC5424, func([]archive.Missing) io.Writer { return &out }))
 	if !strings.Contains(out.String(), "two") {
 		t.Errorf("an export right behind a change holds %q", out.String())
 	}
 	before := w.log.State().Records
 	w.work(w.Home, "box", "three")
-	report, err := w.Verify(w.Ctx, auditor.Call("AuditVerify"), nil)
-	if err != nil || !report.OK() || report.Records < before+2 {
-		t.Errorf("a proof right behind a change covers %d records of %d and two more: %v, %+v", report.Records, before, err, report)
+	reports, err := w.Verify(w.Ctx, auditor.Call("AuditVerify"), nil)
+	if err != nil || len(reports) != 1 || !reports[0].OK() || reports[0].Records < before+2 {
+		t.Errorf("a proof right behind a change of %d records and two more: %v, %+v", before, err, reports)
 	}
 }
 
@@ -248,7 +249,7 @@ func TestReadersAreToldOfALogThatIsBehind(t *testing.T) {
 	call := w.auditor(w.Home).Call
 	_, query := w.Query(w.Ctx, call("AuditQuery"), audit.Filter{})
 	_, verify := w.Verify(w.Ctx, call("AuditVerify"), nil)
-	export := w.Export(w.Ctx, call("AuditExport"), audit.Filter{}, auditing.Azure, func() io.Writer {
+	export := w.Export(w.Ctx, call("AuditExport"), audit.Filter{}, auditing.Azure, func([]archive.Missing) io.Writer {
 		t.Error("an export of a log that is behind began")
 		return io.Discard
 	})
@@ -281,7 +282,7 @@ func TestExportTellsOfAStoreThatFails(t *testing.T) {
 	w.work(w.Home, "box", "one")
 	call := w.auditor(w.Home).Call
 	export := func() error {
-		return w.Export(w.Ctx, call("AuditExport"), audit.Filter{}, auditing.Azure, func() io.Writer {
+		return w.Export(w.Ctx, call("AuditExport"), audit.Filter{}, auditing.Azure, func([]archive.Missing) io.Writer {
 			s.broken = errors.New("the disk is gone")
 			return io.Discard
 		})
@@ -304,7 +305,7 @@ func TestVerifyComparesWithAKeptCheckpoint(t *testing.T) {
 		t.Fatalf("the checkpoint is %q: %v", kept, err)
 	}
 	w.work(w.Home, "box", "two")
-	if report, err := w.Verify(w.Ctx, auditor.Call("AuditVerify"), kept); err != nil || !report.OK() {
+	if report, err := w.Verify(w.Ctx, auditor.Call("AuditVerify"), kept); err != nil || len(report) != 1 || !report[0].OK() {
 		t.Errorf("with its own checkpoint of before: %v, %+v", err, report)
 	}
 	second := newWorld(t, nil)
@@ -315,7 +316,7 @@ func TestVerifyComparesWithAKeptCheckpoint(t *testing.T) {
 	w.Must(err)
 	stranger, err := second.Checkpoint(second.Ctx, other.Call("AuditCheckpoint"))
 	w.Must(err)
-	if report, err := w.Verify(w.Ctx, auditor.Call("AuditVerify"), stranger); err == nil && report.OK() {
+	if report, err := w.Verify(w.Ctx, auditor.Call("AuditVerify"), stranger); err == nil && report[0].OK() {
 		t.Error("the checkpoint of another log was believed")
 	}
 }

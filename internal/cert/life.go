@@ -6,13 +6,23 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // The life of a certificate is that of every object, but it takes a key and a secret along, and its doors show the policy with it. So the service has no
 // object.Lifecycle to promote; what follows is all that there is.
 
 // Changed replaces or drops what a commit made stale. It belongs to the store's watchers.
-func (s *Service) Changed(c *store.Commit) { s.life.Changed(c) }
+func (s *Service) Changed(c *store.Commit) {
+	s.life.Changed(c)
+	for i := range c.Changes {
+		// The node whose turn it is may be another one than that where the certificate was asked for.
+		if ch := &c.Changes[i]; ch.Kind == store.ObjectChanged && ch.Object == vault.Certificate {
+			s.Wake()
+			return
+		}
+	}
+}
 
 // Flush drops everything that is kept in memory: for a node that may have missed commits.
 func (s *Service) Flush() { s.life.Flush() }

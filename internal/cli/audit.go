@@ -64,21 +64,25 @@ func (a *app) auditQuery() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []api.AuditRecord{}
+			filter.Missing = a.missing()
+			all, several := []api.AuditRecord{}, false
 			for r, err := range cl.AuditRecords(c.Context(), filter) {
 				if err != nil {
 					return err
 				}
-				all = append(all, *r)
+				all, several = append(all, *r), several || r.Log != ""
 				if len(all) == limit {
 					break
 				}
 			}
-			return a.show(all, rows([]string{"TIME", "OUTCOME", "ACTION", "PRINCIPAL", "VAULT", "OBJECT", "REASON", "ADDRESS", "CORRELATION"}, all,
-				func(r *api.AuditRecord) []string {
-					return []string{r.Time.UTC().Format(time.RFC3339), r.Outcome, r.Action, first(r.UPN, r.Principal), r.Vault, r.ObjectName, r.Reason, r.Address,
-						r.Correlation}
-				}))
+			header := []string{"TIME", "OUTCOME", "ACTION", "PRINCIPAL", "VAULT", "OBJECT", "REASON", "ADDRESS", "CORRELATION"}
+			if several {
+				header = append(header, "NODE")
+			}
+			return a.show(all, rows(header, all, func(r *api.AuditRecord) []string {
+				return []string{r.Time.UTC().Format(time.RFC3339), r.Outcome, r.Action, first(r.UPN, r.Principal), r.Vault, r.ObjectName, r.Reason, r.Address,
+					r.Correlation, r.Node}[:len(header)]
+			}))
 		})}
 	f.flags(c)
 	c.Flags().BoolVar(&f.OldestFirst, "oldest-first", false, "turn the order round")
@@ -86,12 +90,23 @@ func (a *app) auditQuery() *cobra.Command {
 	return c
 }
 
+// missing tells people once what an answer lacks.
+func (a *app) missing() func(string) {
+	told := make(map[string]bool)
+	return func(why string) {
+		if !told[why] {
+			told[why] = true
+			a.say("Not all is here: %s.", why)
+		}
+	}
+}
+
 func (a *app) auditVerify() *cobra.Command {
 	var dir, checkpoint string
-	c := &cobra.Command{Use: "verify", Short: "Prove the audit log from its checkpoints",
-		Long: `Prove the audit log from its checkpoints: that no record was changed, added or removed behind one. A log that was cut back to an
-older checkpoint is only found out with a checkpoint that was kept elsewhere: keep those of "keywright audit checkpoint", and give one
-with --checkpoint.`,
+	c := &cobra.Command{Use: "verify", Short: "Prove the audit logs of all nodes from their checkpoints",
+		Long: `Prove the audit logs of all nodes from their checkpoints: that no record was changed, added or removed behind one. Logs that were cut back
+to an older checkpoint together with the store are only found out with checkpoints that were kept elsewhere: keep those of "keywright audit
+checkpoint", and give them with --checkpoint.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var kept []byte
@@ -105,25 +120,55 @@ with --checkpoint.`,
 			if err != nil {
 				return err
 			}
-			t := table{{"OK", "RECORDS", "PROVEN", "CHECKPOINTS", "PROBLEMS"},
-				{yesNo(report.OK), fmt.Sprint(report.Records), fmt.Sprint(report.Proven), fmt.Sprint(report.Checkpoints), fmt.Sprint(len(report.Problems))}}
-			if err := a.show(report, t); err != nil {
+			if err := a.show(report, verifyTable(report)); err != nil {
 				return err
 			}
+			for _, l := range report.Logs {
+				if l.Missing != nil {
+					a.say("Not all is here: %s.", l.Missing.Why)
+				}
+			}
 			for _, p := range report.Problems {
-				a.say("%s: record %d: %s", p.File, p.Record, p.Detail)
+				where := p.File
+				if p.Log != "" {
+					where = p.Log + ": " + where
+				}
+				a.say("%s: record %d: %s", where, p.Record, p.Detail)
 			}
 			if !report.OK {
 				return errors.New("the audit log does not hold what its checkpoints say: keep a copy of it as it is, and find out who had access")
 			}
 			return nil
 		}}
-	c.Flags().StringVar(&checkpoint, "checkpoint", "", "file with a signed checkpoint that was kept elsewhere; - for standard input")
+	c.Flags().StringVar(&checkpoint, "checkpoint", "", "file with signed checkpoints that were kept elsewhere; - for standard input")
 	if a.VerifyAudit != nil {
 		c.Flags().StringVar(&dir, "dir", "", "directory of a server, whose log is proved from its files without asking the server")
 		c.MarkFlagDirname("dir")
 	}
 	return c
+}
+
+// verifyTable has a row for each log, or one for the only one.
+func verifyTable(report *api.AuditReport) table {
+	if len(report.Logs) < 2 {
+		return table{{"OK", "RECORDS", "PROVEN", "CHECKPOINTS", "PROBLEMS"},
+			{yesNo(report.OK), fmt.Sprint(report.Records), fmt.Sprint(report.Proven), fmt.Sprint(report.Checkpoints), fmt.Sprint(len(report.Problems))}}
+	}
+	t := table{{"OK", "RECORDS", "PROVEN", "CHECKPOINTS", "PROBLEMS", "COPIES", "WHOLE", "LOG"}}
+	for _, l := range report.Logs {
+		problems := 0
+		for _, p := range report.Problems {
+			if p.Log == l.Log {
+				problems++
+			}
+		}
+		whole := "yes"
+		if l.Missing != nil {
+			whole = "until " + l.Missing.Since.UTC().Format(time.RFC3339)
+		}
+		t = append(t, []string{yesNo(l.OK), fmt.Sprint(l.Records), fmt.Sprint(l.Proven), fmt.Sprint(l.Checkpoints), fmt.Sprint(problems), fmt.Sprint(l.Copies), whole, l.Log})
+	}
+	return t
 }
 
 func (a *app) verify(c *cobra.Command, dir string, checkpoint []byte) (*api.AuditReport, error) {
@@ -150,6 +195,7 @@ func (a *app) auditExport() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			filter.Missing = a.missing()
 			out := a.Stdout
 			if file != "-" {
 				w, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|noFollow, 0o600)
@@ -202,7 +248,7 @@ func (c *counter) end() {
 }
 
 func (a *app) auditCheckpoint() *cobra.Command {
-	return &cobra.Command{Use: "checkpoint", Short: "Print the newest signed checkpoint, to be kept where nobody who can change the log can reach it",
+	return &cobra.Command{Use: "checkpoint", Short: "Print the newest signed checkpoint of each node's log, to be kept where nobody who can change the logs can reach them",
 		Args: cobra.NoArgs,
 		RunE: a.with(func(c *cobra.Command, cl *client.Client, _ []string) error {
 			p, err := cl.AuditCheckpoint(c.Context())

@@ -14,14 +14,15 @@ import (
 // packed is what a backup of a composed secret holds beside its versions. It has no value.
 type packed struct {
 	// Vault is where the backup was made: there, who set the template was allowed to read its parts.
-	Vault    vault.ID        `json:"vault"`
-	Template string          `json:"template"`
+	Vault vault.ID `json:"vault"`
+	// Template is empty of a secret that had one.
+	Template string          `json:"template,omitempty"`
 	Made     []Made          `json:"made,omitempty"`
 	First    vault.VersionID `json:"first,omitempty"`
 }
 
 func readPacked(doc []byte) (p packed, t *Template, err error) {
-	if err = json.Unmarshal(doc, &p); err == nil {
+	if err = json.Unmarshal(doc, &p); err == nil && p.Template != "" {
 		t, err = Parse(p.Template)
 	}
 	if err != nil {
@@ -43,7 +44,7 @@ func (s *Service) Pack(ctx context.Context, tx store.Tx, o *vault.Object) ([]byt
 // secret reads them. It records what it refuses.
 func (s *Service) Admit(ctx context.Context, call *guard.Call, doc []byte) error {
 	p, t, err := readPacked(doc)
-	if err != nil || p.Vault == call.Vault.Vault.ID {
+	if err != nil || t == nil || p.Vault == call.Vault.Vault.ID {
 		return err
 	}
 	for _, part := range t.Parts() {
@@ -64,10 +65,15 @@ func (s *Service) Unpack(ctx context.Context, tx store.Tx, v *vault.Vault, o *va
 	if err != nil {
 		return err
 	}
-	if err := b.check(o.Name, t); err != nil {
-		return err
+	if t == nil && p.Vault != v.ID {
+		return nil // what it was made of are secrets of another vault
 	}
-	c := &Composed{Name: o.Name, Template: t.String()}
+	if t != nil {
+		if err := b.check(o.Name, t); err != nil {
+			return err
+		}
+	}
+	c := &Composed{Name: o.Name, Template: p.Template}
 	if p.Vault == v.ID {
 		c.Made, c.First = p.Made, p.First // elsewhere its parts are other secrets of the same names
 	}

@@ -37,9 +37,11 @@ type Service struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	mu sync.RWMutex // guards the one below
+	mu sync.RWMutex // guards those below
 	// parts are the vaults' name keys that a commit may change with an effect; nil while nothing is known, and then every commit may.
 	parts map[vault.ID]map[string]bool
+	// pruned is when was last looked for what need not be remembered any more.
+	pruned time.Time
 }
 
 // New checks the configuration.
@@ -53,9 +55,10 @@ func New(c Config) (*Service, error) {
 // NotFound is the reason when a secret has no template.
 const NotFound fault.Reason = "TemplateNotFound"
 
-// Composed is a secret with a template.
+// Composed is a secret with a template, or one that had one.
 type Composed struct {
-	Name     string `json:"name"`
+	Name string `json:"name"`
+	// Template is empty once it was deleted: what the values were made of is remembered while somebody may hold one. See prune.
 	Template string `json:"template"`
 	// Made are the latest values, the newest last.
 	Made []Made `json:"made"`
@@ -139,7 +142,7 @@ func present(ctx context.Context, tx store.Tx, v vault.ID) (book, error) {
 func (b book) ring(name string, parts []string) []string {
 	of := map[string][]string{}
 	for _, c := range b {
-		if t, err := Parse(c.Template); err == nil {
+		if t, err := Parse(c.Template); err == nil { // one that was deleted is none
 			of[vault.NameKey(c.Name)] = t.Parts()
 		}
 	}
@@ -275,7 +278,7 @@ func (s *Service) Get(ctx context.Context, call *guard.Call, name string) (c *Co
 	return c, err
 }
 
-// Delete takes a template away. The secret keeps its value.
+// Delete takes a template away. The secret keeps its value, and who holds one of its values still holds its parts.
 func (s *Service) Delete(ctx context.Context, call *guard.Call, name string) error {
 	need := guard.Need{Action: authz.SecretSet, Kind: vault.Secret, Name: name, Reason: "template deleted"}
 	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
@@ -288,7 +291,7 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, name string) err
 		if err != nil {
 			return err
 		}
-		delete(b, o.ID)
+		b[o.ID].Template, b[o.ID].Problem = "", ""
 		return b.write(ctx, tx, v)
 	})
 }
@@ -302,7 +305,7 @@ func find(ctx context.Context, tx store.Tx, v vault.ID, name string) (book, *Com
 		return nil, nil, nil, err
 	}
 	b, err := readBook(ctx, tx, v)
-	if err == nil && b[o.ID] == nil {
+	if err == nil && (b[o.ID] == nil || b[o.ID].Template == "") {
 		err = fault.New(fault.NotFound, "the secret %q has no template: set one", o.Name).Because(NotFound)
 	}
 	return b, b[o.ID], o, err
@@ -331,8 +334,13 @@ func (s *Service) Uses(ctx context.Context, v vault.ID, nameKey string, version 
 				u := Use{Object: id, Name: c.Name, Version: m.Version}
 				if i+1 < len(c.Made) {
 					u.Replacing, u.Since = c.newest(), c.Made[i+1].At
+				} else if u.Replacing, u.Since, err = byHand(ctx, tx, v, c, id); err != nil {
+					return err
 				}
 				list = append(list, u)
+			}
+			if len(c.Made) == 0 {
+				continue
 			}
 			old, err := forgotten(ctx, tx, id, c, nameKey, version)
 			if err != nil {
@@ -346,6 +354,22 @@ func (s *Service) Uses(ctx context.Context, v vault.ID, nameKey string, version 
 		return strings.Compare(fmt.Sprint(a.Name, a.Version), fmt.Sprint(b.Name, b.Version))
 	})
 	return list, err
+}
+
+// byHand is the version that somebody set after the newest one that was made of parts, and since when it is current; empty while there is none.
+func byHand(ctx context.Context, tx store.Tx, v vault.ID, c *Composed, id vault.ObjectID) (vault.VersionID, time.Time, error) {
+	o, err := tx.Object(ctx, v, vault.Secret, c.Name)
+	if fault.Is(err, fault.NotFound) || err == nil && (o.ID != id || o.Current <= c.newest()) {
+		return "", time.Time{}, nil
+	}
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	ver, err := tx.Version(ctx, id, o.Current)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return ver.ID, ver.Attributes.Created, nil
 }
 
 func (c *Composed) newest() vault.VersionID { return c.Made[len(c.Made)-1].Version }

@@ -26,6 +26,10 @@ const lookInterval = time.Minute
 func (s *Service) Changed(c *store.Commit) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if c.Flush {
+		s.signal()
+		return
+	}
 	for i := range c.Changes {
 		ch := &c.Changes[i]
 		part := ch.Kind == store.ObjectChanged && ch.Object == vault.Secret && (s.parts == nil || s.parts[ch.Vault][ch.NameKey])
@@ -96,7 +100,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 			errs = append(errs, s.remake(ctx, v, id))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.pruneAll(ctx, vaults, books))...)
 }
 
 // watch remembers whose changes matter. What changed before is seen by the sweep under way.
@@ -128,7 +132,7 @@ func (s *Service) remake(ctx context.Context, v *vault.Vault, id vault.ObjectID)
 	stale := false
 	err := s.Store.View(ctx, func(tx store.Tx) error {
 		b, err := readBook(ctx, tx, v.ID)
-		if err != nil || b[id] == nil {
+		if err != nil || b[id] == nil || b[id].Template == "" {
 			return err
 		}
 		c = b[id]

@@ -22,6 +22,11 @@ func (d *decoder) check(f *File) {
 	} else if len(seals) == 0 && d.lines["seal"] != 0 {
 		d.wrong("seal", "it names no seal: write keyFiles, passphraseFile, token or shares")
 	}
+	if f.Store.Engine == "postgres" && f.Store.DSNFile == "" {
+		d.wrong("store.dsnFile", "the engine postgres needs it: name a file that holds the connection string")
+	} else if f.Store.Engine == "sqlite" && f.Store.DSNFile != "" {
+		d.wrong("store.engine", "a connection string is named and the engine is sqlite: write postgres, or remove dsnFile")
+	}
 	if need := max(int64(f.Limits.MaxBackup), 6*int64(f.Limits.MaxSecret)+1<<20); int64(f.Limits.MaxBodyMemory) < need && f.Limits.MaxBodyMemory != 0 {
 		d.wrong("limits.maxBodyMemory", "one body may have %s, which is more than all together: write at least that", Bytes(need))
 	}

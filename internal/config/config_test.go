@@ -181,7 +181,7 @@ func TestTypesAreDescribed(t *testing.T) {
 	}
 }
 
-// TestExampleIsAFile reads the example as it stands, and with everything in it that is commented out, but for the other seals.
+// TestExampleIsAFile reads the example as it stands, and with everything in it that is commented out, which names all seals and both engines at once.
 func TestExampleIsAFile(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/keywright.yaml")
 	if err != nil {
@@ -198,7 +198,7 @@ func TestExampleIsAFile(t *testing.T) {
 		all.WriteString(line)
 	}
 	_, problems := Parse([]byte(all.String()), "/")
-	if len(problems) != 1 || problems[0].Key != "seal" {
+	if len(problems) != 2 || problems[0].Key != "store.engine" || problems[1].Key != "seal" {
 		t.Errorf("with everything: %v", problems)
 	}
 }

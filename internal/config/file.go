@@ -151,8 +151,14 @@ type Pair struct {
 
 // Store is where everything is kept.
 type Store struct {
-	// The engine: sqlite for one node, with the database in the directory.
-	Engine string `yaml:"engine" oneof:"sqlite" default:"sqlite"`
+	// The engine: `sqlite` for one node, with the database in the directory; `postgres` for several nodes, or a database that is there already.
+	Engine string `yaml:"engine" oneof:"sqlite,postgres" default:"sqlite"`
+	// A file that holds the connection string of PostgreSQL, a URL or KEY=VALUE words. It is read at every start. Use `sslmode=verify-full`.
+	DSNFile SecretFile `yaml:"dsnFile" example:"/etc/keywright/dsn"`
+	// A file that holds the password of the database's user, where the connection string does not. It is read for every connection, so that the password can change.
+	PasswordFile SecretFile `yaml:"passwordFile" example:"/etc/keywright/database-password"`
+	// The schema that the store has to itself in that database.
+	Schema string `yaml:"schema" default:"keywright"`
 }
 
 // Seal is what protects the root key.
@@ -257,6 +263,8 @@ type ACME struct {
 	TLSPort int `yaml:"tlsPort" default:"443" min:"1" max:"65535"`
 	// The name server that is asked. When missing: the machine's own.
 	Resolver Address `yaml:"resolver" example:"10.0.0.2:53"`
+	// Names that issuers of vaults may prove at this server's own listeners, besides the hosts of their vaults: a tenant's id, a vault, or a vault and an issuer, and the name; with a dot in front also what is below it.
+	Names []string `yaml:"names" example:"shop/letsencrypt=.example.com"`
 }
 
 // Rotation tunes the engine of rotations.

@@ -83,7 +83,7 @@ func (s *Service) Ack(ctx context.Context, call *guard.Call, name string, v vaul
 // delivered reports whether a consumer was given a version. The ledger may not have heard of it yet: then it is waited for, without hurrying the disk.
 func (s *Service) delivered(ctx context.Context, o ledger.Object, v vault.VersionID, c ledger.Consumer) error {
 	index := s.Ledger.Log.State().Records
-	for again := range 2 {
+	for again := range 3 {
 		h, err := s.Ledger.Holding(ctx, o, v, c)
 		switch {
 		case err == nil && h.Delivered():
@@ -91,13 +91,16 @@ func (s *Service) delivered(ctx context.Context, o ledger.Object, v vault.Versio
 		case err != nil && !fault.Is(err, fault.NotFound):
 			return err
 		}
-		if again == 0 {
-			waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
-			err := s.Ledger.Wait(waiting, index)
-			cancel()
-			if err != nil {
-				return err
-			}
+		waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
+		switch again {
+		case 0:
+			err = s.Ledger.Wait(waiting, index)
+		case 1: // it may have been another node that delivered it
+			err = s.Ledger.Hear(waiting, o)
+		}
+		cancel()
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
 		}
 	}
 	return fault.New(fault.Conflict, "version %s of %q was not delivered to this consumer: it is %s of principal %s, and has to read the version first",

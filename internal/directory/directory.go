@@ -24,10 +24,10 @@ type Config struct {
 	Clock    clock.Clock
 }
 
-// Duties judges, before a membership is stored, what the group puts into the member's hand: an error refuses it because duties
-// have to stay apart. The access service implements it.
+// Duties judges, before a membership is stored, what the group puts into the member's hand. What it returns is asked in the transaction that stores it: an error refuses it because duties
+// have to stay apart; a guard.ErrAgain asks to judge anew. The access service implements it.
 type Duties interface {
-	CheckMember(ctx context.Context, tx store.Tx, group, member *principal.Principal, op store.Op) error
+	JudgeMember(ctx context.Context, group, member *principal.Principal) (func(context.Context, store.Tx, store.Op) error, error)
 }
 
 // Service manages principals. It is safe for concurrent use.

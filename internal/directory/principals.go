@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
@@ -175,12 +176,29 @@ func (s *Service) Member(ctx context.Context, call *guard.Call, group, member Re
 	if err != nil {
 		return s.Guard.Refuse(ctx, call, need, err)
 	}
+	for range maxMemberTries {
+		if err = s.member(ctx, call, need, g, m, add); !errors.Is(err, guard.ErrAgain) {
+			return err
+		}
+	}
+	return s.Guard.Refuse(ctx, call, need, fault.New(fault.Conflict, "others change who has access in this tenant all the time: try again").Because(store.StaleRevision))
+}
+
+// maxMemberTries bounds how often a membership is judged while others change who has access.
+const maxMemberTries = 5
+
+func (s *Service) member(ctx context.Context, call *guard.Call, need guard.Need, g, m *principal.Principal, add bool) error {
+	stands := func(context.Context, store.Tx, store.Op) error { return nil }
+	if add && g.Kind == principal.GroupKind {
+		var err error
+		if stands, err = s.Duties.JudgeMember(ctx, g, m); err != nil {
+			return s.Guard.Refuse(ctx, call, need, err)
+		}
+	}
 	put, op := s.Identity.PrepareMember(g.Tenant, g.ID, m.ID, add), store.NewOp(s.Clock.Now())
 	return s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		if add && g.Kind == principal.GroupKind {
-			if err := s.Duties.CheckMember(ctx, tx, g, m, op); err != nil {
-				return err
-			}
+		if err := stands(ctx, tx, op); err != nil {
+			return err
 		}
 		return put(ctx, tx)
 	})

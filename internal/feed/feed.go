@@ -74,7 +74,11 @@ func New(c Config) (*Feed, error) {
 
 // Changed notes a commit. It belongs to the store's watchers, and takes the same short time however many streams are open.
 func (f *Feed) Changed(c *store.Commit) {
-	f.ring.add(entryOf(c))
+	if c.Flush {
+		f.ring.restart(Place{Position: c.Position}) // streams find out that their place is gone
+	} else {
+		f.ring.add(entryOf(c))
+	}
 	select {
 	case f.news <- struct{}{}:
 	default: // who was told before has not looked yet

@@ -496,3 +496,28 @@ func FuzzPlace(f *testing.F) {
 		}
 	})
 }
+
+// A node that was away while the journal was pruned is shown a flush in place of what it missed: its streams must not go on as if nothing had been between.
+func TestMissedCommitsResetStreams(t *testing.T) {
+	w := newWorld(t, guardtest.Options{})
+	s := w.open(w.admin, feed.Query{})
+	w.set("a", "1")
+	if b, err := s.Next(w.Ctx, time.Second); err != nil || b.Kind != feed.Ready {
+		t.Fatalf("the first batch is %+v, %v", b, err)
+	}
+	if b, err := s.Next(w.Ctx, 5*time.Second); err != nil || b.Kind != feed.Changes {
+		t.Fatalf("the change is %+v, %v", b, err)
+	}
+	var head store.Position
+	w.do(w.Store.Update(w.Ctx, store.NewOp(w.Clock.Now()), func(tx store.Tx) (err error) {
+		if head, err = tx.Head(w.Ctx); err != nil {
+			return err
+		}
+		_, err = tx.PruneJournal(w.Ctx, head, w.Clock.Now().Add(time.Hour), 0)
+		return err
+	}))
+	w.feed.Changed(&store.Commit{Position: head + 7, Flush: true})
+	if b, err := s.Next(w.Ctx, 5*time.Second); err != nil || b.Kind != feed.Reset || b.Place.Position != head+7 {
+		t.Errorf("after the flush the stream says %+v, %v; want a reset at %d", b, err, head+7)
+	}
+}

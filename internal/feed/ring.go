@@ -71,6 +71,13 @@ func (r *ring) add(e entry) {
 	}
 }
 
+// restart forgets everything up to a place: entries before it were missed.
+func (r *ring) restart(base Place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.base, r.entries = base, nil
+}
+
 func (r *ring) last() Place {
 	if n := len(r.entries); n > 0 {
 		return r.entries[n-1].place

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
@@ -28,9 +29,16 @@ type Config struct {
 	Clock      clock.Clock
 	Logger     *slog.Logger
 
+	// Reader reads the logs of other nodes; nil where this node has the store for itself. Process is then the id of this process, for the owners of leases,
+	// and the caller hooks Changed to the store's commits.
+	Reader  *archive.Reader
+	Process string
+
 	// Linger is how long facts are gathered for one transaction; a second when zero. Pace is how long the log is left alone after a look at it;
 	// 50 ms when zero. Neither delays who waits.
 	Linger, Pace time.Duration
+	// Takeover is the time between two looks for nodes that are gone; 2 s when zero.
+	Takeover time.Duration
 	// MaxConsumers bounds the consumers that are remembered between their reads, about 400 bytes each; 65,536 when zero.
 	MaxConsumers int
 }
@@ -85,6 +93,11 @@ type Ledger struct {
 	level time.Time
 	// moved is closed and made anew when committed grows.
 	moved chan struct{}
+	// asked is the position of the last question of any node, answered up to which one this node has answered, and lastAsk that question. asking are
+	// this node's own, with their positions.
+	asked, answered store.Position
+	lastAsk         store.OpID
+	asking          map[store.OpID]store.Position
 }
 
 // New finds out where the projection of the log has come to, and whether the log may have lost its tail. Start begins to follow it.
@@ -98,12 +111,18 @@ func New(ctx context.Context, c Config) (*Ledger, error) {
 	if c.Pace <= 0 {
 		c.Pace = 50 * time.Millisecond
 	}
+	if c.Takeover <= 0 {
+		c.Takeover = 2 * time.Second
+	}
 	if c.MaxConsumers <= 0 {
 		c.MaxConsumers = 1 << 16
 	}
 	l := &Ledger{Config: c, wake: make(chan struct{}, 1), moved: make(chan struct{}), level: c.Clock.Now(), storedAt: c.Clock.Now(), up: clock.Micro(c.Clock.Now())}
 	l.forget()
-	l.queued = make(map[store.HoldingKey]*change)
+	l.queued, l.asking = make(map[store.HoldingKey]*change), make(map[store.OpID]store.Position)
+	if c.Reader != nil && c.Process == "" {
+		return nil, errors.New("a ledger of several nodes needs the id of its process")
+	}
 	if err := l.resume(ctx); err != nil {
 		return nil, err
 	}
@@ -125,6 +144,9 @@ func (l *Ledger) Start(ctx context.Context) error {
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
 	l.running.Go(func() { l.run(ctx) })
+	if l.Reader != nil {
+		l.running.Go(func() { l.adoptEach(ctx) })
+	}
 	return nil
 }
 
@@ -226,6 +248,9 @@ func (l *Ledger) step(ctx context.Context) error {
 			break
 		}
 	}
+	if err := l.answer(ctx); err != nil {
+		return err
+	}
 	timer := time.NewTimer(l.Pace)
 	defer timer.Stop()
 	select {
@@ -246,7 +271,7 @@ func (l *Ledger) await(ctx context.Context) error {
 	if len(l.pending) == 0 && l.tail.Next() == l.committed {
 		due = l.Clock.Now().Add(time.Hour) // there is nothing to store
 	}
-	if l.wanted > l.committed && l.tail.Next() >= l.wanted {
+	if l.wanted > l.committed && l.tail.Next() >= l.wanted || l.asked > l.answered {
 		l.mu.Unlock()
 		return nil
 	}
@@ -286,9 +311,15 @@ func (l *Ledger) Wait(ctx context.Context, index int64) error {
 	}
 }
 
-// CatchUp returns when everything that was recorded on this node before the call is in the ledger: whoever holds a version by an answer that was
-// given before is found. What it shows survives a power loss.
+// CatchUp returns when everything that was recorded before the call, on any node, is in the ledger: whoever holds a version by an answer that was
+// given before is found. What it shows survives a power loss. It fails with fault.Unavailable, and names the node, while one has not said what it delivered.
 func (l *Ledger) CatchUp(ctx context.Context) error {
+	_, err := l.settle(ctx, nil)
+	return err
+}
+
+// own is CatchUp for this node alone.
+func (l *Ledger) own(ctx context.Context) error {
 	index := l.Log.State().Records
 	if err := l.Log.Sync(ctx); err != nil {
 		return err

@@ -126,16 +126,19 @@ func (g *group) evict() {
 
 // shrink queues the deliveries that the store has only roughly and forgets all consumers: those that come again are found anew.
 func (l *Ledger) shrink() {
-	l.queueRough()
+	l.queueRough(everyGroup)
 	for _, c := range l.pending {
 		c.of = nil
 	}
 	l.forget()
 }
 
-// queueRough queues every last delivery that is exact in memory alone. The caller holds mu.
-func (l *Ledger) queueRough() {
+// queueRough queues the last deliveries that are exact in memory alone, of the groups that are asked for. The caller holds mu.
+func (l *Ledger) queueRough(of func(groupKey) bool) {
 	for key, g := range l.groups {
+		if !of(key) {
+			continue
+		}
 		for i := range g.held {
 			h := &g.held[i]
 			if h.queued != nil || !h.last.After(h.stored) {

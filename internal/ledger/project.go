@@ -140,7 +140,7 @@ func (l *Ledger) reached(next int64) {
 // flush stores every last delivery exactly.
 func (l *Ledger) flush(ctx context.Context) error {
 	l.mu.Lock()
-	l.queueRough()
+	l.queueRough(everyGroup)
 	l.mu.Unlock()
 	return l.commit(ctx, true)
 }

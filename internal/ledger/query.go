@@ -74,14 +74,15 @@ func (l *Ledger) Holding(ctx context.Context, o Object, v vault.VersionID, c Con
 // Ask says whether an old version may go, who holds it, and who is waited for. It catches up first, so that nobody who was given the version before the
 // call is missed; a ledger that cannot is a fault.Unavailable, which is no yes.
 func (l *Ledger) Ask(ctx context.Context, o Object, q Question) (Verdict, error) {
-	if err := l.CatchUp(ctx); err != nil {
+	whole, err := l.settle(ctx, &o)
+	if err != nil {
 		return Verdict{}, err
 	}
-	var err error
 	if q.Holdings, err = l.around(ctx, o, q.Old, q.New); err != nil {
 		return Verdict{}, err
 	}
-	q.Whole, q.Up, q.Now = l.whole, l.up, l.Clock.Now()
+	// Who polled a node that is gone polled in vain since.
+	q.Whole, q.Up, q.Now = whole, later(l.up, whole), l.Clock.Now()
 	return Judge(&q), nil
 }
 

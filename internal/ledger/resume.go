@@ -14,8 +14,10 @@ import (
 
 // course is what the store knows of a node's log and of the process that wrote it last.
 type course struct {
-	// Generation counts the logs that the node has had: one that lacks records which were taken in already is another log.
+	// Generation counts the logs of one origin that the node has had: one that lacks records which were taken in already is another log.
 	Generation int `json:"generation,omitempty"`
+	// Origin is that of the log.
+	Origin string `json:"origin,omitempty"`
 	// Boot is the running of the machine, Clean that the process ended in order, Records how many the log had then.
 	Boot       string `json:"boot,omitempty"`
 	Durability string `json:"durability"`
@@ -28,7 +30,7 @@ type course struct {
 // maxRestarts bounds the starts that are remembered.
 const maxRestarts = 16
 
-func (l *Ledger) courseSetting() string { return "ledger-course-" + l.Node }
+func courseSetting(node string) string { return "ledger-course-" + node }
 
 // resume reads where the projection has come to, and notes that this process runs now.
 func (l *Ledger) resume(ctx context.Context) error {
@@ -45,6 +47,11 @@ func (l *Ledger) resume(ctx context.Context) error {
 	if was != nil && was.lost(l.Boot, state.Records) {
 		next.Restarted = append(next.Restarted, now)
 	}
+	if was != nil && was.Origin != "" && was.Origin != l.Log.Origin() {
+		// The log before was set aside, with what it had behind the position.
+		next.Generation, next.Restarted = 0, append(next.Restarted, now)
+	}
+	next.Origin = l.Log.Origin()
 	if err := l.position(ctx, &next, now); err != nil {
 		return err
 	}
@@ -69,9 +76,9 @@ func (c *course) lost(boot string, records int64) bool {
 // before had behind the position is lost.
 func (l *Ledger) position(ctx context.Context, c *course, now time.Time) error {
 	for {
-		l.reader = l.Node
+		l.reader = logName(l.Log.Origin(), l.Node)
 		if c.Generation > 0 {
-			l.reader = fmt.Sprintf("%s#%d", l.Node, c.Generation)
+			l.reader = fmt.Sprintf("%s#%d", l.reader, c.Generation)
 		}
 		err := l.Store.View(ctx, func(tx store.Tx) (err error) {
 			l.committed, err = tx.Projected(ctx, l.reader)
@@ -93,22 +100,12 @@ func (l *Ledger) position(ctx context.Context, c *course, now time.Time) error {
 }
 
 func (l *Ledger) course(ctx context.Context) (*course, error) {
-	var text []byte
+	var c *course
 	err := l.Store.View(ctx, func(tx store.Tx) (err error) {
-		text, err = tx.Setting(ctx, l.courseSetting())
+		c, err = l.courseOf(ctx, tx, l.Node)
 		return err
 	})
-	if fault.Is(err, fault.NotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading how the ledger ended: %w", err)
-	}
-	c := new(course)
-	if err := json.Unmarshal(text, c); err != nil {
-		return nil, fmt.Errorf("decoding how the ledger ended: %w", err)
-	}
-	return c, nil
+	return c, err
 }
 
 func (l *Ledger) putCourse(ctx context.Context, c *course) error {
@@ -116,7 +113,7 @@ func (l *Ledger) putCourse(ctx context.Context, c *course) error {
 	if err != nil {
 		return err
 	}
-	err = l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, l.courseSetting(), text) })
+	err = l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, courseSetting(l.Node), text) })
 	if err != nil {
 		return fmt.Errorf("storing how the ledger runs: %w", err)
 	}

@@ -131,20 +131,20 @@ func TestCutOff(t *testing.T) {
 	w := newWorld(t)
 	r := w.node("000000000000000a")
 	w.clock.Advance(Lapse)
-	if r.CutOff() {
+	if r.CutOff() != 0 {
 		t.Errorf("the node is cut off %s after its last beat", Lapse)
 	}
 	w.clock.Advance(1)
-	if !r.CutOff() {
+	if r.CutOff() <= Lapse {
 		t.Errorf("the node is not cut off more than %s after its last beat", Lapse)
 	}
-	if err := r.Beat(t.Context()); err != nil || r.CutOff() {
+	if err := r.Beat(t.Context()); err != nil || r.CutOff() != 0 {
 		t.Errorf("Beat = %v; cut off: %v", err, r.CutOff())
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	w.clock.Advance(Lapse + 1)
-	if err := r.Beat(cancelled); err == nil || !r.CutOff() {
+	if err := r.Beat(cancelled); err == nil || r.CutOff() == 0 {
 		t.Errorf("a beat that failed = %v; cut off: %v", err, r.CutOff())
 	}
 }
@@ -155,10 +155,10 @@ func TestReplaced(t *testing.T) {
 	first := w.node("000000000000000a")
 	second := w.node("000000000000000a")
 	err := first.Beat(t.Context())
-	if e := fault.As(err); e == nil || e.Reason != store.NodeReplaced || !first.CutOff() {
+	if e := fault.As(err); e == nil || e.Reason != store.NodeReplaced || first.CutOff() == 0 {
 		t.Errorf("the beat of the process before = %v; cut off: %v", err, first.CutOff())
 	}
-	if err := second.Beat(t.Context()); err != nil || second.CutOff() {
+	if err := second.Beat(t.Context()); err != nil || second.CutOff() != 0 {
 		t.Errorf("Beat = %v; cut off: %v", err, second.CutOff())
 	}
 	first.leave()

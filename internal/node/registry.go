@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -142,7 +143,14 @@ func (r *Registry) leave() {
 	}
 }
 
-// CutOff reports whether this process has to count itself as cut off: no beat was acknowledged lately, or another process is the node.
-func (r *Registry) CutOff() bool {
-	return r.replaced.Load() || r.Clock.Now().Sub(r.begun)-time.Duration(r.beaten.Load()) > max(Lapse, 2*r.Every)
+// CutOff says for how long this process has had to count itself as cut off, since the last beat that was acknowledged: zero while one was lately, for ever when
+// another process is the node.
+func (r *Registry) CutOff() time.Duration {
+	if r.replaced.Load() {
+		return math.MaxInt64
+	}
+	if quiet := r.Clock.Now().Sub(r.begun) - time.Duration(r.beaten.Load()); quiet > max(Lapse, 2*r.Every) {
+		return quiet
+	}
+	return 0
 }

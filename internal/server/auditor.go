@@ -2,22 +2,14 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/audit/segment"
-	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/clock"
-	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/identity"
-	"github.com/keywright/keywright/internal/store"
 )
 
 // auditDir is where the node's audit log lives below the server's directory.
@@ -26,24 +18,20 @@ const auditDir = "audit"
 // auditKeyFile holds the public key of the node's checkpoints.
 const auditKeyFile = "audit.pub"
 
-// Settings that make a node's log the same one over restarts.
-const (
-	nodeSetting     = "audit-node"
-	signerSetting   = "audit-signer"
-	verifierSetting = "audit-verifier"
-)
-
 // auditor joins the audit log with the rest: the keyring seals its records, the store's journal feeds it the records of
 // changes, and the guard and the token service write to it.
 type auditor struct {
 	log        *audit.Log
 	sequencer  *audit.Sequencer
 	aggregator *audit.Aggregator
+	shipper    *archive.Shipper
 	sealer     audit.Sealer
-	node       string
-	key        string
-	clock      clock.Clock
-	tracer     *tracer
+	// shared says that rows of changes name their node, because other nodes commit as well.
+	shared bool
+	node   string
+	key    string
+	clock  clock.Clock
+	tracer *tracer
 	// signIn hears of each sign-in that was recorded or counted.
 	signIn func(identity.SignInEvent)
 }
@@ -57,27 +45,43 @@ var sequenceInterval = 5 * time.Second // a test makes it longer
 // openAuditor opens the node's log and begins what runs behind it.
 func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	k.journal = &journalRows{store: k.store, clock: c.Clock}
+	if k.shared {
+		k.journal.node = k.nodes.ID
+	}
 	k.onClose(wrapStop(k.store.Watch(k.journal.changed)))
-	who, err := k.node(ctx)
+	a := &auditor{sealer: k.keys, node: k.nodes.ID, shared: k.shared, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
+	sinks := []audit.CheckpointSink{func(ctx context.Context, signed []byte) error { return a.shipper.Checkpoint(ctx, signed) }}
+	if c.AuditCopies != "" {
+		outside, err := archive.NewSink(c.AuditCopies, c.Clock)
+		if err != nil {
+			return nil, err
+		}
+		sinks = append(sinks, outside)
+	}
+	for i, sink := range sinks {
+		sinks[i] = func(ctx context.Context, signed []byte) error {
+			if a.log == nil {
+				return nil // it is a log that turns out not to be the node's
+			}
+			return sink(ctx, signed)
+		}
+	}
+	log, entry, err := k.openLog(ctx, c, sinks)
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{sealer: k.keys, node: who.node, key: who.key, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
-	// Who proves the log without a server needs the key; it is public.
-	if err := writeFile(filepath.Join(c.Dir, auditKeyFile), []byte(who.key+"\n"), 0o644); err != nil {
-		return nil, err
-	}
-	a.log, err = audit.Open(audit.Config{
-		Dir: filepath.Join(c.Dir, auditDir), Node: who.node, Origin: "keywright/" + who.node, Signer: who.signer, Verifier: who.verifier,
-		Sealer: a.sealer, Durability: c.Durability, SegmentBytes: c.AuditSegmentBytes, ReserveBytes: c.AuditReserveBytes, Clock: c.Clock,
-		Sink:    k.keepCheckpoint,
-		OnState: tellAuditState(c.Logger),
-		OnError: func(err error) { c.Logger.Error("the audit log has a problem behind the request path", "error", err) },
-	})
+	a.log, a.key = log, entry.Key
+	a.shipper, err = archive.NewShipper(archive.ShipperConfig{Store: k.store, Log: log, Clock: c.Clock,
+		OnError: func(err error) {
+			c.Logger.Warn("the audit log's tail is in this node's directory alone; shipping it is tried again", "error", err)
+		}})
 	if err != nil {
 		return nil, err
 	}
 	k.onShutdown(func(ctx context.Context) error { a.log.Shutdown(ctx); return nil })
+	if err := k.shareLog(ctx, c, a); err != nil {
+		return nil, err
+	}
 	if err := a.log.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -134,7 +138,11 @@ func (a *auditor) Append(ctx context.Context, r *audit.Record) error {
 // Seal implements guard.Auditor.
 func (a *auditor) Seal(r *audit.Record) ([]byte, error) {
 	r.Node = a.node
-	return audit.Seal(nil, a.sealer, r)
+	frame, err := audit.Seal(nil, a.sealer, r)
+	if err != nil || !a.shared {
+		return frame, err
+	}
+	return audit.AppendRow(nil, a.node, frame)
 }
 
 // Unauthenticated implements guard.Auditor.
@@ -163,75 +171,4 @@ func (a *auditor) SignIn(ctx context.Context, e identity.SignInEvent) error {
 	}
 	a.signIn(e)
 	return nil
-}
-
-// identityOfNode is what makes a log this node's.
-type identityOfNode struct {
-	node     string
-	signer   note.Signer
-	verifier note.Verifier
-	// key is the verifier as text.
-	key string
-}
-
-// node reads the node's id and its checkpoint key, or makes them on the first start.
-func (k *core) node(ctx context.Context) (identityOfNode, error) {
-	var who identityOfNode
-	var name, sealed, public []byte
-	err := k.store.View(ctx, func(tx store.Tx) (err error) {
-		if name, err = tx.Setting(ctx, nodeSetting); err != nil {
-			return err
-		}
-		if sealed, err = tx.Setting(ctx, signerSetting); err != nil {
-			return err
-		}
-		public, err = tx.Setting(ctx, verifierSetting)
-		return err
-	})
-	if fault.Is(err, fault.NotFound) {
-		return k.makeNode(ctx)
-	}
-	if err != nil {
-		return who, err
-	}
-	return k.readNode(ctx, string(name), sealed, string(public))
-}
-
-func (k *core) readNode(ctx context.Context, name string, sealed []byte, public string) (who identityOfNode, err error) {
-	private, err := k.keys.OpenAudit(nil, "", sealed, []byte(signerSetting))
-	if err != nil {
-		return who, fmt.Errorf("opening the key that signs the audit log: %w", err)
-	}
-	defer clear(private)
-	who.node, who.key = name, public
-	if who.signer, err = note.NewSigner(string(private)); err != nil {
-		return who, fmt.Errorf("reading the key that signs the audit log: %w", err)
-	}
-	who.verifier, err = note.NewVerifier(public)
-	return who, err
-}
-
-func (k *core) makeNode(ctx context.Context) (who identityOfNode, err error) {
-	name := k.nodes.ID
-	private, public, err := note.GenerateKey(rand.Reader, "keywright/"+name)
-	if err != nil {
-		return who, err
-	}
-	sealed, err := k.keys.SealAudit(nil, "", []byte(private), []byte(signerSetting))
-	if err != nil {
-		return who, err
-	}
-	err = k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error {
-		return errors.Join(tx.PutSetting(ctx, nodeSetting, []byte(name)), tx.PutSetting(ctx, signerSetting, sealed),
-			tx.PutSetting(ctx, verifierSetting, []byte(public)))
-	})
-	if err != nil {
-		return who, err
-	}
-	return k.readNode(ctx, name, sealed, public)
-}
-
-// keepCheckpoint copies a checkpoint to the store: who changes the log's files has to change the database too.
-func (k *core) keepCheckpoint(ctx context.Context, signed []byte) error {
-	return k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error { return tx.PutSetting(ctx, auditing.CheckpointSetting, signed) })
 }

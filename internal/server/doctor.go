@@ -13,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/store/postgres"
 	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 )
@@ -149,53 +150,96 @@ func (d *doctor) directory() string {
 	return dir
 }
 
+// looked is what the doctor finds in a store of either engine.
+type looked struct {
+	initialised bool
+	// opens is the error of the seal on the root key.
+	opens error
+}
+
 // store looks into the store and tries the seal on it.
 func (d *doctor) store(ctx context.Context) {
-	const check = "store"
-	s, end, sealed := d.seal()
+	s, end, missing := d.seal()
 	if end != nil {
 		defer end()
 	}
-	var opens error
-	var initialised bool
-	i, err := sqlite.Inspect(ctx, filepath.Join(d.config.Dir, storeDir), func(tx store.Tx) error {
+	var l looked
+	look := func(tx store.Tx) error {
 		_, err := tx.Setting(ctx, installationSetting)
-		if initialised = err == nil; err != nil && !fault.Is(err, fault.NotFound) {
+		if l.initialised = err == nil; err != nil && !fault.Is(err, fault.NotFound) {
 			return err
 		}
-		if sealed {
-			opens = keyring.Probe(ctx, tx, s)
+		if s != nil {
+			l.opens = keyring.Probe(ctx, tx, s)
 		}
 		return nil
-	})
-	switch {
-	case fault.Is(err, fault.NotFound):
-		d.warn(check, "run keywright init with this configuration", "there is none yet")
-		return
-	case err != nil:
-		d.fail(check, "check the disk; restore a backup if the file is damaged", "it cannot be read: %s", err)
-		return
-	case i.Schema > i.Known:
-		d.fail(check, "start the newer release, or restore a backup", "it was written by a newer release (schema %d, this one knows %d)", i.Schema, i.Known)
-		return
-	case i.Schema < i.Known:
-		d.warn(check, "back up before the next start, which brings it to the new schema", "it has schema %d, this release brings it to %d", i.Schema, i.Known)
-		return
-	case !initialised:
-		d.warn(check, "run keywright init with this configuration", "it is not initialised")
-		return
 	}
-	d.ok(check, "it can be read and has schema %d", i.Schema)
-	if ahead := time.Until(i.Newest); ahead > time.Second {
-		d.fail("clock", "set the clock; rotations by schedule pause until somebody has looked", "the newest change in the store is %s ahead of the clock: the clock went back", ahead.Round(time.Second))
+	read := d.sqlite
+	if d.config.Store.DSNFile != "" {
+		read = d.postgres
 	}
+	whole := read(ctx, look, &l)
 	switch {
-	case !sealed:
-	case opens != nil:
-		d.fail("seal", "see what is said; a lost key can only come from its copy", "it does not open the root key: %s", opens)
+	case missing != "" && l.initialised:
+		d.fail("seal", "restore the file from its copy: nothing in the store opens without it", "the key file %s is missing", missing)
+	case missing != "":
+		d.warn("seal", "run keywright init with this configuration", "the key file %s does not exist yet", missing)
+	case s == nil || !whole:
+	case l.opens != nil:
+		d.fail("seal", "see what is said; a lost key can only come from its copy", "it does not open the root key: %s", l.opens)
 	default:
 		d.ok("seal", "%s opens the root key", s.Name())
 	}
+}
+
+// sqlite reports whether there is a store that could be looked into.
+func (d *doctor) sqlite(ctx context.Context, look func(store.Tx) error, l *looked) bool {
+	i, err := sqlite.Inspect(ctx, filepath.Join(d.config.Dir, storeDir), look)
+	if !d.schema(err, i.Schema, i.Known, i.Schema > i.Known, l) {
+		return false
+	}
+	if ahead := time.Until(i.Newest); ahead > time.Second {
+		d.fail("clock", "set the clock; rotations by schedule pause until somebody has looked", "the newest change in the store is %s ahead of the clock: the clock went back", ahead.Round(time.Second))
+	}
+	return true
+}
+
+// maxSkew is how far the clocks of a node and of the database may be apart before tokens and leases suffer.
+const maxSkew = time.Second
+
+// postgres is sqlite for the other engine.
+func (d *doctor) postgres(ctx context.Context, look func(store.Tx) error, l *looked) bool {
+	database, err := d.config.Store.database(&d.config)
+	if err != nil {
+		d.fail("store", "correct the file", "%s", err)
+		return false
+	}
+	i, err := postgres.Inspect(ctx, database, look)
+	if (i.Skew.Abs() - i.Within) > maxSkew {
+		d.fail("clock", "let NTP keep both machines", "it is %s apart from the database's", i.Skew.Abs().Round(time.Millisecond))
+	}
+	return d.schema(err, i.Schema, i.Known, i.Needs > i.Known, l)
+}
+
+// schema tells what is wrong with a store, and reports whether it is as this release needs it.
+func (d *doctor) schema(err error, has, known int, newer bool, l *looked) bool {
+	const check, initialise = "store", "run keywright init with this configuration"
+	switch {
+	case fault.Is(err, fault.NotFound):
+		d.warn(check, initialise, "there is none yet")
+	case err != nil:
+		d.fail(check, "check the disk or the database; restore a backup if it is damaged", "it cannot be read: %s", err)
+	case newer:
+		d.fail(check, "start the newer release, or restore a backup", "it was written by a newer release (schema %d, this one knows %d)", has, known)
+	case has < known:
+		d.warn(check, "back up before the next start, which brings it to the new schema", "it has schema %d, this release brings it to %d", has, known)
+	case !l.initialised:
+		d.warn(check, initialise, "it is not initialised")
+	default:
+		d.ok(check, "it can be read and has schema %d", has)
+		return true
+	}
+	return false
 }
 
 // token looks whether the PKCS#11 token of -HSM keys opens.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -110,24 +109,19 @@ func syncTime(dir string) (time.Duration, error) {
 	return took[len(took)/2], nil
 }
 
-// seal opens the seal that is configured. It is not there before init has made its key.
-func (d *doctor) seal() (seal.Seal, func() error, bool) {
-	for i, path := range d.config.Seal.KeyFiles {
-		if _, err := os.Lstat(path); i == 0 && errors.Is(err, os.ErrNotExist) {
-			if _, err := os.Stat(filepath.Join(d.config.Dir, storeDir)); err == nil {
-				d.fail("seal", "restore the file from its copy: nothing in the store opens without it", "the key file %s is missing", path)
-			} else {
-				d.warn("seal", "run keywright init with this configuration", "the key file %s does not exist yet", path)
-			}
-			return nil, nil, false
+// seal opens the seal that is configured. missing is the key file that is not there: init makes it, unless it was lost since.
+func (d *doctor) seal() (s seal.Seal, end func() error, missing string) {
+	if files := d.config.Seal.KeyFiles; len(files) > 0 {
+		if _, err := os.Lstat(files[0]); errors.Is(err, os.ErrNotExist) {
+			return nil, nil, files[0]
 		}
 	}
 	s, end, err := d.config.Seal.Open(d.config.Clock)
 	if err != nil {
 		d.fail("seal", "see what is said", "%s", err)
-		return nil, nil, false
+		return nil, nil, ""
 	}
-	return s, end, true
+	return s, end, ""
 }
 
 // certificates looks at the pairs, their ends and the names that they cover.

@@ -28,6 +28,13 @@ func FromFile(f *config.File) (c Config, err error) {
 		c.Durability = audit.OS
 	}
 	c.Rotation = rotationOf(&f.Rotation)
+	for _, text := range f.ACME.Names {
+		n, err := ParseChallengeName(text)
+		if err != nil {
+			return c, fmt.Errorf("acme.names: %w", err)
+		}
+		c.ChallengeNames = append(c.ChallengeNames, n)
+	}
 	if f.Tracing != nil {
 		c.TraceEndpoint = string(f.Tracing.Endpoint)
 	}
@@ -36,6 +43,9 @@ func FromFile(f *config.File) (c Config, err error) {
 		if c.Mail.Password, err = line(m.PasswordFile); err != nil {
 			return c, fmt.Errorf("reading the password of the mail relay: %w", err)
 		}
+	}
+	if s := f.Store; s.Engine == "postgres" {
+		c.Store = StoreConfig{DSNFile: string(s.DSNFile), PasswordFile: string(s.PasswordFile), Schema: s.Schema}
 	}
 	if t := f.Seal.Token; t != nil {
 		c.Seal.Token = &TokenSeal{Module: string(t.Module), Token: t.Label, PINFile: string(t.PINFile), Key: t.Key}

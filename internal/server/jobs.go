@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/issuer/internalca"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -35,6 +37,7 @@ func (k *core) jobs() []job {
 		{name: "sweep-enrolments", every: time.Hour, run: k.enrolment.Expire},
 		{name: "sweep-events", every: sweepInterval, run: k.events.Sweep},
 		{name: "measure-rotations", every: 30 * time.Second, run: k.measureRotations, everywhere: true},
+		{name: "prune-audit", every: time.Hour, run: k.pruneAudit},
 		{name: "sweep-nodes", every: time.Hour, run: k.sweepNodes},
 		{name: "measure-endpoints", every: 30 * time.Second, run: k.measureEndpoints, everywhere: true},
 		{name: "measure-renewals", every: 30 * time.Second, run: k.measureRenewals, everywhere: true},
@@ -71,8 +74,17 @@ func (k *core) repeat(ctx context.Context, j job) {
 // what became of its commit; the ids of pruned operations are forgotten.
 const journalKept = 24 * time.Hour
 
-// journalReaders are the cursors of all who read the journal. What one of them has not read is not pruned.
-var journalReaders = []string{sequencerCursor, event.Cursor}
+// journalReaders are the cursors of those who read the journal beside the audit logs.
+var journalReaders = []string{event.Cursor}
+
+// readers lists the cursors of all who read the journal. What one of them has not read is not pruned.
+func (k *core) readers(ctx context.Context, tx store.Tx) (list []string, err error) {
+	list = []string{archive.Cursor("")}
+	if k.shared {
+		list, err = archive.Cursors(ctx, tx)
+	}
+	return append(list, journalReaders...), err
+}
 
 // pruneAtOnce bounds the entries that one transaction removes, so that writers wait for milliseconds only.
 const pruneAtOnce = 1000
@@ -83,7 +95,7 @@ func (k *core) pruneJournal(ctx context.Context) error {
 	for {
 		removed := 0
 		err := k.store.Update(ctx, store.NewOp(k.clock.Now()), func(tx store.Tx) error {
-			passed, err := slowestReader(ctx, tx)
+			passed, err := k.slowestReader(ctx, tx)
 			if err == nil {
 				removed, err = tx.PruneJournal(ctx, passed, olderThan, pruneAtOnce)
 			}
@@ -95,8 +107,14 @@ func (k *core) pruneJournal(ctx context.Context) error {
 	}
 }
 
-func slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, err error) {
-	for i, reader := range journalReaders {
+// slowestReader is up to where everybody has read the journal: the readers with a cursor, and the caches of the nodes that live. A node that is silent or gone
+// flushes its caches when it comes back.
+func (k *core) slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, err error) {
+	readers, err := k.readers(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	for i, reader := range readers {
 		p, err := tx.Cursor(ctx, reader)
 		if err != nil {
 			return 0, err
@@ -105,7 +123,13 @@ func slowestReader(ctx context.Context, tx store.Tx) (slowest store.Position, er
 			slowest = p
 		}
 	}
-	return slowest, nil
+	members, err := node.Members(ctx, tx)
+	for _, m := range members {
+		if m.State == node.Live && m.Position < slowest {
+			slowest = m.Position
+		}
+	}
+	return slowest, err
 }
 
 // maintainEvery is how often keys are looked for that nothing needs any more; what was rotated is moved at once.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/event"
 	"github.com/keywright/keywright/internal/store"
@@ -77,7 +78,7 @@ func TestJournalIsPrunedBehindItsSlowestReader(t *testing.T) {
 		t.Fatalf("the journal has %d entries: the test needs three", len(before))
 	}
 	last := before[len(before)-1]
-	d.read(t, sequencerCursor, last)
+	d.read(t, archive.Cursor(""), last)
 	d.read(t, event.Cursor, last)
 	d.read(t, "test", before[1])
 	if prune(); len(d.commits(t)) < len(before) {

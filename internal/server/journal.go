@@ -2,11 +2,10 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
-	"fmt"
 	"sync"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/store"
 )
@@ -16,9 +15,11 @@ import (
 type journalRows struct {
 	store store.Store
 	clock clock.Clock
+	// node is whose changes are sequenced; "" is everybody's, where nobody else has the store.
+	node string
 
 	mu sync.Mutex
-	// recent are consecutive journal entries, the newest last. An entry without an audit record has an empty frame.
+	// recent are consecutive journal entries, the newest last. An entry without an audit record of the node has an empty frame.
 	recent []audit.Row
 	// audited is the position of the newest change with a record, sequenced how far the sequencer has come.
 	audited, sequenced int64
@@ -34,15 +35,24 @@ func (j *journalRows) lag() int64 {
 // maxRecent bounds the entries in memory. When the sequencer falls behind it they are read from the journal.
 const maxRecent = 8192
 
-// sequencerCursor names the sequencer among the journal's readers.
-const sequencerCursor = "audit"
+// row is what an entry of the journal has for the sequencer.
+func (j *journalRows) row(c *store.Commit) (audit.Row, error) {
+	row, node, err := archive.RowOf(c)
+	if err == nil && j.node != "" && node != j.node {
+		row.Frame = nil // its own node takes it, or whoever adopts that one's
+	}
+	return row, err
+}
 
 // changed hears of a commit. It belongs to the store's watchers.
 func (j *journalRows) changed(c *store.Commit) {
-	row := audit.Row{Position: int64(c.Position), Frame: c.Audit}
-	hex.Decode(row.ID[:], []byte(c.Op.ID)) // the store checked it: 32 hexadecimal digits
+	row, err := j.row(c)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err != nil {
+		j.recent = nil // the sequencer meets the entry in the journal, and says what is wrong with it
+		return
+	}
 	if n := len(j.recent); n >= maxRecent || n > 0 && j.recent[n-1].Position+1 != row.Position {
 		j.recent = nil
 	}
@@ -55,7 +65,7 @@ func (j *journalRows) changed(c *store.Commit) {
 // LastSequenced implements audit.Rows.
 func (j *journalRows) LastSequenced(ctx context.Context) (last int64, err error) {
 	err = j.store.View(ctx, func(tx store.Tx) error {
-		p, err := tx.Cursor(ctx, sequencerCursor)
+		p, err := tx.Cursor(ctx, archive.Cursor(j.node))
 		last = int64(p)
 		return err
 	})
@@ -108,9 +118,9 @@ func (j *journalRows) fromJournal(ctx context.Context, after int64, limit int) (
 		page = nil
 		commits, err := tx.Commits(ctx, store.Position(after), limit)
 		for _, c := range commits {
-			row := audit.Row{Position: int64(c.Position), Frame: c.Audit}
-			if _, err := hex.Decode(row.ID[:], []byte(c.Op.ID)); err != nil {
-				return fmt.Errorf("journal entry %d has the operation id %q: %w", c.Position, c.Op.ID, err)
+			row, err := j.row(c)
+			if err != nil {
+				return err
 			}
 			page = append(page, row)
 		}
@@ -122,7 +132,7 @@ func (j *journalRows) fromJournal(ctx context.Context, after int64, limit int) (
 // Sequenced implements audit.Rows.
 func (j *journalRows) Sequenced(ctx context.Context, position int64) error {
 	err := j.store.Update(ctx, store.NewOp(j.clock.Now()), func(tx store.Tx) error {
-		return tx.SetCursor(ctx, sequencerCursor, store.Position(position))
+		return tx.SetCursor(ctx, archive.Cursor(j.node), store.Position(position))
 	})
 	if err != nil {
 		return err

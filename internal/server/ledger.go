@@ -24,9 +24,15 @@ func boot() string {
 // openLedger begins to follow the audit log, and makes the service that speaks for the ledger. The ledger ends before the log.
 func (k *core) openLedger(c *Config) (err error) {
 	ctx := context.Background()
-	if k.ledger, err = ledger.New(ctx, ledger.Config{Store: k.store, Log: k.audit.log, Node: k.audit.node, Durability: c.Durability, Boot: boot(), Clock: c.Clock,
-		Logger: c.Logger}); err != nil {
+	config := ledger.Config{Store: k.store, Log: k.audit.log, Node: k.audit.node, Durability: c.Durability, Boot: boot(), Clock: c.Clock, Logger: c.Logger}
+	if k.shared {
+		config.Reader, config.Process = k.reader, k.nodes.Process()
+	}
+	if k.ledger, err = ledger.New(ctx, config); err != nil {
 		return err
+	}
+	if k.shared {
+		k.onClose(wrapStop(k.store.Watch(k.ledger.Changed)))
 	}
 	if whole := k.ledger.Whole(); !whole.IsZero() {
 		c.Logger.Warn("records of deliveries may have been lost with the power; open revocations count their grace from then", "since", whole)

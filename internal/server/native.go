@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/fips140"
 	"fmt"
 	"net/http"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/door/azure"
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/version"
 )
@@ -45,8 +45,9 @@ type status struct {
 // Status implements native.Status.
 func (s *status) Status(ctx context.Context) api.Status {
 	k, log := s.core, s.core.audit.log.State()
+	crypto := version.Crypto()
 	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Region: s.config.Region, Seal: k.keys.SealName(), Store: "ok",
-		FIPS: fips140.Enabled(), Token: k.tokenStatus(),
+		FIPS: crypto.FIPS, FIPSModule: crypto.Module, OutsideFIPS: crypto.Outside, Token: k.tokenStatus(),
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,
@@ -81,6 +82,9 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	checks := []api.Check{{Name: "store"}, {Name: "keyring"}, {Name: "audit"}, {Name: "clock"}}
 	if err := s.core.store.Health(ctx); err != nil {
 		checks[0].Detail = publicText(err)
+	}
+	if age := s.core.age(); s.core.shared && age >= guard.MaxAge && checks[0].Detail == "" {
+		checks[0].Detail = "this node has not heard from the store for " + age.Round(100*time.Millisecond).String() + ", so that it answers nothing from memory: restore its connection to the database"
 	}
 	if s.core.keys.Locked() {
 		checks[1].Detail = "the keyring is locked: unlock it"

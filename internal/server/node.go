@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -13,6 +14,21 @@ import (
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/version"
 )
+
+// age says how far what this node remembers is behind the store, for a node that is not the only one. Both clocks of the process are asked: the monotonic one
+// stands still while a machine is suspended, and the wall's can be set back.
+func (k *core) age() time.Duration {
+	fresh, now := k.store.Fresh(), time.Now()
+	return max(now.Sub(fresh), now.Round(0).Sub(fresh.Round(0)), k.nodes.CutOff())
+}
+
+// ageOfShared is age where other nodes work on the store too, and nil elsewhere: a node that has its store to itself is never behind.
+func (k *core) ageOfShared() func() time.Duration {
+	if k.shared {
+		return k.age
+	}
+	return nil
+}
 
 // soleBeat is the time between beats of a node that has its store for itself: nobody waits for them.
 const soleBeat = time.Minute
@@ -27,8 +43,12 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 	if err != nil {
 		return err
 	}
+	every := soleBeat
+	if k.shared {
+		every = node.BeatEvery
+	}
 	host, _ := os.Hostname() // it is for people, who can do without
-	if k.nodes, err = node.New(node.Config{Store: k.store, Clock: c.Clock, Logger: c.Logger, ID: id, Host: host, Version: version.String(), Every: soleBeat}); err != nil {
+	if k.nodes, err = node.New(node.Config{Store: k.store, Clock: c.Clock, Logger: c.Logger, ID: id, Host: host, Version: version.String(), Every: every}); err != nil {
 		return err
 	}
 	k.onClose(wrapStop(k.store.Watch(k.nodes.Changed)))
@@ -36,7 +56,7 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 		return err
 	}
 	k.background(k.nodes.Run)
-	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: node.TurnLength,
+	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: cmp.Or(c.Turn, node.TurnLength),
 		Slack: node.TurnSlack, Sole: !k.shared})
 	return err
 }

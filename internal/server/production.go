@@ -35,7 +35,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if err := checkDir(c.Dir); err != nil {
+	if err := c.ownDir(); err != nil {
 		return nil, err
 	}
 	p := &Production{file: f, Server: &Server{config: c, failed: make(chan error, 8)}, listening: map[string]net.Addr{}}
@@ -83,6 +83,16 @@ func pairs(list []config.Pair) (files []pairFiles) {
 		files = append(files, pairFiles{string(p.CertificateFile), string(p.KeyFile)})
 	}
 	return files
+}
+
+// ownDir checks the directory of the node. A further node of an installation whose store is elsewhere makes its own.
+func (c *Config) ownDir() error {
+	if c.Store.DSNFile != "" {
+		if err := mkdir(c.Dir); err != nil {
+			return err
+		}
+	}
+	return checkDir(c.Dir)
 }
 
 // checkDir refuses a directory that is not there, because nothing was initialised, and one that others can enter.

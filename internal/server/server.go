@@ -9,14 +9,15 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/access"
 	"github.com/keywright/keywright/internal/admission"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/cert"
@@ -43,7 +44,6 @@ import (
 	"github.com/keywright/keywright/internal/rotator/webhook"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/store/sqlite"
 	"github.com/keywright/keywright/internal/tenancy"
 	"github.com/keywright/keywright/internal/token/pkcs11"
 	"github.com/keywright/keywright/internal/vault"
@@ -59,9 +59,6 @@ const (
 	closeTimeout = drainTimeout + shutdownSlack
 	newTimeout   = 250 * time.Millisecond
 )
-
-// storeDir is where the engine sqlite keeps its files, below the server's directory.
-const storeDir = "store"
 
 // core is everything below the doors.
 type core struct {
@@ -96,8 +93,13 @@ type core struct {
 	// shared says that other nodes may work on the store too, turn whose turn it is for what only one of them may do.
 	shared bool
 	turn   *node.Turn
+	// late counts requests that were refused because the node was behind the store.
+	late   atomic.Int64
 	tracer *tracer
 	audit  *auditor
+	// reader reads the audit logs of all nodes, auditKept is how long what was shipped of them stays; 0 is for ever.
+	reader    *archive.Reader
+	auditKept time.Duration
 
 	connections connections
 	bodies      bodies
@@ -121,7 +123,9 @@ type core struct {
 	mail   *mail.Outbox
 	values *webhook.Values
 
+	// caches hear of commits, flushes of commits that were missed.
 	caches  []func(*store.Commit)
+	flushes []func()
 	closers []func(context.Context) error
 }
 
@@ -138,12 +142,13 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
-	opened, err := sqlite.Open(sqlite.Config{Dir: filepath.Join(c.Dir, storeDir), Logger: c.Logger})
+	opened, err := openEngine(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	k.onClose(opened.Close)
 	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
+	k.shared = c.Store.DSNFile != ""
 	k.store = k.tracer.store(opened, "store")
 	if err := c.admit(ctx, k.store); err != nil {
 		return nil, err
@@ -175,7 +180,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	if k.guard, err = guard.New(guard.Config{Store: k.store, Audit: k.audit, Clock: c.Clock, Logger: c.Logger, Limits: c.Limits.Limits,
-		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count}); err != nil {
+		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count, Age: k.ageOfShared(), Late: func() { k.late.Add(1) }}); err != nil {
 		return nil, err
 	}
 	k.keys.Maintainer(k.turn.Fence, k.destroyedKeys)
@@ -228,6 +233,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	// The feed is the last to hear: what it tells is asked of the others.
 	k.caches = []func(*store.Commit){k.keys.Changed, k.identity.Changed, k.guard.Changed, k.secrets.Changed, k.cryptoKeys.Changed, k.certificates.Changed, k.feed.Changed}
+	k.flushes = []func(){k.keys.Flush, k.identity.Flush, k.guard.Flush, k.secrets.Flush, k.cryptoKeys.Flush, k.certificates.Flush}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	if err := k.openEvents(c, links); err != nil {
 		return nil, err
@@ -247,6 +253,12 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 
 // changed tells every cache of a commit, before the change is acknowledged.
 func (k *core) changed(c *store.Commit) {
+	if c.Flush {
+		k.log.Warn("this node was away for so long that it missed changes: it forgets what it remembers", "node", k.nodes.ID, "position", c.Position)
+		for _, flush := range k.flushes {
+			flush()
+		}
+	}
 	for _, changed := range k.caches {
 		changed(c)
 	}

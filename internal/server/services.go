@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/access"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
 	"github.com/keywright/keywright/internal/composition"
@@ -31,8 +32,12 @@ func (k *core) openServices(c *Config, base string) (err error) {
 		MaxStreams: streams(c.Limits.MaxConnections)}); err != nil {
 		return err
 	}
-	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp,
-		Dir: filepath.Join(c.Dir, auditDir), Key: k.audit.key})
+	k.auditKept = c.AuditShippedKept
+	k.reader, err = archive.NewReader(archive.Config{Store: k.store, Own: k.audit.log, Dir: filepath.Join(c.Dir, auditDir), Sealer: k.keys, Peers: peers, Clock: c.Clock})
+	if err != nil {
+		return err
+	}
+	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp, Reader: k.reader, Key: k.audit.key})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
@@ -24,6 +25,24 @@ func (w Wait) Since(before Wait) time.Duration {
 
 // WaitMeter is what an engine measures a Wait with.
 type WaitMeter struct{ turns, total atomic.Int64 }
+
+// Take takes a token of those that entitle to a turn, and measures how long that takes. It fails when ctx ends before.
+func (m *WaitMeter) Take(ctx context.Context, tokens <-chan struct{}) error {
+	select {
+	case <-tokens:
+		m.Took()
+		return nil
+	default:
+	}
+	since := time.Now()
+	defer func() { m.Waited(since) }()
+	select {
+	case <-tokens:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Took counts a turn that was taken without waiting.
 func (m *WaitMeter) Took() { m.turns.Add(1) }

@@ -64,6 +64,7 @@ func TestHeldVaultIsNotPurged(t *testing.T) {
 	c.set("one", "value")
 	ref := c.home.Vault("billing")
 	whole := c.hold(tenancy.HoldSpec{Why: "an audit"})
+	c.Clock.Advance(time.Second)
 	one := c.hold(tenancy.HoldSpec{Kind: vault.Secret, Name: "one", Why: "a case"})
 	holds, err := c.Tenancy.Holds(c.Ctx, c.boss.Call("HoldList"), ref)
 	c.Must(err)

@@ -43,10 +43,10 @@ type Identities interface {
 	PrepareRemoval(tenant vault.TenantID, id principal.ID) Change
 }
 
-// Duties judges the access policies of a vault that was stored earlier in the transaction: an error refuses them because they
-// put duties into one hand that must stay apart. The access service implements it.
+// Duties judges the access policies of a vault that is about to be stored. What it returns is asked in the transaction that does: an error refuses them because they
+// put duties into one hand that must stay apart; a guard.ErrAgain asks to judge anew. The access service implements it.
 type Duties interface {
-	CheckPolicies(ctx context.Context, tx store.Tx, v *vault.Vault) error
+	JudgePolicies(ctx context.Context, v *vault.Vault) (func(context.Context, store.Tx) error, error)
 }
 
 // DefaultSweepInterval is how often what is over its retention is looked for.

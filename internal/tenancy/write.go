@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -96,6 +97,11 @@ func (s *Service) write(ctx context.Context, call *guard.Call, ref VaultRef, act
 	}
 	for try := 1; ; try++ {
 		v, err := s.writeOnce(ctx, call, ref, need, plan, forNew)
+		if moved := errors.Is(err, guard.ErrAgain); moved && try < maxTries {
+			continue
+		} else if moved {
+			return nil, s.Guard.Refuse(ctx, call, need, fault.New(fault.Conflict, "others change who has access in this tenant all the time: try again").Because(store.StaleRevision))
+		}
 		if e := fault.As(err); e == nil || e.Reason != store.StaleRevision || try == maxTries {
 			return v, err
 		}
@@ -124,9 +130,13 @@ func (s *Service) writeOnce(ctx context.Context, call *guard.Call, ref VaultRef,
 	if old.StaleFor != v.StaleFor {
 		need.Detail = fmt.Sprintf("staleFor %s, before %s", v.StaleFor, old.StaleFor)
 	}
+	stands, err := s.judge(ctx, old, v)
+	if err != nil {
+		return nil, s.Guard.Refuse(ctx, call, need, err)
+	}
 	op := store.NewOp(s.Clock.Now())
 	v.Updated = op.At
-	err = s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error { return s.put(ctx, tx, old, v, op) })
+	err = s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error { return s.put(ctx, tx, old, v, stands, op) })
 	return v, err
 }
 
@@ -196,6 +206,10 @@ func (s *Service) create(ctx context.Context, call *guard.Call, ref VaultRef, ne
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
+	stands, err := s.judge(ctx, &vault.Vault{}, v)
+	if err != nil {
+		return nil, s.Guard.Refuse(ctx, call, need, err)
+	}
 	err = s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
 		g, err := group(ctx, tx, ref.GroupRef)
 		if err != nil {
@@ -210,7 +224,7 @@ func (s *Service) create(ctx context.Context, call *guard.Call, ref VaultRef, ne
 		if err := tx.PutWrappedKey(ctx, key); err != nil {
 			return err
 		}
-		return s.put(ctx, tx, &vault.Vault{}, v, op)
+		return s.put(ctx, tx, &vault.Vault{}, v, stands, op)
 	})
 	return v, err
 }
@@ -223,16 +237,26 @@ func orStale(err error, v *vault.Vault) error {
 	return fault.New(fault.Conflict, "the vault %q was made by somebody else meanwhile: look at it, and try again", v.Name).Because(store.StaleRevision)
 }
 
+// judge has changed access policies judged, before the transaction that stores them.
+func (s *Service) judge(ctx context.Context, old, v *vault.Vault) (func(context.Context, store.Tx) error, error) {
+	if s.Duties == nil || !accessChanged(old, v) {
+		return func(context.Context, store.Tx) error { return nil }, nil
+	}
+	return s.Duties.JudgePolicies(ctx, v.Clone())
+}
+
+func accessChanged(old, v *vault.Vault) bool {
+	return !reflect.DeepEqual(old.Policies, v.Policies) || old.Access != v.Access
+}
+
 // put stores a vault and tells of changed access policies.
-func (s *Service) put(ctx context.Context, tx store.Tx, old, v *vault.Vault, op store.Op) error {
-	changed := !reflect.DeepEqual(old.Policies, v.Policies) || old.Access != v.Access
-	if err := tx.PutVault(ctx, v); err != nil {
+func (s *Service) put(ctx context.Context, tx store.Tx, old, v *vault.Vault, stands func(context.Context, store.Tx) error, op store.Op) error {
+	changed := accessChanged(old, v)
+	if err := stands(ctx, tx); err != nil {
 		return err
 	}
-	if changed && s.Duties != nil {
-		if err := s.Duties.CheckPolicies(ctx, tx, v); err != nil {
-			return err
-		}
+	if err := tx.PutVault(ctx, v); err != nil {
+		return err
 	}
 	if !changed || old.Revision == 0 {
 		return nil

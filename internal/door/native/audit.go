@@ -9,6 +9,7 @@ import (
 	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
@@ -30,9 +31,9 @@ func (h *handler) auditRoutes() []door.Route {
 		{Method: "GET", Pattern: log + "/export", Operation: "AuditExport", Action: authz.AuditExport.String(), Serve: h.exportAudit,
 			Query: append(filter[:len(filter):len(filter)], format), Summary: "Streams audit records in a form that other systems read, oldest first."},
 		{Method: "POST", Pattern: log + "/verify", Operation: "AuditVerify", Class: admission.Query, Action: authz.AuditVerify.String(), MaxBody: maxSmallBody, Input: api.VerifyAudit{},
-			Output: api.AuditReport{}, Summary: "Proves the audit log of this node from its checkpoints.", Serve: h.verifyAudit},
+			Output: api.AuditReport{}, Summary: "Proves the audit logs of all nodes from their checkpoints.", Serve: h.verifyAudit},
 		{Method: "GET", Pattern: log + "/checkpoint", Operation: "AuditCheckpoint", Action: authz.AuditVerify.String(), Output: api.AuditCheckpoint{},
-			Summary: "Returns the newest signed checkpoint, to be kept elsewhere.", Serve: h.checkpoint},
+			Summary: "Returns the newest signed checkpoint of each node's audit log, to be kept elsewhere.", Serve: h.checkpoint},
 	}
 }
 
@@ -89,18 +90,21 @@ func (h *handler) queryAudit(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	out := api.AuditPage{Items: make([]api.AuditRecord, 0, len(found))}
-	for _, rec := range found {
+	out := api.AuditPage{Items: make([]api.AuditRecord, 0, len(found.Records))}
+	for _, rec := range found.Records {
 		out.Items = append(out.Items, wireRecord(rec))
 	}
-	if len(found) == f.Limit {
-		out.Next = next(found[len(found)-1].Cursor())
+	if len(found.Records) == f.Limit {
+		out.Next = next(found.Next)
+	}
+	for _, m := range found.Missing {
+		out.Missing = append(out.Missing, wireMissing(m))
 	}
 	return r.JSON(http.StatusOK, out)
 }
 
 func wireRecord(r *audit.Record) api.AuditRecord {
-	out := api.AuditRecord{Index: r.Index, Time: r.Time, ID: r.ID.String(), Node: r.Node, Door: r.Door, Action: r.Action, Operation: r.Operation,
+	out := api.AuditRecord{Log: r.Log, Index: r.Index, Time: r.Time, ID: r.ID.String(), Node: r.Node, Door: r.Door, Action: r.Action, Operation: r.Operation,
 		Scope: r.Scope, Instance: r.Instance, Status: int(r.Status), Reason: r.Reason, Detail: r.Detail,
 		Principal: r.Caller.PrincipalID, AppID: r.Caller.AppID, UPN: r.Caller.UPN, Vault: r.VaultName, ObjectKind: r.ObjectKind, ObjectName: r.ObjectName,
 		Version: r.Version, Correlation: r.CorrelationID, ClientRequest: r.ClientRequestID, UserAgent: r.UserAgent, Path: r.Path,
@@ -143,8 +147,11 @@ func (h *handler) exportAudit(r *door.Request) error {
 		return err
 	}
 	format, begun := auditing.Format(r.Query("format")), false
-	err = h.Auditing.Export(r.HTTP.Context(), &r.Call, f, format, func() io.Writer {
+	err = h.Auditing.Export(r.HTTP.Context(), &r.Call, f, format, func(missing []archive.Missing) io.Writer {
 		begun = true
+		for _, m := range missing {
+			r.Header().Add(api.MissingHeader, m.Why)
+		}
 		r.Header().Set("Content-Type", exportTypes[format])
 		return &steady{r.Writer(), http.NewResponseController(r.Writer())}
 	})
@@ -162,13 +169,13 @@ func (h *handler) verifyAudit(r *door.Request) error {
 			return err
 		}
 	}
-	report, err := h.Auditing.Verify(r.HTTP.Context(), &r.Call, []byte(in.Checkpoint))
+	reports, err := h.Auditing.Verify(r.HTTP.Context(), &r.Call, []byte(in.Checkpoint))
 	if err != nil {
 		return err
 	}
 	// Proving a long log may take longer than the bound for a request's answer.
 	_ = http.NewResponseController(r.Writer()).SetWriteDeadline(time.Now().Add(writeTimeout))
-	return r.JSON(http.StatusOK, Report(report))
+	return r.JSON(http.StatusOK, reportOf(reports))
 }
 
 func (h *handler) checkpoint(r *door.Request) error {

@@ -2,59 +2,65 @@ package acme
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strings"
-	"sync"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/keywright/keywright/internal/fault"
 )
 
 // ChallengePath is the path below which HTTP01 answers (RFC 8555, section 8.3).
 const ChallengePath = "/.well-known/acme-challenge/"
 
-// HTTP01 answers http-01 challenges: mount it at ChallengePath of the host's port 80. Where several nodes share that port, each must be given what the others present.
-// Its zero value is ready.
+// HTTP01 answers http-01 challenges: mount it at ChallengePath of the host's port 80. Its zero value is ready.
 type HTTP01 struct {
-	mu      sync.RWMutex
-	answers map[string]string
+	// Answers is where the answers are kept; nil keeps them in the process.
+	Answers Answers
+	own     memory
 }
 
 var _ Solver = (*HTTP01)(nil)
 
+func (s *HTTP01) answers() Answers {
+	if s.Answers == nil {
+		return &s.own
+	}
+	return s.Answers
+}
+
+// maxToken bounds what is looked for: tokens of authorities have 43 characters.
+const maxToken = 256
+
 // ServeHTTP answers with the key authorization of a token that is being looked for, and 404 otherwise.
 func (s *HTTP01) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.URL.Path, ChallengePath)
-	if ok {
-		s.mu.RLock()
-		answer, known := s.answers[token]
-		s.mu.RUnlock()
-		if known && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-			w.Header().Set("Content-Type", "application/octet-stream")
-			w.Header().Set("Cache-Control", "no-store")
-			_, _ = io.WriteString(w, answer) // whoever asked has gone away
-			return
-		}
+	if !ok || token == "" || len(token) > maxToken || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.NotFound(w, r)
+		return
 	}
-	http.NotFound(w, r)
+	answer, err := s.answers().Answer(r.Context(), acme.ChallengeTypeHTTP01, token)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		http.NotFound(w, r)
+	case err != nil:
+		http.Error(w, "the answer cannot be looked up now: try again", http.StatusServiceUnavailable)
+	default:
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(answer) // whoever asked has gone away
+	}
 }
 
 // Present remembers an answer.
-func (s *HTTP01) Present(_ context.Context, c Challenge) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.answers == nil {
-		s.answers = map[string]string{}
-	}
-	s.answers[c.Token] = c.KeyAuthorization
-	return nil
+func (s *HTTP01) Present(ctx context.Context, c Challenge) error {
+	return s.answers().PutAnswer(ctx, acme.ChallengeTypeHTTP01, c.Token, []byte(c.KeyAuthorization))
 }
 
 // Ready is true: the handler answers at once.
 func (*HTTP01) Ready(context.Context, Challenge) (bool, error) { return true, nil }
 
 // CleanUp forgets an answer.
-func (s *HTTP01) CleanUp(_ context.Context, c Challenge) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.answers, c.Token)
-	return nil
+func (s *HTTP01) CleanUp(ctx context.Context, c Challenge) error {
+	return s.answers().DropAnswer(ctx, acme.ChallengeTypeHTTP01, c.Token)
 }

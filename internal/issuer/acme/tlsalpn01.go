@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
 	"github.com/miekg/dns"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -17,8 +17,9 @@ import (
 
 // TLSALPN01 answers tls-alpn-01 challenges (RFC 8737) on a TLS listener that hears port 443 of the host. Its zero value is ready.
 type TLSALPN01 struct {
-	mu           sync.RWMutex
-	certificates map[string]*tls.Certificate
+	// Answers is where is kept what is asked for; nil keeps it in the process. Each node makes certificates of its own of it.
+	Answers Answers
+	own     memory
 }
 
 var _ Solver = (*TLSALPN01)(nil)
@@ -33,7 +34,7 @@ func (s *TLSALPN01) Hook(base *tls.Config) *tls.Config {
 	hooked.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		// RFC 8737, section 3: the authority offers this protocol and no other.
 		if slices.Equal(hello.SupportedProtos, []string{acmez.ACMETLS1Protocol}) {
-			return s.answer(hello.ServerName)
+			return s.answer(hello.Context(), hello.ServerName)
 		}
 		if next != nil {
 			return next(hello)
@@ -43,40 +44,50 @@ func (s *TLSALPN01) Hook(base *tls.Config) *tls.Config {
 	return hooked
 }
 
-func (s *TLSALPN01) answer(name string) (*tls.Config, error) {
-	s.mu.RLock()
-	certificate := s.certificates[strings.ToLower(name)]
-	s.mu.RUnlock()
-	if certificate == nil {
+func (s *TLSALPN01) answers() Answers {
+	if s.Answers == nil {
+		return &s.own
+	}
+	return s.Answers
+}
+
+func (s *TLSALPN01) answer(ctx context.Context, name string) (*tls.Config, error) {
+	text, err := s.answers().Answer(ctx, acme.ChallengeTypeTLSALPN01, strings.ToLower(name))
+	if fault.Is(err, fault.NotFound) {
 		return nil, errNoChallenge
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err := readQuestion(text)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := acmez.TLSALPN01ChallengeCert(raw)
+	if err != nil {
+		return nil, err
 	}
 	return &tls.Config{Certificates: []tls.Certificate{*certificate}, NextProtos: []string{acmez.ACMETLS1Protocol}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// Present makes the certificate that proves the challenge.
-func (s *TLSALPN01) Present(_ context.Context, c Challenge) error {
-	certificate, err := acmez.TLSALPN01ChallengeCert(c.raw)
-	if err != nil {
+// Present keeps what has to be proved.
+func (s *TLSALPN01) Present(ctx context.Context, c Challenge) error {
+	if _, err := acmez.TLSALPN01ChallengeCert(c.raw); err != nil {
 		return fault.Wrap(err, fault.Internal, "making the certificate that answers for %s", c.Name)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.certificates == nil {
-		s.certificates = map[string]*tls.Certificate{}
+	text, err := c.question()
+	if err != nil {
+		return err
 	}
-	s.certificates[serverName(c)] = certificate
-	return nil
+	return s.answers().PutAnswer(ctx, acme.ChallengeTypeTLSALPN01, serverName(c), text)
 }
 
 // Ready is true: the listener answers at once.
 func (*TLSALPN01) Ready(context.Context, Challenge) (bool, error) { return true, nil }
 
-// CleanUp forgets the certificate.
-func (s *TLSALPN01) CleanUp(_ context.Context, c Challenge) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.certificates, serverName(c))
-	return nil
+// CleanUp forgets what had to be proved.
+func (s *TLSALPN01) CleanUp(ctx context.Context, c Challenge) error {
+	return s.answers().DropAnswer(ctx, acme.ChallengeTypeTLSALPN01, serverName(c))
 }
 
 // serverName is the name in the authority's handshake: for an address its name in reverse DNS (RFC 8738, section 6).

@@ -112,15 +112,29 @@ func checkPrivate(f *os.File, path string) error {
 	if !info.Mode().IsRegular() {
 		return fault.New(fault.Invalid, "the key file %s is not a regular file: name a file made for this seal", path)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fault.New(fault.Invalid, "the owner of the key file %s is not known here: put it on a file system of this machine", path)
+	}
+	if usable(info.Mode().Perm(), int(owner.Uid), os.Geteuid()) {
 		return fault.New(fault.Invalid, "the key file %s can be used by others (mode %04o): run chmod 0600 on it, and change the key if somebody may have read it",
 			path, info.Mode().Perm())
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(owner.Uid) != os.Geteuid() {
+	if uid := int(owner.Uid); uid != os.Geteuid() && uid != superuser {
 		return fault.New(fault.Invalid, "the key file %s belongs to another user: run chown to give it to user id %d, who runs this program", path, os.Geteuid())
 	}
 	return nil
+}
+
+const superuser = 0
+
+// usable reports whether others than the user and the superuser can use a file. A file of the superuser may be read by a group: services get secrets so that they can
+// read and not change, such as the volumes of Kubernetes, whose group is the service's own.
+func usable(mode os.FileMode, owner, user int) bool {
+	if owner == superuser && user != superuser {
+		return mode&0o037 != 0
+	}
+	return mode&0o077 != 0
 }
 
 func format(id [idBytes]byte, key *[keyBytes]byte) []byte {

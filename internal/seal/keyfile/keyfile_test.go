@@ -217,3 +217,19 @@ func FuzzUnwrap(f *testing.F) {
 		}
 	})
 }
+
+func TestFilesOfTheSuperuserMayHaveAGroup(t *testing.T) {
+	for _, c := range []struct {
+		mode        os.FileMode
+		owner, user int
+		want        bool
+	}{
+		{0o600, 1000, 1000, false}, {0o400, 1000, 1000, false}, {0o640, 1000, 1000, true}, {0o604, 1000, 1000, true},
+		{0o400, 0, 1000, false}, {0o440, 0, 1000, false}, {0o640, 0, 1000, false}, {0o460, 0, 1000, true}, {0o444, 0, 1000, true}, {0o450, 0, 1000, true},
+		{0o600, 0, 0, false}, {0o640, 0, 0, true},
+	} {
+		if got := usable(c.mode, c.owner, c.user); got != c.want {
+			t.Errorf("mode %04o of %d is usable by others than %d: %v", c.mode, c.owner, c.user, got)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keywright/keywright/internal/store"
@@ -27,8 +28,8 @@ type feed struct {
 	mu sync.Mutex
 	// last is the position of the newest entry that the watchers have seen.
 	last store.Position
-	// fresh is an instant such that they have seen everything that was acknowledged before it.
-	fresh time.Time
+	// fresh is an instant such that they have seen everything that was acknowledged before it. It is changed under mu, and read without: every request asks.
+	fresh atomic.Pointer[time.Time]
 }
 
 // show tells the watchers of commits that they have not seen. The list has every entry behind the last one that they saw, or from the oldest on that was
@@ -70,16 +71,12 @@ func (f *feed) caughtUp(head store.Position, asked time.Time) {
 	if f.last < head {
 		f.flush(head)
 	}
-	if asked.After(f.fresh) {
-		f.fresh = asked
+	if asked.After(*f.fresh.Load()) {
+		f.fresh.Store(&asked)
 	}
 }
 
-func (f *feed) freshness() time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fresh
-}
+func (f *feed) freshness() time.Time { return *f.fresh.Load() }
 
 // catchUp shows what was committed up to head, by a connection on which the newest position was head at an instant after asked.
 func (f *feed) catchUp(ctx context.Context, c *conn, head store.Position, asked time.Time) error {

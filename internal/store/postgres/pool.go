@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/keywright/keywright/internal/store"
 )
 
 // readers is how many connections Views have. More gain nothing; other nodes have their own.
@@ -14,6 +16,7 @@ type pool struct {
 	open func(context.Context) (*conn, error)
 	// slots holds one token per connection that may be taken.
 	slots chan struct{}
+	waits store.WaitMeter
 
 	mu   sync.Mutex
 	idle []*conn
@@ -32,10 +35,8 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reading from the store: %w", err)
 	}
-	select {
-	case <-p.slots:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to read from the store: %w", ctx.Err())
+	if err := p.waits.Take(ctx, p.slots); err != nil {
+		return nil, fmt.Errorf("waiting to read from the store: %w", err)
 	}
 	if c := p.pop(); c != nil {
 		return c, nil

@@ -36,6 +36,7 @@ func (s *Store) found(ctx context.Context, c *conn) (err error) {
 			return err
 		}
 		if there {
+			err = nil
 			break
 		}
 		_, err = c.run(ctx, control("CREATE SCHEMA IF NOT EXISTS "+s.config.Schema))

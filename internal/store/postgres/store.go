@@ -50,6 +50,7 @@ type Store struct {
 	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
 	turn    chan struct{}
 	waiting atomic.Int32
+	waits   store.WaitMeter
 	// writer is nil after it was lost.
 	writer *conn
 	// group is the one under way, nil between two.
@@ -112,7 +113,7 @@ func (s *Store) open(ctx context.Context) error {
 	if s.feed.last, err = t.Head(ctx); err != nil {
 		return fmt.Errorf("reading the end of the journal: %w", err)
 	}
-	s.feed.fresh = asked
+	s.feed.fresh.Store(&asked)
 	s.following.Store(true)
 	return s.tellStandbys(ctx)
 }
@@ -155,6 +156,11 @@ func (s *Store) Watch(fn func(*store.Commit)) (stop func()) { return s.feed.watc
 
 // Fresh implements store.Store.
 func (s *Store) Fresh() time.Time { return s.feed.freshness() }
+
+// Waits tells how long callers waited for a connection of readers, and for their turn to write.
+func (s *Store) Waits() store.Waits {
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
+}
 
 // Committed implements store.Store. It looks under the lock of all writers and answers after a commit of its own, so that a transaction whose connection was lost, here or in
 // another process, has ended, and what is found is durable.

@@ -106,12 +106,10 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 func (s *Store) takeTurn(ctx context.Context) error {
 	s.waiting.Add(1)
 	defer s.waiting.Add(-1)
-	select {
-	case <-s.turn:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting to write to the store: %w", ctx.Err())
+	if err := s.waits.Take(ctx, s.turn); err != nil {
+		return fmt.Errorf("waiting to write to the store: %w", err)
 	}
+	return nil
 }
 
 func (s *Store) passTurn() { s.turn <- struct{}{} }

@@ -77,6 +77,8 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	endpointSchema,
 	keyNeedSchema,
 	nodeSchema,
+	auditLogSchema,
+	retiredSchema,
 	keyNeedNoteSchema,
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/keywright/keywright/internal/store"
 )
@@ -39,7 +38,7 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reading from the store: %w", err)
 	}
-	if err := take(ctx, p.slots, &p.waits); err != nil {
+	if err := p.waits.Take(ctx, p.slots); err != nil {
 		return nil, fmt.Errorf("waiting to read from the store: %w", err)
 	}
 	if c := p.pop(); c != nil {
@@ -51,24 +50,6 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 		return nil, unavailable(err)
 	}
 	return c, nil
-}
-
-// take takes a token, and measures how long that takes. It fails when ctx ends before.
-func take(ctx context.Context, tokens <-chan struct{}, waits *store.WaitMeter) error {
-	select {
-	case <-tokens:
-		waits.Took()
-		return nil
-	default:
-	}
-	since := time.Now()
-	defer func() { waits.Waited(since) }()
-	select {
-	case <-tokens:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (p *pool) pop() *conn {

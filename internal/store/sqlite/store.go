@@ -227,16 +227,16 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	return fn(&t)
 }
 
-// Waits tells how long callers waited for a connection of readers, and for their turn to write.
-func (s *Store) Waits() store.Waits {
-	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
-}
-
 // Watch implements store.Store. stop is safe to call twice, but not from within fn.
 func (s *Store) Watch(fn func(*store.Commit)) (stop func()) { return s.watchers.Watch(fn) }
 
 // Fresh implements store.Store: nobody else writes, and what is written here is shown before it is acknowledged.
 func (s *Store) Fresh() time.Time { return time.Now() }
+
+// Waits tells how long callers waited for a connection of readers, and for their turn to write.
+func (s *Store) Waits() store.Waits {
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
+}
 
 // Committed implements store.Store.
 func (s *Store) Committed(ctx context.Context, id store.OpID) (bool, error) {

@@ -93,7 +93,7 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 func (s *Store) takeTurn(ctx context.Context) error {
 	s.waiting.Add(1)
 	defer s.waiting.Add(-1)
-	if err := take(ctx, s.turn, &s.waits); err != nil {
+	if err := s.waits.Take(ctx, s.turn); err != nil {
 		return fmt.Errorf("waiting to write to the store: %w", err)
 	}
 	return nil

@@ -52,6 +52,11 @@ type fixture struct {
 	tokenKey *store.TokenKey
 	node     *store.Node
 
+	auditLog        *store.AuditLog
+	auditPart       *store.AuditPart
+	auditCheckpoint *store.AuditCheckpoint
+	adoption        *store.Adoption
+
 	settings map[string][]byte
 
 	subscription *store.EventSubscription
@@ -121,6 +126,7 @@ func newFixture() *fixture {
 	f.enrolment = newEnrolment(f, 1)
 	f.endpoint = newEndpoint(71)
 	f.node = newNode(81)
+	f.auditLog, f.auditPart, f.auditCheckpoint, f.adoption = newAuditLog(), newAuditPart(0), newAuditCheckpoint(4), newAdoption(1)
 	return f
 }
 
@@ -172,6 +178,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.PutEventSubscription(ctx, f.subscription), tx.AddDelivery(ctx, f.delivery),
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
 		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey), tx.JoinNode(ctx, f.node),
+		tx.PutAuditLog(ctx, f.auditLog), tx.AddAuditPart(ctx, f.auditPart), tx.AddAuditCheckpoint(ctx, f.auditCheckpoint), tx.PutAdoption(ctx, f.adoption),
 		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
@@ -216,6 +223,7 @@ type state struct {
 	KeyNeeds           []*store.KeyNeed
 	TokenKeys          []*store.TokenKey
 	Nodes              []*store.Node
+	AuditLogs          auditLogsState
 	Enrolments         []*store.Enrolment
 	Endpoints          []*store.Endpoint
 }
@@ -324,6 +332,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.KeyNeeds, s.TokenKeys, err = f.keyNeedsIn(e, tx)
 	note(err)
 	s.Nodes, err = nodesIn(e, tx)
+	note(err)
+	s.AuditLogs, err = f.auditLogsIn(e, tx)
 	note(err)
 	return s, errors.Join(errs...)
 }

@@ -18,6 +18,9 @@ type Capabilities struct {
 	Volatile bool
 	// NoFaults engines do not call the Faults that they are given.
 	NoFaults bool
+	// Remote engines have what they store in a server, which goes on when they are closed. It takes long to open them, and shows nothing that a View does not: cases
+	// of which opening again is not the point leave it out.
+	Remote bool
 }
 
 // Opener opens the same store again each time, after the one before was closed. It stops the test when it cannot.
@@ -95,7 +98,7 @@ func Run(t *testing.T, place Place, can Capabilities) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			faults := new(Faults)
-			e := &env{T: t, ctx: t.Context(), open: place(t, faults), faults: faults, now: noon}
+			e := &env{T: t, ctx: t.Context(), open: place(t, faults), faults: faults, remote: can.Remote, now: noon}
 			e.s = e.open(t)
 			t.Cleanup(func() {
 				if err := e.s.Close(); err != nil {
@@ -110,7 +113,7 @@ func Run(t *testing.T, place Place, can Capabilities) {
 func allCases() []testCase {
 	var all []testCase
 	for _, group := range [][]testCase{transactionCases, journalCases, watchCases, faultCases, tenantCases, vaultCases, objectCases, versionCases,
-		principalCases, grantCases, keyCases, signInCases, rotationCases, leaseCases, subscriptionCases, holdingCases, loanCases, issuanceCases, enrolmentCases, endpointCases, keyNeedCases, nodeCases, changeCases, historyCases} {
+		principalCases, grantCases, keyCases, signInCases, rotationCases, leaseCases, subscriptionCases, holdingCases, loanCases, issuanceCases, enrolmentCases, endpointCases, keyNeedCases, nodeCases, auditLogCases, changeCases, historyCases} {
 		if len(group) == 0 {
 			panic("storetest: a group of cases is empty")
 		}
@@ -129,6 +132,7 @@ type env struct {
 	open   Opener
 	s      store.Store
 	faults *Faults
+	remote bool
 	now    time.Time
 }
 

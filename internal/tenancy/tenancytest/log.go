@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/store"
 )
@@ -24,6 +25,8 @@ type Log struct {
 	Guard     *guard.Guard
 	// Dir and Key are the log's directory and its public key.
 	Dir, Key string
+	// Reader reads the log as that of the only node.
+	Reader *archive.Reader
 }
 
 // node is the log's node.
@@ -40,6 +43,8 @@ func (w *World) OpenLog() *Log {
 	verifier, err := note.NewVerifier(public)
 	w.Must(err)
 	l.Key = public
+	_, err = archive.Logs{Store: w.Store, Clock: w.Clock}.Begin(w.Ctx, "keywright/"+node, node, public, nil, "")
+	w.Must(err)
 	l.Log, err = audit.Open(audit.Config{Dir: l.Dir, Node: node, Origin: "keywright/" + node, Signer: signer, Verifier: verifier, Sealer: w.Keys,
 		Durability: audit.OS, SegmentBytes: 1 << 20, ReserveBytes: 1 << 20, SyncInterval: time.Hour, Clock: w.Clock, OnError: func(err error) { w.TB.Error(err) }})
 	w.Must(err)
@@ -50,6 +55,11 @@ func (w *World) OpenLog() *Log {
 	w.Must(err)
 	w.TB.Cleanup(l.sequencer.Stop)
 	w.Must(l.sequencer.Start(w.Ctx))
+	l.Reader, err = archive.NewReader(archive.Config{Store: w.Store, Own: l.Log, Dir: l.Dir, Sealer: w.Keys, Clock: w.Clock,
+		Peers: func(context.Context, store.Tx) ([]archive.Peer, error) {
+			return []archive.Peer{{ID: node, Live: true}}, nil
+		}})
+	w.Must(err)
 	l.Guard, err = guard.New(guard.Config{Store: w.Store, Audit: l, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler)})
 	w.Must(err)
 	w.TB.Cleanup(w.Store.Watch(l.Guard.Changed))
