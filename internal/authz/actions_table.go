@@ -133,6 +133,7 @@ const (
 	TrustedIssuerDelete
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
+	NodeRead
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -301,6 +302,7 @@ var table = [...]row{
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
+	NodeRead:             control("Keywright/nodes/read", NoDuty),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

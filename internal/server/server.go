@@ -38,6 +38,7 @@ import (
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/mail"
+	"github.com/keywright/keywright/internal/membership"
 	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
@@ -105,20 +106,21 @@ type core struct {
 	bodies      bodies
 	admission   *admission.Control
 
-	tenancy   *tenancy.Service
-	access    *access.Service
-	directory *directory.Service
-	backups   *backup.Service
-	auditing  *auditing.Service
-	events    *event.Service
-	eventing  *eventing.Service
-	expiries  []*object.Expiries
-	ledger    *ledger.Ledger
-	consumers *consumer.Service
-	engine    *rotation.Engine
-	rotation  *rotation.Service
-	composed  *composition.Service
-	endpoints *endpoint.Service
+	tenancy    *tenancy.Service
+	access     *access.Service
+	directory  *directory.Service
+	backups    *backup.Service
+	auditing   *auditing.Service
+	membership *membership.Service
+	events     *event.Service
+	eventing   *eventing.Service
+	expiries   []*object.Expiries
+	ledger     *ledger.Ledger
+	consumers  *consumer.Service
+	engine     *rotation.Engine
+	rotation   *rotation.Service
+	composed   *composition.Service
+	endpoints  *endpoint.Service
 	// mail is nil without a relay.
 	mail   *mail.Outbox
 	values *webhook.Values

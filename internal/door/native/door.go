@@ -26,6 +26,7 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/membership"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/tenancy"
@@ -50,17 +51,18 @@ type Config struct {
 	// Endpoints watches where certificates are presented.
 	Endpoints *endpoint.Service
 	// Enrolment keeps the access rules of issuers.
-	Enrolment *enrolment.Service
-	Changes   *feed.Feed
-	Tenancy   *tenancy.Service
-	Access    *access.Service
-	Directory *directory.Service
-	Auditing  *auditing.Service
-	Consumers *consumer.Service
-	Eventing  *eventing.Service
-	Rotation  *rotation.Service
-	Composed  *composition.Service
-	Status    Status
+	Enrolment  *enrolment.Service
+	Changes    *feed.Feed
+	Tenancy    *tenancy.Service
+	Access     *access.Service
+	Directory  *directory.Service
+	Auditing   *auditing.Service
+	Consumers  *consumer.Service
+	Eventing   *eventing.Service
+	Membership *membership.Service
+	Rotation   *rotation.Service
+	Composed   *composition.Service
+	Status     Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
 	Clock   clock.Clock
@@ -94,7 +96,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Endpoints == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
+		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Membership == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -137,6 +139,7 @@ func (h *handler) routes() []door.Route {
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
 		h.auditRoutes(),
 		h.eventRoutes(),
+		h.nodeRoutes(),
 	} {
 		all = append(all, part...)
 	}

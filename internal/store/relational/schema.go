@@ -78,6 +78,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	keyNeedSchema,
 	nodeSchema,
 	auditLogSchema,
+	retiredSchema,
 }
 
 // Needs is how many steps a release must know to use a schema that has all of them. It grows only with a step that does more than add.
