@@ -14,7 +14,7 @@ const gcPercent = 400
 // mostGarbage bounds the same in bytes: with full caches, four times of what lives would be most of a gigabyte. Below leastPercent
 // collecting would cost more than the memory is worth.
 const (
-	mostGarbage  = 96 << 20
+	mostGarbage  = 64 << 20
 	leastPercent = 50
 )
 

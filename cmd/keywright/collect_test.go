@@ -19,7 +19,7 @@ func TestGOGCDecidesOverTheDefault(t *testing.T) {
 }
 
 func TestGarbageIsBounded(t *testing.T) {
-	for live, want := range map[uint64]int{0: gcPercent, 10 << 20: gcPercent, 48 << 20: 200, 96 << 20: 100, 1 << 30: leastPercent} {
+	for live, want := range map[uint64]int{0: gcPercent, 10 << 20: gcPercent, 32 << 20: 200, 64 << 20: 100, 1 << 30: leastPercent} {
 		if got := percentFor(live); got != want {
 			t.Errorf("with %d MiB that live the percentage is %d: want %d", live>>20, got, want)
 		}
