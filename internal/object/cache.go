@@ -159,8 +159,8 @@ func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	defer s.mu.Unlock()
 	if ticket(s.generation) == t {
 		s.add(k, r)
-	} else if v := s.objects[k]; v != nil {
-		v.outdated(r)
+	} else if v := s.objects[k]; v != nil && v.seen < r.Object.Revision && !v.outdated(r) {
+		s.empty(k) // the caller gets what is newer than all of it
 	}
 }
 

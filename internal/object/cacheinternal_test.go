@@ -245,6 +245,17 @@ func TestCacheNeverGoesBack(t *testing.T) {
 			t.Errorf("the current version is %q after 5 was read", got)
 		}
 	})
+	t.Run("a load that could not be kept, behind one that was", func(t *testing.T) {
+		c := newCache(1<<20, 0)
+		c.put(k, at(3, "3"), c.ticket(k))
+		late := c.ticket(k)
+		c.committed("op4", k)
+		c.put(k, at(4, "4"), c.ticket(k))
+		c.put(k, at(5, "5"), late)
+		if got := current(c); got != "" {
+			t.Errorf("the current version is %q after 5 was read", got)
+		}
+	})
 	t.Run("another object of the name", func(t *testing.T) {
 		c := newCache(1<<20, 0)
 		c.put(k, at(9, "9"), c.ticket(k))
