@@ -42,7 +42,9 @@ type child struct {
 func spawn(ready string, name string, args ...string) (*child, string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Stderr = os.Stderr
-	cmd.Env = append(os.Environ(), "GOGC=400")
+	if name == os.Args[0] {
+		cmd.Env = append(os.Environ(), "GOGC=400") // as a server of ours sets it for itself at first
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

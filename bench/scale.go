@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -60,27 +61,17 @@ func runScale(o *options) (err error) {
 	return s.run()
 }
 
-// filled starts a server on a directory that was filled with so many secrets, and returns how long it took to be ready.
+// filled starts a server on a directory that was filled with so many secrets, and returns how long it took to be ready. What an earlier run left there is
+// taken again.
 func filled(o *options, name string, secrets int) (*product, time.Duration, error) {
-	dir := filepath.Join(o.dir, name)
-	p, err := startProduct(o.binary, dir, "os") // makes the vault and its keys
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := p.child.end(); err != nil {
-		return nil, 0, err
+	dir := filepath.Join(o.dir, fmt.Sprint(name, "-", secrets))
+	if _, err := os.Stat(filepath.Join(dir, "filled")); err != nil {
+		if err := fill(o, dir, secrets); err != nil {
+			return nil, 0, err
+		}
 	}
 	began := time.Now()
-	c, _, err := spawn("filled", os.Args[0], "-role", "fill", "-dir", dir, "-secrets", strconv.Itoa(secrets))
-	if err == nil {
-		err = c.cmd.Wait()
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("filling a store: %w", err)
-	}
-	fmt.Fprintf(os.Stderr, "%d secrets were made in %s\n", secrets, time.Since(began).Round(time.Second))
-	began = time.Now()
-	p, err = startProduct(o.binary, dir, "os")
+	p, err := startProduct(o.binary, dir, "os")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -92,6 +83,27 @@ func filled(o *options, name string, secrets int) (*product, time.Duration, erro
 	}
 	p.tokens = []string{token}
 	return p, ready, nil
+}
+
+// fill makes a server's directory and puts secrets into it.
+func fill(o *options, dir string, secrets int) error {
+	p, err := startProduct(o.binary, dir, "os") // makes the vault and its keys
+	if err != nil {
+		return err
+	}
+	if err := p.child.end(); err != nil {
+		return err
+	}
+	began := time.Now()
+	c, _, err := spawn("filled", os.Args[0], "-role", "fill", "-dir", dir, "-secrets", strconv.Itoa(secrets))
+	if err == nil {
+		err = c.cmd.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("filling a store: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "%d secrets were made in %s\n", secrets, time.Since(began).Round(time.Second))
+	return os.WriteFile(filepath.Join(dir, "filled"), nil, 0o600)
 }
 
 func (s *scale) run() error {
@@ -107,29 +119,42 @@ func (s *scale) run() error {
 	if _, err := load(many, scaleConnections, 5*s.duration, s.many.anyOf(func(r *rand.Rand) int { return pick(cumulative, r) })); err != nil {
 		return err
 	}
-	s.add("few secrets", s.https(s.few.target(), scaleConnections, s.few.anyOf(func(r *rand.Rand) int { return r.IntN(fewSecrets) })))
-	s.add("many secrets, zipf", s.https(many, scaleConnections, s.many.anyOf(func(r *rand.Rand) int { return pick(cumulative, r) })))
-	s.add("many secrets, uniform", s.https(many, scaleConnections, s.many.anyOf(func(r *rand.Rand) int { return r.IntN(s.secrets) })))
-	if err := s.runRounds(); err != nil {
+	few := s.few.anyOf(func(r *rand.Rand) int { return r.IntN(fewSecrets) })
+	if err := s.beside("zipf", few, s.many.anyOf(func(r *rand.Rand) int { return pick(cumulative, r) })); err != nil {
+		return err
+	}
+	if err := s.beside("uniform", few, s.many.anyOf(func(r *rand.Rand) int { return r.IntN(s.secrets) })); err != nil {
 		return err
 	}
 	var figures []figure
-	for _, name := range s.cases {
+	for _, name := range slices.Sorted(maps.Keys(s.seen)) {
 		f := s.median(name)
 		figures = append(figures, f)
 		fmt.Printf("%-28s %9.0f/s %7.1f us CPU %8.0f us p50\n", name, f.PerSecond, f.CPUPerRequest, f.P50)
 	}
-	rate := func(of string) float64 { return s.median(of).PerSecond / s.median("few secrets").PerSecond }
-	cpu := func(of string) float64 { return s.median(of).CPUPerRequest / s.median("few secrets").CPUPerRequest }
+	rate := func(of string) float64 {
+		return s.median("many, "+of).PerSecond / s.median("few, beside "+of).PerSecond
+	}
+	cpu := func(of string) float64 {
+		return s.median("many, "+of).CPUPerRequest / s.median("few, beside "+of).CPUPerRequest
+	}
 	return s.judge([]bound{
 		{Name: fmt.Sprintf("ready with %d secrets, in seconds", s.secrets), Ratio: s.ready.Seconds(), Max: mostReady.Seconds()},
 		{Name: fmt.Sprintf("MiB resident behind %d random reads", randomReads), Ratio: s.resident, Max: mostResident},
-		{Name: "zipf: requests per second of few secrets", Ratio: rate("many secrets, zipf"), Min: leastZipf},
-		{Name: "uniform: requests per second of few secrets", Ratio: rate("many secrets, uniform"), Min: leastUniform},
-		{Name: "zipf: CPU of few secrets", Ratio: cpu("many secrets, zipf")},
-		{Name: "uniform: CPU of few secrets", Ratio: cpu("many secrets, uniform")},
+		{Name: "zipf: requests per second of few secrets", Ratio: rate("zipf"), Min: leastZipf},
+		{Name: "uniform: requests per second of few secrets", Ratio: rate("uniform"), Min: leastUniform},
+		{Name: "zipf: CPU of few secrets", Ratio: cpu("zipf")},
+		{Name: "uniform: CPU of few secrets", Ratio: cpu("uniform")},
 		{Name: "first page of a listing, median in ms", Ratio: float64(s.firstPage.Microseconds()) / 1000, Max: float64(mostFirstPage.Milliseconds())},
 	}, figures)
+}
+
+// beside measures both servers in turn. One distribution is done before the next begins: each has its own part of the secrets in memory.
+func (s *scale) beside(distribution string, few, many source) error {
+	s.cases = nil
+	s.add("few, beside "+distribution, s.https(s.few.target(), scaleConnections, few))
+	s.add("many, "+distribution, s.https(s.many.target(), scaleConnections, many))
+	return s.runRounds()
 }
 
 // memory reads at random and looks at what the server takes then.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 )
 
 func TestGOGCDecidesOverTheDefault(t *testing.T) {
@@ -14,4 +16,27 @@ func TestGOGCDecidesOverTheDefault(t *testing.T) {
 			t.Errorf("with GOGC %q the percentage is %d: want %d", gogc, got, want)
 		}
 	}
+}
+
+func TestGarbageIsBounded(t *testing.T) {
+	for live, want := range map[uint64]int{0: gcPercent, 10 << 20: gcPercent, 48 << 20: 200, 96 << 20: 100, 1 << 30: leastPercent} {
+		if got := percentFor(live); got != want {
+			t.Errorf("with %d MiB that live the percentage is %d: want %d", live>>20, got, want)
+		}
+	}
+	was := debug.SetGCPercent(gcPercent)
+	defer debug.SetGCPercent(was)
+	afterEachCollection(gcPercent)
+	ballast := make([]byte, 2*mostGarbage)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		percent := debug.SetGCPercent(gcPercent)
+		if debug.SetGCPercent(percent); percent < 100 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("with %d MiB that live the percentage stays %d", len(ballast)>>20, percent)
+		}
+	}
+	runtime.KeepAlive(ballast)
 }

@@ -50,7 +50,7 @@ var layers = [][]string{
 	// the life that objects of every kind have
 	{"internal/object"},
 	// services
-	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/membership", "internal/consumer", "internal/eventing"},
 	// a certificate is also a key and a secret
 	{"internal/cert"},
 	{"internal/tenancy", "internal/directory", "internal/feed", "internal/backup", "internal/enrolment", "internal/endpoint"},
@@ -66,7 +66,7 @@ var layers = [][]string{
 	{"client"},
 	{"internal/cli", "client/keywrighttest"},
 	{"cmd/keywright"},
-	{"demo", "bench", "e2e", "docs"},
+	{"demo", "bench", "e2e", "docs", "deploy"},
 }
 
 type goPackage struct {

@@ -139,6 +139,7 @@ const (
 	BackupVerify
 	BackupDownload
 	BackupDelete
+	NodeRead
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -312,6 +313,7 @@ var table = [...]row{
 	BackupVerify:         control("Keywright/backups/verify/action", CanUse),
 	BackupDownload:       control("Keywright/backups/download/action", CanUse),
 	BackupDelete:         control("Keywright/backups/delete", CanChange),
+	NodeRead:             control("Keywright/nodes/read", NoDuty),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

@@ -18,15 +18,27 @@ type Authority struct {
 	// Object and Version tell it from every other one.
 	Object  vault.ObjectID
 	Version vault.VersionID
+	// Vault is where it is.
+	Vault *vault.Vault
 	// Chain has the authority's own certificate first, then each one's issuer.
 	Chain []*x509.Certificate
 	// Key stays in the program.
 	Key crypto.Signer
 }
 
-// opener finds authorities in a vault.
-func (s *Service) opener(v *vault.Vault) func(context.Context, string) (*Authority, error) {
-	return func(ctx context.Context, name string) (*Authority, error) { return s.Authority(ctx, v, name, "") }
+// opener finds the authority of an issuer of a vault.
+func (s *Service) opener(v *vault.Vault, st *Settings) func(context.Context, string) (*Authority, error) {
+	return func(ctx context.Context, name string) (*Authority, error) {
+		var at *vault.Vault
+		err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+			at, err = st.signsIn(ctx, tx, v)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return s.Authority(ctx, at, name, "")
+	}
 }
 
 // Authority opens a version of a certificate with its key. It authorises nobody: it is for the issuers, whose makers were permitted to sign with that key. Without an
@@ -72,7 +84,7 @@ func (s *Service) Authority(ctx context.Context, v *vault.Vault, name string, id
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{Object: own.Object, Version: own.ID}
+	a := &Authority{Object: own.Object, Version: own.ID, Vault: v}
 	if a.Chain, err = upwards(f); err != nil {
 		return nil, err
 	}

@@ -2,9 +2,11 @@ package cert
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"slices"
+	"strings"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -71,6 +73,8 @@ func (s *Service) refuseSuccessor(ctx context.Context, tx store.Tx, o *vault.Obj
 
 // Heir is an authority as a change of it, or of one above it, finds it.
 type Heir struct {
+	// Vault is where it is: those below an authority may be in other vaults.
+	Vault  *vault.Vault
 	Name   string
 	Object vault.ObjectID
 	// Issues is the version that signs, and Trusted are those in trust bundles.
@@ -88,7 +92,7 @@ type Heir struct {
 	Above string
 }
 
-// Line returns an authority and those below it in its vault, each after the one that signs it. A name that stands for no certificate that signs is a fault.Invalid.
+// Line returns an authority and those below it, in its vault and in others of the tenant, each after the one that signs it. A name that stands for no certificate that signs is a fault.Invalid.
 func (s *Service) Line(ctx context.Context, v *vault.Vault, name string) (line []Heir, err error) {
 	err = s.Store.View(ctx, func(tx store.Tx) error {
 		line = nil
@@ -102,16 +106,69 @@ func (s *Service) Line(ctx context.Context, v *vault.Vault, name string) (line [
 	return line, err
 }
 
-// authorityMap says who signs for whom in a vault: by the name keys of issuers and certificates.
-type authorityMap struct {
-	// signer is the certificate with which an issuer signs.
-	signer map[string]string
-	// issuer is the issuer by which a certificate that signs was asked for.
-	issuer map[string]string
+// place is a certificate or an issuer of a vault, by its name key.
+type place struct {
+	vault vault.ID
+	name  string
 }
 
+// authorityMap says who signs for whom in a vault and in those that it signs for, or that sign for it.
+type authorityMap struct {
+	vaults map[vault.ID]*vault.Vault
+	// signer is the certificate with which an issuer signs.
+	signer map[place]place
+	// issuer is the issuer by which a certificate that signs was asked for.
+	issuer map[place]place
+}
+
+// maxSpan bounds how many vaults authorities may reach over.
+const maxSpan = 200
+
 func (s *Service) readMap(ctx context.Context, tx store.Tx, v *vault.Vault) (*authorityMap, error) {
-	m := &authorityMap{signer: map[string]string{}, issuer: map[string]string{}}
+	m := &authorityMap{vaults: map[vault.ID]*vault.Vault{v.ID: v}, signer: map[place]place{}, issuer: map[place]place{}}
+	for todo := []*vault.Vault{v}; len(todo) > 0; todo = todo[1:] {
+		more, err := m.read(ctx, tx, todo[0])
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range more {
+			if m.vaults[id] != nil {
+				continue
+			}
+			other, err := tx.Vault(ctx, id)
+			if fault.Is(err, fault.NotFound) || err == nil && (other.Tenant != v.Tenant || other.Deleted != nil) {
+				continue // nothing there signs any more
+			}
+			if err != nil {
+				return nil, err
+			}
+			if len(m.vaults) == maxSpan {
+				return nil, fault.New(fault.Unsupported, "the authorities of the vault %q reach over more than %d vaults", v.Name, maxSpan)
+			}
+			m.vaults[id] = other
+			todo = append(todo, other)
+		}
+	}
+	for _, by := range m.signer {
+		if m.vaults[by.vault] == nil {
+			continue
+		}
+		o, st, err := s.authorityOf(ctx, tx, m.vaults[by.vault], by.name)
+		if fault.Is(err, fault.Invalid) {
+			continue // the issuer names a certificate that is gone
+		}
+		if err != nil {
+			return nil, err
+		}
+		if st.Policy != nil && o.Deleted == nil {
+			m.issuer[by] = place{by.vault, vault.NameKey(st.Policy.Issuer.Name)}
+		}
+	}
+	return m, nil
+}
+
+// read adds the issuers of one vault, and returns which other vaults belong to it.
+func (m *authorityMap) read(ctx context.Context, tx store.Tx, v *vault.Vault) (more []vault.ID, err error) {
 	issuers, err := tx.CurrentVersions(ctx, store.ObjectQuery{Vault: v.ID, Kind: vault.Issuer})
 	if err != nil {
 		return nil, err
@@ -121,42 +178,43 @@ func (s *Service) readMap(ctx context.Context, tx store.Tx, v *vault.Vault) (*au
 		if err != nil {
 			return nil, err
 		}
-		if by := st.Options[AuthorityOption]; by != "" {
-			m.signer[vault.NameKey(st.Name)] = vault.NameKey(by)
+		by := st.Options[AuthorityOption]
+		if by == "" {
+			continue
 		}
+		at := cmp.Or(st.AuthorityVault, v.ID)
+		m.signer[place{v.ID, vault.NameKey(st.Name)}] = place{at, vault.NameKey(by)}
+		more = append(more, at)
 	}
-	for _, by := range m.signer {
-		o, st, err := s.authorityOf(ctx, tx, v, by)
-		if fault.Is(err, fault.Invalid) {
-			continue // the issuer names a certificate that is gone
-		}
-		if err != nil {
-			return nil, err
-		}
-		if st.Policy != nil && o.Deleted == nil {
-			m.issuer[by] = vault.NameKey(st.Policy.Issuer.Name)
-		}
-	}
-	return m, nil
+	below, err := links(ctx, tx, v.ID)
+	return append(more, below...), err
 }
 
-// above is the name key of the authority that signs another one; "" for none in the vault.
-func (m *authorityMap) above(name string) string {
-	if up := m.signer[m.issuer[name]]; up != name {
+// above is the authority that signs another one; zero for none here.
+func (m *authorityMap) above(p place) place {
+	if up := m.signer[m.issuer[p]]; up != p && m.vaults[up.vault] != nil {
 		return up
 	}
-	return ""
+	return place{}
 }
 
-// issuersOf are the name keys of the issuers that sign with a certificate.
-func (m *authorityMap) issuersOf(name string) (list []string) {
+// issuersOf are the name keys of the issuers that sign with a certificate, those of other vaults with the vault's name in front.
+func (m *authorityMap) issuersOf(p place) (list []string) {
 	for by, signs := range m.signer {
-		if signs == name {
-			list = append(list, by)
+		if signs == p {
+			list = append(list, m.text(by, p.vault))
 		}
 	}
 	slices.Sort(list)
 	return list
+}
+
+// text names a place as seen from a vault.
+func (m *authorityMap) text(p place, from vault.ID) string {
+	if v := m.vaults[p.vault]; v != nil && p.vault != from {
+		return v.Name + "/" + p.name
+	}
+	return p.name
 }
 
 func (s *Service) authorityOf(ctx context.Context, tx store.Tx, v *vault.Vault, name string) (*vault.Object, *state, error) {
@@ -173,7 +231,7 @@ func (s *Service) authorityOf(ctx context.Context, tx store.Tx, v *vault.Vault, 
 
 // below lists an authority and those below it, parents first.
 func (s *Service) below(ctx context.Context, tx store.Tx, v *vault.Vault, m *authorityMap, name string) (line []Heir, err error) {
-	todo, seen := []string{vault.NameKey(name)}, map[string]bool{}
+	todo, seen := []place{{v.ID, vault.NameKey(name)}}, map[place]bool{}
 	for len(todo) > 0 {
 		at := todo[0]
 		todo = todo[1:]
@@ -181,29 +239,32 @@ func (s *Service) below(ctx context.Context, tx store.Tx, v *vault.Vault, m *aut
 			continue
 		}
 		seen[at] = true
-		h, err := s.heir(ctx, tx, v, m, at)
+		h, err := s.heir(ctx, tx, m, at)
 		if err != nil {
 			return nil, err
 		}
 		line = append(line, *h)
-		var next []string
+		var next []place
 		for child := range m.issuer {
 			if m.above(child) == at {
 				next = append(next, child)
 			}
 		}
-		slices.Sort(next)
+		slices.SortFunc(next, func(a, b place) int {
+			return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(string(a.vault), string(b.vault)))
+		})
 		todo = append(todo, next...)
 	}
 	return line, nil
 }
 
-func (s *Service) heir(ctx context.Context, tx store.Tx, v *vault.Vault, m *authorityMap, name string) (*Heir, error) {
-	o, st, err := s.authorityOf(ctx, tx, v, name)
+func (s *Service) heir(ctx context.Context, tx store.Tx, m *authorityMap, at place) (*Heir, error) {
+	v := m.vaults[at.vault]
+	o, st, err := s.authorityOf(ctx, tx, v, at.name)
 	if err != nil {
 		return nil, err
 	}
-	h := &Heir{Name: o.Name, Object: o.ID, Issues: st.issues(o), Trusted: st.trusted(o), Busy: st.running(), Issuers: m.issuersOf(name), Above: m.above(name)}
+	h := &Heir{Vault: v, Name: o.Name, Object: o.ID, Issues: st.issues(o), Trusted: st.trusted(o), Busy: st.running(), Issuers: m.issuersOf(at), Above: m.text(m.above(at), v.ID)}
 	if st.Lineage != nil {
 		h.Bundle, h.Run = st.Lineage.Bundle, st.Lineage.Run
 	}
@@ -244,10 +305,10 @@ func (s *Service) Anchors(ctx context.Context, v *vault.Vault, name string, with
 		if err != nil {
 			return err
 		}
-		seen := map[string]bool{}
-		for at := vault.NameKey(name); at != "" && !seen[at]; at = m.above(at) {
+		seen := map[place]bool{}
+		for at := (place{v.ID, vault.NameKey(name)}); at.name != "" && !seen[at]; at = m.above(at) {
 			seen[at] = true
-			o, st, err := s.authorityOf(ctx, tx, v, at)
+			o, st, err := s.authorityOf(ctx, tx, m.vaults[at.vault], at.name)
 			if err != nil {
 				return err
 			}

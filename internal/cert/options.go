@@ -24,6 +24,9 @@ const (
 // permitted to sign with that key, for that is what its users do from then on.
 const AuthorityOption = "certificate"
 
+// AuthorityVaultOption is the option that names the vault of the same tenant in which that certificate is; the issuer's own when absent.
+const AuthorityVaultOption = "certificateVault"
+
 // IsSecret reports whether the value of an option is sealed with the password and never shown: its name ends in "Secret".
 func IsSecret(option string) bool { return strings.HasSuffix(strings.ToLower(option), "secret") }
 
@@ -113,19 +116,27 @@ func (s *Service) prepare(ctx context.Context, v *vault.Vault, before, next *Set
 	if !ok {
 		return nil
 	}
-	o := Order{Vault: v, Ref: IssuerRef{Name: next.Name}, Settings: next, Before: before, Authority: s.opener(v)}
+	o := Order{Vault: v, Ref: IssuerRef{Name: next.Name}, Settings: next, Before: before, Authority: s.opener(v, next)}
 	if before != nil {
 		o.Kept = kept(next, ch)
 	}
 	return preparer.Prepare(ctx, o)
 }
 
-// maySign refuses an issuer that signs with a key with which its maker may not sign.
+// maySign refuses an issuer that signs with a key with which its maker may not sign, and notes in which vault that is.
 func (s *Service) maySign(ctx context.Context, call *guard.Call, next *Settings) error {
+	next.AuthorityVault = ""
 	name, ok := next.Options[AuthorityOption]
 	if !ok {
 		return nil
 	}
+	there, err := s.there(ctx, call, next.Options[AuthorityVaultOption])
+	if err != nil {
+		return err
+	}
+	if there.Vault.Vault.ID != call.Vault.Vault.ID {
+		next.AuthorityVault = there.Vault.Vault.ID
+	}
 	need := guard.Need{Action: authz.KeySign, Kind: vault.Key, Name: name, Detail: "issuer " + next.Name}
-	return s.Guard.Authorize(ctx, call, &need)
+	return s.Guard.Authorize(ctx, there, &need)
 }

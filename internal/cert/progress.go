@@ -35,7 +35,7 @@ func (s *Service) issuer(ctx context.Context, v *vault.Vault, name string, ref I
 		if o.Settings, err = s.openSettings(ctx, v, ref.Name); err != nil {
 			return nil, err
 		}
-		o.Authority = s.opener(v)
+		o.Authority = s.opener(v, o.Settings)
 	}
 	return s.Issuers.Issuer(ctx, o)
 }

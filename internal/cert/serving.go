@@ -32,7 +32,7 @@ func (s *Service) Serve(ctx context.Context, v *vault.Vault, name string) (Servi
 	if !st.Enabled {
 		return Serving{}, fault.New(fault.Invalid, "the issuer %q is disabled: enable it", st.Name)
 	}
-	i, err := s.Issuers.Issuer(ctx, Order{Vault: v, Ref: IssuerRef{Name: st.Name}, Settings: st, Authority: s.opener(v)})
+	i, err := s.Issuers.Issuer(ctx, Order{Vault: v, Ref: IssuerRef{Name: st.Name}, Settings: st, Authority: s.opener(v, st)})
 	return Serving{ID: o.ID, Name: st.Name, Issuer: i}, err
 }
 

@@ -36,6 +36,8 @@ type Settings struct {
 	// Options are what the provider wants to know beyond that, such as the address of its directory. Those for which IsSecret stand in Secrets, and are never shown.
 	Options map[string]string        `json:"options,omitempty"`
 	Secrets map[string]redact.String `json:"-"`
+	// AuthorityVault is the vault of the certificate with which it signs, if that is another one: by its id, because a name can become another vault's.
+	AuthorityVault vault.ID `json:"authorityVault,omitempty"`
 	// AccountKey is the private key of the account, which is made here (PKCS#8); it is never shown.
 	AccountKey redact.String `json:"-"`
 	Enabled    bool          `json:"enabled"`
@@ -195,7 +197,12 @@ func (s *Service) changeIssuerOnce(ctx context.Context, call *guard.Call, need g
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
-	return next, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error { return object.PutOver(ctx, tx, o, ver, fresh) })
+	return next, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+		if err := link(ctx, tx, v, next); err != nil {
+			return err
+		}
+		return object.PutOver(ctx, tx, o, ver, fresh)
+	})
 }
 
 // sealHidden makes the one version of an issuer, or of the contacts, in the place of the one before.

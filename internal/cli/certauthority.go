@@ -179,7 +179,7 @@ func authorityTable(ca *api.CertificateAuthority) table {
 	}
 	for i := range ca.Line {
 		h := &ca.Line[i]
-		add("authority", h.Name, h.Subject)
+		add("authority", inVaultName(h.Vault, h.Name), h.Subject)
 		add("signs", h.Signs)
 		add("trusted", strings.Join(h.Trusted, " "))
 		add("issuers", strings.Join(h.Issuers, " "))
@@ -208,11 +208,11 @@ func authorityTable(ca *api.CertificateAuthority) table {
 	}
 	if s := r.Succession; s != nil {
 		for _, h := range s.Authorities {
-			add("successor", h.Name, h.Old, "->", first(h.New, "(not made yet)"))
+			add("successor", inVaultName(h.Vault, h.Name), h.Old, "->", first(h.New, "(not made yet)"))
 		}
 		for _, b := range s.Bundles {
 			at := b.At
-			add("published", b.Name, b.Version, when(&at))
+			add("published", inVaultName(b.Vault, b.Name), b.Version, when(&at))
 		}
 		made := 0
 		for _, x := range s.Certificates {
@@ -220,7 +220,7 @@ func authorityTable(ca *api.CertificateAuthority) table {
 				made++
 			}
 			if x.Problem != "" {
-				add("not made anew", x.Name+":", x.Problem)
+				add("not made anew", inVaultName(x.Vault, x.Name)+":", x.Problem)
 			}
 		}
 		if n := len(s.Certificates); n > 0 {
@@ -233,4 +233,12 @@ func authorityTable(ca *api.CertificateAuthority) table {
 		}
 	}
 	return t
+}
+
+// inVaultName names something of a change, with its vault where that is another one.
+func inVaultName(vault, name string) string {
+	if vault == "" {
+		return name
+	}
+	return vault + "/" + name
 }

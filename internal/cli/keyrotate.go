@@ -20,29 +20,46 @@ before go on to decrypt, unwrap and verify.`,
 }
 
 func (a *app) keyPolicy(vault *string) *cobra.Command {
-	var in client.KeyPolicy
-	c := &cobra.Command{
-		Use:   "policy NAME",
-		Short: "Show or set when a key is rotated",
-		Long: `Show or set when a key is rotated. Periods are years, months and days, such as P90D or P1Y6M. Flags set the whole policy; without flags it is shown.
-A key is rotated 7 days after it was made at the earliest, and 7 days before it expires at the latest.`,
-		Example: `  keywright key policy disks --vault demo --rotate-after P90D
-  keywright key policy web --vault demo --expire-after P1Y --rotate-before P30D --notify-before P45D
-  keywright key policy web --vault demo`,
-		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeKeys(vault),
+	c := &cobra.Command{Use: "policy", Short: "Show and change when a key is rotated"}
+	c.AddCommand(a.keyPolicyShow(vault), a.keyPolicySet(vault))
+	return c
+}
+
+func (a *app) showKeyPolicy(p *client.KeyPolicy) error {
+	return a.show(p, table{{"ROTATE AFTER", "ROTATE BEFORE", "NOTIFY BEFORE", "EXPIRE AFTER", "UPDATED"},
+		{p.RotateAfter, p.RotateBefore, p.NotifyBefore, p.ExpireAfter, when(p.Updated)}})
+}
+
+func (a *app) keyPolicyShow(vault *string) *cobra.Command {
+	return &cobra.Command{Use: "show NAME", Short: "Show when a key is rotated", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeKeys(vault),
 		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
-			var p *client.KeyPolicy
-			var err error
-			if in == (client.KeyPolicy{}) {
-				p, err = v.Keys().Policy(c.Context(), args[0])
-			} else {
-				p, err = v.Keys().SetPolicy(c.Context(), args[0], in)
-			}
+			p, err := v.Keys().Policy(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.show(p, table{{"ROTATE AFTER", "ROTATE BEFORE", "NOTIFY BEFORE", "EXPIRE AFTER", "UPDATED"},
-				{p.RotateAfter, p.RotateBefore, p.NotifyBefore, p.ExpireAfter, when(p.Updated)}})
+			return a.showKeyPolicy(p)
+		})}
+}
+
+func (a *app) keyPolicySet(vault *string) *cobra.Command {
+	var in client.KeyPolicy
+	c := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Set when a key is rotated",
+		Long: `Set when a key is rotated. Periods are years, months and days, such as P90D or P1Y6M. Flags set the whole policy.
+A key is rotated 7 days after it was made at the earliest, and 7 days before it expires at the latest.`,
+		Example: `  keywright key policy set disks --vault demo --rotate-after P90D
+  keywright key policy set web --vault demo --expire-after P1Y --rotate-before P30D --notify-before P45D`,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeKeys(vault),
+		RunE: a.inVault(vault, func(c *cobra.Command, v *client.Vault, args []string) error {
+			if in == (client.KeyPolicy{}) {
+				return usage("nothing says what the policy is to be: give one of the flags")
+			}
+			p, err := v.Keys().SetPolicy(c.Context(), args[0], in)
+			if err != nil {
+				return err
+			}
+			return a.showKeyPolicy(p)
 		}),
 	}
 	f := c.Flags()

@@ -199,6 +199,14 @@ type Audit struct {
 	Segment Bytes `yaml:"segment" default:"64MiB" min:"1MiB" max:"1GiB"`
 	// Space that is kept for when the disk is full. A decision takes about 600 bytes.
 	Reserve Bytes `yaml:"reserve" default:"1GiB" min:"1MiB" max:"1TiB"`
+	// A directory to which signed checkpoints of the log are copied, best one where whoever administers this machine cannot change them.
+	CheckpointDir Path `yaml:"checkpointDir" example:"/mnt/witness/keywright"`
+	// An https URL below which signed checkpoints of the log are PUT.
+	CheckpointURL URL `yaml:"checkpointURL" schemes:"https" example:"https://witness.example.org/keywright"`
+	// How often nodes that share a database ship what they recorded to it. So much of a node's log is lost with its disk.
+	ShipEvery time.Duration `yaml:"shipEvery" default:"5s" min:"100ms" max:"1m"`
+	// How long the database keeps what nodes ship, a week at least; 0 keeps it for ever.
+	ShippedKept time.Duration `yaml:"shippedKept" default:"0s"`
 }
 
 // Limits bound what callers may ask.
@@ -269,6 +277,8 @@ type ACME struct {
 	TLSPort int `yaml:"tlsPort" default:"443" min:"1" max:"65535"`
 	// The name server that is asked. When missing: the machine's own.
 	Resolver Address `yaml:"resolver" example:"10.0.0.2:53"`
+	// Names that issuers of vaults may prove at this server's own listeners, besides the hosts of their vaults: a tenant's id, a vault, or a vault and an issuer, and the name; with a dot in front also what is below it.
+	Names []string `yaml:"names" example:"shop/letsencrypt=.example.com"`
 }
 
 // Rotation tunes the engine of rotations.

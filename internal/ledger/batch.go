@@ -59,17 +59,19 @@ func (b *batch) put(c *change) error {
 
 // retired returns the version and its object when the version was revoked at its target, nil otherwise.
 func (b *batch) retired(h *Holding) (*vault.Version, *vault.Object, error) {
-	o, err := b.tx.Object(b.ctx, h.Vault, h.Kind, h.NameKey)
-	if err == nil {
-		var v *vault.Version
-		if v, err = b.tx.Version(b.ctx, o.ID, h.Version); err == nil && v.State == vault.Retired {
-			return v, o, nil
-		}
+	if any, err := b.tx.AnyRetired(b.ctx, h.Version); err != nil || !any {
+		return nil, nil, err
 	}
-	if fault.Is(err, fault.NotFound) {
-		err = nil // purged since
+	found, err := b.tx.ObjectVersion(b.ctx, h.Vault, h.Kind, h.NameKey, h.Version)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return nil, nil, nil // purged since
+	case err != nil:
+		return nil, nil, err
+	case found.Version == nil || found.Version.State != vault.Retired:
+		return nil, nil, nil
 	}
-	return nil, nil, err
+	return found.Version, found.Object, nil
 }
 
 // RetiredUsed is the type of the event that tells that somebody used a credential after it was revoked: a laggard, or a thief.

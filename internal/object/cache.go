@@ -137,6 +137,9 @@ func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*Record,
 	s.hits.Add(1)
 	if !r.used.Load() {
 		r.used.Store(true)
+		if !r.warm.Load() {
+			s.warm(k, r)
+		}
 	}
 	return r, t
 }
@@ -156,8 +159,8 @@ func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	defer s.mu.Unlock()
 	if ticket(s.generation) == t {
 		s.add(k, r)
-	} else if v := s.objects[k]; v != nil {
-		v.outdated(r)
+	} else if v := s.objects[k]; v != nil && v.seen < r.Object.Revision && !v.outdated(r) {
+		s.empty(k) // the caller gets what is newer than all of it
 	}
 }
 
@@ -178,6 +181,25 @@ func (s *shard) add(k cacheKey, r *Record) {
 		s.bytes -= s.size(old)
 	}
 	s.bytes += size
+}
+
+// warm makes room for the opener that a record gets when it is read again.
+func (s *shard) warm(k cacheKey, r *Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := false
+	if v := s.objects[k]; v != nil {
+		held = v.find(r.Version.ID, "") == r
+	}
+	before := s.size(r)
+	r.warm.Store(true)
+	if !held {
+		return // it was dropped meanwhile
+	}
+	s.bytes += s.size(r) - before
+	if s.bytes > s.max {
+		s.sweep(s.bytes - s.max)
+	}
 }
 
 // size is what a record takes of the shard's bytes.

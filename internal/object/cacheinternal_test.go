@@ -245,6 +245,17 @@ func TestCacheNeverGoesBack(t *testing.T) {
 			t.Errorf("the current version is %q after 5 was read", got)
 		}
 	})
+	t.Run("a load that could not be kept, behind one that was", func(t *testing.T) {
+		c := newCache(1<<20, 0)
+		c.put(k, at(3, "3"), c.ticket(k))
+		late := c.ticket(k)
+		c.committed("op4", k)
+		c.put(k, at(4, "4"), c.ticket(k))
+		c.put(k, at(5, "5"), late)
+		if got := current(c); got != "" {
+			t.Errorf("the current version is %q after 5 was read", got)
+		}
+	})
 	t.Run("another object of the name", func(t *testing.T) {
 		c := newCache(1<<20, 0)
 		c.put(k, at(9, "9"), c.ticket(k))
@@ -255,4 +266,38 @@ func TestCacheNeverGoesBack(t *testing.T) {
 			t.Errorf("the current version is %q, want 1", got)
 		}
 	})
+}
+
+// What is read again gets an opener, for which there has to be room: the cache stays within its bytes although its records grow.
+func TestRecordsThatAreReadAgainTakeMore(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	r := sealed("a", "1", 1)
+	_, ticket := c.get(k, "", "")
+	c.put(k, r, ticket)
+	cold, _ := c.held(t)
+	for range 2 {
+		if got, _ := c.get(k, "", ""); got != r || !r.warm.Load() {
+			t.Fatalf("got %v, warm %t", got, r.warm.Load())
+		}
+	}
+	if warm, _ := c.held(t); warm < cold+1000 {
+		t.Errorf("a record takes %d bytes at first and %d when it is read again", cold, warm)
+	}
+	for i := range 5000 {
+		k := cacheKey{"v", fmt.Sprint("n", i%1500)}
+		if got, ticket := c.get(k, "", ""); got == nil {
+			c.put(k, sealed(k.name, "1", 100), ticket)
+		}
+		if i%500 == 0 {
+			c.held(t)
+		}
+	}
+	c.held(t)
+	c.shard(k).warm(cacheKey{"v", "nobody"}, sealed("nobody", "1", 1)) // dropped meanwhile
+	c.held(t)
+	c.dropVault("v")
+	if bytes, n := c.held(t); bytes != 0 || n != 0 {
+		t.Errorf("after dropping the vault %d bytes in %d records are left", bytes, n)
+	}
 }

@@ -38,10 +38,14 @@ func (s *Objects) stored(ctx context.Context, call *guard.Call, sel *Selector) (
 func (s *Objects) load(ctx context.Context, call *guard.Call, key cacheKey, sel *Selector, t ticket) (rec *Record, err error) {
 	v, hidden := call.Vault.Vault, false
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		o, err := s.Live(ctx, tx, v.ID, sel.Name)
+		found, err := tx.ObjectVersion(ctx, v.ID, s.Kind.Kind, sel.Name, sel.Version)
+		if fault.Is(err, fault.NotFound) || err == nil && found.Object.Deleted != nil {
+			return s.NotFound(sel.Name)
+		}
 		if err != nil {
 			return err
 		}
+		o := found.Object
 		id, err := sel.resolve(o, call)
 		if err != nil {
 			return err
@@ -50,9 +54,11 @@ func (s *Objects) load(ctx context.Context, call *guard.Call, key cacheKey, sel 
 		if hidden = sel.Label == vault.Candidate || sel.Candidate && id == o.LabelOf(vault.Candidate); hidden {
 			find = s.candidate
 		}
-		ver, err := find(ctx, tx, o, id)
-		if err != nil {
-			return err
+		ver := found.Version // nearly always the one that is meant
+		if hidden || ver == nil || ver.ID != id || o.Hides(ver) {
+			if ver, err = find(ctx, tx, o, id); err != nil {
+				return err
+			}
 		}
 		rec, err = newRecord(s.Kind.Kind, v, o, ver)
 		return err

@@ -23,6 +23,8 @@ type Record struct {
 	opener atomic.Pointer[keyring.Opener]
 	// made is what Use keeps.
 	made atomic.Pointer[any]
+	// warm says that the record was read more than once, and so has an opener or is about to get one. The lock of its shard guards writes.
+	warm atomic.Bool
 	// used is set by each hit and cleared by the sweep that looks for something to drop.
 	used atomic.Bool
 	// rollout is the object's, nil while there is none.
@@ -75,11 +77,15 @@ func (r *Record) place() keyring.Place {
 // openTries bounds how often an opener is made again whose key left the keyring's memory.
 const openTries = 3
 
-// Open appends the value to dst, and returns dst itself when it cannot. The keyring forgets keys when it is locked, when
+// Open appends the value to dst, and returns dst itself when it cannot. The opener is made by the second read: of many objects that are read once, it
+// would take more memory than they. The keyring forgets keys when it is locked, when
 // they change and when it needs the room; the record outlives that, its opener does not.
 func (r *Record) Open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([]byte, error) {
 	for range openTries {
 		o := r.opener.Load()
+		if o == nil && !r.warm.Load() {
+			break
+		}
 		if o == nil || o.Stale() {
 			made, err := keys.Opener(ctx, r.place(), r.Version.Value)
 			if err != nil {
@@ -96,7 +102,7 @@ func (r *Record) Open(ctx context.Context, keys *keyring.Keyring, dst []byte) ([
 			return dst, err
 		}
 	}
-	// Keys leave as fast as they come: do without keeping one.
+	// The first read, or keys leave as fast as they come: do without keeping one.
 	value, err := keys.Open(ctx, r.place(), r.Version.Value)
 	if err != nil {
 		return dst, err
@@ -128,8 +134,13 @@ func (r *Record) Use(ctx context.Context, keys *keyring.Keyring, make func(value
 
 // size estimates the bytes that the record holds in memory.
 func (r *Record) size() int64 {
-	const fixed = 1200 // the structures, their ids and the opener's key schedule
-	n := fixed + len(r.Version.Value.Ciphertext) + len(r.Version.Value.WrappedKey) + len(r.Version.Doc) + len(r.Object.Name) + len(r.Version.ContentType)
+	// The structures, their ids and labels; and the key schedule of an opener with what it is bound to.
+	const fixed, opener = 900, 1300
+	n := fixed
+	if r.warm.Load() {
+		n += opener
+	}
+	n += len(r.Version.Value.Ciphertext) + len(r.Version.Value.WrappedKey) + len(r.Version.Doc) + len(r.Object.Name) + len(r.Version.ContentType)
 	for k, v := range r.Version.Tags {
 		n += len(k) + len(v) + 32
 	}

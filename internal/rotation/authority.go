@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -33,11 +34,19 @@ func (c *calling) authority(ctx context.Context, e Effect, o *Observation) error
 	case CallSurvey:
 		return c.surveyLine(ctx, o)
 	case CallMake:
-		m, err := c.succession().Make(ctx, c.changing().Name, e.Version)
+		s, err := c.successionOf(ctx, c.changing())
+		if err != nil {
+			return err
+		}
+		m, err := s.Make(ctx, c.changing().Name, e.Version)
 		o.Made = &Made{Version: m.Version, Detail: m.Detail}
 		return err
 	case CallUnmake:
-		m, err := c.succession().Unmake(ctx, c.changing().Name, e.Version)
+		s, err := c.successionOf(ctx, c.changing())
+		if err != nil {
+			return err
+		}
+		m, err := s.Unmake(ctx, c.changing().Name, e.Version)
 		o.Made = &Made{Version: m.Version, Detail: m.Detail}
 		return err
 	case CallBundle:
@@ -55,6 +64,47 @@ func (c *calling) authority(ctx context.Context, e Effect, o *Observation) error
 
 func (d *driver) succession() *cert.Succession {
 	return d.e.Certificates.Succession(d.vault, string(d.run.ID))
+}
+
+// elsewhere notes a vault that is not the run's own.
+func (d *driver) elsewhere(v *vault.Vault) Elsewhere {
+	if v.ID == d.vault.ID {
+		return Elsewhere{}
+	}
+	return Elsewhere{v.ID, v.Name}
+}
+
+// named names something for people, with its vault where that is not the run's own.
+func (d *driver) named(v *vault.Vault, name string) string {
+	if v.ID == d.vault.ID {
+		return name
+	}
+	return v.Name + "/" + name
+}
+
+// home finds the vault of something, which may be deleted meanwhile. One that was purged, with all that was in it, is nil.
+func (d *driver) home(ctx context.Context, tx store.Tx, at Elsewhere) (*vault.Vault, error) {
+	if at.Vault == "" {
+		return d.vault, nil
+	}
+	v, err := tx.Vault(ctx, at.Vault)
+	if isMissing(err) || err == nil && v.Tenant != d.vault.Tenant {
+		return nil, nil
+	}
+	return v, err
+}
+
+// successionOf has the moves of an authority where that is.
+func (d *driver) successionOf(ctx context.Context, h *Heir) (s *cert.Succession, err error) {
+	err = d.e.Store.View(ctx, func(tx store.Tx) error {
+		v, err := d.home(ctx, tx, h.Elsewhere)
+		if err == nil && (v == nil || v.Deleted != nil) {
+			err = fault.New(fault.Unavailable, "the vault %q, in which the authority %q changes, is deleted: recover it, or abort the change", h.In, h.Name)
+		}
+		s = d.e.Certificates.Succession(v, string(d.run.ID))
+		return err
+	})
+	return s, err
 }
 
 func (d *driver) changing() *Heir { return &d.run.Succession.Line[d.run.Succession.At] }
@@ -82,7 +132,7 @@ func (c *calling) surveyLine(ctx context.Context, o *Observation) error {
 	}
 	o.Survey = s
 	for _, h := range line {
-		s.Line = append(s.Line, Heir{Name: h.Name, Subject: h.Subject, Object: h.Object, Old: h.Issues})
+		s.Line = append(s.Line, Heir{Elsewhere: c.elsewhere(h.Vault), Name: h.Name, Subject: h.Subject, Object: h.Object, Old: h.Issues})
 		switch {
 		case s.Refusal != nil:
 		case h.Run != "" && h.Run != string(c.run.ID):
@@ -139,7 +189,7 @@ func (c *calling) bundle(ctx context.Context, h cert.Heir, without map[vault.Ver
 	var object *vault.Object
 	var before *vault.Version
 	err := c.e.Store.View(ctx, func(tx store.Tx) (err error) {
-		if object, err = live(ctx, tx, c.vault.ID, h.Bundle); err == nil {
+		if object, err = live(ctx, tx, h.Vault.ID, h.Bundle); err == nil {
 			before, err = tx.Version(ctx, object.ID, object.Current)
 		}
 		return err
@@ -147,12 +197,12 @@ func (c *calling) bundle(ctx context.Context, h cert.Heir, without map[vault.Ver
 	if err != nil {
 		return nil, err
 	}
-	anchors, err := c.e.Certificates.Anchors(ctx, c.vault, h.Name, without)
+	anchors, err := c.e.Certificates.Anchors(ctx, h.Vault, h.Name, without)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bundle{Name: object.Name, Object: object.ID, Version: object.Current, Base: object.Current, At: before.Attributes.Created}
-	moves := c.e.Secrets.Rotation(c.vault, object.Name, object.ID)
+	b := &Bundle{Elsewhere: c.elsewhere(h.Vault), Name: object.Name, Object: object.ID, Version: object.Current, Base: object.Current, At: before.Attributes.Created}
+	moves := c.e.Secrets.Rotation(h.Vault, object.Name, object.ID)
 	value := certfile.WriteChainPEM(anchors)
 	if _, current, err := moves.Open(ctx, object.Current); err != nil {
 		return nil, err
@@ -183,7 +233,7 @@ func (c *calling) bundleHolders(ctx context.Context, o *Observation) error {
 	w := &Witness{Safe: true}
 	for _, b := range c.run.Succession.Bundles {
 		s := c.subject()
-		s.Object, s.NameKey = b.Object, vault.NameKey(b.Name)
+		s.Vault, s.Object, s.NameKey = cmp.Or(b.Vault, c.vault.ID), b.Object, vault.NameKey(b.Name)
 		var old []vault.VersionID
 		err := c.e.Store.View(ctx, func(tx store.Tx) error {
 			old = nil
@@ -251,23 +301,23 @@ func (c *calling) reissueChildren(ctx context.Context, o *Observation) error {
 		case err == nil:
 			o.Begun++
 		case ctx.Err() != nil && o.Begun > 0:
-			o.Children = children(below.Children, problems)
+			o.Children = c.children(below.Children, problems)
 			return nil // which is further than before
 		case ctx.Err() != nil:
 			return err
 		default:
-			problems[ch.Name] = sentence(err)
+			problems[c.named(ch.Vault, ch.Name)] = sentence(err)
 		}
 	}
-	o.Children = children(below.Children, problems)
+	o.Children = c.children(below.Children, problems)
 	return nil
 }
 
-func children(list []cert.Child, problems map[string]string) (out []Child) {
+func (d *driver) children(list []cert.Child, problems map[string]string) (out []Child) {
 	for _, ch := range list {
-		w := Child{Name: ch.Name, Old: ch.Old, New: ch.New, At: ch.At, Problem: ch.Problem}
+		w := Child{Elsewhere: d.elsewhere(ch.Vault), Name: ch.Name, Old: ch.Old, New: ch.New, At: ch.At, Problem: ch.Problem}
 		if w.New == "" && w.Problem == "" {
-			w.Problem = problems[ch.Name]
+			w.Problem = problems[d.named(ch.Vault, ch.Name)]
 		}
 		out = append(out, w)
 	}
@@ -286,7 +336,7 @@ func (c *calling) certificateHolders(ctx context.Context, o *Observation) error 
 			continue
 		}
 		s := c.subject()
-		s.Object, s.NameKey, s.Kind = ch.Object, vault.NameKey(ch.Name), vault.Secret
+		s.Vault, s.Object, s.NameKey, s.Kind = ch.Vault.ID, ch.Object, vault.NameKey(ch.Name), vault.Secret
 		if !ch.Exports {
 			s.Kind = vault.Certificate // consumers have the certificate alone, and sign by the vault's key
 		}
@@ -296,9 +346,9 @@ func (c *calling) certificateHolders(ctx context.Context, o *Observation) error 
 	}
 	problems := make(map[string]string)
 	for _, ch := range c.run.Succession.Children {
-		problems[ch.Name] = ch.Problem
+		problems[ch.text()] = ch.Problem
 	}
-	o.Evidence, o.Children = w, children(below.Children, problems)
+	o.Evidence, o.Children = w, c.children(below.Children, problems)
 	return nil
 }
 
@@ -317,7 +367,11 @@ func others(below *cert.Below) (list []Holder) {
 // withdrawOld has authorities that leaked taken back by those above them.
 func (c *calling) withdrawOld(ctx context.Context) error {
 	for _, h := range c.run.Succession.Line {
-		if err := c.succession().Withdraw(ctx, h.Name, []vault.VersionID{h.Old}, issuer.CACompromise); err != nil {
+		s, err := c.successionOf(ctx, &h)
+		if err != nil {
+			return err
+		}
+		if err := s.Withdraw(ctx, h.Name, []vault.VersionID{h.Old}, issuer.CACompromise); err != nil {
 			return err
 		}
 	}
@@ -326,11 +380,17 @@ func (c *calling) withdrawOld(ctx context.Context) error {
 
 // authorityMove is a part of a journal entry of an authority's change.
 func (c *commit) authorityMove(ctx context.Context, tx store.Tx, e Effect) error {
-	moves, s := c.d.succession(), c.next.Succession
-	keep := c.next.keep()
+	s, keep := c.next.Succession, c.next.keep()
 	for i := range s.Line {
 		h := &s.Line[i]
-		var err error
+		v, err := c.d.home(ctx, tx, h.Elsewhere)
+		if err != nil {
+			return err
+		}
+		if v == nil {
+			continue
+		}
+		moves := c.d.e.Certificates.Succession(v, string(c.d.run.ID))
 		switch e.Kind {
 		case MoveClaim:
 			err = moves.Claim(ctx, tx, h.Name, h.Old)
@@ -371,7 +431,14 @@ func (c *commit) publish(ctx context.Context, tx store.Tx) error {
 		if ver == nil {
 			return fault.New(fault.Conflict, "the trust bundle %q was not sealed by this worker", b.Name)
 		}
-		moves := c.d.e.Secrets.Rotation(c.d.vault, b.Name, b.Object)
+		v, err := c.d.home(ctx, tx, b.Elsewhere)
+		if err != nil {
+			return err
+		}
+		if v == nil {
+			continue
+		}
+		moves := c.d.e.Secrets.Rotation(v, b.Name, b.Object)
 		if err := moves.Pend(ctx, tx, ver); err != nil {
 			return err
 		}

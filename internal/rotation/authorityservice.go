@@ -67,9 +67,9 @@ func (s *Service) PublishTrust(ctx context.Context, call *guard.Call, authority,
 	return s.readPolicyOf(ctx, call, bundle)
 }
 
-// maySucceed asks for the right to make a version of the authority, which a change of it does.
+// maySucceed asks for the right to make versions of the authority and of those below it, in whatever vaults they are, which a change of it does.
 func (s *Service) maySucceed(ctx context.Context, call *guard.Call, authority string) error {
-	return s.e.Guard.Authorize(ctx, call, &guard.Need{Action: authz.CertificateCreate, Kind: vault.Certificate, Name: authority, Detail: "change of the authority"})
+	return s.e.Certificates.MaySucceed(ctx, call, authority)
 }
 
 // mayRun asks for what the change of an authority takes beyond the right to run.
@@ -233,6 +233,9 @@ func (s *Service) ChangeAuthority(ctx context.Context, call *guard.Call, authori
 // PlanAuthority rehearses it.
 func (s *Service) PlanAuthority(ctx context.Context, call *guard.Call, authority string) (*Rehearsal, error) {
 	bundle, _, err := s.bundleAt(ctx, call, authority)
+	if err == nil {
+		err = s.maySucceed(ctx, call, authority)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -330,7 +333,7 @@ func (c *calling) rehearseAuthority(ctx context.Context, h *Rehearsal) error {
 	}
 	list := below.Children
 	for _, ch := range list {
-		h.Certificates = append(h.Certificates, ch.Name)
+		h.Certificates = append(h.Certificates, c.named(ch.Vault, ch.Name))
 		if ch.Problem != "" {
 			h.Warnings = append(h.Warnings, fmt.Sprintf("the certificate %q would hold the change: %s", ch.Name, ch.Problem))
 		}
@@ -362,7 +365,7 @@ func (c *calling) authorityRisk(ctx context.Context, h *Rehearsal, list []cert.C
 		}
 		var o *vault.Object
 		err := c.e.Store.View(ctx, func(tx store.Tx) (err error) {
-			o, err = live(ctx, tx, c.vault.ID, a.Bundle)
+			o, err = live(ctx, tx, a.Vault.ID, a.Bundle)
 			return err
 		})
 		if isMissing(err) {
@@ -371,16 +374,16 @@ func (c *calling) authorityRisk(ctx context.Context, h *Rehearsal, list []cert.C
 		if err != nil {
 			return err
 		}
-		h.Bundles = append(h.Bundles, o.Name)
+		h.Bundles = append(h.Bundles, c.named(a.Vault, o.Name))
 		s := c.subject()
-		s.Object, s.NameKey = o.ID, vault.NameKey(o.Name)
+		s.Vault, s.Object, s.NameKey = a.Vault.ID, o.ID, vault.NameKey(o.Name)
 		if err := c.ask(ctx, w, s, []vault.VersionID{o.Current}, "", since); err != nil {
 			return err
 		}
 	}
 	for _, ch := range list {
 		s := c.subject()
-		s.Object, s.NameKey, s.Kind = ch.Object, vault.NameKey(ch.Name), vault.Secret
+		s.Vault, s.Object, s.NameKey, s.Kind = ch.Vault.ID, ch.Object, vault.NameKey(ch.Name), vault.Secret
 		if !ch.Exports {
 			s.Kind = vault.Certificate
 		}

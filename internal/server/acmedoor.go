@@ -34,7 +34,15 @@ func (s *Server) acmeDoor() (http.Handler, error) {
 	network.Allow = s.config.Enrolment.Allow
 	validator := &acme.Validator{Resolver: &resolver{Resolver: nameServer(s.config.Enrolment.Resolver), loopback: network.Loopback}, Allow: network.Permits,
 		HTTPPort: other(s.config.Enrolment.HTTPPort, 80), TLSPort: other(s.config.Enrolment.TLSPort, 443)}
-	return acme.New(acme.Config{Find: k.findIssuer, Validator: validator, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
+	return acme.New(acme.Config{Find: k.findIssuer, Validator: validator, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe, Nonces: k.nonces()})
+}
+
+// nonces are the process's own where it is the only one.
+func (k *core) nonces() acme.Nonces {
+	if !k.shared {
+		return nil
+	}
+	return &sharedNonces{store: k.store, keys: k.keys, clock: k.clock}
 }
 
 // other is a port, or 0 for the usual one.
@@ -51,6 +59,9 @@ func (k *core) findIssuer(r *door.Request) (*acme.Issuer, error) {
 	nobody := fault.New(fault.NotFound, "There is no issuer to enrol with at this address: ask whoever gave it to you.")
 	if vault.CheckObjectName(name) != nil || vault.CheckObjectName(by) != nil || !ownHost(r.HTTP) {
 		return nil, nobody
+	}
+	if err := k.guard.Current(&r.Call); err != nil {
+		return nil, err
 	}
 	view, err := k.guard.View(ctx, name)
 	var tenant *vault.Tenant

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/keywright/keywright/internal/config"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/issuer/acme"
 	"github.com/keywright/keywright/internal/store"
@@ -111,4 +112,15 @@ func FuzzParseChallengeName(f *testing.F) {
 			t.Errorf("%q covers too much, or not itself: %+v", text, n)
 		}
 	})
+}
+
+// The configuration of a production server says the same, and does not start with what cannot be read.
+func TestProvableNamesOfTheConfiguration(t *testing.T) {
+	c, err := FromFile(&config.File{ACME: config.ACME{Names: []string{"demo/ca=.a.example"}}})
+	if err != nil || len(c.ChallengeNames) != 1 || c.ChallengeNames[0] != (ChallengeName{Who: "demo/ca", Name: ".a.example"}) {
+		t.Errorf("%+v, %v", c.ChallengeNames, err)
+	}
+	if _, err := FromFile(&config.File{ACME: config.ACME{Names: []string{".a.example"}}}); err == nil {
+		t.Error("a name that is given to nobody")
+	}
 }

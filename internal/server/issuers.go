@@ -34,7 +34,8 @@ type issuers struct {
 }
 
 func newIssuers(c clock.Clock, s store.Store, names []ChallengeName) *issuers {
-	return &issuers{clock: c, store: s, names: names, accounts: accounts{open: map[string]*account{}}, authorities: authorities{open: map[string]*openedCA{}}}
+	answers := challengeAnswers{store: s, clock: c}
+	return &issuers{clock: c, store: s, names: names, http: acme.HTTP01{Answers: answers}, alpn: acme.TLSALPN01{Answers: answers}, accounts: accounts{open: map[string]*account{}}, authorities: authorities{open: map[string]*openedCA{}}}
 }
 
 var _ cert.Preparer = (*issuers)(nil)

@@ -26,17 +26,18 @@ func isCA(provider string) bool { return strings.EqualFold(provider, providerCA)
 
 // The settings of an issuer of the provider Keywright CA.
 const (
-	optCertificate = cert.AuthorityOption // the certificate of the vault that signs
-	optProfile     = "profile"            // the kind of certificate for policies that name none (cty); defaultProfile when empty
-	optMaxDays     = "maxDays"            // the longest life of a leaf
-	optCRLURLs     = "crlUrls"            // where certificates say that the revocation list is, with commas between; "none" for nowhere
-	optOCSPURLs    = "ocspUrls"           // the same of the responder
-	optIssuerURLs  = "issuerUrls"         // the same of the authority's certificate
-	optPermitted   = "permittedNames"     // domains and networks that intermediates may certify, with commas between
-	optExcluded    = "excludedNames"      // those that they may not
+	optCertificate = cert.AuthorityOption      // the certificate of the vault that signs
+	optIn          = cert.AuthorityVaultOption // the vault of the tenant in which that is; the issuer's own when absent
+	optProfile     = "profile"                 // the kind of certificate for policies that name none (cty); defaultProfile when empty
+	optMaxDays     = "maxDays"                 // the longest life of a leaf
+	optCRLURLs     = "crlUrls"                 // where certificates say that the revocation list is, with commas between; "none" for nowhere
+	optOCSPURLs    = "ocspUrls"                // the same of the responder
+	optIssuerURLs  = "issuerUrls"              // the same of the authority's certificate
+	optPermitted   = "permittedNames"          // domains and networks that intermediates may certify, with commas between
+	optExcluded    = "excludedNames"           // those that they may not
 )
 
-var caOptions = []string{optCertificate, optProfile, optMaxDays, optCRLURLs, optOCSPURLs, optIssuerURLs, optPermitted, optExcluded}
+var caOptions = []string{optCertificate, optIn, optProfile, optMaxDays, optCRLURLs, optOCSPURLs, optIssuerURLs, optPermitted, optExcluded}
 
 // defaultProfile serves servers and clients: it has the purposes that policies have by default.
 const defaultProfile = "mutual"
@@ -104,7 +105,7 @@ func (i *issuers) prepareCA(ctx context.Context, o cert.Order) error {
 func (i *issuers) openCA(o cert.Order, a *cert.Authority) (*internalca.CA, error) {
 	p := &caSettings{settings{s: o.Settings}}
 	p.known(caOptions)
-	records, err := i.records(o.Vault, o.Settings.Options[optCertificate], a)
+	records, err := i.records(a.Vault, o.Settings.Options[optCertificate], a)
 	if err != nil {
 		return nil, err
 	}

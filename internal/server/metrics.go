@@ -114,7 +114,7 @@ func (m *metrics) watch(k *core) {
 			defer cancel()
 			return boolean(k.store.Health(ctx) == nil)
 		}},
-		{"keywright_store_alarm", "1 once the disk failed under a checkpoint: all works, but an operator has to restart the server.",
+		{"keywright_store_alarm", "1 while an operator has to see to the store although it works: the disk failed under a checkpoint, or the node does not hear of other nodes.",
 			func() float64 { return boolean(k.storeAlarm() != nil) }},
 		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
 			func() float64 { s := log(); return float64(s.Records - s.Synced) }},
@@ -128,6 +128,10 @@ func (m *metrics) watch(k *core) {
 			func() float64 { return boolean(!log().Closed) }},
 		{"keywright_audit_sequencer_lag_commits", "By how many commits the audit log is behind the newest change.",
 			func() float64 { return float64(k.journal.lag()) }},
+		{"keywright_audit_unshipped_records", "Records of this node's audit log that the store does not have; 0 where the node has its store for itself.",
+			func() float64 { n, _ := k.unshipped(); return n }},
+		{"keywright_audit_unshipped_seconds", "Since when this node may have records that the store does not have; 0 where the node has its store for itself.",
+			func() float64 { _, s := k.unshipped(); return s }},
 		{"keywright_node_age_seconds", "How far what the node remembers is behind the store; from 1 on it answers nothing by it.", func() float64 { return max(0, k.age().Seconds()) }},
 		{"keywright_node_has_turn", "1 while the background work that one node at a time does is this node's.", func() float64 { return boolean(k.turn.Mine()) }},
 		{"keywright_open_connections", "Open connections of all listeners.", func() float64 { return float64(k.connections.open.Load()) }},

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/fips140"
 	"fmt"
 	"net/http"
 	"time"
@@ -27,13 +26,14 @@ func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error)
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Endpoints: k.endpoints, Enrolment: k.enrolment,
 		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Backups: k.fullBackups, Copies: k.backups,
-		Changes:   k.feed,
-		Consumers: k.consumers,
-		Eventing:  k.eventing,
-		Rotation:  k.rotation,
-		Composed:  k.composed,
-		Beside:    besideNative(n, k),
-		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
+		Changes:    k.feed,
+		Consumers:  k.consumers,
+		Eventing:   k.eventing,
+		Membership: k.membership,
+		Rotation:   k.rotation,
+		Composed:   k.composed,
+		Beside:     besideNative(n, k),
+		Status:     &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
 }
 
 // status implements native.Status.
@@ -46,8 +46,9 @@ type status struct {
 // Status implements native.Status.
 func (s *status) Status(ctx context.Context) api.Status {
 	k, log := s.core, s.core.audit.log.State()
+	crypto := version.Crypto()
 	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Region: s.config.Region, Seal: k.keys.SealName(), Store: "ok",
-		FIPS: fips140.Enabled(), Token: k.tokenStatus(),
+		FIPS: crypto.FIPS, FIPSModule: crypto.Module, OutsideFIPS: crypto.Outside, Token: k.tokenStatus(),
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,

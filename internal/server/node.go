@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -42,11 +43,11 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 	if err != nil {
 		return err
 	}
+	host, _ := os.Hostname() // it is for people, who can do without
 	every := soleBeat
 	if k.shared {
 		every = node.BeatEvery
 	}
-	host, _ := os.Hostname() // it is for people, who can do without
 	if k.nodes, err = node.New(node.Config{Store: k.store, Clock: c.Clock, Logger: c.Logger, ID: id, Host: host, Version: version.String(), Every: every}); err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 		return err
 	}
 	k.background(k.nodes.Run)
-	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: node.TurnLength,
+	k.turn, err = node.NewTurn(node.TurnConfig{Store: k.store, Clock: c.Clock, Logger: c.Logger, Name: "jobs", Owner: k.nodes.Process(), Length: cmp.Or(c.Turn, node.TurnLength),
 		Slack: node.TurnSlack, Sole: !k.shared})
 	return err
 }

@@ -197,7 +197,6 @@ func (p *Production) listen(b bound, own names, in *installation) error {
 	least := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[p.file.TLS.MinVersion]
 	secure := p.listenerConfig(p.certs.certificate, least)
 	l := p.file.Listeners
-	p.core.issuers.suffix.Store(&own.suffix)
 	stand := func(n names, at net.Addr, management bool) (*serving, error) {
 		port := strconv.Itoa(at.(*net.TCPAddr).Port)
 		return (&site{Server: p.Server, names: n, tenant: in.Tenant, base: called(at), also: []string{"https://" + n.api + ":" + port}, withoutManagement: !management}).open()

@@ -39,6 +39,7 @@ import (
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/ledger"
 	"github.com/keywright/keywright/internal/mail"
+	"github.com/keywright/keywright/internal/membership"
 	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/rotation"
@@ -114,6 +115,7 @@ type core struct {
 	// fullBackups are of the whole installation.
 	fullBackups *full.Service
 	auditing    *auditing.Service
+	membership  *membership.Service
 	events      *event.Service
 	eventing    *eventing.Service
 	expiries    []*object.Expiries

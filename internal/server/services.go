@@ -13,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/feed"
+	"github.com/keywright/keywright/internal/membership"
 	"github.com/keywright/keywright/internal/tenancy"
 )
 
@@ -39,6 +40,9 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	}
 	k.auditing, err = auditing.New(auditing.Config{Guard: k.guard, Store: k.store, Log: k.audit.log, CatchUp: k.audit.sequencer.CatchUp, Reader: k.reader, Key: k.audit.key})
 	if err != nil {
+		return err
+	}
+	if k.membership, err = membership.New(membership.Config{Guard: k.guard, Nodes: k.nodes}); err != nil {
 		return err
 	}
 	if err := k.openBackups(c); err != nil {

@@ -147,6 +147,9 @@ type VaultQuery struct {
 type Objects interface {
 	// Object finds a live or deleted object; names are compared without regard to case.
 	Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error)
+	// ObjectVersion finds an object with one of its versions in one query: with an empty id the current one. The version is nil when the object does
+	// not have it.
+	ObjectVersion(ctx context.Context, v vault.ID, k vault.Kind, name string, id vault.VersionID) (*ObjectVersion, error)
 	// Objects lists in the order of name keys.
 	Objects(ctx context.Context, q ObjectQuery) ([]*vault.Object, error)
 	// PutObject inserts an object of revision 0 or replaces the revision that was read, and stores it at the next revision. The id
@@ -166,6 +169,8 @@ type Objects interface {
 	// CurrentVersions lists like Objects and gives each object with its current version, in one query. Objects without a
 	// current version have a nil one.
 	CurrentVersions(ctx context.Context, q ObjectQuery) ([]ObjectVersion, error)
+	// AnyRetired reports whether a version of this id, of whichever object, is in the state vault.Retired. It costs next to nothing while few are.
+	AnyRetired(ctx context.Context, id vault.VersionID) (bool, error)
 	// CountVersions counts an object's versions, at most limit.
 	CountVersions(ctx context.Context, o vault.ObjectID, limit int) (int, error)
 	// Tombstones lists purged objects and vaults in the order of their ids.

@@ -192,13 +192,21 @@ func (m *mapping) Write(p []byte, off int64) (err error) {
 	return nil
 }
 
-// Sync implements Mapping.
+// Sync implements Mapping. What is on the disk need not be in this process's memory too: the pages of a shared mapping stay in the page cache when they
+// are let go (madvise(2), MADV_DONTNEED), and whatever was written to them since with them.
 func (m *mapping) Sync(from, to int64) error {
-	from -= from % int64(os.Getpagesize()) // msync wants a page boundary
+	page := int64(os.Getpagesize())
+	from -= from % page // msync wants a page boundary
 	if from >= to {
 		return nil
 	}
-	return wrap("syncing", "a mapping", unix.Msync(m.data[from:to], unix.MS_SYNC))
+	if err := unix.Msync(m.data[from:to], unix.MS_SYNC); err != nil {
+		return wrap("syncing", "a mapping", err)
+	}
+	if whole := to - to%page; whole > from {
+		_ = unix.Madvise(m.data[from:whole], unix.MADV_DONTNEED) // a hint: what is refused costs memory alone
+	}
+	return nil
 }
 
 // Close implements Mapping.

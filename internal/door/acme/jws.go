@@ -67,7 +67,11 @@ func (s *exchange) read(r *door.Request, signer who) (*message, error) {
 		return nil, unauthorized("The signature is not that of the key.")
 	}
 	// After the signature: nobody else can use up a client's nonces.
-	if !s.nonces.use(header.Nonce) {
+	fresh, err := s.Nonces.Use(r.HTTP.Context(), header.Nonce)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
 		return nil, problem(http.StatusBadRequest, "badNonce", "The nonce is unknown or was used already: try again with the one of this answer.")
 	}
 	if m.account.ID != "" && m.account.Status != statusValid {

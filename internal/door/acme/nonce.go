@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"sync"
@@ -9,7 +10,14 @@ import (
 // maxNonces is how many nonces are remembered. When there are more, the oldest stops counting; its client gets badNonce with a new one, and tries again by itself.
 const maxNonces = 20_000
 
-// nonces are the ones that count, once each. They are kept by the process: after a restart, or at another node, clients try again.
+// Nonces makes nonces, and takes each once.
+type Nonces interface {
+	Issue(context.Context) (string, error)
+	// Use reports whether a nonce counts, and makes it stop.
+	Use(ctx context.Context, nonce string) (bool, error)
+}
+
+// nonces are the ones that count, once each. They are kept by the process: after a restart clients try again.
 type nonces struct {
 	mu    sync.Mutex
 	known map[string]bool
@@ -21,24 +29,24 @@ func newNonces() *nonces {
 	return &nonces{known: make(map[string]bool), order: make([]string, maxNonces)}
 }
 
-// issue makes a nonce.
-func (n *nonces) issue() string {
+// Issue implements Nonces.
+func (n *nonces) Issue(context.Context) (string, error) {
 	nonce := randomID()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.known, n.order[n.next])
 	n.order[n.next], n.known[nonce] = nonce, true
 	n.next = (n.next + 1) % maxNonces
-	return nonce
+	return nonce, nil
 }
 
-// use reports whether a nonce counts, and makes it stop.
-func (n *nonces) use(nonce string) bool {
+// Use implements Nonces.
+func (n *nonces) Use(_ context.Context, nonce string) (bool, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ok := n.known[nonce]
 	delete(n.known, nonce)
-	return ok
+	return ok, nil
 }
 
 // randomID is 192 random bits in base64url: a nonce, a token, or the name of a resource.

@@ -66,6 +66,8 @@ type Config struct {
 	// ClientAddress finds the address of the client; nil takes the connection's.
 	ClientAddress func(*http.Request) netip.Addr
 	Limits        Limits
+	// Nonces are kept by the process when nil: another node does not know them.
+	Nonces Nonces
 	// OrderLifetime is how long an order may take; a day if zero.
 	OrderLifetime time.Duration
 }
@@ -73,8 +75,7 @@ type Config struct {
 // handler is the door. It has no goroutines.
 type handler struct {
 	Config
-	nonces *nonces
-	rates  rates
+	rates rates
 }
 
 // exchange is one request with the issuer that it is for.
@@ -106,7 +107,10 @@ func newHandler(c Config) (*handler, error) {
 		c.ClientAddress = door.ConnectionAddress
 	}
 	c.Limits.complete()
-	return &handler{Config: c, nonces: newNonces(), rates: newRates(c.Limits)}, nil
+	if c.Nonces == nil {
+		c.Nonces = newNonces()
+	}
+	return &handler{Config: c, rates: newRates(c.Limits)}, nil
 }
 
 // reply is an answer that is not an error.
@@ -170,7 +174,11 @@ func (h *handler) prepare(r *door.Request) error {
 	r.Call.Path = r.HTTP.URL.Path
 	r.Call.APIVersion = "rfc8555"
 	head := r.Header()
-	head.Set("Replay-Nonce", h.nonces.issue())
+	nonce, err := h.Nonces.Issue(r.HTTP.Context())
+	if err != nil {
+		return err
+	}
+	head.Set("Replay-Nonce", nonce)
 	head.Set("Cache-Control", "no-store")
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("X-Correlation-Id", r.Call.Correlation)

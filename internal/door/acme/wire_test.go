@@ -168,12 +168,14 @@ func TestNoncesOfOthersStay(t *testing.T) {
 
 func TestNoncesAreForgottenInOrder(t *testing.T) {
 	n := newNonces()
-	first := n.issue()
-	second := n.issue()
+	issue := func() string { nonce, _ := n.Issue(t.Context()); return nonce }
+	use := func(nonce string) bool { ok, _ := n.Use(t.Context(), nonce); return ok }
+	first := issue()
+	second := issue()
 	for range maxNonces - 1 {
-		n.issue()
+		issue()
 	}
-	if n.use(first) || !n.use(second) || n.use(second) {
+	if use(first) || !use(second) || use(second) {
 		t.Error("the oldest was to be forgotten, and each counts once")
 	}
 	if len(n.known) > maxNonces {

@@ -38,7 +38,11 @@ func (h *handler) answerAuthority(r *door.Request, st *rotation.AuthorityState, 
 	}
 	out := api.CertificateAuthority{Vault: r.Call.Vault.Vault.Name, Name: st.Line[0].Name, Line: make([]api.AuthorityVersions, 0, len(st.Line))}
 	for i := range st.Line {
-		out.Line = append(out.Line, wireAuthority(&st.Line[i]))
+		a := wireAuthority(&st.Line[i])
+		if st.Line[i].Vault.ID == r.Call.Vault.Vault.ID {
+			a.Vault = ""
+		}
+		out.Line = append(out.Line, a)
 	}
 	if p := st.Policy; p != nil {
 		info, err := wireRotationPolicy(r, p)
@@ -58,7 +62,7 @@ func (h *handler) answerAuthority(r *door.Request, st *rotation.AuthorityState, 
 }
 
 func wireAuthority(a *cert.Heir) api.AuthorityVersions {
-	return api.AuthorityVersions{Name: a.Name, Subject: a.Subject, Signs: string(a.Issues), Trusted: texts(a.Trusted), Issuers: a.Issuers, Above: a.Above, Bundle: a.Bundle, Run: a.Run}
+	return api.AuthorityVersions{Vault: a.Vault.Name, Name: a.Name, Subject: a.Subject, Signs: string(a.Issues), Trusted: texts(a.Trusted), Issuers: a.Issuers, Above: a.Above, Bundle: a.Bundle, Run: a.Run}
 }
 
 func (h *handler) publishTrust(r *door.Request) error {
@@ -116,14 +120,14 @@ func wireSuccession(run *rotation.Run) *api.AuthorityProgress {
 		out.Authorities = append(out.Authorities, wireHeir(a))
 	}
 	for _, b := range s.Bundles {
-		out.Bundles = append(out.Bundles, api.PublishedBundle{Name: b.Name, Version: string(b.Version), At: b.At})
+		out.Bundles = append(out.Bundles, api.PublishedBundle{Vault: b.In, Name: b.Name, Version: string(b.Version), At: b.At})
 	}
 	for _, c := range s.Children {
-		out.Certificates = append(out.Certificates, api.ReissuedCertificate{Name: c.Name, Old: texts(c.Old), New: string(c.New), Problem: c.Problem})
+		out.Certificates = append(out.Certificates, api.ReissuedCertificate{Vault: c.In, Name: c.Name, Old: texts(c.Old), New: string(c.New), Problem: c.Problem})
 	}
 	return out
 }
 
 func wireHeir(a rotation.Heir) api.AuthorityHeir {
-	return api.AuthorityHeir{Name: a.Name, Subject: a.Subject, Old: string(a.Old), New: string(a.New), Signs: a.Issues}
+	return api.AuthorityHeir{Vault: a.In, Name: a.Name, Subject: a.Subject, Old: string(a.Old), New: string(a.New), Signs: a.Issues}
 }

@@ -48,7 +48,7 @@ func newStatement(query string, args []any) (*statement, error) {
 		switch a := a.(type) {
 		case nil:
 		case string:
-			s.values[i] = []byte(a)
+			s.values[i] = []byte(escape(a))
 		case []byte:
 			s.values[i], s.formats[i] = bytes.Clone(a), binaryFormat
 		case int64:
@@ -124,7 +124,7 @@ func decode(v []byte, oid uint32) (driver.Value, error) {
 	case oid == pgtype.Int8OID || oid == pgtype.Int4OID:
 		return strconv.ParseInt(string(v), 10, 64)
 	}
-	return string(v), nil
+	return unescape(string(v)), nil
 }
 
 // callback is an error of whoever reads the rows; the connection is well.

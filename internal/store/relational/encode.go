@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
@@ -47,10 +48,59 @@ func parseMap[K ~string, V ~string](column string) (m map[K]V, err error) {
 	if column == "" {
 		return nil, nil
 	}
+	if m, ok := parsePlain[K, V](column); ok {
+		return m, nil
+	}
 	if err := json.Unmarshal([]byte(column), &m); err != nil {
 		return nil, fmt.Errorf("decoding a stored map: %w", err)
 	}
 	return m, nil
+}
+
+// parsePlain reads a JSON object of texts as mapColumn writes it: without blanks, and for most maps without an escape. It is not ok for any other. Every
+// object that is read has a map of labels, and a decoder for all of JSON takes as long as its query.
+func parsePlain[K ~string, V ~string](column string) (map[K]V, bool) {
+	rest, ok := strings.CutPrefix(column, "{")
+	if !ok {
+		return nil, false
+	}
+	m := make(map[K]V)
+	if rest == "}" {
+		return m, true
+	}
+	for {
+		var key, value string
+		if key, rest, ok = plainText(rest); !ok || !strings.HasPrefix(rest, ":") {
+			return nil, false
+		}
+		if value, rest, ok = plainText(rest[1:]); !ok || rest == "" {
+			return nil, false
+		}
+		m[K(key)] = V(value)
+		switch end := rest[0]; {
+		case end == '}' && len(rest) == 1:
+			return m, true
+		case end != ',':
+			return nil, false
+		}
+		rest = rest[1:]
+	}
+}
+
+// plainText cuts a JSON text off that has no escape and nothing but printable ASCII.
+func plainText(s string) (text, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return "", "", false
+	}
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return s[1:i], s[i+1:], true
+		case c == '\\' || c < ' ' || c > '~':
+			return "", "", false
+		}
+	}
+	return "", "", false
 }
 
 // encode returns the document of a record: its JSON, every instant in it cut to what the store keeps.

@@ -18,8 +18,9 @@ const (
 	objectColumns = "o.id, o.vault, o.kind, o.name, o.created, o.current, o.labels, o.managed, o.deleted_at, o.purge_at, o.revision, o.rollout"
 
 	objectsOnly  = "SELECT " + objectColumns + " FROM objects o "
-	withVersions = "SELECT " + objectColumns + ", " + versionColumns +
-		" FROM objects o LEFT JOIN versions v ON v.object = o.id AND v.id = o.current "
+	bothColumns  = "SELECT " + objectColumns + ", " + versionColumns + " FROM objects o LEFT JOIN versions v ON v.object = o.id AND v.id = "
+	withVersions = bothColumns + "o.current "
+	withOne      = bothColumns + "? "
 
 	whereName    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key = ?"
 	whereLive    = "WHERE o.vault = ? AND o.kind = ? AND o.name_key > ? AND o.purge_at IS NULL ORDER BY o.name_key LIMIT ?"
@@ -55,6 +56,22 @@ func (t *Tx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) 
 		return nil, notFound(string(k), name)
 	}
 	return list[0], nil
+}
+
+// ObjectVersion implements store.Objects.
+func (t *Tx) ObjectVersion(ctx context.Context, v vault.ID, k vault.Kind, name string, id vault.VersionID) (*store.ObjectVersion, error) {
+	query, args := withVersions+whereName, []any{string(v), string(k), vault.NameKey(name)}
+	if id != "" {
+		query, args = withOne+whereName, append([]any{string(id)}, args...)
+	}
+	list, err := t.objectVersions(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, notFound(string(k), name)
+	}
+	return &list[0], nil
 }
 
 // Objects implements store.Objects.
@@ -95,8 +112,12 @@ func selection(q store.ObjectQuery) (where string, args []any) {
 // CurrentVersions implements store.Objects.
 func (t *Tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.ObjectVersion, error) {
 	where, args := selection(q)
+	return t.objectVersions(ctx, withVersions+where, args)
+}
+
+func (t *Tx) objectVersions(ctx context.Context, query string, args []any) ([]store.ObjectVersion, error) {
 	var list []store.ObjectVersion
-	err := t.query(ctx, withVersions+where, args, func(r Row) error {
+	err := t.query(ctx, query, args, func(r Row) error {
 		object, err := r.object()
 		if err != nil {
 			return err

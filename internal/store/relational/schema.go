@@ -78,6 +78,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	keyNeedSchema,
 	nodeSchema,
 	auditLogSchema,
+	retiredSchema,
 	backupSchema,
 }
 

@@ -10,6 +10,10 @@ import (
 // keySchema is the step of the schema that lets a version have a document.
 const keySchema = `ALTER TABLE versions ADD COLUMN doc BLOB;`
 
+// retiredSchema is the step of the schema by which the few versions are found that were revoked at their target: whoever reads a version for the first
+// time is asked whether it is one.
+const retiredSchema = `CREATE INDEX versions_retired ON versions (id) WHERE state = '` + string(vault.Retired) + `';`
+
 const (
 	versionColumns = "v.object, v.id, v.enabled, v.not_before, v.expires, v.created, v.updated, v.content_type, v.tags, v.state, " +
 		"v.previous, v.key, v.wrapped_key, v.ciphertext, v.doc"
@@ -42,6 +46,11 @@ func (t *Tx) Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) 
 		return nil, notFound("version", id)
 	}
 	return list[0], nil
+}
+
+// AnyRetired implements store.Objects.
+func (t *Tx) AnyRetired(ctx context.Context, id vault.VersionID) (bool, error) {
+	return t.one(ctx, "SELECT 1 FROM versions WHERE id = ? AND state = '"+string(vault.Retired)+"' LIMIT 1", []any{string(id)}, func(Row) {})
 }
 
 // Versions implements store.Objects.

@@ -69,6 +69,7 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 			"endpoints_vault"},
 		"ended enrolments": {func(tx store.Tx) { tx.ExpireEnrolments(ctx, now, 5) }, "enrolments_expires"},
 		"ended sign-ins":   {func(tx store.Tx) { tx.ExpireSignIns(ctx, now, 5) }, "sign_ins_expires"},
+		"retired versions": {func(tx store.Tx) { tx.AnyRetired(ctx, "x") }, "versions_retired"},
 		"holdings":         {func(tx store.Tx) { tx.DeleteHoldings(ctx, "x", vault.Secret, "y", "", 5) }, "holdings_key"},
 	} {
 		e := &explainer{conn: c}

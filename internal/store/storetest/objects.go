@@ -28,6 +28,8 @@ var objectCases = []testCase{
 	{name: "Objects/OverTheirRetentionInPages", run: objectsOverPaged},
 	{name: "Objects/CursorsUnderConcurrentWrites", run: cursorsUnderWrites},
 	{name: "Objects/CurrentVersions", run: currentVersions},
+	{name: "Objects/WithOneVersion", run: objectVersion},
+	{name: "Objects/AnyRetired", run: anyRetired},
 	{name: "Objects/DeleteLeavesATombstone", run: deleteObject, reopens: true},
 }
 
@@ -255,6 +257,42 @@ func currentVersions(e *env) {
 		return tx.CurrentVersions(e.ctx, store.ObjectQuery{Vault: f.vault.ID, Kind: vault.Secret})
 	})
 	same(e, "the current versions", got, []store.ObjectVersion{{Object: f.object, Version: f.second}, {Object: none}})
+}
+
+func objectVersion(e *env) {
+	f := newFixture()
+	f.seed(e)
+	none := &vault.Object{ID: vault.NewObjectID(noon), Vault: f.vault.ID, Kind: vault.Secret, Name: "empty"}
+	e.update(func(tx store.Tx) error { return tx.PutObject(e.ctx, none) })
+	f.object.Revision, none.Revision = 1, 1
+	find := func(name string, id vault.VersionID) func(store.Tx) (*store.ObjectVersion, error) {
+		return func(tx store.Tx) (*store.ObjectVersion, error) {
+			return tx.ObjectVersion(e.ctx, f.vault.ID, vault.Secret, name, id)
+		}
+	}
+	same(e, "with its current version", read(e, find(strings.ToUpper(f.object.Name), "")), &store.ObjectVersion{Object: f.object, Version: f.second})
+	same(e, "with another version", read(e, find(f.object.Name, f.first.ID)), &store.ObjectVersion{Object: f.object, Version: f.first})
+	same(e, "with a version that it does not have", read(e, find(f.object.Name, vault.NewVersionID(noon))), &store.ObjectVersion{Object: f.object})
+	same(e, "without a version", read(e, find("empty", "")), &store.ObjectVersion{Object: none})
+	same(e, "with the version of another", read(e, find("empty", f.first.ID)), &store.ObjectVersion{Object: none})
+	is(e, "without an object", readErr(e, find("nobody", "")), fault.NotFound)
+}
+
+func anyRetired(e *env) {
+	f := newFixture()
+	f.seed(e)
+	retired := func(id vault.VersionID) bool {
+		return read(e, func(tx store.Tx) (bool, error) { return tx.AnyRetired(e.ctx, id) })
+	}
+	if retired(f.first.ID) || retired(f.second.ID) || retired(vault.NewVersionID(noon)) {
+		e.Error("a version is retired that nobody revoked")
+	}
+	gone := *f.first
+	gone.State = vault.Retired
+	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, &gone) })
+	if !retired(f.first.ID) || retired(f.second.ID) {
+		e.Error("the version that was revoked, and it alone, is to be retired")
+	}
 }
 
 func deleteObject(e *env) {

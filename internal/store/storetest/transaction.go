@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -28,6 +29,7 @@ var transactionCases = []testCase{
 	{name: "Update/IsDurable", run: isDurable, reopens: true},
 	{name: "Update/RepeatedAnswersErrCommitted", run: repeated},
 	{name: "Update/ArgumentsAreCopied", run: argumentsCopied},
+	{name: "Update/TextsMayHaveAnyBytes", run: anyBytes},
 	{name: "View/SeesOneState", run: viewSeesOneState},
 	{name: "View/Cancelled", run: viewCancelled},
 	{name: "View/AnswersTheClosuresError", run: viewError},
@@ -273,4 +275,27 @@ func argumentsCopied(e *env) {
 	f.user.Password[0], f.grant.Role = 0, "other"
 	f.settings["installation"][0], f.signIn.Data[0] = 99, 0
 	same(e, "the state", f.state(e), before)
+}
+
+// anyBytes: what a caller names, or declares in a header, may have bytes that are no text; they are kept, or found to be absent, and nothing else fails.
+func anyBytes(e *env) {
+	f := newFixture()
+	f.seed(e)
+	for i, odd := range []string{"a\x00b", "a\xffb", "a\U0010FFFE00", "\U0010FFFF", "\x00"} {
+		is(e, "reading what is not there", readErr(e, func(tx store.Tx) ([]byte, error) { return tx.Setting(e.ctx, odd) }), fault.NotFound)
+		h := *f.holding
+		h.Instance = odd
+		v := newVersion(f.object, noon.Add(time.Duration(i)*time.Minute))
+		v.ContentType, v.Tags = odd, map[string]string{"odd": odd}
+		e.update(func(tx store.Tx) error {
+			return errors.Join(tx.PutSetting(e.ctx, odd, []byte(odd)), tx.PutHolding(e.ctx, &h), tx.AddVersion(e.ctx, v))
+		})
+		if got := read(e, func(tx store.Tx) ([]byte, error) { return tx.Setting(e.ctx, odd) }); string(got) != odd {
+			e.Errorf("the setting %q became %q", odd, got)
+		}
+		same(e, "the holding", read(e, func(tx store.Tx) (*store.Holding, error) { return tx.Holding(e.ctx, h.HoldingKey) }), &h)
+		if got := read(e, func(tx store.Tx) (*vault.Version, error) { return tx.Version(e.ctx, f.object.ID, v.ID) }); got.ContentType != odd {
+			e.Errorf("the content type %q became %q", odd, got.ContentType)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -15,6 +16,7 @@ var watchCases = []testCase{
 	{name: "Watch/SeesWhatViewsSee", run: watchedIsVisible},
 	{name: "Watch/StopWaitsAndEnds", run: watchStops},
 	{name: "Watch/NotWhatFailed", run: watchNotFailed},
+	{name: "Watch/FreshAfterWhatWasAcknowledged", run: watchFresh},
 	{name: "Watch/UnansweredCommitsInOrder", run: watchUnanswered, breaks: true},
 }
 
@@ -79,6 +81,23 @@ func watchedIsVisible(e *env) {
 	})
 	enter(e, 20)
 	group.Wait()
+}
+
+// watchFresh: Fresh comes to be later than any commit that was acknowledged, and is never later than the present.
+func watchFresh(e *env) {
+	for range 3 {
+		enter(e, 1)
+		acknowledged := time.Now()
+		for !e.s.Fresh().After(acknowledged) {
+			if time.Since(acknowledged) > 20*time.Second {
+				e.Fatalf("what was acknowledged %s ago is not known to be shown: Fresh is %s before it", time.Since(acknowledged), acknowledged.Sub(e.s.Fresh()))
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if ahead := time.Until(e.s.Fresh()); ahead > 0 {
+			e.Errorf("Fresh is %s ahead of the present", ahead)
+		}
+	}
 }
 
 func watchStops(e *env) {
