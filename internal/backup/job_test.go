@@ -35,6 +35,7 @@ func TestJobsAreInTheStore(t *testing.T) {
 	if got.Status != backup.Succeeded || got.Details != job.Details || got.Address != job.Address || !got.Ended.Equal(job.Ended) || got.By != string(w.admin.Principal) {
 		t.Errorf("after a restart: %+v, was %+v", got, job)
 	}
+	w.now.Advance(time.Minute)
 	failed := w.ended(w.svc.Restore(w.Ctx, w.call(), w.storage.source("none")))
 	list, err := other.Jobs(w.Ctx, w.call(), "", 10)
 	w.do(err)

@@ -266,7 +266,7 @@ func TestMalformedRequestsAreTheCallersFault(t *testing.T) {
 			continue
 		}
 		for _, body := range []string{"", "{", "null x", "[]", `"text"`, `{"value":1,"name":2,"kind":3,"principal":4,"role":5,"issuer":6,"blob":7,"subscription":8,` +
-			`"access":9,"add":10,"password":11,"checkpoint":12}`, "{}{}", "\xff\xfe", strings.Repeat("[", 100000), `{"value":"` + strings.Repeat("x", 300<<10) + `"}`} {
+			`"access":9,"add":10,"password":11,"checkpoint":12,"keepHours":"13"}`, "{}{}", "\xff\xfe", strings.Repeat("[", 100000), `{"value":"` + strings.Repeat("x", 300<<10) + `"}`} {
 			if e.id == "AuditVerify" && body == "" {
 				continue // nothing is a valid request there
 			}
