@@ -134,6 +134,7 @@ const (
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
 	NodeRead
+	NodeDelete
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -303,6 +304,7 @@ var table = [...]row{
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 	NodeRead:             control("Keywright/nodes/read", NoDuty),
+	NodeDelete:           control("Keywright/nodes/delete", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),
