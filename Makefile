@@ -4,6 +4,8 @@
 #   make test      every test, with the race detector where it can be; installs what it needs where it may
 #   make check     the quick part of the tests, for before a commit
 #   make build     bin/keywright
+#   make release   bin/release: a reproducible build with its bill of materials; VERSION names it
+#   make fips      bin/keywright-fips: the same product in the FIPS 140-3 mode of its cryptographic module
 #   make lint      gofmt, go vet, staticcheck
 #   make bench     ratios against bare ceilings, in one run; also writes bin/bench.json
 #   make fuzz      every fuzz target for FUZZTIME (10s)
@@ -18,13 +20,20 @@ PART ?= all
 TARGETS := /internal/rotator/[a-z]+$$|/client/(amqp|pgxpool|redispool|sqlpool)$$
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build lint bench fuzz verify soak
+.PHONY: help demo test check build release fips lint bench fuzz verify soak
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 build:
 	$(GO) build -trimpath -o bin/keywright ./cmd/keywright
+
+release:
+	GO=$(GO) scripts/release bin/release
+
+fips:
+	GOFIPS140=latest $(GO) build -trimpath -o bin/keywright-fips ./cmd/keywright
+	bin/keywright-fips version
 
 demo: build
 	scripts/deps demo

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/modfile"
 
 	"github.com/keywright/keywright/internal/cryptokey"
+	"github.com/keywright/keywright/internal/version"
 )
 
 // firstCells are the words in code type in the first cells of a page's tables.
@@ -377,4 +378,38 @@ func TestKeyAlgorithmsListsEveryAlgorithm(t *testing.T) {
 	}
 	p := readPage(t, path)
 	same(t, path, slices.Sorted(maps.Keys(names)), slices.Sorted(maps.Keys(p.firstCells())))
+}
+
+// TestFIPSListsWhatIsOutside compares the page with the packages for cryptography that are linked and lie outside of the module, and with what the program says.
+func TestFIPSListsWhatIsOutside(t *testing.T) {
+	const path = "docs/operations/fips.md"
+	out, err := exec.Command("go", "list", "-deps", "../cmd/keywright").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := regexp.MustCompile(`^(crypto/(md5|sha1|des|rc4|dsa)|golang\.org/x/crypto/.*|filippo\.io/.*|.*secp256k1.*|github\.com/zmap/zcrypto/.*(x509|rsa|dsa))$`)
+	// Encodings and helpers, which are no cryptography.
+	helper := regexp.MustCompile(`/(cryptobyte|asn1|internal|pkix|ct)(/|$)`)
+	var linked []string
+	for line := range strings.Lines(string(out)) {
+		if p := strings.TrimSpace(line); outside.MatchString(p) && !helper.MatchString(p) {
+			linked = append(linked, p)
+		}
+	}
+	p := readPage(t, path)
+	code := regexp.MustCompile("`([^`]+)`")
+	var documented, kinds []string
+	p.prose(func(_ int, line string) {
+		row, ok := strings.CutPrefix(line, "| ")
+		cells := strings.Split(strings.TrimSuffix(row, " |"), " | ")
+		if !ok || len(cells) != 4 || cells[0] == "what" {
+			return
+		}
+		kinds = append(kinds, cells[0])
+		for _, m := range code.FindAllStringSubmatch(cells[3], -1) {
+			documented = append(documented, m[1])
+		}
+	})
+	same(t, path, linked, documented)
+	same(t, path, version.Crypto().Outside, kinds)
 }

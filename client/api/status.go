@@ -18,6 +18,9 @@ type Status struct {
 	Limits Limits `json:"limits"`
 	// FIPS says whether the process runs in the FIPS 140-3 mode of its cryptographic module.
 	FIPS bool `json:"fips"`
+	// FIPSModule is the version of that module, and OutsideFIPS what the server can be asked to do that lies outside of it, in that mode too.
+	FIPSModule  string   `json:"fipsModule"`
+	OutsideFIPS []string `json:"outsideFips"`
 	// Token holds the keys of -HSM types; absent when they are in the store like all others.
 	Token *TokenStatus `json:"token,omitempty"`
 	// SchedulesPaused is why nothing of the caller's tenant is rotated by schedule now; absent when it is.

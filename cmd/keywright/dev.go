@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/cli"
 	"github.com/keywright/keywright/internal/keyring/harden"
 	"github.com/keywright/keywright/internal/rotation"
@@ -93,6 +94,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
 	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
+	f.StringSliceVar(&c.AuditCopies, "audit-copies", nil, "places to which signed checkpoints of the audit log are copied: absolute paths of directories, or https URLs")
+	f.DurationVar(&c.AuditShipEvery, "audit-ship-every", archive.ShipEvery, "how often a node that shares a PostgreSQL database ships its audit log to it")
 	f.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "URL of an OpenTelemetry collector for traces over HTTP, such as http://127.0.0.1:4318/v1/traces (default from OTEL_EXPORTER_OTLP_ENDPOINT)")
 	f.Float64Var(&perPrincipal, "rate-per-principal", 0, "most requests of one principal per second; 0 sets no bound")
 	f.Float64Var(&perVault, "rate-per-vault", 0, "most requests to one vault per second; 0 sets no bound")

@@ -16,7 +16,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, cli.Config{Version: version.String(), Commands: []*cobra.Command{devCommand(), serverCommand(), initCommand(), doctorCommand()}, VerifyAudit: verifyAudit,
+	crypto := version.Crypto()
+	code := cli.Run(ctx, cli.Config{Version: version.String(), FIPS: crypto.FIPS, FIPSModule: crypto.Module, OutsideFIPS: crypto.Outside, Commands: []*cobra.Command{devCommand(), serverCommand(), initCommand(), doctorCommand()}, VerifyAudit: verifyAudit,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}, os.Args[1:])
 	stop()
 	os.Exit(code)

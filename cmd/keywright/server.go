@@ -38,6 +38,9 @@ SIGHUP makes it look at the files of its certificates at once; it looks every so
 				return err
 			}
 			if check {
+				if _, err := server.FromFile(f); err != nil {
+					return err
+				}
 				fmt.Fprintf(cmd.ErrOrStderr(), "The configuration %s has no mistake.\n", file)
 				return nil
 			}

@@ -66,7 +66,7 @@ var layers = [][]string{
 	{"client"},
 	{"internal/cli", "client/keywrighttest"},
 	{"cmd/keywright"},
-	{"demo", "bench", "e2e", "docs"},
+	{"demo", "bench", "e2e", "docs", "deploy"},
 }
 
 type goPackage struct {

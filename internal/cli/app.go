@@ -28,6 +28,10 @@ const (
 type Config struct {
 	// Version is what `keywright version` prints.
 	Version string
+	// FIPS, FIPSModule and OutsideFIPS are what it says of the program's cryptography: see api.Status.
+	FIPS        bool
+	FIPSModule  string
+	OutsideFIPS []string
 	// Commands are commands that need more than a client, such as dev.
 	Commands []*cobra.Command
 	// VerifyAudit proves an audit log from the files of a directory, without a server. Nil leaves the flag --dir out.
@@ -233,9 +237,18 @@ func (a *app) client() (*client.Client, error) {
 // say writes a message for people.
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.Stderr, format+"\n", args...) }
 
+// build is what version prints as data.
+type build struct {
+	Version     string   `json:"version"`
+	FIPS        bool     `json:"fips"`
+	FIPSModule  string   `json:"fipsModule"`
+	OutsideFIPS []string `json:"outsideFips"`
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	c := &cobra.Command{Use: "version", Short: "Print the version, or show and settle who holds a version of a secret", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		return a.show(map[string]string{"version": a.Version}, table{{"VERSION"}, {a.Version}})
+		data := build{a.Version, a.FIPS, a.FIPSModule, a.OutsideFIPS}
+		return a.show(data, table{{"VERSION", "FIPS"}, {a.Version, fipsText(a.FIPS, a.FIPSModule, a.OutsideFIPS)}})
 	}}
 	a.addVersionCommands(c)
 	return c

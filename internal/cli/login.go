@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -90,6 +91,14 @@ func schedulesText(p *api.SchedulePause) string {
 	return "paused: " + pauseText(p)
 }
 
+// fipsText says what is claimed of the cryptography. Where nothing is claimed there is nothing that it excepts.
+func fipsText(on bool, module string, outside []string) string {
+	if !on {
+		return "no"
+	}
+	return "yes, module " + module + "; outside of it: " + strings.Join(outside, ", ")
+}
+
 // tokenText says where keys of -HSM types are.
 func tokenText(t *api.TokenStatus) string {
 	switch {
@@ -115,7 +124,7 @@ func statusTable(url string, s *api.Status) table {
 	return table{{"WHAT", "VALUE"},
 		{"server", url}, {"version", s.Version}, {"node", s.Node}, {"started", when(&s.Started)}, {"region", s.Region}, {"seal", s.Seal}, {"store", s.Store}, {"token of -HSM keys", tokenText(s.Token)},
 		{"audit durability", s.Audit.Durability}, {"audit records", strconv.FormatInt(s.Audit.Records, 10)}, {"audit alarm", first(s.Audit.Alarm, "none")},
-		{"rotations by schedule", schedulesText(s.SchedulesPaused)}, {"fips", yesNo(s.FIPS)},
+		{"rotations by schedule", schedulesText(s.SchedulesPaused)}, {"fips", fipsText(s.FIPS, s.FIPSModule, s.OutsideFIPS)},
 		{"limit: bytes of a value", strconv.Itoa(s.Limits.MaxSecretBytes)}, {"limit: versions of a secret", most},
 		{"limit: requests of a principal", rate(s.Limits.RequestsPerPrincipal)}, {"limit: requests to a vault", rate(s.Limits.RequestsPerVault)},
 		{"limit: connections", strconv.Itoa(s.Limits.MaxConnections)}, {"limit: bytes of request bodies", strconv.FormatInt(s.Limits.MaxBodyMemory, 10)},

@@ -185,6 +185,14 @@ type Audit struct {
 	Segment Bytes `yaml:"segment" default:"64MiB" min:"1MiB" max:"1GiB"`
 	// Space that is kept for when the disk is full. A decision takes about 600 bytes.
 	Reserve Bytes `yaml:"reserve" default:"1GiB" min:"1MiB" max:"1TiB"`
+	// A directory to which signed checkpoints of the log are copied, best one where whoever administers this machine cannot change them.
+	CheckpointDir Path `yaml:"checkpointDir" example:"/mnt/witness/keywright"`
+	// An https URL below which signed checkpoints of the log are PUT.
+	CheckpointURL URL `yaml:"checkpointURL" schemes:"https" example:"https://witness.example.org/keywright"`
+	// How often nodes that share a database ship what they recorded to it. So much of a node's log is lost with its disk.
+	ShipEvery time.Duration `yaml:"shipEvery" default:"5s" min:"100ms" max:"1m"`
+	// How long the database keeps what nodes ship, a week at least; 0 keeps it for ever.
+	ShippedKept time.Duration `yaml:"shippedKept" default:"0s"`
 }
 
 // Limits bound what callers may ask.

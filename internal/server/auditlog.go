@@ -291,6 +291,15 @@ func (k *core) beginCursor(ctx context.Context, reader string) error {
 	})
 }
 
+// unshipped tells how long the tail of this node's audit log is, for metrics.
+func (k *core) unshipped() (records, seconds float64) {
+	if !k.shared {
+		return 0, 0
+	}
+	n, since := k.audit.shipper.Tail()
+	return float64(n), max(0, k.clock.Now().Sub(since).Seconds())
+}
+
 // pruneAudit removes what was shipped and is older than it is kept.
 func (k *core) pruneAudit(ctx context.Context) error {
 	if k.auditKept == 0 {

@@ -16,6 +16,7 @@ import (
 func FromFile(f *config.File) (c Config, err error) {
 	c = Config{Dir: string(f.Directory), Region: f.Region, SlowRequest: f.Log.SlowRequest,
 		AuditSegmentBytes: int64(f.Audit.Segment), AuditReserveBytes: int64(f.Audit.Reserve),
+		AuditShipEvery: f.Audit.ShipEvery, AuditShippedKept: f.Audit.ShippedKept,
 		EventAllow: f.Outbound.Events, IssuerAllow: f.Outbound.Issuers, EndpointAllow: f.Outbound.Endpoints,
 		Enrolment: Enrolment{HTTPPort: f.ACME.HTTPPort, TLSPort: f.ACME.TLSPort, Resolver: string(f.ACME.Resolver), Allow: f.Outbound.ACME},
 		Seal:      SealConfig{KeyFiles: texts(f.Seal.KeyFiles), PassphraseFile: string(f.Seal.PassphraseFile), Shares: f.Seal.Shares},
@@ -24,6 +25,11 @@ func FromFile(f *config.File) (c Config, err error) {
 		Drain: f.Shutdown.Drain}
 	c.Limits.PerCaller, c.Limits.PerVault, c.Limits.Burst = rate.Limit(f.Limits.RatePerPrincipal), rate.Limit(f.Limits.RatePerVault), f.Limits.Burst
 	c.Durability = audit.Fsync
+	for _, place := range []string{string(f.Audit.CheckpointDir), string(f.Audit.CheckpointURL)} {
+		if place != "" {
+			c.AuditCopies = append(c.AuditCopies, place)
+		}
+	}
 	if f.Audit.Durability == "os" {
 		c.Durability = audit.OS
 	}

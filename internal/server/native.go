@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/fips140"
 	"fmt"
 	"net/http"
 	"time"
@@ -47,8 +46,9 @@ type status struct {
 // Status implements native.Status.
 func (s *status) Status(ctx context.Context) api.Status {
 	k, log := s.core, s.core.audit.log.State()
+	crypto := version.Crypto()
 	out := api.Status{Version: version.String(), Node: k.audit.node, Started: s.started.UTC().Truncate(time.Microsecond), Region: s.config.Region, Seal: k.keys.SealName(), Store: "ok",
-		FIPS: fips140.Enabled(), Token: k.tokenStatus(),
+		FIPS: crypto.FIPS, FIPSModule: crypto.Module, OutsideFIPS: crypto.Outside, Token: k.tokenStatus(),
 		Audit: api.AuditStatus{Durability: s.config.Durability.String(), Records: log.Records, Synced: log.Synced,
 			ReserveFree: log.ReserveFree, ReserveTarget: log.ReserveTarget},
 		Limits: api.Limits{MaxSecretBytes: k.secrets.MaxValueBytes, MaxVersions: k.secrets.MaxVersions, MaxBackupBytes: k.secrets.MaxBackupBytes,
