@@ -134,6 +134,7 @@ const (
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
 	NodeRead
+	NodeDelete
 	// Backups of the whole installation.
 	BackupRead
 	BackupWrite
@@ -316,6 +317,7 @@ var table = [...]row{
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 	NodeRead:             control("Keywright/nodes/read", NoDuty),
+	NodeDelete:           control("Keywright/nodes/delete", CanChange),
 	BackupRead:           control("Keywright/backups/read", NoDuty),
 	BackupWrite:          control("Keywright/backups/write", CanChange),
 	BackupVerify:         control("Keywright/backups/verify/action", CanUse),
