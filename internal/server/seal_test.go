@@ -194,7 +194,7 @@ func TestOldSealIsKeptForOtherNodes(t *testing.T) {
 	if _, err := l.MoveSeal(ctx, api.MoveSeal{}); client.KindOf(err) != client.Invalid {
 		t.Errorf("a move to nothing: %v", err)
 	}
-	if moved, err = l.MoveSeal(ctx, api.MoveSeal{KeyFiles: []string{filepath.Join(dir, "k")}, KeepOld: true}); err != nil {
+	if _, err := l.MoveSeal(ctx, api.MoveSeal{KeyFiles: []string{filepath.Join(dir, "k")}, KeepOld: true}); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := l.GiveUpSealMove(ctx); err != nil || s.Next != "" || s.Wraps != "passphrase" {

@@ -21,7 +21,6 @@ import (
 // span is a root in one vault with an intermediate and a certificate in another, and who uses them.
 type span struct {
 	*target
-	admin person
 	token string
 }
 
