@@ -133,13 +133,13 @@ const (
 	TrustedIssuerDelete
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
+	NodeRead
 	// Backups of the whole installation.
 	BackupRead
 	BackupWrite
 	BackupVerify
 	BackupDownload
 	BackupDelete
-	NodeRead
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -308,12 +308,12 @@ var table = [...]row{
 	TrustedIssuerWrite:   control("Keywright/trustedIssuers/write", CanChange),
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
+	NodeRead:             control("Keywright/nodes/read", NoDuty),
 	BackupRead:           control("Keywright/backups/read", NoDuty),
 	BackupWrite:          control("Keywright/backups/write", CanChange),
 	BackupVerify:         control("Keywright/backups/verify/action", CanUse),
 	BackupDownload:       control("Keywright/backups/download/action", CanUse),
 	BackupDelete:         control("Keywright/backups/delete", CanChange),
-	NodeRead:             control("Keywright/nodes/read", NoDuty),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

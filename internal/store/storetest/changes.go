@@ -234,7 +234,7 @@ func mutationCases() []testCase {
 	for _, m := range mutations {
 		cases = append(cases,
 			testCase{name: "Changes/" + m.name(), run: m.isNoted},
-			testCase{name: "BothFailures/" + m.name(), run: m.failsBothWays, breaks: true, reopens: true})
+			testCase{name: "BothFailures/" + m.name(), run: m.failsBothWays, breaks: true, reopens: true, sampled: true})
 	}
 	return cases
 }
