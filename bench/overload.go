@@ -180,19 +180,36 @@ func runOverload(o *options) (err error) {
 		}
 		defer os.RemoveAll(o.dir)
 	}
+	seen, err := flooded(o, processor)
+	if err != nil {
+		return err
+	}
+	return seen.report(o)
+}
+
+// flooded runs a server on one processor and floods it.
+func flooded(o *options, processor int) (_ *outcome, err error) {
 	v := &overload{options: o}
 	if err := on(processor, func() (err error) {
 		v.product, err = startProduct(o.binary, filepath.Join(o.dir, "overload"), "os")
 		return err
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, v.product.child.end()) }()
 	if err := v.product.fill(o.secrets, o.principals); err != nil {
-		return err
+		return nil, err
 	}
 	v.prepare()
 	return v.measure()
+}
+
+// outcome is what became of a server under a flood. Peak is what it did at its best, done what it did meanwhile.
+type outcome struct {
+	peak, done   work
+	sent         int64
+	flood, reads *tally
+	recovery     time.Duration
 }
 
 // prepare makes the requests: as many for tokens as for listings, and reads.
@@ -215,56 +232,58 @@ func (v *overload) prepare() {
 	v.read = p.reads(4, false)
 }
 
-func (v *overload) measure() error {
+func (v *overload) measure() (*outcome, error) {
 	t := v.product.target()
 	reads := &flow{target: t, rate: float64(time.Second / readEvery), next: v.read}
 	if err := reads.start(4); err != nil {
-		return err
+		return nil, err
 	}
 	idle, peak, err := v.peak(t)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	reads.end()
 
 	reads = &flow{target: t, rate: float64(time.Second / readEvery), next: v.read}
 	flood := &flow{target: t, rate: overloaded * peak.perSecond, next: v.mix}
 	if err := errors.Join(reads.start(4), flood.start(v.flooders)); err != nil {
-		return err
+		return nil, err
 	}
 	done, err := watch(t, func() (int, error) {
 		time.Sleep(v.flood)
 		return flood.seen.answered(), nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sent := flood.sent.Load()
 	reads.end()
 	flood.end()
 	recovery, err := v.recovery(t, idle)
-	if err != nil {
-		return err
-	}
-	return v.report(peak, done, sent, &flood.seen, &reads.seen, recovery)
+	return &outcome{peak: peak, done: done, sent: sent, flood: &flood.seen, reads: &reads.seen, recovery: recovery}, err
 }
 
 // peak looks for the number of connections at which most is done in a second, and how long an answer takes when there are few.
 func (v *overload) peak(t *target) (idle time.Duration, peak work, err error) {
 	for i, connections := range []int{2, 8, 32, 128} {
-		var seen *tally
-		did, err := watch(t, func() (_ int, err error) {
-			seen, err = during(t, connections, v.duration, v.mix)
-			return seen.answered(), err
+		f := &flow{target: t, next: v.mix}
+		if err := f.start(connections); err != nil { // handshakes are not what is measured
+			return 0, work{}, err
+		}
+		did, err := watch(t, func() (int, error) {
+			time.Sleep(v.duration)
+			return f.seen.answered(), nil
 		})
+		f.end()
 		if err != nil {
 			return 0, work{}, err
 		}
+		seen := &f.seen
 		if i == 0 {
 			idle = seen.percentile(0.99)
 		}
 		fmt.Fprintf(os.Stderr, "%4d connections: %7.0f/s, %7.0f per second of CPU, %d refused, %d failed, p50 %s, p99 %s\n", connections, did.perSecond, did.perCPU,
-			seen.refused, seen.failed, seen.percentile(0.5).Round(time.Microsecond), seen.percentile(0.99).Round(time.Microsecond))
+			seen.refused, seen.failed, rounded(seen.percentile(0.5)), rounded(seen.percentile(0.99)))
 		peak.perSecond, peak.perCPU = max(peak.perSecond, did.perSecond), max(peak.perCPU, did.perCPU)
 	}
 	return idle, peak, nil
@@ -294,22 +313,29 @@ func (v *overload) recovery(t *target, idle time.Duration) (time.Duration, error
 	}
 }
 
-func (v *overload) report(peak, done work, sent int64, flood, reads *tally, recovery time.Duration) error {
-	seconds := v.flood.Seconds()
-	fmt.Printf("peak %.0f/s; offered %.0f/s for %s over %d connections\n", peak.perSecond, overloaded*peak.perSecond, v.flood, v.flooders)
-	fmt.Printf("sent %.0f/s; answered %.0f/s, %.0f per second of CPU; refused %.0f/s, failed %d; p50 %s, p99 %s\n", float64(sent)/seconds, done.perSecond, done.perCPU,
-		float64(flood.refused)/seconds, flood.failed, flood.percentile(0.5).Round(time.Microsecond), flood.percentile(0.99).Round(time.Microsecond))
-	fmt.Printf("reads meanwhile: %d answered, %d refused, %d failed; p50 %s, p99 %s\n", reads.good, reads.refused, reads.failed,
-		reads.percentile(0.5).Round(time.Microsecond), reads.percentile(0.99).Round(time.Microsecond))
-	if err := errors.Join(flood.last, reads.last); err != nil {
+func (s *outcome) report(o *options) error {
+	seconds := o.flood.Seconds()
+	fmt.Printf("peak %.0f/s; offered %.0f/s for %s over %d connections\n", s.peak.perSecond, overloaded*s.peak.perSecond, o.flood, o.flooders)
+	fmt.Printf("sent %.0f/s; answered %.0f/s, %.0f per second of CPU; refused %.0f/s, failed %d; p50 %s, p99 %s\n", float64(s.sent)/seconds, s.done.perSecond,
+		s.done.perCPU, float64(s.flood.refused)/seconds, s.flood.failed, rounded(s.flood.percentile(0.5)), rounded(s.flood.percentile(0.99)))
+	fmt.Printf("reads meanwhile: %d answered, %d refused, %d failed; p50 %s, p99 %s\n", s.reads.good, s.reads.refused, s.reads.failed,
+		rounded(s.reads.percentile(0.5)), rounded(s.reads.percentile(0.99)))
+	if err := errors.Join(s.flood.last, s.reads.last); err != nil {
 		fmt.Println("a failure:", err)
 	}
-	b := &bench{options: v.options}
+	b := &bench{options: o}
 	return b.judge([]bound{
-		{Name: "goodput under ten times the load: of the peak", Ratio: done.perSecond / peak.perSecond, Min: leastGoodput},
-		{Name: "the same, per second of CPU", Ratio: done.perCPU / peak.perCPU, Min: leastGoodput},
-		{Name: "p99 of reads meanwhile, in seconds", Ratio: reads.percentile(0.99).Seconds(), Max: mostRead.Seconds()},
-		{Name: "reads meanwhile: answered of those sent", Ratio: float64(reads.good) / float64(max(1, reads.good+reads.refused+reads.failed)), Min: 0.999},
-		{Name: "recovery, in seconds", Ratio: recovery.Seconds(), Max: mostRecovery.Seconds()},
+		{Name: "goodput under ten times the load: of the peak", Ratio: s.done.perSecond / s.peak.perSecond, Min: leastGoodput},
+		{Name: "the same, per second of CPU", Ratio: s.done.perCPU / s.peak.perCPU, Min: leastGoodput},
+		{Name: "p99 of reads meanwhile, in seconds", Ratio: s.reads.percentile(0.99).Seconds(), Max: mostRead.Seconds()},
+		{Name: "reads meanwhile: answered of those sent", Ratio: s.answeredReads(), Min: 0.999},
+		{Name: "recovery, in seconds", Ratio: s.recovery.Seconds(), Max: mostRecovery.Seconds()},
 	}, nil)
 }
+
+// answeredReads is the share of the reads that were answered.
+func (s *outcome) answeredReads() float64 {
+	return float64(s.reads.good) / float64(max(1, s.reads.good+s.reads.refused+s.reads.failed))
+}
+
+func rounded(d time.Duration) time.Duration { return d.Round(time.Microsecond) }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net/url"
 
 	"github.com/keywright/keywright/client/api"
 )
@@ -13,4 +14,9 @@ func (c *Client) Nodes(ctx context.Context) ([]api.Node, error) {
 		return nil, err
 	}
 	return list.Items, nil
+}
+
+// RemoveNode takes a node off the list that is silent or stopped: nobody waits any longer for what it may still have to say.
+func (c *Client) RemoveNode(ctx context.Context, id string) error {
+	return c.call(ctx, "DELETE", "/api/v1/nodes/"+url.PathEscape(id), nil, nil, nil)
 }

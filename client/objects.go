@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"net/url"
+
+	"github.com/keywright/keywright/client/api"
 )
 
 // Objects are the secrets, the keys or the certificates of a vault, and what can be done with each of the three alike. A Vault has its secrets; Keys and
@@ -61,6 +63,11 @@ func (o *Objects[T]) GetDeleted(ctx context.Context, name string) (*T, error) {
 // Recover brings a soft-deleted object back.
 func (o *Objects[T]) Recover(ctx context.Context, name string) (*T, error) {
 	return do[T](ctx, o.c, "POST", o.deleted(name)+"/recover", nil, nil)
+}
+
+// Backups tells until when backups can bring a soft-deleted object back, were it purged.
+func (o *Objects[T]) Backups(ctx context.Context, name string) (*api.Recoverable, error) {
+	return do[api.Recoverable](ctx, o.c, "GET", o.deleted(name)+"/backups", nil, nil)
 }
 
 // Purge destroys a soft-deleted object for good.

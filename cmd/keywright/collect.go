@@ -11,14 +11,14 @@ import (
 // runtime's own 100.
 const gcPercent = 400
 
-// mostGarbage bounds the same in bytes: with full caches, four times of what lives would be most of a gigabyte. Below leastPercent
-// collecting would cost more than the memory is worth.
+// mostHeap bounds the heap in bytes: with full caches, five times of what lives would be half a gigabyte. Below leastPercent collecting would cost more
+// than the memory is worth: then the heap is larger.
 const (
-	mostGarbage  = 96 << 20
+	mostHeap     = 128 << 20
 	leastPercent = 50
 )
 
-// collectSeldom applies gcPercent and mostGarbage, unless the variable GOGC decides (package runtime, Environment Variables). A GOMEMLIMIT
+// collectSeldom applies gcPercent and mostHeap, unless the variable GOGC decides (package runtime, Environment Variables). A GOMEMLIMIT
 // bounds the memory in either case.
 func collectSeldom(getenv func(string) string) {
 	if getenv("GOGC") == "" {
@@ -42,7 +42,10 @@ func afterEachCollection(was int) {
 
 // percentFor is the percentage for a heap in which so many bytes live.
 func percentFor(live uint64) int {
-	return int(min(max(100*mostGarbage/max(live, 1), leastPercent), gcPercent))
+	if live >= mostHeap {
+		return leastPercent
+	}
+	return int(min(max(100*(mostHeap-live)/max(live, 1), leastPercent), gcPercent))
 }
 
 // liveBytes is what lived in the heap when it was collected last.

@@ -19,7 +19,7 @@ func TestGOGCDecidesOverTheDefault(t *testing.T) {
 }
 
 func TestGarbageIsBounded(t *testing.T) {
-	for live, want := range map[uint64]int{0: gcPercent, 10 << 20: gcPercent, 48 << 20: 200, 96 << 20: 100, 1 << 30: leastPercent} {
+	for live, want := range map[uint64]int{0: gcPercent, 10 << 20: gcPercent, 32 << 20: 300, 64 << 20: 100, 100 << 20: leastPercent, 1 << 30: leastPercent} {
 		if got := percentFor(live); got != want {
 			t.Errorf("with %d MiB that live the percentage is %d: want %d", live>>20, got, want)
 		}
@@ -27,7 +27,7 @@ func TestGarbageIsBounded(t *testing.T) {
 	was := debug.SetGCPercent(gcPercent)
 	defer debug.SetGCPercent(was)
 	afterEachCollection(gcPercent)
-	ballast := make([]byte, 2*mostGarbage)
+	ballast := make([]byte, 2*mostHeap)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
 		percent := debug.SetGCPercent(gcPercent)

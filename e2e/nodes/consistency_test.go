@@ -83,7 +83,7 @@ func linearizable(c *cluster) {
 				if rand.N(8) == 0 {
 					value := fmt.Sprint(id+1, "-", count)
 					began := time.Now()
-					ended := time.Now()
+					var ended time.Time
 					switch err := n.set(context.WithoutCancel(t.Context()), token, secretName(i), value); {
 					case errors.Is(err, errLate):
 						late.Add(1)

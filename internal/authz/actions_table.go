@@ -134,12 +134,20 @@ const (
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
 	NodeRead
+	NodeDelete
 	// Backups of the whole installation.
 	BackupRead
 	BackupWrite
 	BackupVerify
 	BackupDownload
 	BackupDelete
+	// The keyring's are about the keys that protect everything; rotating them changes nothing that anybody sees.
+	KeyringRead
+	KeyringRotate
+	// Holds keep what was deleted from being purged, whoever may purge it. Seeing them tells names, so that it is an action and no read.
+	HoldList
+	HoldPlace
+	HoldLift
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -309,11 +317,17 @@ var table = [...]row{
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 	NodeRead:             control("Keywright/nodes/read", NoDuty),
+	NodeDelete:           control("Keywright/nodes/delete", CanChange),
 	BackupRead:           control("Keywright/backups/read", NoDuty),
 	BackupWrite:          control("Keywright/backups/write", CanChange),
 	BackupVerify:         control("Keywright/backups/verify/action", CanUse),
 	BackupDownload:       control("Keywright/backups/download/action", CanUse),
 	BackupDelete:         control("Keywright/backups/delete", CanChange),
+	KeyringRead:          control("Keywright/keyring/read", NoDuty),
+	KeyringRotate:        control("Keywright/keyring/write", CanChange),
+	HoldList:             control("Keywright/vaults/holds/list/action", NoDuty),
+	HoldPlace:            control("Keywright/vaults/holds/write", CanChange),
+	HoldLift:             control("Keywright/vaults/holds/delete", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

@@ -34,6 +34,8 @@ const (
 	KeywrightRotationOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e905"
 	KeywrightScheduleOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e906"
 	KeywrightBackupOperator   = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e907"
+	KeywrightRecordsManager   = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e908"
+	KeywrightKeyOperator      = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e909"
 
 	KeywrightMachineProvisioner  = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e911"
 	KeywrightTemplateProvisioner = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e912"
@@ -126,6 +128,10 @@ var definitions = []definition{
 		actions: []string{"Keywright/rotations/resume/action"}},
 	{id: KeywrightBackupOperator, name: "Keywright Backup Operator", description: "Makes, proves, takes away and deletes backups of the whole installation, which it cannot open.",
 		actions: []string{"Keywright/backups/*"}},
+	{id: KeywrightRecordsManager, name: "Keywright Records Manager", description: "Places and lifts holds, which keep what was deleted from being purged; sees no value.",
+		actions: []string{"Keywright/vaults/holds/*", "~/read", "Microsoft.KeyVault/deletedVaults/read", "Microsoft.KeyVault/locations/*/read"}},
+	{id: KeywrightKeyOperator, name: "Keywright Key Operator", description: "Sees and rotates the keys that protect what a tenant keeps, without access to it.",
+		actions: []string{"Keywright/keyring/*", "~/read"}},
 	{id: KeywrightMachineProvisioner, name: "Keywright Machine Provisioner",
 		description: "Reads secrets and certificates for machines that it makes, from vaults that are enabled for deployment, and from no others.",
 		dataActions: []string{"~/secrets/getSecret/action"}},

@@ -46,10 +46,33 @@ func (s *Service) Backup(ctx context.Context, call *guard.Call, name string) (bl
 			return err
 		}
 		defer clear(plain)
-		blob, err = s.Sealing.SealBackup(ctx, v.Tenant, v.ID, plain)
+		ids, err := s.partsOf(ctx, v, name)
+		if err != nil {
+			return err
+		}
+		blob, err = s.Sealing.SealBackup(ctx, v.Tenant, v.ID, plain, ids...)
 		return err
 	})
 	return blob, err
+}
+
+// partsOf are the ids of a certificate, its key and its secret.
+func (s *Service) partsOf(ctx context.Context, v *vault.Vault, name string) (ids []vault.ObjectID, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		ids = ids[:0]
+		for _, kind := range []vault.Kind{vault.Certificate, vault.Key, vault.Secret} {
+			o, err := tx.Object(ctx, v.ID, kind, name)
+			if fault.Is(err, fault.NotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			ids = append(ids, o.ID)
+		}
+		return nil
+	})
+	return ids, err
 }
 
 // collect reads the parts of a backup. A version that comes meanwhile is in all of them or looked for again: the state's row changes with each.

@@ -79,6 +79,11 @@ func (s *Service) Recover(ctx context.Context, call *guard.Call, name string) (I
 	return s.withPolicyOf(ctx, it, err)
 }
 
+// Backups tells who may purge a deleted certificate until when backups of it can bring it back.
+func (s *Service) Backups(ctx context.Context, call *guard.Call, name string) (object.Backups, error) {
+	return s.life.Backups(ctx, call, name)
+}
+
 // Purge destroys a deleted certificate for good, with its policy and with the key and the secret behind it.
 func (s *Service) Purge(ctx context.Context, call *guard.Call, name string) error {
 	if err := s.life.Purge(ctx, call, name); err != nil {

@@ -156,7 +156,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 not found, 5 conflict.`,
 	flags.StringVar(&a.ca, "ca-file", "", "PEM bundle that the server's certificate is checked by (default $KEYWRIGHT_CA_FILE)")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "tsv"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
-	root.AddCommand(a.versionCommand(), a.sealCommands(), a.statusCommand(), a.nodeCommand(), a.loginCommand(), a.logoutCommand(), a.enrolCommand(), a.secretCommand(), a.keyCommand(), a.certCommand(), a.rotationCommand(), a.leaseCommand(), a.taskCommand(), a.vaultCommand(), a.principalCommand(),
+	root.AddCommand(a.versionCommand(), a.sealCommands(), a.keyringCommand(), a.statusCommand(), a.nodeCommand(), a.loginCommand(), a.logoutCommand(), a.enrolCommand(), a.secretCommand(), a.keyCommand(), a.certCommand(), a.rotationCommand(), a.leaseCommand(), a.taskCommand(), a.vaultCommand(), a.principalCommand(),
 		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.backupCommand(), a.eventCommand(), a.manCommand(root))
 	root.AddCommand(a.Commands...)
 	root.InitDefaultHelpCmd()

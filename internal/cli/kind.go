@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keywright/keywright/client"
+	"github.com/keywright/keywright/client/api"
 )
 
 // kind is one kind of what a vault holds. The commands for what can be done with each of them alike are made here, once; the kinds differ in their words and in
@@ -124,14 +125,30 @@ func (k *kind[T]) purge() *cobra.Command {
 		if err := k.confirm(c, "Destroy the deleted %s %q of the vault %q %s for good?%s", k.noun, name, v.Name(), k.whole, k.purging); err != nil {
 			return err
 		}
+		// It can be told before alone: what is purged has no name any more.
+		left, err := k.in(v).Backups(c.Context(), name)
+		if err != nil {
+			return err
+		}
 		if err := k.in(v).Purge(c.Context(), name); err != nil {
 			return err
 		}
-		k.say("Purged the %s %q of the vault %q.", k.noun, name, v.Name())
+		k.say("Purged the %s %q of the vault %q. %s", k.noun, name, v.Name(), recoverable(left))
 		return nil
 	})
 	confirmFlag(c)
 	return c
+}
+
+// recoverable says until when backups can bring back what was purged.
+func recoverable(r *api.Recoverable) string {
+	switch {
+	case !r.Backups:
+		return "No backup that is known of can bring it back."
+	case r.Until == nil:
+		return "Backups can bring it back for as long as they are kept: no end is set."
+	}
+	return "Backups can bring it back until " + when(r.Until) + "."
 }
 
 func (k *kind[T]) backup() *cobra.Command {

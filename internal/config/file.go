@@ -41,8 +41,16 @@ type File struct {
 	Backup Backup `yaml:"backup"`
 	// The PKCS#11 token that holds keys of -HSM types. Without it they are kept like all others.
 	Token *Token `yaml:"token"`
+	// The keys that protect everything.
+	Keys Keys `yaml:"keys"`
 	// How the server ends.
 	Shutdown Shutdown `yaml:"shutdown"`
+}
+
+// Keys are those that protect everything.
+type Keys struct {
+	// How long backups of secrets, keys and certificates, and copies of vaults, are kept. So long after the last one a backup key that was replaced is destroyed, and what it sealed cannot be restored any more. 0 keeps them for ever.
+	BackupsKept time.Duration `yaml:"backupsKept" default:"0s" min:"0s" max:"876000h"`
 }
 
 // Names are the names by which clients reach the server.

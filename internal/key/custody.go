@@ -271,7 +271,7 @@ func Needed(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, a
 	var by []string
 	for _, n := range needs {
 		switch {
-		case n.Ended(at):
+		case n.Ended(at), n.Use == store.NeededByHold: // who holds it is told apart
 		case n.Use == store.NeededByFullBackups && n.Until.IsZero():
 			by = append(by, "backups of the installation, in which it opens "+fmt.Sprintf("the vault %q", n.ByName))
 		case n.Use == store.NeededByFullBackups:

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -33,10 +35,14 @@ type customerHead struct {
 var errBackup error = fault.New(fault.Invalid, "the backup cannot be restored here: it is damaged, or another tenant or installation made it").Because("BackupNotValid")
 
 // SealBackup encrypts a backup, of what the vault keeps, that leaves the product. It opens only for the same tenant, and only while the tenant's
-// backup keys exist. The vault's customer's key, if it has one, protects the backup too, and is needed from then on until the backup's end.
-func (k *Keyring) SealBackup(ctx context.Context, tenant vault.TenantID, by vault.ID, plaintext []byte) ([]byte, error) {
+// backup keys exist. The vault's customer's key, if it has one, protects the backup too, and is needed from then on until the backup's end. Of the objects whose
+// values are in it is noted until when.
+func (k *Keyring) SealBackup(ctx context.Context, tenant vault.TenantID, by vault.ID, plaintext []byte, of ...vault.ObjectID) ([]byte, error) {
 	n, err := k.newest(ctx, store.BackupKey, string(tenant))
 	if err != nil {
+		return nil, err
+	}
+	if err := k.noteBackup(ctx, n, tenant, by, of); err != nil {
 		return nil, err
 	}
 	v, err := k.encryption(ctx, by)
@@ -80,6 +86,73 @@ func (k *Keyring) OpenBackup(ctx context.Context, tenant vault.TenantID, blob []
 		return k.openForCustomer(ctx, tenant, plain)
 	}
 	return plain, nil
+}
+
+// noteBackup records, before there is a backup, until when the backup key and the objects are needed for it.
+func (k *Keyring) noteBackup(ctx context.Context, n *key, tenant vault.TenantID, by vault.ID, of []vault.ObjectID) error {
+	var until time.Time
+	if k.backupsKept > 0 {
+		// Whole days, so that the many backups of one day write once.
+		until = k.clock.Now().UTC().Add(k.backupsKept).Truncate(24 * time.Hour).Add(24 * time.Hour)
+	}
+	needs := []*store.KeyNeed{{Key: vault.ObjectID(n.row.ID), In: vault.ID(tenant), By: by, Use: store.NeededByBackups, Until: until}}
+	for _, o := range of {
+		needs = append(needs, &store.KeyNeed{Key: o, In: store.BackupsOf(by), By: by, Use: store.NeededByBackups, Until: until})
+	}
+	missing := needs[:0:0]
+	if err := k.store.View(ctx, func(tx store.Tx) error {
+		missing = missing[:0]
+		for _, need := range needs {
+			there, err := tx.KeyNeeds(ctx, need.In, need.Key)
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(there, func(t *store.KeyNeed) bool { return covers(t, need) }) {
+				missing = append(missing, need)
+			}
+		}
+		return nil
+	}); err != nil || len(missing) == 0 {
+		return err
+	}
+	_, err := k.update(ctx, func(tx store.Tx, _ store.Op) error {
+		for _, need := range missing {
+			if err := tx.PutKeyNeed(ctx, need); err != nil {
+				return err
+			}
+		}
+		// A key that was destroyed since must not seal a backup: nothing would open it.
+		_, err := tx.WrappedKey(ctx, n.row.ID)
+		if fault.Is(err, fault.NotFound) {
+			k.Forget(n.row.ID)
+			return fault.New(fault.Unavailable, "the key of the tenant's backups was replaced meanwhile, so the backup was not made: try again").Because(KeyRetired)
+		}
+		return err
+	})
+	return err
+}
+
+// covers reports whether a need that is there makes another one needless.
+func covers(there, need *store.KeyNeed) bool {
+	return there.By == need.By && there.Use == need.Use && (there.Until.IsZero() || !need.Until.IsZero() && !there.Until.Before(need.Until))
+}
+
+// retireBackupKeys destroys the tenant's backup keys whose last backup has ended. A key from before that was counted stays.
+func (k *Keyring) retireBackupKeys(ctx context.Context, tenant vault.TenantID) (int, error) {
+	return k.retire(ctx, store.BackupKey, string(tenant), func(ctx context.Context, tx store.Tx, used map[string]bool) error {
+		rows, err := tx.WrappedKeys(ctx, store.BackupKey, string(tenant))
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			needs, err := tx.KeyNeeds(ctx, vault.ID(tenant), vault.ObjectID(row.ID))
+			if err != nil {
+				return err
+			}
+			used[row.ID] = !row.Counted || slices.ContainsFunc(needs, func(n *store.KeyNeed) bool { return !n.Ended(k.clock.Now()) })
+		}
+		return nil
+	})
 }
 
 // sealForCustomer seals content under a key of its own, which the customer's key of the vault wraps.

@@ -37,6 +37,9 @@ type Config struct {
 	// Grace is how long a key stays after it became decrypt-only, even if nothing seems to need it: longer than any write
 	// that began under it can take. 0 means DefaultGrace.
 	Grace time.Duration
+	// BackupsKept is how long backups of objects are kept: that long after its last one, a backup key that was replaced is destroyed, and with it the
+	// backups. 0 keeps them, and the keys, for ever.
+	BackupsKept time.Duration
 	// Customers has the keys that customers keep in vaults; nil opens no vault that needs one.
 	Customers Customers
 }
@@ -47,18 +50,28 @@ type Keyring struct {
 	clock     clock.Clock
 	grace     time.Duration
 	customers Customers
+	// backupsKept is as in Config.
+	backupsKept time.Duration
 	// dependents are the keys in memory that customers' keys unwrapped.
 	dependents dependents
 
 	// changes counts commits that touched a key. What was read from the store before a change is not kept after it.
 	changes atomic.Uint64
 	// loads counts keys that were read from the store and unwrapped.
-	loads   atomic.Uint64
-	locked  atomic.Bool
-	flight  singleflight.Group
-	keys    *cache[string, *key]
-	current *cache[ownerOf, *currentKey]
-	audit   *auditor
+	loads  atomic.Uint64
+	locked atomic.Bool
+	// moved and gone count keys and versions that were moved to newer keys, and keys that were destroyed; busy counts the maintenance under way.
+	moved, gone atomic.Uint64
+	busy        atomic.Int64
+	// woken says that something is to be maintained.
+	woken chan struct{}
+	// fence and destroyed are set before anything is maintained: see Maintainer.
+	fence     func(context.Context, store.Tx) error
+	destroyed func(purpose store.KeyPurpose, owner string, ids []string) With
+	flight    singleflight.Group
+	keys      *cache[string, *key]
+	current   *cache[ownerOf, *currentKey]
+	audit     *auditor
 
 	// mu guards what follows and is never held while the store or the seal is called.
 	mu    sync.RWMutex
@@ -83,10 +96,10 @@ func Open(ctx context.Context, c Config) (*Keyring, error) {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
-	if c.CachedKeys < 0 || c.Grace < 0 {
-		return nil, fault.New(fault.Invalid, "the keyring's cache size and grace cannot be negative: correct the configuration")
+	if c.CachedKeys < 0 || c.Grace < 0 || c.BackupsKept < 0 {
+		return nil, fault.New(fault.Invalid, "the keyring's cache size, grace and time to keep backups cannot be negative: correct the configuration")
 	}
-	k := &Keyring{store: c.Store, seal: c.Seal, clock: c.Clock, grace: c.Grace, customers: c.Customers}
+	k := &Keyring{store: c.Store, seal: c.Seal, clock: c.Clock, grace: c.Grace, customers: c.Customers, backupsKept: c.BackupsKept, woken: make(chan struct{}, 1)}
 	k.keys = newCache[string](c.CachedKeys, func(n *key) { n.gone.Store(true) })
 	k.current = newCache[ownerOf](c.CachedKeys, func(*currentKey) {})
 	k.audit = newAuditor(k)
@@ -120,10 +133,16 @@ type Stats struct {
 	Cached int
 	// Loads counts keys that were read from the store and unwrapped because they were not in memory.
 	Loads uint64
+	// Moved counts keys and versions that this process moved to newer keys, Destroyed the keys that it destroyed because nothing needed them.
+	Moved, Destroyed uint64
+	// Maintaining is true while it does so.
+	Maintaining bool
 }
 
 // Stats returns the present numbers.
-func (k *Keyring) Stats() Stats { return Stats{Cached: k.keys.len(), Loads: k.loads.Load()} }
+func (k *Keyring) Stats() Stats {
+	return Stats{Cached: k.keys.len(), Loads: k.loads.Load(), Moved: k.moved.Load(), Destroyed: k.gone.Load(), Maintaining: k.busy.Load() > 0}
+}
 
 // Locked reports whether Lock was called after the last Unlock.
 func (k *Keyring) Locked() bool { return k.locked.Load() }
@@ -236,6 +255,10 @@ func (k *Keyring) Changed(c *store.Commit) {
 		switch change := &c.Changes[i]; change.Kind {
 		case store.KeyChanged:
 			k.Forget(change.Key)
+		case store.SettingChanged:
+			if change.Key == rotatedSetting {
+				k.wake()
+			}
 		case store.VaultChanged, store.ObjectChanged:
 			for _, id := range k.dependents.take(change) {
 				k.Forget(id)

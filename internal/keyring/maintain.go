@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -16,10 +18,43 @@ type Maintenance struct {
 	Moved, Resealed, Retired int
 }
 
+// rotatedSetting is written with every rotation, so that all nodes hear of it.
+const rotatedSetting = "keyring-rotated"
+
+// Maintainer is set once, before Maintain is called first. fence fails in a transaction when it is another node's turn to maintain; destroyed commits the
+// destruction of keys with its audit record. Either may be nil.
+func (k *Keyring) Maintainer(fence func(context.Context, store.Tx) error, destroyed func(purpose store.KeyPurpose, owner string, ids []string) With) {
+	k.fence, k.destroyed = fence, destroyed
+}
+
+// Woken hears when something was rotated, on whichever node.
+func (k *Keyring) Woken() <-chan struct{} { return k.woken }
+
+func (k *Keyring) wake() {
+	select {
+	case k.woken <- struct{}{}:
+	default: // somebody will come anyway
+	}
+}
+
+// maintaining commits a step of maintenance while it is this node's turn.
+func (k *Keyring) maintaining(ctx context.Context, fn func(store.Tx, store.Op) error) (store.Op, error) {
+	return k.update(ctx, func(tx store.Tx, op store.Op) error {
+		if k.fence != nil {
+			if err := k.fence(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return fn(tx, op)
+	})
+}
+
 // Maintain finishes rotations: it moves what decrypt-only keys of the root, tenants and vaults still protect to the newest
 // ones, and retires those that protect nothing and have been decrypt-only for longer than the grace. It is safe to run at
 // any time, on several nodes, and again after an error; one owner's trouble does not keep it from the others.
 func (k *Keyring) Maintain(ctx context.Context) (done Maintenance, err error) {
+	k.busy.Add(1)
+	defer k.busy.Add(-1)
 	var tenants []*vault.Tenant
 	done.Moved, err = k.moveRootChildren(ctx)
 	if err == nil {
@@ -47,6 +82,11 @@ func (k *Keyring) maintainTenant(ctx context.Context, tenant vault.TenantID, don
 		return err
 	}
 	n, err := k.retire(ctx, store.TenantKey, string(tenant), parentsIn(keysOfTenant(tenant)))
+	done.Retired += n
+	if err != nil {
+		return err
+	}
+	n, err = k.retireBackupKeys(ctx, tenant)
 	done.Retired += n
 	if err != nil {
 		return err
@@ -81,25 +121,25 @@ func (k *Keyring) maintainVault(ctx context.Context, tenant vault.TenantID, id v
 			break
 		}
 	}
-	if len(rows) < 2 {
-		return nil
+	if slices.ContainsFunc(rows, toEmpty) {
+		n, err := k.ResealVault(ctx, tenant, id)
+		done.Resealed += n
+		if err != nil {
+			return err
+		}
 	}
-	n, err := k.ResealVault(ctx, tenant, id)
-	done.Resealed += n
-	if err != nil {
-		return err
-	}
-	n, err = k.retireVault(ctx, id)
+	n, err := k.retireVault(ctx, id)
 	done.Retired += n
 	return err
 }
 
 func (k *Keyring) retireVault(ctx context.Context, id vault.ID) (int, error) {
 	return k.retire(ctx, store.VaultKey, string(id), func(ctx context.Context, tx store.Tx, used map[string]bool) error {
-		return eachVersion(ctx, tx, id, func(_ *vault.Object, v *vault.Version) bool {
+		_, err := walkVersions(ctx, tx, id, new(position), func(_ *vault.Object, v *vault.Version) bool {
 			used[v.Value.Key] = true
 			return true
 		})
+		return err
 	})
 }
 
@@ -117,9 +157,9 @@ func parentsIn(list lister) func(context.Context, store.Tx, map[string]bool) err
 // retire deletes the owner's decrypt-only keys that nothing uses. Looking and deleting are two transactions: a key that has
 // been decrypt-only for the whole grace seals nothing any more, so a use that was not there cannot appear in between.
 func (k *Keyring) retire(ctx context.Context, purpose store.KeyPurpose, owner string, mark func(context.Context, store.Tx, map[string]bool) error) (int, error) {
-	var unused []string
+	var unused, again []string
 	err := k.store.View(ctx, func(tx store.Tx) error {
-		unused = nil
+		unused, again = nil, nil
 		old, err := k.pastGrace(ctx, tx, purpose, owner)
 		if err != nil || len(old) == 0 {
 			return err
@@ -129,17 +169,22 @@ func (k *Keyring) retire(ctx context.Context, purpose store.KeyPurpose, owner st
 			return err
 		}
 		for _, id := range old {
-			if !used[id] {
+			if used[id] {
+				again = append(again, id)
+			} else {
 				unused = append(unused, id)
 			}
 		}
 		return nil
 	})
+	if err == nil && purpose == store.VaultKey && len(again) > 0 {
+		err = k.notEmpty(ctx, again)
+	}
 	if err != nil || len(unused) == 0 {
 		return 0, err
 	}
 	retired := 0
-	_, err = k.update(ctx, func(tx store.Tx, _ store.Op) error {
+	err = k.destroy(ctx, purpose, owner, unused, func(tx store.Tx, _ store.Op) error {
 		retired = 0
 		for _, id := range unused {
 			row, err := tx.WrappedKey(ctx, id)
@@ -159,14 +204,56 @@ func (k *Keyring) retire(ctx context.Context, purpose store.KeyPurpose, owner st
 	if err != nil {
 		return 0, err
 	}
+	k.gone.Add(uint64(retired))
 	k.forget(unused)
 	return retired, nil
+}
+
+// notEmpty takes back that nothing is under vault keys any more: a node that learned late of their successor used them behind the walk, which is due again.
+func (k *Keyring) notEmpty(ctx context.Context, ids []string) error {
+	_, err := k.maintaining(ctx, func(tx store.Tx, _ store.Op) error {
+		for _, id := range ids {
+			row, err := tx.WrappedKey(ctx, id)
+			if fault.Is(err, fault.NotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			c := *row
+			c.Emptied = time.Time{}
+			if err := tx.PutWrappedKey(ctx, &c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	k.forget(ids)
+	k.wake()
+	return err
+}
+
+// destroy commits the destruction of keys, with its audit record where there is one.
+func (k *Keyring) destroy(ctx context.Context, purpose store.KeyPurpose, owner string, ids []string, fn func(store.Tx, store.Op) error) error {
+	fenced := func(tx store.Tx, op store.Op) error {
+		if k.fence != nil {
+			if err := k.fence(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return fn(tx, op)
+	}
+	var with With
+	if k.destroyed != nil {
+		with = k.destroyed(purpose, owner, ids)
+	}
+	return k.commit(ctx, with, fenced)
 }
 
 func (k *Keyring) pastGrace(ctx context.Context, tx store.Tx, purpose store.KeyPurpose, owner string) (ids []string, err error) {
 	rows, err := tx.WrappedKeys(ctx, purpose, owner)
 	for _, row := range rows {
-		if row.State == store.KeyDecryptOnly && k.clock.Now().Sub(row.Updated) > k.grace {
+		if row.State == store.KeyDecryptOnly && k.clock.Now().Sub(row.Updated) > k.grace && (purpose != store.VaultKey || !toEmpty(row)) {
 			ids = append(ids, row.ID)
 		}
 	}

@@ -28,6 +28,11 @@ const movedPerUpdate = 64
 
 // RotateVaultKey makes a new key for the vault and returns its id. What older keys sealed still opens; ResealVault moves it.
 func (k *Keyring) RotateVaultKey(ctx context.Context, tenant vault.TenantID, id vault.ID, with With) (string, error) {
+	return k.rotateVault(ctx, tenant, id, false, with)
+}
+
+// rotateVault makes a new key for the vault. With renew, what the older ones protect gets fresh data keys when it is moved.
+func (k *Keyring) rotateVault(ctx context.Context, tenant vault.TenantID, id vault.ID, renew bool, with With) (string, error) {
 	old, err := k.newest(ctx, store.VaultKey, string(id))
 	if err != nil {
 		return "", err
@@ -39,7 +44,24 @@ func (k *Keyring) RotateVaultKey(ctx context.Context, tenant vault.TenantID, id 
 	if err != nil {
 		return "", err
 	}
-	return fresh.ID, k.succeed(ctx, []*store.WrappedKey{fresh}, with)
+	still := func(store.Tx) error { return nil }
+	if renew {
+		still = func(tx store.Tx) error { return markRenew(ctx, tx, id) }
+	}
+	return fresh.ID, k.succeedIf(ctx, []*store.WrappedKey{fresh}, with, still)
+}
+
+// markRenew says of all present keys of a vault that data keys under them are renewed.
+func markRenew(ctx context.Context, tx store.Tx, id vault.ID) error {
+	rows, err := tx.WrappedKeys(ctx, store.VaultKey, string(id))
+	for _, row := range rows {
+		c := *row
+		c.Renew = true
+		if err := tx.PutWrappedKey(ctx, &c); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // RotateTenantKeys makes new keys for the tenant, one of each purpose, moves what the old tenant key wraps under the new one,
@@ -59,6 +81,14 @@ func (k *Keyring) RotateTenantKeys(ctx context.Context, tenant vault.TenantID, w
 // RotateRoot makes a new root key and a new key for the installation's audit records, moves every tenant key under it, and returns the
 // root's id. When it returns an id and an error, the new key is in use and Maintain does the rest.
 func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
+	id, err := k.rotateRoot(ctx, with)
+	if err == nil {
+		_, err = k.moveRootChildren(ctx)
+	}
+	return id, err
+}
+
+func (k *Keyring) rotateRoot(ctx context.Context, with With) (string, error) {
 	if k.locked.Load() {
 		return "", errLocked
 	}
@@ -79,8 +109,7 @@ func (k *Keyring) RotateRoot(ctx context.Context, with With) (string, error) {
 	}); err != nil {
 		return "", err
 	}
-	_, err = k.moveRootChildren(ctx)
-	return fresh[0].ID, err
+	return fresh[0].ID, nil
 }
 
 // settledRoots refuses to make a root key that other nodes, or the next start, could not open: while the installation moves to another seal, and on a
@@ -127,9 +156,11 @@ func (k *Keyring) succeedIf(ctx context.Context, fresh []*store.WrappedKey, with
 			}
 			changed = append(changed, ids...)
 		}
-		return nil
+		// Whichever node moves what the old keys protect hears of it.
+		return tx.PutSetting(ctx, rotatedSetting, []byte(op.ID))
 	})
 	k.forget(changed)
+	k.wake()
 	return err
 }
 
@@ -247,7 +278,7 @@ func (k *Keyring) rewrapRow(ctx context.Context, parent *key, row *store.Wrapped
 }
 
 func (k *Keyring) putMoved(ctx context.Context, from, to []*store.WrappedKey) (changed []string, err error) {
-	_, err = k.update(ctx, func(tx store.Tx, _ store.Op) error {
+	_, err = k.maintaining(ctx, func(tx store.Tx, _ store.Op) error {
 		changed = changed[:0]
 		if err := checkParent(ctx, tx, to[0]); err != nil {
 			return err
@@ -276,6 +307,7 @@ func (k *Keyring) putMoved(ctx context.Context, from, to []*store.WrappedKey) (c
 	if err != nil {
 		return nil, err
 	}
+	k.moved.Add(uint64(len(changed)))
 	k.forget(changed)
 	return changed, nil
 }

@@ -14,7 +14,7 @@ var tenantPurposes = []store.KeyPurpose{store.AuditKey, store.BackupKey, store.D
 
 func newRow(purpose store.KeyPurpose, owner string, now time.Time) store.WrappedKey {
 	now = clock.Micro(now)
-	return store.WrappedKey{ID: newKeyID(), Purpose: purpose, Owner: owner, State: store.KeyActive, Created: now, Updated: now}
+	return store.WrappedKey{ID: newKeyID(), Purpose: purpose, Owner: owner, State: store.KeyActive, Created: now, Updated: now, Counted: purpose == store.BackupKey}
 }
 
 // newRoot makes a root key and, under it, the key of the audit records that are no tenant's.

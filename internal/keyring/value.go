@@ -105,8 +105,8 @@ func (o *Opener) Stale() bool { return !o.key.live() }
 // PlaintextSize returns how long the plaintext of a ciphertext is, so that the caller can make room.
 func PlaintextSize(ciphertext []byte) int { return max(0, len(ciphertext)-1-overhead) }
 
-// Reseal wraps the data key under the vault's newest key and leaves the ciphertext as it is. An envelope that is there
-// already is returned unchanged.
+// Reseal wraps the data key under the vault's newest key and leaves the ciphertext as it is, unless data keys are to be renewed: then the value is encrypted
+// anew. An envelope that is there already is returned unchanged.
 func (k *Keyring) Reseal(ctx context.Context, p Place, env vault.Envelope) (vault.Envelope, error) {
 	newest, err := k.vaultKey(ctx, p)
 	if err != nil || newest.row.ID == env.Key {
@@ -116,7 +116,20 @@ func (k *Keyring) Reseal(ctx context.Context, p Place, env vault.Envelope) (vaul
 	if err != nil {
 		return env, err
 	}
+	if old.row.Renew {
+		return k.renew(ctx, p, newest, env)
+	}
 	return rewrap(old, newest, env, p.bindDataKey)
+}
+
+// renew encrypts a value under a fresh data key.
+func (k *Keyring) renew(ctx context.Context, p Place, newest *key, env vault.Envelope) (vault.Envelope, error) {
+	plain, err := k.Open(ctx, p, env)
+	if err != nil {
+		return env, err
+	}
+	defer clear(plain)
+	return envelop(newest, plain, p.bindDataKey(newest.row.ID), p.bindValue())
 }
 
 // rewrap moves a data key from one key to another.

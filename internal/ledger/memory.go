@@ -21,6 +21,8 @@ type groupKey struct {
 
 // group is what is remembered of a consumer and an object.
 type group struct {
+	// used says that a version was delivered again since room was made last.
+	used bool
 	// changes counts what the consumer did besides reading a version again.
 	changes int
 	held    []held
@@ -50,6 +52,7 @@ func (g *group) again(v vault.VersionID, at time.Time) bool {
 		if h.version != v {
 			continue
 		}
+		g.used = true
 		if at.After(h.last) {
 			h.last = at
 		}
@@ -124,13 +127,34 @@ func (g *group) evict() {
 	g.held = append(g.held[:oldest], g.held[oldest+1:]...)
 }
 
-// shrink queues the deliveries that the store has only roughly and forgets all consumers: those that come again are found anew.
+// shrink makes room. It forgets the consumers that read nothing again since it did so last, so that those who do are not written anew because of others that
+// come once; when more than half would stay, it forgets all. What the store has only roughly of them is queued. The caller holds mu, and nothing is queued.
 func (l *Ledger) shrink() {
-	l.queueRough(everyGroup)
+	stay := 0
+	for _, g := range l.groups {
+		if g.used {
+			stay += 1 + len(g.held)
+		}
+	}
+	goes := everyGroup
+	if stay <= l.MaxConsumers/2 {
+		goes = func(k groupKey) bool { return !l.groups[k].used }
+	}
+	l.queueRough(goes)
 	for _, c := range l.pending {
 		c.of = nil
 	}
+	stayed, known := make(map[groupKey]*group), 0
+	for k, g := range l.groups {
+		if !goes(k) {
+			stayed[k], known = g, known+1+len(g.held)
+		}
+	}
 	l.forget()
+	l.groups, l.known = stayed, known
+	for _, g := range stayed {
+		g.used = false
+	}
 }
 
 // queueRough queues the last deliveries that are exact in memory alone, of the groups that are asked for. The caller holds mu.

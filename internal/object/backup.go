@@ -51,15 +51,32 @@ func (l Lifecycle) Backup(ctx context.Context, call *guard.Call, name string) ([
 	s, need := l.objects, l.need(l.objects.Kind.Backup, name)
 	var blob []byte
 	err := s.Guard.Read(ctx, call, &need, func() error {
-		plain, err := s.copy(ctx, call.Vault.Vault, name)
+		v := call.Vault.Vault
+		id, err := s.liveID(ctx, v, name)
+		if err != nil {
+			return err
+		}
+		plain, err := s.copy(ctx, v, name)
 		if err != nil {
 			return err
 		}
 		defer clear(plain)
-		blob, err = s.Keys.SealBackup(ctx, call.Vault.Vault.Tenant, call.Vault.Vault.ID, plain)
+		blob, err = s.Keys.SealBackup(ctx, v.Tenant, v.ID, plain, id)
 		return err
 	})
 	return blob, err
+}
+
+// liveID is the id of a live object.
+func (s *Objects) liveID(ctx context.Context, v *vault.Vault, name string) (id vault.ObjectID, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		o, err := s.Live(ctx, tx, v.ID, name)
+		if err == nil {
+			id = o.ID
+		}
+		return err
+	})
+	return id, err
 }
 
 // copy is what a backup holds, before it is sealed. The caller zeroes it.

@@ -141,6 +141,9 @@ func (l Lifecycle) Purge(ctx context.Context, call *guard.Call, name string) err
 		if err := o.CheckPurge(op.At, stored.PurgeProtection); err != nil {
 			return err
 		}
+		if err := CheckHeld(ctx, tx, stored, o, op.At); err != nil {
+			return err
+		}
 		if s.Purged != nil {
 			if err := s.Purged(ctx, tx, v, o, op.At); err != nil {
 				return err

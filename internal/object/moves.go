@@ -208,6 +208,9 @@ func (m Moves) Purge(ctx context.Context, tx store.Tx, v *vault.Vault, name stri
 	if err != nil {
 		return err
 	}
+	if err := CheckHeld(ctx, tx, v, o, at); err != nil {
+		return err
+	}
 	return tx.DeleteObject(ctx, o, at)
 }
 

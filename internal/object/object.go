@@ -15,7 +15,7 @@ import (
 )
 
 // DefaultCacheBytes bounds the versions that are kept in memory.
-const DefaultCacheBytes = 64 << 20
+const DefaultCacheBytes = 48 << 20
 
 // DefaultMaxBackupBytes bounds the body with which a backup is restored: it holds 500 versions of the largest secret.
 const DefaultMaxBackupBytes = 64 << 20

@@ -67,6 +67,8 @@ type Config struct {
 	Seal SealConfig
 	// Backup is how backups of the whole installation are made and kept.
 	Backup full.Settings
+	// BackupsKept is how long backups of objects are kept; 0 is for ever. See keyring.Config.
+	BackupsKept time.Duration
 	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
 	// readiness, and answers everything else with 503. stop ends that, without closing what is listened on.
 	WhileSealed func(h http.Handler) (stop func(), err error)

@@ -2,13 +2,18 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/event"
+	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/issuer/internalca"
+	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // job is work that is done again and again behind the requests, for as long as the core is open.
@@ -24,7 +29,6 @@ type job struct {
 func (k *core) jobs() []job {
 	return []job{
 		{name: "prune-journal", every: 10 * time.Minute, run: k.pruneJournal},
-		{name: "maintain-keys", every: time.Hour, run: k.maintainKeys},
 		{name: "forget-holdings", every: 24 * time.Hour, run: k.forgetHoldings},
 		{name: "prune-issuances", every: 24 * time.Hour, run: k.pruneIssuances},
 		{name: "tell-expiries", every: time.Minute, run: k.tellExpiries},
@@ -133,16 +137,74 @@ func (k *core) slowestReader(ctx context.Context, tx store.Tx) (slowest store.Po
 	return slowest, err
 }
 
-// maintainKeys finishes rotations of keys and retires those that nothing needs any more.
-func (k *core) maintainKeys(ctx context.Context) error {
+// maintainEvery is how often keys are looked for that nothing needs any more; what was rotated is moved at once.
+const maintainEvery = time.Hour
+
+// maintainKeys finishes rotations of keys, and destroys those that nothing needs any more, until ctx ends.
+func (k *core) maintainKeys(ctx context.Context) {
+	timer := time.NewTimer(firstJob)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-k.keys.Woken():
+		}
+		err := k.maintainOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		const name = "maintain-keys"
+		k.metrics.job(name, err, k.clock.Now())
+		if err != nil {
+			k.log.ErrorContext(ctx, "a background job failed; it is tried again", "job", name, "after", maintainEvery, "error", err)
+		}
+		timer.Reset(maintainEvery)
+	}
+}
+
+func (k *core) maintainOnce(ctx context.Context) error {
 	if k.keys.Locked() {
 		return nil // nothing can be moved until somebody unlocks it
 	}
 	done, err := k.keys.Maintain(ctx)
 	if done.Moved+done.Resealed+done.Retired > 0 {
-		k.log.InfoContext(ctx, "keys were maintained", "moved", done.Moved, "resealed", done.Resealed, "retired", done.Retired)
+		k.log.InfoContext(ctx, "keys were maintained", "moved", done.Moved, "resealed", done.Resealed, "destroyed", done.Retired)
 	}
 	return err
+}
+
+// destroyedKeys commits the destruction of keys with its record.
+func (k *core) destroyedKeys(purpose store.KeyPurpose, owner string, ids []string) keyring.With {
+	return func(ctx context.Context, change func(store.Tx, store.Op) error) error {
+		op := store.NewOp(k.clock.Now())
+		tenant, err := k.tenantOf(ctx, purpose, owner)
+		if err != nil {
+			return err
+		}
+		need := guard.Need{Detail: fmt.Sprintf("%s keys that nothing needs any more: %s", purpose, strings.Join(ids, ", "))}
+		return k.guard.Commit(ctx, guard.System(tenant, "KeyringKeyDestroy", op.At), need, op, func(tx store.Tx) error { return change(tx, op) })
+	}
+}
+
+// tenantOf is the tenant in whose log the end of a key stands; none for those of the installation.
+func (k *core) tenantOf(ctx context.Context, purpose store.KeyPurpose, owner string) (vault.TenantID, error) {
+	if owner == keyring.Installation {
+		return "", nil
+	}
+	if purpose != store.VaultKey {
+		return vault.TenantID(owner), nil
+	}
+	var v *vault.Vault
+	err := k.store.View(ctx, func(tx store.Tx) (err error) {
+		v, err = tx.Vault(ctx, vault.ID(owner))
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return v.Tenant, nil
 }
 
 // pruneIssuances forgets certificates of internal authorities that ended a while ago, and authorities that are gone.

@@ -114,6 +114,7 @@ func (m *metrics) watch(k *core) {
 			defer cancel()
 			return boolean(k.store.Health(ctx) == nil)
 		}},
+		{"keywright_keyring_maintaining", "1 while keys and versions are moved to newer keys.", func() float64 { return boolean(k.keys.Stats().Maintaining) }},
 		{"keywright_store_alarm", "1 while an operator has to see to the store although it works: the disk failed under a checkpoint, or the node does not hear of other nodes.",
 			func() float64 { return boolean(k.storeAlarm() != nil) }},
 		{"keywright_audit_unsynced_records", "Acknowledged audit records that power loss could still take.",
@@ -156,6 +157,9 @@ func (m *metrics) watch(k *core) {
 		{"keywright_change_resets_total", "How often a stream could not be resumed, so that its caller read everything anew.",
 			func() float64 { return float64(k.feed.Stats().Resets) }},
 		{"keywright_keyring_loads_total", "Keys that were read from the store and unwrapped.", func() float64 { return float64(k.keys.Stats().Loads) }},
+		{"keywright_keyring_moved_total", "Keys and versions that this node moved to newer keys.", func() float64 { return float64(k.keys.Stats().Moved) }},
+		{"keywright_keyring_destroyed_total", "Keys that this node destroyed because nothing needed them any more.",
+			func() float64 { return float64(k.keys.Stats().Destroyed) }},
 		{"keywright_secret_cache_hits_total", "Reads that found the sealed value in memory.", func() float64 { return float64(cache().Hits) }},
 		{"keywright_secret_cache_misses_total", "Reads that asked the store.", func() float64 { return float64(cache().Misses) }},
 		{"keywright_node_late_requests_total", "Requests refused because the node was behind the store.", func() float64 { return float64(k.late.Load()) }},

@@ -64,7 +64,7 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 // takeTurns does the background work: what every node does for itself, and whenever it is this node's turn what only one may do. Rotations, letters and looks
 // at endpoints have leases of their own.
 func (k *core) takeTurns() {
-	work := []func(context.Context){k.issueCertificates, during(k.events.Start, k.events.Stop), during(k.tenancy.Start, k.tenancy.Stop),
+	work := []func(context.Context){k.issueCertificates, k.maintainKeys, during(k.events.Start, k.events.Stop), during(k.tenancy.Start, k.tenancy.Stop),
 		during(k.composed.Start, k.composed.Stop)}
 	for _, j := range k.jobs() {
 		repeat := func(ctx context.Context) { k.repeat(ctx, j) }

@@ -169,9 +169,10 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	}
 	custody := new(key.Custody)
 	if k.keys, err = keyring.Open(ctx, keyring.Config{Store: k.tracer.store(opened, "keyring"), Seal: s, Clock: c.Clock,
-		Customers: custody}); err != nil {
+		BackupsKept: c.BackupsKept, Customers: custody}); err != nil {
 		return nil, err
 	}
+	k.store = k.keys.Checked(k.store)
 	if err := k.openNode(ctx, c); err != nil {
 		return nil, err
 	}
@@ -188,6 +189,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		Denied: k.metrics.denied.count, TooOften: k.metrics.throttled.count, Age: k.ageOfShared(), Late: func() { k.late.Add(1) }}); err != nil {
 		return nil, err
 	}
+	k.keys.Maintainer(k.turn.Fence, k.destroyedKeys)
 	if err := k.sealing.opened(ctx, k.keys, k.guard); err != nil {
 		return nil, err
 	}

@@ -38,7 +38,14 @@ const (
 	NeededByBackups KeyUse = "backups"
 	// NeededByFullBackups: backups of the whole installation open with it what the vault keeps.
 	NeededByFullBackups KeyUse = "full-backups"
+	// NeededByHold: somebody ordered that it is kept. Key may be any object, or empty for the whole vault; By is the id of the hold.
+	NeededByHold KeyUse = "hold"
 )
+
+// BackupsOf is where the needs of a vault's objects by their backups are: they tell until when a backup can bring an object back, and refuse nothing. They
+// stand apart from those of the vault's keys, because there is one for each object that was ever backed up. Those of a tenant's backup keys, which are needed
+// until the last backup under them ends, are in the tenant.
+func BackupsOf(v vault.ID) vault.ID { return "backups-of/" + v }
 
 // KeyNeed says that what one vault keeps opens only with a key of another vault.
 type KeyNeed struct {
@@ -51,6 +58,8 @@ type KeyNeed struct {
 	Use    KeyUse
 	// Until is when the need ends; zero when nobody knows yet.
 	Until time.Time
+	// Note says more, as its use has it.
+	Note string
 }
 
 // Ended reports whether the need is over.

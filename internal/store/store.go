@@ -315,6 +315,12 @@ type WrappedKey struct {
 	State   KeyState
 	Created time.Time
 	Updated time.Time
+	// Emptied is when nothing was found any more that the key, decrypt-only by then, protects; zero before.
+	Emptied time.Time `json:",omitzero"`
+	// Renew says that what a decrypt-only vault key protects gets fresh data keys, where others are only wrapped anew.
+	Renew bool `json:",omitempty"`
+	// Counted says that all backups that a backup key sealed are among the KeyNeeds.
+	Counted bool `json:",omitempty"`
 }
 
 // SealWrap is a root key that a second seal wrapped.

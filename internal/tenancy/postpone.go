@@ -8,20 +8,39 @@ import (
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// postponeKey puts off the purge of a deleted key that somebody needs, and reports whether it did. The key can be recovered until then: whoever needs it
-// finds out when it is deleted, and may take longer to say so than its retention is.
-func (s *Service) postponeKey(ctx context.Context, v *vault.Vault, o *vault.Object) (bool, error) {
+// kept refuses a purge that a hold forbids, or of a key that somebody needs: of one object, or of a vault with all of them.
+func kept(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, at time.Time) error {
+	if err := object.CheckHeld(ctx, tx, v, o, at); err != nil {
+		return err
+	}
+	if o != nil && o.Kind != vault.Key {
+		return nil
+	}
+	return key.Needed(ctx, tx, v, o, at)
+}
+
+// keeps reports whether the fault says that a purge has to wait.
+func keeps(err error) bool {
+	e := fault.As(err)
+	return e != nil && (e.Reason == key.KeyNeeded || e.Reason == object.Held)
+}
+
+// postponeObject puts off the purge of a deleted object that is held, or of a key that somebody needs, and reports whether it did. It can be recovered until
+// then: whoever needs it finds out when it is deleted, and may take longer to say so than its retention is.
+func (s *Service) postponeObject(ctx context.Context, v *vault.Vault, o *vault.Object) (bool, error) {
 	until, why, err := s.neededUntil(ctx, v, o)
 	if err != nil || why == nil {
 		return false, err
 	}
 	op := store.NewOp(s.Clock.Now())
-	call := guard.System(v.Tenant, "KeyPurgePostpone", op.At).About(v)
-	need := guard.Need{Action: authz.KeyPurge, Kind: o.Kind, Name: o.Name, Reason: string(key.KeyNeeded), Detail: fault.As(why).Message}
+	p := purges[o.Kind]
+	call := guard.System(v.Tenant, p.operation+"Postpone", op.At).About(v)
+	need := guard.Need{Action: p.action, Kind: o.Kind, Name: o.Name, Reason: string(fault.As(why).Reason), Detail: fault.As(why).Message}
 	return true, s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
 		found, err := tx.Object(ctx, o.Vault, o.Kind, o.Name)
 		if fault.Is(err, fault.NotFound) || err == nil && (found.ID != o.ID || found.Deleted == nil || found.Deleted.PurgeAt.After(op.At)) {
@@ -43,7 +62,7 @@ func (s *Service) postponeVault(ctx context.Context, v *vault.Vault) (bool, erro
 		return false, err
 	}
 	op := store.NewOp(s.Clock.Now())
-	need := guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String(), Reason: string(key.KeyNeeded), Detail: fault.As(why).Message}
+	need := guard.Need{Action: authz.DeletedVaultPurge, Scope: authz.VaultScope(v).String(), Reason: string(fault.As(why).Reason), Detail: fault.As(why).Message}
 	return true, s.Guard.Commit(ctx, guard.System(v.Tenant, "VaultPurgePostpone", op.At).About(v), need, op, func(tx store.Tx) error {
 		found, err := tx.Vault(ctx, v.ID)
 		if fault.Is(err, fault.NotFound) || err == nil && (found.Deleted == nil || found.Deleted.PurgeAt.After(op.At)) {
@@ -64,15 +83,14 @@ func (s *Service) neededUntil(ctx context.Context, v *vault.Vault, o *vault.Obje
 	now := s.Clock.Now()
 	err = s.Store.View(ctx, func(tx store.Tx) error {
 		until = time.Time{}
-		if why = key.Needed(ctx, tx, v, o, now); why == nil || fault.As(why) == nil || fault.As(why).Reason != key.KeyNeeded {
+		if why = kept(ctx, tx, v, o, now); why == nil || !keeps(why) {
 			return why
 		}
-		var id vault.ObjectID
-		if o != nil {
-			id = o.ID
-		}
-		needs, err := tx.KeyNeeds(ctx, v.ID, id)
+		needs, err := tx.KeyNeeds(ctx, v.ID, "")
 		for _, n := range needs {
+			if o != nil && n.Key != o.ID && n.Key != "" {
+				continue
+			}
 			end := n.Until
 			if end.IsZero() {
 				end = now.Add(v.Retention())

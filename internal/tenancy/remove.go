@@ -8,7 +8,6 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
-	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -167,7 +166,7 @@ func (s *Service) destroyKey(ctx context.Context, call *guard.Call, need guard.N
 		if err := checkPurge(v, op.At); err != nil {
 			return err
 		}
-		if err := key.Needed(ctx, tx, v, nil, op.At); err != nil {
+		if err := kept(ctx, tx, v, nil, op.At); err != nil {
 			return err
 		}
 		if err := tx.DropKeyNeeds(ctx, v.ID, store.NeededByVault); err != nil {

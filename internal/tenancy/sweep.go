@@ -9,6 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/guard"
+	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
@@ -165,10 +166,8 @@ func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 	if err != nil {
 		return err
 	}
-	if o.Kind == vault.Key {
-		if put, err := s.postponeKey(ctx, v, o); put || err != nil {
-			return again(err)
-		}
+	if put, err := s.postponeObject(ctx, v, o); put || err != nil {
+		return again(err)
 	}
 	p, op := purges[o.Kind], store.NewOp(s.Clock.Now())
 	call := guard.System(v.Tenant, p.operation, op.At).About(v)
@@ -181,6 +180,9 @@ func (s *Service) sweepObject(ctx context.Context, o *vault.Object) error {
 		}
 		if err != nil {
 			return err
+		}
+		if err := object.CheckHeld(ctx, tx, v, found, op.At); err != nil {
+			return guard.ErrAgain // held since it was looked at: the next sweep puts it off
 		}
 		return tx.DeleteObject(ctx, found, op.At)
 	})

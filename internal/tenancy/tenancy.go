@@ -27,6 +27,9 @@ type Keys interface {
 	// WrappedWith lists the versions of customers' keys that wrap a vault's keys, and CheckCustomerKey says what keeps the customer's key from being used.
 	WrappedWith(ctx context.Context, id vault.ID) ([]vault.VersionID, error)
 	CheckCustomerKey(ctx context.Context, v *vault.Vault) error
+	// Rotate makes a key of a layer, and States tells how the layers of a tenant are.
+	Rotate(ctx context.Context, r keyring.Rotation, with keyring.With) (string, error)
+	States(ctx context.Context, tenant vault.TenantID) ([]keyring.State, error)
 }
 
 // Change is prepared work within a transaction. It may run again, so it draws nothing and waits for nothing.

@@ -64,6 +64,8 @@ func (h *handler) certificateRoutes() []door.Route {
 			Summary: "Shows a deleted certificate.", Serve: h.certificateMove(h.Certificates.GetDeleted)},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "CertificateRecover", Action: authz.CertificateRecover.String(), Output: api.Certificate{},
 			Summary: "Brings a deleted certificate back.", Serve: h.certificateMove(h.Certificates.Recover)},
+		{Method: "GET", Pattern: gone + "/{name}/backups", Operation: "CertificateBackups", Action: authz.CertificatePurge.String(), Output: api.Recoverable{},
+			Summary: "Tells until when backups can bring a deleted certificate back, were it purged.", Serve: backupsOf(h.Certificates.Backups)},
 		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "CertificatePurge", Action: authz.CertificatePurge.String(), Success: http.StatusNoContent,
 			Summary: "Destroys a deleted certificate for good.", Serve: purge(h.Certificates.Purge)},
 	}

@@ -132,7 +132,7 @@ const root = "/api/v1"
 func (h *handler) routes() []door.Route {
 	var all []door.Route
 	for _, part := range [][]door.Route{
-		h.serverRoutes(), h.vaultRoutes(), h.encryptionRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
+		h.serverRoutes(), h.vaultRoutes(), h.encryptionRoutes(), h.keyringRoutes(), h.policyRoutes(), h.secretRoutes(), h.keyRoutes(),
 		h.certificateRoutes(), h.certificateIssuerRoutes(), h.accessRuleRoutes(), h.certificateRevokeRoutes(), h.certificateEndpointRoutes(), h.authorityRoutes(),
 		h.holderRoutes(),
 		h.changeRoutes(),

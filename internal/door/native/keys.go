@@ -49,6 +49,8 @@ func (h *handler) keyRoutes() []door.Route {
 			Summary: "Shows a deleted key.", Serve: moveItem(h.Keys.GetDeleted, wireKey)},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "KeyRecover", Action: authz.KeyRecover.String(), Output: api.Key{},
 			Summary: "Brings a deleted key back.", Serve: moveItem(h.Keys.Recover, wireKey)},
+		{Method: "GET", Pattern: gone + "/{name}/backups", Operation: "KeyBackups", Action: authz.KeyPurge.String(), Output: api.Recoverable{},
+			Summary: "Tells until when backups can bring a deleted key back, were it purged.", Serve: backupsOf(h.Keys.Backups)},
 		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "KeyPurge", Action: authz.KeyPurge.String(), Success: http.StatusNoContent,
 			Summary: "Destroys a deleted key for good.", Serve: purge(h.Keys.Purge)},
 		{Method: "POST", Pattern: live + "/{name}/rotate", Operation: "KeyRotate", Action: authz.KeyRotate.String(), Output: api.Key{},

@@ -211,6 +211,7 @@ var bodies = map[string]string{
 	"AccessRuleSet":           `{"domains":["shop.example"]}`, "EnrolmentRevoke": `{"serial":"1"}`,
 	"CertificateIssuerSet": `{"provider":"x"}`, "CertificateIssuerUpdate": `{}`, "CertificateRevoke": `{}`, "TrustBundlePublish": `{}`, "AuthorityChange": `{"cause":"on-demand"}`, "CertificateContactsSet": `{"items":[{"email":"a@example.org"}]}`,
 	"RotationPolicySet": `{}`, "RotationStart": `{"cause":"on-demand"}`, "RotationOrder": `{"order":"abort"}`, "VersionRevoke": `{}`,
+	"KeyringRotate": `{"layer":"audit"}`, "HoldPlace": `{"reason":"x"}`,
 	"LeaseIssue": `{}`, "LeaseRenew": `{}`, "LeaseRevoke": `{}`,
 	"IncidentCauseSet": `{"what":"x","how":"y","measures":"z"}`, "AgeExemptionSet": `{"reason":"x","until":"2100-01-01T00:00:00Z"}`, "RotationSchedulesResume": `{"reason":"x"}`,
 	"RotationTaskSubmit": `{"value":"x"}`,

@@ -9,8 +9,20 @@ import (
 )
 
 func (h *handler) nodeRoutes() []door.Route {
-	return []door.Route{{Method: "GET", Pattern: root + "/nodes", Operation: "Nodes", Action: authz.NodeRead.String(), Output: api.NodeList{}, Serve: h.listNodes,
-		Summary: "Lists the nodes that work on the store, and how each is."}}
+	return []door.Route{
+		{Method: "GET", Pattern: root + "/nodes", Operation: "Nodes", Action: authz.NodeRead.String(), Output: api.NodeList{}, Serve: h.listNodes,
+			Summary: "Lists the nodes that work on the store, and how each is."},
+		{Method: "DELETE", Pattern: root + "/nodes/{node}", Operation: "NodeRemove", Action: authz.NodeDelete.String(), Success: http.StatusNoContent, Serve: h.removeNode,
+			Summary: "Takes a node off the list that is silent or stopped, and will not come back."},
+	}
+}
+
+func (h *handler) removeNode(r *door.Request) error {
+	if err := h.Membership.Remove(r.HTTP.Context(), &r.Call, r.Params.Get("node")); err != nil {
+		return err
+	}
+	r.Raw(http.StatusNoContent, nil)
+	return nil
 }
 
 func (h *handler) listNodes(r *door.Request) error {

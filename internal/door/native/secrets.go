@@ -61,6 +61,8 @@ func (h *handler) secretRoutes() []door.Route {
 			Summary: "Shows a deleted secret.", Serve: moveItem(h.Secrets.GetDeleted, secretForm)},
 		{Method: "POST", Pattern: gone + "/{name}/recover", Operation: "SecretRecover", Action: authz.SecretRecover.String(), Output: api.Secret{},
 			Summary: "Brings a deleted secret back.", Serve: moveItem(h.Secrets.Recover, secretForm)},
+		{Method: "GET", Pattern: gone + "/{name}/backups", Operation: "SecretBackups", Action: authz.SecretPurge.String(), Output: api.Recoverable{},
+			Summary: "Tells until when backups can bring a deleted secret back, were it purged.", Serve: backupsOf(h.Secrets.Backups)},
 		{Method: "DELETE", Pattern: gone + "/{name}", Operation: "SecretPurge", Action: authz.SecretPurge.String(), Success: http.StatusNoContent,
 			Summary: "Destroys a deleted secret for good.", Serve: purge(h.Secrets.Purge)},
 	}

@@ -228,3 +228,39 @@ func TestFieldsAreFoundByName(t *testing.T) {
 		}
 	}
 }
+
+// TestAFirstPasskeyComesByAnEnrolment registers a passkey by an enrolment on the page, which uses it up, and asks for other credentials with another.
+func TestAFirstPasskeyComesByAnEnrolment(t *testing.T) {
+	w := newWorld(t)
+	w.addUser()
+	issue := func() string {
+		t.Helper()
+		code, _, put, err := w.svc.PrepareEnrolment(w.tenant, w.ada().ID, time.Hour)
+		w.must(err)
+		w.must(w.svc.Apply(t.Context(), nil, put))
+		return code.Reveal()
+	}
+	before := len(w.ada().Passkeys)
+	code := issue()
+	page := w.post(enrolPath, url.Values{"step": {"prove"}, "enrolment": {code}})
+	if strings.Contains(page.text, code) {
+		t.Error("the page repeats the enrolment")
+	}
+	form := w.made(page, identitytest.NewAuthenticator(t, "https://"+host))
+	if a := w.post(enrolPath, form, "Origin", "https://"+host, "Sec-Fetch-Site", "same-origin"); a.status != 200 || !strings.Contains(a.text, "is registered") {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	if n := len(w.ada().Passkeys); n != before+1 {
+		t.Errorf("%d passkeys", n)
+	}
+	if a := w.post(enrolPath, url.Values{"step": {"prove"}, "enrolment": {code}}); a.status == 200 || !strings.Contains(a.text, "used before") {
+		t.Errorf("the enrolment proves somebody twice: %d %s", a.status, a.text)
+	}
+	if a := w.post("/common/oauth2/v2.0/enrolment", url.Values{"enrolment": {code}, "kind": {"totp"}, "password": {password}}); a.status != 400 || a.body["error"] != "invalid_grant" {
+		t.Errorf("and gives another credential: %d %s", a.status, a.text)
+	}
+	if a := w.post("/common/oauth2/v2.0/enrolment", url.Values{"enrolment": {issue()}, "kind": {"totp"}, "password": {password}}); a.status != 200 ||
+		!strings.HasPrefix(a.body["totp"].(string), "otpauth://") || a.body["username"] != upn {
+		t.Errorf("a generator: %d %s", a.status, a.text)
+	}
+}

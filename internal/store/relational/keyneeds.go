@@ -17,15 +17,20 @@ CREATE INDEX key_needs_by ON key_needs (by_vault, use);
 CREATE TABLE token_keys (id TEXT PRIMARY KEY, token TEXT NOT NULL, object TEXT NOT NULL, made INTEGER NOT NULL);
 `
 
+// keyNeedNoteSchema makes room for what a need says of itself.
+const keyNeedNoteSchema = `
+ALTER TABLE key_needs ADD COLUMN note TEXT NOT NULL DEFAULT '';
+`
+
 // KeyNeeds implements store.KeyNeeds.
 func (t *Tx) KeyNeeds(ctx context.Context, in vault.ID, key vault.ObjectID) (list []*store.KeyNeed, err error) {
 	condition, args := "vault = ?", []any{string(in)}
 	if key != "" {
 		condition, args = condition+" AND key = ?", append(args, string(key))
 	}
-	err = t.query(ctx, "SELECT key, vault, by_vault, by_name, use, until FROM key_needs WHERE "+condition+" ORDER BY vault, key, by_vault, use", args, func(r Row) error {
+	err = t.query(ctx, "SELECT key, vault, by_vault, by_name, use, until, note FROM key_needs WHERE "+condition+" ORDER BY vault, key, by_vault, use", args, func(r Row) error {
 		list = append(list, &store.KeyNeed{Key: vault.ObjectID(r.Text(0)), In: vault.ID(r.Text(1)), By: vault.ID(r.Text(2)), ByName: r.Text(3),
-			Use: store.KeyUse(r.Text(4)), Until: r.Instant(5)})
+			Use: store.KeyUse(r.Text(4)), Until: r.Instant(5), Note: r.Text(6)})
 		return nil
 	})
 	return list, err
@@ -33,11 +38,11 @@ func (t *Tx) KeyNeeds(ctx context.Context, in vault.ID, key vault.ObjectID) (lis
 
 // PutKeyNeed implements store.KeyNeeds.
 func (t *Tx) PutKeyNeed(ctx context.Context, n *store.KeyNeed) error {
-	_, err := t.put(ctx, unseen, `INSERT INTO key_needs (vault, key, by_vault, use, by_name, until) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (vault, key, by_vault, use) DO UPDATE SET by_name = excluded.by_name,
+	_, err := t.put(ctx, unseen, `INSERT INTO key_needs (vault, key, by_vault, use, by_name, until, note) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (vault, key, by_vault, use) DO UPDATE SET by_name = excluded.by_name, note = excluded.note,
 		until = CASE WHEN key_needs.until IS NULL OR excluded.until IS NULL THEN NULL WHEN key_needs.until > excluded.until THEN key_needs.until
 		ELSE excluded.until END`,
-		string(n.In), string(n.Key), string(n.By), string(n.Use), n.ByName, micros(n.Until))
+		string(n.In), string(n.Key), string(n.By), string(n.Use), n.ByName, micros(n.Until), n.Note)
 	return err
 }
 

@@ -80,6 +80,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	auditLogSchema,
 	retiredSchema,
 	backupSchema,
+	keyNeedNoteSchema,
 }
 
 // Needs is how many steps a release must know to use a schema that has all of them. It grows only with a step that does more than add.

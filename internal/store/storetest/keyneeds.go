@@ -52,7 +52,7 @@ func keyNeedsRoundTrip(e *env) {
 	f := newFixture()
 	f.seed(e)
 	other := newKeyNeed(f, store.NeededByBackups, noon.Add(time.Hour))
-	other.Key = "another-key"
+	other.Key, other.Note = "another-key", `{"why":"a case in court"}`
 	e.update(func(tx store.Tx) error { return tx.PutKeyNeed(e.ctx, other) })
 	look := func() {
 		e.Helper()
