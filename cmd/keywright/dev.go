@@ -15,6 +15,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/audit/archive"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cli"
 	"github.com/keywright/keywright/internal/keyring/harden"
 	"github.com/keywright/keywright/internal/rotation"
@@ -93,6 +95,8 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
 	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
+	f.StringSliceVar(&c.AuditCopies, "audit-copies", nil, "places to which signed checkpoints of the audit log are copied: absolute paths of directories, or https URLs")
+	f.DurationVar(&c.AuditShipEvery, "audit-ship-every", archive.ShipEvery, "how often a node that shares a PostgreSQL database ships its audit log to it")
 	f.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "URL of an OpenTelemetry collector for traces over HTTP, such as http://127.0.0.1:4318/v1/traces (default from OTEL_EXPORTER_OTLP_ENDPOINT)")
 	f.Float64Var(&perPrincipal, "rate-per-principal", 0, "most requests of one principal per second; 0 sets no bound")
 	f.Float64Var(&perVault, "rate-per-vault", 0, "most requests to one vault per second; 0 sets no bound")
@@ -122,6 +126,10 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Token.Token, "pkcs11-token", "", "label of that token (default $KEYWRIGHT_PKCS11_TOKEN)")
 	f.StringVar(&pinFile, "pkcs11-pin-file", "", "file with the PIN of that token (default $KEYWRIGHT_PKCS11_PIN_FILE; the PIN may also be in $KEYWRIGHT_PKCS11_PIN)")
 	f.DurationVar(&c.Rotation.MaxAge, "max-secret-age", 0, "how old secrets may become that neither expire nor have a limit of their own or of their vault, such as 8760h; 0 limits nothing")
+	f.StringVar(&c.Backup.Dir, "backup-dir", "", "directory of the backups of the installation (default DIR/backups)")
+	f.StringArrayVar(&c.Backup.Recipients, "backup-recipient", nil, "public key (age1…) whose identity opens backups, beside the seal")
+	f.DurationVar(&c.Backup.Every, "backup-every", 0, "how often a backup of the installation is made by itself; 0 for never")
+	f.DurationVar(&c.Backup.Keep, "backup-keep", full.DefaultKeep, "how long backups of the installation are kept")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")

@@ -43,14 +43,14 @@ var layers = [][]string{
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
 	{"internal/token/pkcs11"},
 	{"internal/seal/pkcs11"},
-	{"internal/keyring"},
+	{"internal/keyring", "internal/archive"},
 	// low services
 	{"internal/audit", "internal/node"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},
 	// the life that objects of every kind have
 	{"internal/object"},
 	// services
-	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/consumer", "internal/eventing"},
+	{"internal/secret", "internal/key", "internal/identity", "internal/access", "internal/auditing", "internal/membership", "internal/consumer", "internal/eventing"},
 	// a certificate is also a key and a secret
 	{"internal/cert"},
 	{"internal/tenancy", "internal/directory", "internal/feed", "internal/backup", "internal/enrolment", "internal/endpoint"},

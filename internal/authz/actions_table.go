@@ -140,6 +140,13 @@ const (
 	HoldList
 	HoldPlace
 	HoldLift
+	NodeRead
+	// Backups of the whole installation.
+	BackupRead
+	BackupWrite
+	BackupVerify
+	BackupDownload
+	BackupDelete
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -313,6 +320,12 @@ var table = [...]row{
 	HoldList:             control("Keywright/vaults/holds/list/action", NoDuty),
 	HoldPlace:            control("Keywright/vaults/holds/write", CanChange),
 	HoldLift:             control("Keywright/vaults/holds/delete", CanChange),
+	NodeRead:             control("Keywright/nodes/read", NoDuty),
+	BackupRead:           control("Keywright/backups/read", NoDuty),
+	BackupWrite:          control("Keywright/backups/write", CanChange),
+	BackupVerify:         control("Keywright/backups/verify/action", CanUse),
+	BackupDownload:       control("Keywright/backups/download/action", CanUse),
+	BackupDelete:         control("Keywright/backups/delete", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

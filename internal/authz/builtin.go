@@ -35,6 +35,7 @@ const (
 	KeywrightScheduleOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e906"
 	KeywrightRecordsManager   = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e908"
 	KeywrightKeyOperator      = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e909"
+	KeywrightBackupOperator   = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e907"
 
 	KeywrightMachineProvisioner  = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e911"
 	KeywrightTemplateProvisioner = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e912"
@@ -66,7 +67,7 @@ var definitions = []definition{
 			"Microsoft.Blueprint/blueprintAssignments/write", "Microsoft.Blueprint/blueprintAssignments/delete",
 			"Microsoft.Compute/galleries/share/action", "Microsoft.Purview/consents/write", "Microsoft.Purview/consents/delete",
 			"Microsoft.Resources/deploymentStacks/manageDenySetting/action",
-			"Keywright/*/write", "Keywright/*/delete", "Keywright/audit/*", "Keywright/changes/*"}},
+			"Keywright/*/write", "Keywright/*/delete", "Keywright/audit/*", "Keywright/changes/*", "Keywright/backups/*"}},
 	{id: Reader, name: "Reader", description: "Sees every resource, and changes none.", actions: []string{"*/read"}},
 	{id: UserAccessAdministrator, name: "User Access Administrator", description: "Manages who has access to resources.",
 		actions: []string{"*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"}},
@@ -129,6 +130,8 @@ var definitions = []definition{
 		actions: []string{"Keywright/vaults/holds/*", "~/read", "Microsoft.KeyVault/deletedVaults/read", "Microsoft.KeyVault/locations/*/read"}},
 	{id: KeywrightKeyOperator, name: "Keywright Key Operator", description: "Sees and rotates the keys that protect what a tenant keeps, without access to it.",
 		actions: []string{"Keywright/keyring/*", "~/read"}},
+	{id: KeywrightBackupOperator, name: "Keywright Backup Operator", description: "Makes, proves, takes away and deletes backups of the whole installation, which it cannot open.",
+		actions: []string{"Keywright/backups/*"}},
 	{id: KeywrightMachineProvisioner, name: "Keywright Machine Provisioner",
 		description: "Reads secrets and certificates for machines that it makes, from vaults that are enabled for deployment, and from no others.",
 		dataActions: []string{"~/secrets/getSecret/action"}},

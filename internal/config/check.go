@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // check finds combinations that cannot be. It looks at what could be read; what could not is told already.
@@ -37,10 +38,16 @@ func (d *decoder) check(f *File) {
 			d.wrong("mail.relay", "there is a password and no user: write the user in the URL, such as smtps://keywright@mail.example.org:465")
 		}
 	}
+	if kept := f.Audit.ShippedKept; kept < 0 || kept > 0 && kept < leastShipped {
+		d.wrong("audit.shippedKept", "it is shorter than a week: write %s or more, or 0s to keep everything", leastShipped)
+	}
 	if f.Audit.Reserve != 0 && f.Audit.Segment > f.Audit.Reserve {
 		d.wrong("audit.reserve", "it is smaller than one segment (%s): write at least that", f.Audit.Segment)
 	}
 }
+
+// leastShipped is the shortest time for which shipped parts of audit logs are kept: whoever is behind them has to come to them first.
+const leastShipped = 7 * 24 * time.Hour
 
 func (d *decoder) listeners(f *File) {
 	l := f.Listeners

@@ -37,6 +37,8 @@ type File struct {
 	ACME ACME `yaml:"acme"`
 	// The engine of rotations.
 	Rotation Rotation `yaml:"rotation"`
+	// Backups of the whole installation.
+	Backup Backup `yaml:"backup"`
 	// The PKCS#11 token that holds keys of -HSM types. Without it they are kept like all others.
 	Token *Token `yaml:"token"`
 	// The keys that protect everything.
@@ -161,6 +163,18 @@ type Store struct {
 	Schema string `yaml:"schema" default:"keywright"`
 }
 
+// Backup says how backups of the whole installation are made and kept.
+type Backup struct {
+	// The directory of their files. Without it none are made. Several nodes may share one.
+	Directory Path `yaml:"directory" example:"/var/backups/keywright"`
+	// Public keys as age-keygen prints them. Their identities, which lie offline, open the backups beside the seal.
+	Recipients []string `yaml:"recipients" example:"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"`
+	// How often a backup is made by itself; 0 for never.
+	Every time.Duration `yaml:"every" default:"0s" min:"0s" max:"8760h"`
+	// How long backups are kept.
+	Keep time.Duration `yaml:"keep" default:"720h" min:"1h" max:"876000h"`
+}
+
 // Seal is what protects the root key.
 type Seal struct {
 	// Key files, newest first. The first one wraps, all of them open. `keywright init` makes the first when it is missing. Keep a copy elsewhere: without it nothing in the store ever opens again.
@@ -193,6 +207,14 @@ type Audit struct {
 	Segment Bytes `yaml:"segment" default:"64MiB" min:"1MiB" max:"1GiB"`
 	// Space that is kept for when the disk is full. A decision takes about 600 bytes.
 	Reserve Bytes `yaml:"reserve" default:"1GiB" min:"1MiB" max:"1TiB"`
+	// A directory to which signed checkpoints of the log are copied, best one where whoever administers this machine cannot change them.
+	CheckpointDir Path `yaml:"checkpointDir" example:"/mnt/witness/keywright"`
+	// An https URL below which signed checkpoints of the log are PUT.
+	CheckpointURL URL `yaml:"checkpointURL" schemes:"https" example:"https://witness.example.org/keywright"`
+	// How often nodes that share a database ship what they recorded to it. So much of a node's log is lost with its disk.
+	ShipEvery time.Duration `yaml:"shipEvery" default:"5s" min:"100ms" max:"1m"`
+	// How long the database keeps what nodes ship, a week at least; 0 keeps it for ever.
+	ShippedKept time.Duration `yaml:"shippedKept" default:"0s"`
 }
 
 // Limits bound what callers may ask.

@@ -277,36 +277,41 @@ func readAsks(ctx context.Context, tx store.Tx) (asks []ask, err error) {
 func (l *Ledger) answers(ctx context.Context, o *Object, at store.Position, living bool) (others, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	missing := ""
 	for {
-		who, err := l.look(ctx, o, living)
-		if err != nil {
-			return who, err
-		}
-		missing := ""
-		err = l.Store.View(ctx, func(tx store.Tx) error {
-			missing = ""
-			for _, node := range who.live {
-				p, err := tx.Cursor(ctx, answerCursor(node))
-				if err != nil {
-					return err
-				}
-				if p < at {
-					missing = node
-				}
-			}
-			return nil
-		})
-		if err != nil || missing == "" {
-			return who, err
-		}
-		timer := time.NewTimer(answerPace)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		who, last, err := l.unanswered(ctx, o, at, living)
+		switch {
+		case ctx.Err() != nil && missing == "":
+			return who, unknown("there was no time to ask the other nodes what they delivered: try again")
+		case ctx.Err() != nil:
 			return who, unknown("the node %s has not taken into the ledger what it delivered: try again, and see whether it is well if it stays so", missing)
-		case <-timer.C:
+		case err != nil || last == "":
+			return who, err
 		}
+		missing = last
+		sleep(ctx, answerPace)
 	}
+}
+
+// unanswered returns the last node that has not answered the question at a position; "" when all have.
+func (l *Ledger) unanswered(ctx context.Context, o *Object, at store.Position, living bool) (who others, last string, err error) {
+	if who, err = l.look(ctx, o, living); err != nil {
+		return who, "", err
+	}
+	err = l.Store.View(ctx, func(tx store.Tx) error {
+		last = ""
+		for _, node := range who.live {
+			p, err := tx.Cursor(ctx, answerCursor(node))
+			if err != nil {
+				return err
+			}
+			if p < at {
+				last = node
+			}
+		}
+		return nil
+	})
+	return who, last, err
 }
 
 // answer answers what was asked since the last time, once everything that is recorded now is in the ledger. It belongs to the projection.

@@ -26,6 +26,8 @@ type Member struct {
 	Quiet time.Duration
 	// Behind is how many entries of the journal its watchers have not seen; meaningful while it is live.
 	Behind int64
+	// Own is true for the node of this process.
+	Own bool
 }
 
 // Members lists all nodes in the order of their ids, as of one transaction. The node of this process is live.
@@ -37,6 +39,7 @@ func (r *Registry) Members(ctx context.Context) (list []Member, err error) {
 	for i := range list {
 		if m := &list[i]; m.Process == r.process {
 			since := max(0, int64(r.seen()-m.Position))
+			m.Own = true
 			m.State, m.Position, m.Behind = Live, m.Position+store.Position(since), max(0, m.Behind-since)
 		}
 	}

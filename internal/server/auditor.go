@@ -51,8 +51,8 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 	k.onClose(wrapStop(k.store.Watch(k.journal.changed)))
 	a := &auditor{sealer: k.keys, node: k.nodes.ID, shared: k.shared, clock: c.Clock, tracer: k.tracer, signIn: func(identity.SignInEvent) {}}
 	sinks := []audit.CheckpointSink{func(ctx context.Context, signed []byte) error { return a.shipper.Checkpoint(ctx, signed) }}
-	if c.AuditCopies != "" {
-		outside, err := archive.NewSink(c.AuditCopies, c.Clock)
+	for _, place := range c.AuditCopies {
+		outside, err := archive.NewSink(place, c.Clock)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func (k *core) openAuditor(ctx context.Context, c *Config) (*auditor, error) {
 		return nil, err
 	}
 	a.log, a.key = log, entry.Key
-	a.shipper, err = archive.NewShipper(archive.ShipperConfig{Store: k.store, Log: log, Clock: c.Clock,
+	a.shipper, err = archive.NewShipper(archive.ShipperConfig{Store: k.store, Log: log, Clock: c.Clock, Every: c.AuditShipEvery,
 		OnError: func(err error) {
 			c.Logger.Warn("the audit log's tail is in this node's directory alone; shipping it is tried again", "error", err)
 		}})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/audit/archive"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
@@ -34,9 +35,11 @@ type Config struct {
 	// AuditSegmentBytes and AuditReserveBytes size the audit log's files; 0 means the log's defaults, 64 MiB and 1 GiB. The reserve is what
 	// reads go on with while the disk is full: a record takes about 600 bytes, so that 1 GiB lasts for 1.7 million decisions.
 	AuditSegmentBytes, AuditReserveBytes int64
-	// AuditCopies is where checkpoints of the audit log are copied to, besides the store: the absolute path of a directory, or an https URL below which they are
-	// PUT; empty copies none. It should be where whoever administers the server cannot change them.
-	AuditCopies string
+	// AuditCopies are places to which checkpoints of the audit log are copied, besides the store: absolute paths of directories, or https URLs below which they
+	// are PUT. They should be where whoever administers the server cannot change them.
+	AuditCopies []string
+	// AuditShipEvery is how often a node that shares its store ships its audit log there; archive.ShipEvery when zero.
+	AuditShipEvery time.Duration
 	// AuditShippedKept is how long the store keeps what nodes ship of their audit logs, a week at least; 0 keeps it for ever.
 	AuditShippedKept time.Duration
 	// SlowRequest is how long a request takes that is logged at warn level; 0 means DefaultSlowRequest, a negative one logs none.
@@ -64,6 +67,8 @@ type Config struct {
 	Seal SealConfig
 	// BackupsKept is how long backups of objects are kept; 0 is for ever. See keyring.Config.
 	BackupsKept time.Duration
+	// Backup is how backups of the whole installation are made and kept.
+	Backup full.Settings
 	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
 	// readiness, and answers everything else with 503. stop ends that, without closing what is listened on.
 	WhileSealed func(h http.Handler) (stop func(), err error)
@@ -144,8 +149,8 @@ func (c *Config) complete() error {
 	if c.AuditShippedKept != 0 && c.AuditShippedKept < archive.LeastKept {
 		return fmt.Errorf("what nodes ship of their audit logs is to be kept for %s: give %s or more, or 0 for ever", c.AuditShippedKept, archive.LeastKept)
 	}
-	if c.AuditCopies != "" {
-		if _, err := archive.NewSink(c.AuditCopies, clock.System{}); err != nil {
+	for _, place := range c.AuditCopies {
+		if _, err := archive.NewSink(place, clock.System{}); err != nil {
 			return err
 		}
 	}
@@ -154,6 +159,9 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Dir = abs
+	if err := c.Backup.Check(); err != nil {
+		return err
+	}
 	if c.Region == "" {
 		c.Region = DefaultRegion
 	}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/config"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotation"
@@ -16,14 +17,21 @@ import (
 func FromFile(f *config.File) (c Config, err error) {
 	c = Config{Dir: string(f.Directory), Region: f.Region, SlowRequest: f.Log.SlowRequest,
 		AuditSegmentBytes: int64(f.Audit.Segment), AuditReserveBytes: int64(f.Audit.Reserve),
+		AuditShipEvery: f.Audit.ShipEvery, AuditShippedKept: f.Audit.ShippedKept,
 		EventAllow: f.Outbound.Events, IssuerAllow: f.Outbound.Issuers, EndpointAllow: f.Outbound.Endpoints,
 		Enrolment: Enrolment{HTTPPort: f.ACME.HTTPPort, TLSPort: f.ACME.TLSPort, Resolver: string(f.ACME.Resolver), Allow: f.Outbound.ACME},
 		Seal:      SealConfig{KeyFiles: texts(f.Seal.KeyFiles), PassphraseFile: string(f.Seal.PassphraseFile), Shares: f.Seal.Shares},
 		Limits: Limits{MaxSecretBytes: int(f.Limits.MaxSecret), MaxVersions: f.Limits.MaxVersions, MaxBackupBytes: int64(f.Limits.MaxBackup),
 			MaxConnections: f.Limits.MaxConnections, MaxBodyMemory: int64(f.Limits.MaxBodyMemory)},
-		Drain: f.Shutdown.Drain, BackupsKept: f.Keys.BackupsKept}
+		Backup: full.Settings{Dir: string(f.Backup.Directory), Recipients: f.Backup.Recipients, Every: f.Backup.Every, Keep: f.Backup.Keep},
+		Drain:  f.Shutdown.Drain, BackupsKept: f.Keys.BackupsKept}
 	c.Limits.PerCaller, c.Limits.PerVault, c.Limits.Burst = rate.Limit(f.Limits.RatePerPrincipal), rate.Limit(f.Limits.RatePerVault), f.Limits.Burst
 	c.Durability = audit.Fsync
+	for _, place := range []string{string(f.Audit.CheckpointDir), string(f.Audit.CheckpointURL)} {
+		if place != "" {
+			c.AuditCopies = append(c.AuditCopies, place)
+		}
+	}
 	if f.Audit.Durability == "os" {
 		c.Durability = audit.OS
 	}

@@ -25,14 +25,15 @@ func besideNative(n *names, k *core) []native.Described {
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Endpoints: k.endpoints, Enrolment: k.enrolment,
-		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
-		Changes:   k.feed,
-		Consumers: k.consumers,
-		Eventing:  k.eventing,
-		Rotation:  k.rotation,
-		Composed:  k.composed,
-		Beside:    besideNative(n, k),
-		Status:    &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
+		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Backups: k.fullBackups, Copies: k.backups,
+		Changes:    k.feed,
+		Consumers:  k.consumers,
+		Eventing:   k.eventing,
+		Membership: k.membership,
+		Rotation:   k.rotation,
+		Composed:   k.composed,
+		Beside:     besideNative(n, k),
+		Status:     &status{core: k, config: &s.config, started: k.clock.Now()}, Clock: k.clock, Logger: k.log, Enter: k.enter, Observe: k.observe})
 }
 
 // status implements native.Status.

@@ -43,11 +43,11 @@ func (k *core) openNode(ctx context.Context, c *Config) error {
 	if err != nil {
 		return err
 	}
+	host, _ := os.Hostname() // it is for people, who can do without
 	every := soleBeat
 	if k.shared {
 		every = node.BeatEvery
 	}
-	host, _ := os.Hostname() // it is for people, who can do without
 	if k.nodes, err = node.New(node.Config{Store: k.store, Clock: c.Clock, Logger: c.Logger, ID: id, Host: host, Version: version.String(), Every: every}); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/composition"
 	"github.com/keywright/keywright/internal/directory"
 	"github.com/keywright/keywright/internal/feed"
+	"github.com/keywright/keywright/internal/membership"
 	"github.com/keywright/keywright/internal/tenancy"
 )
 
@@ -41,7 +42,13 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	if err != nil {
 		return err
 	}
+	if k.membership, err = membership.New(membership.Config{Guard: k.guard, Nodes: k.nodes}); err != nil {
+		return err
+	}
 	if err := k.openBackups(c); err != nil {
+		return err
+	}
+	if err := k.openFullBackups(c); err != nil {
 		return err
 	}
 	if err := k.openLedger(c); err != nil {
@@ -62,7 +69,7 @@ func (k *core) openBackups(c *Config) (err error) {
 	n := network(c)
 	transport := &http.Transport{DialContext: n.Dial, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: n.Roots}, TLSHandshakeTimeout: backupHandshake,
 		MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute}
-	k.backups, err = backup.New(backup.Config{Guard: k.guard, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Sealing: k.keys, Clock: c.Clock,
+	k.backups, err = backup.New(backup.Config{Guard: k.guard, Store: k.store, Node: k.audit.node, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Sealing: k.keys, Clock: c.Clock,
 		Logger: c.Logger, Open: backup.Blobs{Transport: transport, Plain: c.EventLoopback}.Open})
 	if err == nil {
 		k.onShutdown(k.backups.Stop)

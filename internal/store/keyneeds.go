@@ -38,6 +38,8 @@ const (
 	NeededByBackups KeyUse = "backups"
 	// NeededByHold: somebody ordered that it is kept. Key may be any object, or empty for the whole vault; By is the id of the hold.
 	NeededByHold KeyUse = "hold"
+	// NeededByFullBackups: backups of the whole installation open with it what the vault keeps.
+	NeededByFullBackups KeyUse = "full-backups"
 )
 
 // BackupsOf is where the needs of a vault's objects by their backups are: they tell until when a backup can bring an object back, and refuse nothing. They

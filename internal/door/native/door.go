@@ -12,6 +12,8 @@ import (
 	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/backup"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
@@ -26,6 +28,7 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/identity"
 	"github.com/keywright/keywright/internal/key"
+	"github.com/keywright/keywright/internal/membership"
 	"github.com/keywright/keywright/internal/rotation"
 	"github.com/keywright/keywright/internal/secret"
 	"github.com/keywright/keywright/internal/tenancy"
@@ -56,11 +59,15 @@ type Config struct {
 	Access    *access.Service
 	Directory *directory.Service
 	Auditing  *auditing.Service
-	Consumers *consumer.Service
-	Eventing  *eventing.Service
-	Rotation  *rotation.Service
-	Composed  *composition.Service
-	Status    Status
+	// Backups are of the whole installation, Copies of vaults.
+	Backups    *full.Service
+	Copies     *backup.Service
+	Consumers  *consumer.Service
+	Eventing   *eventing.Service
+	Membership *membership.Service
+	Rotation   *rotation.Service
+	Composed   *composition.Service
+	Status     Status
 	// Beside are doors at other addresses that the description of the API covers too.
 	Beside  []Described
 	Clock   clock.Clock
@@ -94,7 +101,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Endpoints == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
+		c.Auditing == nil || c.Backups == nil || c.Copies == nil || c.Consumers == nil || c.Eventing == nil || c.Membership == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -136,7 +143,9 @@ func (h *handler) routes() []door.Route {
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
 		h.auditRoutes(),
+		h.backupRoutes(), h.vaultCopyRoutes(),
 		h.eventRoutes(),
+		h.nodeRoutes(),
 	} {
 		all = append(all, part...)
 	}

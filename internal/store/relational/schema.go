@@ -79,6 +79,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	nodeSchema,
 	auditLogSchema,
 	retiredSchema,
+	backupSchema,
 	keyNeedNoteSchema,
 }
 
