@@ -25,12 +25,23 @@ func (b *Backups) add(until time.Time) {
 	b.Any = true
 }
 
-// BackupsOf finds the backups of an object, which may be purged. Those that have ended are none.
-func BackupsOf(ctx context.Context, tx store.Tx, v vault.ID, id vault.ObjectID, at time.Time) (b Backups, err error) {
+// BackupsOf finds the backups that hold an object, which was purged at an instant, or is to be: those of its own, and those of the whole installation from before.
+// Those that have ended are none.
+func BackupsOf(ctx context.Context, tx store.Tx, v vault.ID, id vault.ObjectID, purged, at time.Time) (b Backups, err error) {
 	needs, err := tx.KeyNeeds(ctx, store.BackupsOf(v), id)
+	if err != nil {
+		return b, err
+	}
 	for _, n := range needs {
 		if !n.Ended(at) {
 			b.add(n.Until)
+		}
+	}
+	whole, err := tx.Backups(ctx, store.BackupQuery{Kind: store.FullBackup})
+	for _, f := range whole {
+		// One that was begun before the purge may hold the object, whenever it ended.
+		if !f.Made.After(purged) && (f.Expires.IsZero() || at.Before(f.Expires)) {
+			b.add(f.Expires)
 		}
 	}
 	return b, err
@@ -48,7 +59,7 @@ func (l Lifecycle) Backups(ctx context.Context, call *guard.Call, name string) (
 			if err != nil {
 				return err
 			}
-			b, err = BackupsOf(ctx, tx, o.Vault, o.ID, call.Started)
+			b, err = BackupsOf(ctx, tx, o.Vault, o.ID, call.Started, call.Started)
 			return err
 		})
 	})

@@ -176,7 +176,7 @@ func (s *Service) Shredded(ctx context.Context, call *guard.Call, ref VaultRef, 
 				if t.Vault != v.ID || string(t.Object) == string(v.ID) {
 					continue
 				}
-				b, err := object.BackupsOf(ctx, tx, v.ID, t.Object, call.Started)
+				b, err := object.BackupsOf(ctx, tx, v.ID, t.Object, t.At, call.Started)
 				if err != nil {
 					return err
 				}

@@ -166,12 +166,33 @@ func TestBackupsOutliveAPurge(t *testing.T) {
 		}
 	}
 	c.Must(c.Store.View(c.Ctx, func(tx store.Tx) error { // a need of another object does not count
-		b, err := object.BackupsOf(c.Ctx, tx, c.in("billing").Vault.Vault.ID, "none", c.Clock.Now())
+		b, err := object.BackupsOf(c.Ctx, tx, c.in("billing").Vault.Vault.ID, "none", c.Clock.Now(), c.Clock.Now())
 		if b.Any {
 			t.Error("an object that was never there has backups")
 		}
 		return err
 	}))
+	// A backup of the whole installation holds what was purged after it, and nothing that was purged before.
+	end := c.Clock.Now().Add(30 * day)
+	c.Clock.Advance(time.Minute)
+	c.Must(c.Store.Update(c.Ctx, store.NewOp(c.Clock.Now()), func(tx store.Tx) error {
+		return tx.PutBackup(c.Ctx, &store.Backup{ID: strings.Repeat("0a", 16), Kind: store.FullBackup, Made: c.Clock.Now(), Expires: end})
+	}))
+	c.Clock.Advance(time.Minute)
+	c.set("whole", "value")
+	_, err = c.Secrets.Delete(c.Ctx, c.in("billing"), "whole")
+	c.Must(err)
+	b, err := c.Secrets.Backups(c.Ctx, c.in("billing"), "whole")
+	c.Must(err)
+	if !b.Any || !b.Until.Equal(end) {
+		t.Errorf("with a backup of the installation: %+v, want one until %v", b, end)
+	}
+	c.Must(c.Secrets.Purge(c.Ctx, c.in("billing"), "whole"))
+	list, err := c.Tenancy.Shredded(c.Ctx, c.boss.Call("VaultShredded"), c.home.Vault("billing"), false)
+	c.Must(err)
+	if len(list) != 2 {
+		t.Errorf("recoverable: %+v", list)
+	}
 }
 
 func TestTenantsKeysAreRotated(t *testing.T) {
