@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net/url"
 
 	"github.com/keywright/keywright/client/api"
 )
@@ -13,4 +14,9 @@ func (c *Client) Nodes(ctx context.Context) ([]api.Node, error) {
 		return nil, err
 	}
 	return list.Items, nil
+}
+
+// RemoveNode takes a node out of the list that is gone and answers nobody any more: it holds no revocation back from then on.
+func (c *Client) RemoveNode(ctx context.Context, id string) error {
+	return c.call(ctx, "DELETE", "/api/v1/nodes/"+url.PathEscape(id), nil, nil, nil)
 }

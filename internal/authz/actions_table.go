@@ -134,6 +134,8 @@ const (
 	// SchedulesResume lets the rotations of a whole tenant start by schedule again after the clock was moved.
 	SchedulesResume
 	NodeRead
+	// NodeDelete says that a node that is gone answers nobody any more, which lets revocations go on.
+	NodeDelete
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -303,6 +305,7 @@ var table = [...]row{
 	TrustedIssuerDelete:  control("Keywright/trustedIssuers/delete", CanChange),
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 	NodeRead:             control("Keywright/nodes/read", NoDuty),
+	NodeDelete:           control("Keywright/nodes/delete", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

@@ -18,7 +18,7 @@ func nodeRow(n *api.Node) []string {
 }
 
 func (a *app) nodeCommand() *cobra.Command {
-	c := &cobra.Command{Use: "node", Short: "Show the nodes that work on the store"}
+	c := &cobra.Command{Use: "node", Short: "Show the nodes that work on the store, and remove those that are gone"}
 	c.AddCommand(&cobra.Command{Use: "list", Short: "List the nodes, and how each is", Args: cobra.NoArgs,
 		Long: `List the nodes that work on the store, and how each is: live, silent when nothing was heard of it for ten seconds, or stopped when it ended
 in order. BEHIND is how many changes it has not seen. A node that is gone for a week leaves the list.`,
@@ -33,5 +33,16 @@ in order. BEHIND is how many changes it has not seen. A node that is gone for a 
 			}
 			return a.show(list, t)
 		})})
+	remove := &cobra.Command{Use: "remove ID", Short: "Take a node out of the list that is gone for good", Args: cobra.ExactArgs(1),
+		Long: `Take a node out of the list that is gone for good. You vouch that it answers nobody any more: what it may have delivered at the end, and nobody
+knows of, holds no revocation back from then on. A node that comes back is in the list again.`,
+		RunE: a.with(func(c *cobra.Command, cl *client.Client, args []string) error {
+			if err := a.confirm(c, "Is it certain that the node %s answers nobody any more?", args[0]); err != nil {
+				return err
+			}
+			return cl.RemoveNode(c.Context(), args[0])
+		})}
+	confirmFlag(remove)
+	c.AddCommand(remove)
 	return c
 }

@@ -1,4 +1,4 @@
-// Package membership is the service by which people see which nodes work on the store, and how each is.
+// Package membership is the service by which people see which nodes work on the store, and how each is, and say that one is gone for good.
 package membership
 
 import (
@@ -8,6 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/node"
+	"github.com/keywright/keywright/internal/store"
 )
 
 // Config makes a Service. Everything is required.
@@ -35,4 +36,14 @@ func (s *Service) List(ctx context.Context, call *guard.Call) (list []node.Membe
 		return err
 	})
 	return list, err
+}
+
+// Remove takes a node that is gone out of the list. Whoever does vouches that it answers nobody any more: what it delivered and nobody knows of holds no revocation
+// back from then on.
+func (s *Service) Remove(ctx context.Context, call *guard.Call, id string) error {
+	need := guard.Need{Action: authz.NodeDelete, Scope: "/", Detail: "node " + id[:min(len(id), 64)]}
+	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
+		return err
+	}
+	return s.Guard.Commit(ctx, call, need, store.NewOp(s.Nodes.Clock.Now()), func(tx store.Tx) error { return node.Remove(ctx, tx, id) })
 }

@@ -118,6 +118,22 @@ func (r *Registry) remove(ctx context.Context, n *store.Node) (gone bool, err er
 	return gone && err == nil, err
 }
 
+// Remove takes a node out of the list for good: somebody vouches that it answers nobody any more. One that lives is a fault.Conflict.
+func Remove(ctx context.Context, tx store.Tx, id string) error {
+	n, err := find(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	now, err := tx.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	if member(n, now, n.Position).State == Live {
+		return fault.New(fault.Conflict, "the node %s lives: end its process first, and try again when %s have passed", id, Silent)
+	}
+	return tx.RemoveNode(ctx, id)
+}
+
 func find(ctx context.Context, tx store.Tx, id string) (*store.Node, error) {
 	nodes, err := tx.Nodes(ctx)
 	if err != nil {

@@ -241,3 +241,24 @@ func TestSweep(t *testing.T) {
 		t.Errorf("the members are %+v", list)
 	}
 }
+
+func TestRemove(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.node("000000000000000a"), w.node("000000000000000b")
+	remove := func(id string) error {
+		return w.store.Update(t.Context(), store.NewOp(w.clock.Now()), func(tx store.Tx) error { return Remove(t.Context(), tx, id) })
+	}
+	if err := remove(b.ID); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a node that lives was removed: %v", err)
+	}
+	b.leave()
+	if err := remove(b.ID); err != nil {
+		t.Error(err)
+	}
+	if list := must(a.Members(t.Context()))(t); len(list) != 1 {
+		t.Errorf("the list has %+v", list)
+	}
+	if err := remove(b.ID); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a node that is not there: %v", err)
+	}
+}

@@ -10,7 +10,13 @@ import (
 
 func (h *handler) nodeRoutes() []door.Route {
 	return []door.Route{{Method: "GET", Pattern: root + "/nodes", Operation: "Nodes", Action: authz.NodeRead.String(), Output: api.NodeList{}, Serve: h.listNodes,
-		Summary: "Lists the nodes that work on the store, and how each is."}}
+		Summary: "Lists the nodes that work on the store, and how each is."},
+		{Method: "DELETE", Pattern: root + "/nodes/{node}", Operation: "NodeRemove", Action: authz.NodeDelete.String(), Success: http.StatusNoContent, Serve: h.removeNode,
+			Summary: "Takes a node out of the list that is gone and answers nobody any more."}}
+}
+
+func (h *handler) removeNode(r *door.Request) error {
+	return done(r, h.Membership.Remove(r.HTTP.Context(), &r.Call, r.Params.Get("node")))
 }
 
 func (h *handler) listNodes(r *door.Request) error {
