@@ -17,7 +17,7 @@ GO ?= go
 FUZZTIME ?= 10s
 PART ?= all
 # packages whose tests start real databases, brokers and directories: not for the quick part
-TARGETS := /internal/rotator/[a-z]+$$|/client/(amqp|pgxpool|redispool|sqlpool)$$
+TARGETS := /internal/rotator/[a-z]+$$|/internal/store/postgres$$|/client/(amqp|pgxpool|redispool|sqlpool)$$
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check build release fips lint bench fuzz verify soak

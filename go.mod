@@ -54,6 +54,8 @@ require (
 )
 
 require (
+	filippo.io/age v1.3.1 // indirect
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/Azure/go-ntlmssp v0.1.1 // indirect
 	github.com/anishathalye/porcupine v1.1.0 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect

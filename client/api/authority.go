@@ -38,7 +38,7 @@ type CertificateAuthority struct {
 // AuthorityVersions are the versions of an authority that count.
 type AuthorityVersions struct {
 	// Vault is where it is, when that is another vault than the one of the change.
-	Vault string `json:"vault,omitempty"`
+	Vault   string `json:"vault,omitempty"`
 	Name    string `json:"name"`
 	Subject string `json:"subject"`
 	// Signs is the version that signs, Trusted are those in trust bundles.
@@ -86,7 +86,7 @@ type AuthorityProgress struct {
 // AuthorityHeir is an authority with the version from before and its successor, which signs when Signs is true.
 type AuthorityHeir struct {
 	// Vault is where it is, when that is another vault than the one of the change.
-	Vault string `json:"vault,omitempty"`
+	Vault   string `json:"vault,omitempty"`
 	Name    string `json:"name"`
 	Subject string `json:"subject,omitempty"`
 	Old     string `json:"old"`
@@ -97,7 +97,7 @@ type AuthorityHeir struct {
 // PublishedBundle is a version of a trust bundle.
 type PublishedBundle struct {
 	// Vault is where it is, when that is another vault than the one of the change.
-	Vault string `json:"vault,omitempty"`
+	Vault   string    `json:"vault,omitempty"`
 	Name    string    `json:"name"`
 	Version string    `json:"version"`
 	At      time.Time `json:"at"`
@@ -106,7 +106,7 @@ type PublishedBundle struct {
 // ReissuedCertificate is a certificate that an authority signed, and the version that came in the place of the old ones.
 type ReissuedCertificate struct {
 	// Vault is where it is, when that is another vault than the one of the change.
-	Vault string `json:"vault,omitempty"`
+	Vault   string   `json:"vault,omitempty"`
 	Name    string   `json:"name"`
 	Old     []string `json:"old"`
 	New     string   `json:"new,omitempty"`

@@ -16,6 +16,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/audit/archive"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cli"
 	"github.com/keywright/keywright/internal/keyring/harden"
 	"github.com/keywright/keywright/internal/rotation"
@@ -125,6 +126,10 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Token.Token, "pkcs11-token", "", "label of that token (default $KEYWRIGHT_PKCS11_TOKEN)")
 	f.StringVar(&pinFile, "pkcs11-pin-file", "", "file with the PIN of that token (default $KEYWRIGHT_PKCS11_PIN_FILE; the PIN may also be in $KEYWRIGHT_PKCS11_PIN)")
 	f.DurationVar(&c.Rotation.MaxAge, "max-secret-age", 0, "how old secrets may become that neither expire nor have a limit of their own or of their vault, such as 8760h; 0 limits nothing")
+	f.StringVar(&c.Backup.Dir, "backup-dir", "", "directory of the backups of the installation (default DIR/backups)")
+	f.StringArrayVar(&c.Backup.Recipients, "backup-recipient", nil, "public key (age1…) whose identity opens backups, beside the seal")
+	f.DurationVar(&c.Backup.Every, "backup-every", 0, "how often a backup of the installation is made by itself; 0 for never")
+	f.DurationVar(&c.Backup.Keep, "backup-keep", full.DefaultKeep, "how long backups of the installation are kept")
 	f.StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn or error")
 	cmd.MarkFlagRequired("dir")
 	cmd.MarkFlagDirname("dir")

@@ -17,7 +17,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	crypto := version.Crypto()
-	code := cli.Run(ctx, cli.Config{Version: version.String(), FIPS: crypto.FIPS, FIPSModule: crypto.Module, OutsideFIPS: crypto.Outside, Commands: []*cobra.Command{devCommand(), serverCommand(), initCommand(), doctorCommand()}, VerifyAudit: verifyAudit,
+	code := cli.Run(ctx, cli.Config{Version: version.String(), FIPS: crypto.FIPS, FIPSModule: crypto.Module, OutsideFIPS: crypto.Outside, Commands: []*cobra.Command{devCommand(), serverCommand(), initCommand(), doctorCommand(), restoreCommand()}, VerifyAudit: verifyAudit, ProveBackup: proveBackup, OfflineBackup: offlineBackup,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -55,18 +55,14 @@ func TestMain(m *testing.M) {
 
 // serve is a development server. It ends by a signal alone.
 func serve(dir string) error {
-	dsn, err := os.ReadFile(os.Getenv(dsnEnv))
-	if err != nil {
-		return err
-	}
 	d := func(t time.Duration) rotation.Duration { return rotation.Duration(t) }
 	pace := rotation.DefaultPace
 	pace.Base, pace.Cap, pace.Probe, pace.Settle, pace.Look, pace.Call = d(20*time.Millisecond), d(time.Second), d(20*time.Millisecond), d(20*time.Millisecond),
 		d(100*time.Millisecond), d(leaseTTL/2)
 	c := server.DevConfig{Listen: os.Getenv(listenEnv), Config: server.Config{Dir: dir, AuditSegmentBytes: 4 << 20, AuditReserveBytes: 4 << 20,
-		Database: server.Database{DSN: strings.TrimSpace(string(dsn))},
-		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Turn:     turnLength, Rotation: server.Rotation{Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
+		Store:  server.StoreConfig{DSNFile: os.Getenv(dsnEnv)},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Turn:   turnLength, Rotation: server.Rotation{Pace: pace, Leasing: rotation.LeasingFor(leaseTTL), Poll: 50 * time.Millisecond}}}
 	c.Rotation.Failpoint = func(p rotation.Point) error {
 		at, err := os.ReadFile(os.Getenv(killEnv))
 		// Whoever takes the file away dies, and nobody else.

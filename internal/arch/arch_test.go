@@ -43,7 +43,7 @@ var layers = [][]string{
 		"internal/issuer/selfsigned", "internal/issuer/internalca", "internal/issuer/external", "internal/issuer/acme"},
 	{"internal/token/pkcs11"},
 	{"internal/seal/pkcs11"},
-	{"internal/keyring"},
+	{"internal/keyring", "internal/archive"},
 	// low services
 	{"internal/audit", "internal/node"},
 	{"internal/guard", "internal/event", "internal/ledger", "internal/mail"},

@@ -136,6 +136,12 @@ const (
 	NodeRead
 	// NodeDelete says that a node that is gone answers nobody any more, which lets revocations go on.
 	NodeDelete
+	// Backups of the whole installation.
+	BackupRead
+	BackupWrite
+	BackupVerify
+	BackupDownload
+	BackupDelete
 
 	// The rotation actions are those of the native API. A policy says by whose right a target is changed, so writing one also needs the values
 	// that it names.
@@ -306,6 +312,11 @@ var table = [...]row{
 	SchedulesResume:      control("Keywright/rotations/resume/action", CanChange),
 	NodeRead:             control("Keywright/nodes/read", NoDuty),
 	NodeDelete:           control("Keywright/nodes/delete", CanChange),
+	BackupRead:           control("Keywright/backups/read", NoDuty),
+	BackupWrite:          control("Keywright/backups/write", CanChange),
+	BackupVerify:         control("Keywright/backups/verify/action", CanUse),
+	BackupDownload:       control("Keywright/backups/download/action", CanUse),
+	BackupDelete:         control("Keywright/backups/delete", CanChange),
 
 	RotationPolicyRead:  rotation("policies/read", "~/secrets/readMetadata/action", secret("list"), NoDuty),
 	RotationPolicyWrite: rotation("policies/write", "~/secrets/setSecret/action", secret("set"), CanChange),

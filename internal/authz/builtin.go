@@ -33,6 +33,7 @@ const (
 	KeywrightIdentityOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e904"
 	KeywrightRotationOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e905"
 	KeywrightScheduleOperator = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e906"
+	KeywrightBackupOperator   = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e907"
 
 	KeywrightMachineProvisioner  = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e911"
 	KeywrightTemplateProvisioner = "6b8d3f0e-5c1a-4f27-9d3e-a2f4c1b7e912"
@@ -64,7 +65,7 @@ var definitions = []definition{
 			"Microsoft.Blueprint/blueprintAssignments/write", "Microsoft.Blueprint/blueprintAssignments/delete",
 			"Microsoft.Compute/galleries/share/action", "Microsoft.Purview/consents/write", "Microsoft.Purview/consents/delete",
 			"Microsoft.Resources/deploymentStacks/manageDenySetting/action",
-			"Keywright/*/write", "Keywright/*/delete", "Keywright/audit/*", "Keywright/changes/*"}},
+			"Keywright/*/write", "Keywright/*/delete", "Keywright/audit/*", "Keywright/changes/*", "Keywright/backups/*"}},
 	{id: Reader, name: "Reader", description: "Sees every resource, and changes none.", actions: []string{"*/read"}},
 	{id: UserAccessAdministrator, name: "User Access Administrator", description: "Manages who has access to resources.",
 		actions: []string{"*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"}},
@@ -123,6 +124,8 @@ var definitions = []definition{
 			"Keywright/vaults/rotations/repair/action", "Keywright/vaults/rotations/leases/revoke/action", "~/secrets/readMetadata/action"}},
 	{id: KeywrightScheduleOperator, name: "Keywright Schedule Operator", description: "Lets the rotations of the tenant start by schedule again after the clock was moved.",
 		actions: []string{"Keywright/rotations/resume/action"}},
+	{id: KeywrightBackupOperator, name: "Keywright Backup Operator", description: "Makes, proves, takes away and deletes backups of the whole installation, which it cannot open.",
+		actions: []string{"Keywright/backups/*"}},
 	{id: KeywrightMachineProvisioner, name: "Keywright Machine Provisioner",
 		description: "Reads secrets and certificates for machines that it makes, from vaults that are enabled for deployment, and from no others.",
 		dataActions: []string{"~/secrets/getSecret/action"}},

@@ -171,6 +171,9 @@ func (o oracleAction) provisioned(ids map[string]bool, resource string, f Facts,
 
 // under reports whether the resource is at the scope or below it, by comparing text.
 func under(resource, scope string) bool {
+	if strings.HasSuffix(scope, "/secrets") {
+		return false // there is no such scope, but that of all keys
+	}
 	return scope == "/" || strings.HasPrefix(strings.ToLower(resource)+"/", strings.ToLower(scope)+"/")
 }
 

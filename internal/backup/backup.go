@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/cert"
@@ -15,6 +16,7 @@ import (
 	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/object"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -30,7 +32,10 @@ type Container interface {
 
 // Config makes a Service. Everything is required.
 type Config struct {
-	Guard        *guard.Guard
+	Guard *guard.Guard
+	// Store remembers the jobs, Node is this server's persistent id.
+	Store        store.Store
+	Node         string
 	Secrets      *secret.Service
 	Keys         *key.Service
 	Certificates *cert.Service
@@ -49,14 +54,15 @@ type Service struct {
 
 	ctx  context.Context
 	stop context.CancelFunc
-	jobs jobs
-	wait sync.WaitGroup
+	// running counts the jobs that this server runs.
+	running atomic.Int32
+	wait    sync.WaitGroup
 }
 
 // New checks the configuration. The caller calls Stop in the end.
 func New(c Config) (*Service, error) {
-	if c.Guard == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Sealing == nil || c.Clock == nil || c.Logger == nil || c.Open == nil {
-		return nil, errors.New("the backup service needs a guard, the services of secrets, keys and certificates, a keyring, a clock, a logger and Open")
+	if c.Guard == nil || c.Store == nil || c.Node == "" || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Sealing == nil || c.Clock == nil || c.Logger == nil || c.Open == nil {
+		return nil, errors.New("the backup service needs a guard, a store, the node's id, the services of secrets, keys and certificates, a keyring, a clock, a logger and Open")
 	}
 	s := &Service{Config: c}
 	s.kinds = []kind{

@@ -107,7 +107,7 @@ func newWorld(t *testing.T) *world {
 	w.do(err)
 	w.certs, err = cert.New(cert.Config{Guard: w.Guard, Store: w.Store, Sealing: w.Keys, Clock: w.Clock, Logger: log, Keys: w.keys, Secrets: w.secrets, Issuers: w})
 	w.do(err)
-	w.svc, err = backup.New(backup.Config{Guard: w.Guard, Secrets: w.secrets, Keys: w.keys, Certificates: w.certs, Sealing: w.Keys, Clock: w.Clock, Logger: log,
+	w.svc, err = backup.New(backup.Config{Guard: w.Guard, Store: w.Store, Node: "node", Secrets: w.secrets, Keys: w.keys, Certificates: w.certs, Sealing: w.Keys, Clock: w.Clock, Logger: log,
 		Open: backup.Blobs{Transport: w.storage.Client().Transport}.Open})
 	w.do(err)
 	t.Cleanup(func() { w.do(w.svc.Stop(context.Background())) })

@@ -12,8 +12,9 @@
 // same tenant and subscription.
 //
 // Copies and restores are jobs: they run behind the request that began them, by the right of who did, which is asked for each object anew, so that access
-// that is withdrawn ends them. Jobs live in memory. A server that restarts knows none of those before; a job that was running has then neither succeeded nor failed, and is
-// begun again: a copy without a manifest counts for nothing, and a restore passes over what it has done.
+// that is withdrawn ends them. What is known of them is in the store, and every node tells of it. A job runs on the node that was asked, under a lease of its
+// vault, and ends with that node: what authorises at the container is in no store, so that nobody else could go on. Whoever looks next, or begins another job of the vault, finds
+// the lease run out and notes that the job failed. It is begun again: a copy without a manifest counts for nothing, and a restore passes over what it has done.
 //
 // Containers speak the REST protocol of Azure Blob Storage with a shared access signature ("Put Blob", "Get Blob").
 package backup

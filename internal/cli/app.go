@@ -36,6 +36,10 @@ type Config struct {
 	Commands []*cobra.Command
 	// VerifyAudit proves an audit log from the files of a directory, without a server. Nil leaves the flag --dir out.
 	VerifyAudit func(ctx context.Context, dir string, checkpoint []byte) (*api.AuditReport, error)
+	// ProveBackup proves a backup from its file, without a server. Nil leaves the flag --file out.
+	ProveBackup func(ctx context.Context, in ProveBackup) (*api.BackupReport, error)
+	// OfflineBackup makes a backup of a server that is not running. Nil leaves the command out.
+	OfflineBackup func(ctx context.Context, in OfflineBackup) (*api.Backup, error)
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -153,7 +157,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 not found, 5 conflict.`,
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml", "tsv"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
 	root.AddCommand(a.versionCommand(), a.sealCommands(), a.statusCommand(), a.nodeCommand(), a.loginCommand(), a.logoutCommand(), a.enrolCommand(), a.secretCommand(), a.keyCommand(), a.certCommand(), a.rotationCommand(), a.leaseCommand(), a.taskCommand(), a.vaultCommand(), a.principalCommand(),
-		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.eventCommand(), a.manCommand(root))
+		a.groupCommand(), a.roleCommand(), a.grantCommand(), a.accessCommand(), a.auditCommand(), a.backupCommand(), a.eventCommand(), a.manCommand(root))
 	root.AddCommand(a.Commands...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

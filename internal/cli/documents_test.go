@@ -22,7 +22,9 @@ import (
 // TestWhatIsSaidOfCommandsIsTrue looks for command lines in the documentation, and in what the programs say: each has to be one that exists, with flags that it
 // has.
 func TestWhatIsSaidOfCommandsIsTrue(t *testing.T) {
-	a := &app{Config: Config{Getenv: func(string) string { return "" }, VerifyAudit: func(context.Context, string, []byte) (*api.AuditReport, error) { return nil, nil }}}
+	a := &app{Config: Config{Getenv: func(string) string { return "" }, VerifyAudit: func(context.Context, string, []byte) (*api.AuditReport, error) { return nil, nil },
+		ProveBackup:   func(context.Context, ProveBackup) (*api.BackupReport, error) { return nil, nil },
+		OfflineBackup: func(context.Context, OfflineBackup) (*api.Backup, error) { return nil, nil }}}
 	root := a.root()
 	for _, own := range handedIn { // their flags are the program's own, which docs/lists_test.go compares
 		root.AddCommand(&cobra.Command{Use: own})
@@ -58,7 +60,7 @@ func TestWhatIsSaidOfCommandsIsTrue(t *testing.T) {
 }
 
 // handedIn are the commands that the program hands in.
-var handedIn = []string{"dev", "server", "init", "doctor"}
+var handedIn = []string{"dev", "server", "init", "doctor", "restore"}
 
 // judge finds the command of a line, and what is wrong with the line. Without a command it is no command line.
 func judge(root *cobra.Command, line string) (cmd *cobra.Command, problem string) {

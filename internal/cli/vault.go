@@ -44,7 +44,7 @@ func (a *app) ofVault(vault *string, run func(*cobra.Command, *client.Client, []
 
 func (a *app) vaultCommand() *cobra.Command {
 	c := &cobra.Command{Use: "vault", Short: "Make and manage vaults"}
-	c.AddCommand(a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultUpdate(), a.vaultDelete(), a.vaultRecover(), a.vaultPurge(), a.vaultNetwork(), a.vaultPolicy(), a.vaultEncryption())
+	c.AddCommand(a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultUpdate(), a.vaultDelete(), a.vaultRecover(), a.vaultPurge(), a.vaultNetwork(), a.vaultPolicy(), a.vaultEncryption(), a.vaultCopy(), a.vaultCopyRestore(), a.vaultJobs())
 	return c
 }
 

@@ -37,6 +37,8 @@ type File struct {
 	ACME ACME `yaml:"acme"`
 	// The engine of rotations.
 	Rotation Rotation `yaml:"rotation"`
+	// Backups of the whole installation.
+	Backup Backup `yaml:"backup"`
 	// The PKCS#11 token that holds keys of -HSM types. Without it they are kept like all others.
 	Token *Token `yaml:"token"`
 	// How the server ends.
@@ -151,6 +153,18 @@ type Store struct {
 	PasswordFile SecretFile `yaml:"passwordFile" example:"/etc/keywright/database-password"`
 	// The schema that the store has to itself in that database.
 	Schema string `yaml:"schema" default:"keywright"`
+}
+
+// Backup says how backups of the whole installation are made and kept.
+type Backup struct {
+	// The directory of their files. Without it none are made. Several nodes may share one.
+	Directory Path `yaml:"directory" example:"/var/backups/keywright"`
+	// Public keys as age-keygen prints them. Their identities, which lie offline, open the backups beside the seal.
+	Recipients []string `yaml:"recipients" example:"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"`
+	// How often a backup is made by itself; 0 for never.
+	Every time.Duration `yaml:"every" default:"0s" min:"0s" max:"8760h"`
+	// How long backups are kept.
+	Keep time.Duration `yaml:"keep" default:"720h" min:"1h" max:"876000h"`
 }
 
 // Seal is what protects the root key.

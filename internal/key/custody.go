@@ -272,6 +272,10 @@ func Needed(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, a
 	for _, n := range needs {
 		switch {
 		case n.Ended(at):
+		case n.Use == store.NeededByFullBackups && n.Until.IsZero():
+			by = append(by, "backups of the installation, in which it opens "+fmt.Sprintf("the vault %q", n.ByName))
+		case n.Use == store.NeededByFullBackups:
+			by = append(by, fmt.Sprintf("backups of the installation, in which it opens the vault %q, and which are kept until %s", n.ByName, n.Until.UTC().Format(time.DateOnly)))
 		case n.Use == store.NeededByBackups && n.Until.IsZero():
 			by = append(by, fmt.Sprintf("backups of the vault %q", n.ByName))
 		case n.Use == store.NeededByBackups:

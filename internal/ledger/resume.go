@@ -30,7 +30,10 @@ type course struct {
 // maxRestarts bounds the starts that are remembered.
 const maxRestarts = 16
 
-func courseSetting(node string) string { return "ledger-course-" + node }
+// CoursePrefix begins the settings of a node's ledger; the node's id follows.
+const CoursePrefix = "ledger-course-"
+
+func courseSetting(node string) string { return CoursePrefix + node }
 
 // resume reads where the projection has come to, and notes that this process runs now.
 func (l *Ledger) resume(ctx context.Context) error {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// idFile holds the node's id. It is no secret.
-const idFile = "node.id"
+// IDFile is the file of a node's directory that holds its id. It is no secret.
+const IDFile = "node.id"
 
 // idBytes is how long an id is: long enough that no two directories draw the same.
 const idBytes = 8
@@ -20,7 +20,7 @@ const idBytes = 8
 // Identify returns the id of the node whose files are in the directory. The first time it is the one by which the node was known before,
 // or a fresh one when that is empty; from then on it stays in the directory.
 func Identify(dir, before string) (string, error) {
-	path := filepath.Join(dir, idFile)
+	path := filepath.Join(dir, IDFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newID(path, before)
@@ -60,7 +60,7 @@ func checkID(id string) error {
 // writeFile makes the file appear whole or not at all, power loss included.
 func writeFile(path, text string) error {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+idFile+"-*")
+	tmp, err := os.CreateTemp(dir, "."+IDFile+"-*")
 	if err != nil {
 		return err
 	}

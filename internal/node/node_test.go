@@ -41,7 +41,7 @@ func TestIdentify(t *testing.T) {
 func TestIdentifyDamaged(t *testing.T) {
 	for _, text := range []string{"", "0123", "0123456789abcdeg\n", "0123456789ABCDEF", "0123456789abcdef00"} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, idFile), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, IDFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if id, err := Identify(dir, ""); err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/audit/archive"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/merkle"
 	"github.com/keywright/keywright/internal/node"
@@ -50,7 +51,11 @@ func (k *core) openLog(ctx context.Context, c *Config, sinks []audit.CheckpointS
 		return nil, nil, err
 	}
 	if current == nil {
-		if current, err = k.beginLog(ctx, logs, next, nil, ""); err != nil {
+		why := ""
+		if next, why, err = k.afterRestore(ctx, next); err != nil {
+			return nil, nil, err
+		}
+		if current, err = k.beginLog(ctx, logs, next, nil, why); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -71,6 +76,15 @@ func (k *core) openLog(ctx context.Context, c *Config, sinks []audit.CheckpointS
 		return nil, nil, err
 	}
 	return k.beginAnew(ctx, c, logs, next, current, why, sinks)
+}
+
+// afterRestore names the backup in the origin of a log that begins in a store which was restored: nothing in it continues a log of the time before.
+func (k *core) afterRestore(ctx context.Context, origin string) (named, why string, err error) {
+	r, err := full.LastRestored(ctx, k.store)
+	if err != nil || r == nil {
+		return origin, "", err
+	}
+	return origin + ".restored-" + r.Backup, fmt.Sprintf("the store was restored from the backup %s of %s", r.Backup, r.Made.UTC().Format(time.RFC3339)), nil
 }
 
 // setAside moves the files of the log that the next one does not continue out of its way, and returns where they are. They come first: a log is in the list

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keywright/keywright/internal/audit"
 	"github.com/keywright/keywright/internal/audit/archive"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/object"
@@ -64,6 +65,8 @@ type Config struct {
 	Store StoreConfig
 	// Seal is what protects the root key.
 	Seal SealConfig
+	// Backup is how backups of the whole installation are made and kept.
+	Backup full.Settings
 	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
 	// readiness, and answers everything else with 503. stop ends that, without closing what is listened on.
 	WhileSealed func(h http.Handler) (stop func(), err error)
@@ -154,6 +157,9 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Dir = abs
+	if err := c.Backup.Check(); err != nil {
+		return err
+	}
 	if c.Region == "" {
 		c.Region = DefaultRegion
 	}

@@ -123,6 +123,9 @@ func (c *DevConfig) complete() error {
 	if c.AuditReserveBytes == 0 {
 		c.AuditReserveBytes = devReserveBytes
 	}
+	if c.Backup.Dir == "" && c.Dir != "" {
+		c.Backup.Dir = filepath.Join(c.Dir, "backups")
+	}
 	// Functions that answer events run on the same machine.
 	c.EventLoopback = true
 	c.mayMake = true

@@ -27,10 +27,19 @@ const storeDir = "store"
 // engine is what both engines are beyond a store.
 type engine interface {
 	store.Store
+	store.Dumper
 	// Alarm says what an operator has to see to although the store works.
 	Alarm() error
 	// Waits tells how long callers of the store wait for their turn.
 	Waits() store.Waits
+}
+
+// engineName is what backups call the engine.
+func (s *StoreConfig) engineName() string {
+	if s.DSNFile == "" {
+		return "sqlite"
+	}
+	return "postgres"
 }
 
 // openEngine opens the engine that is configured.

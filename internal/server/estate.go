@@ -114,10 +114,11 @@ func (k *core) makeEstate(ctx context.Context, region string) (*estate, error) {
 	grants := []*principal.Grant{
 		e.grant(op, app, authz.VaultAdministrator, v.Scope()),
 		e.grant(op, app, authz.Owner, subscription),
-		// Beyond the subscription the application may manage people, read the audit log and resume schedules, so that every command can be tried.
+		// Beyond the subscription the application may manage people, read the audit log, resume schedules and make backups, so that every command can be tried.
 		e.grant(op, app, authz.KeywrightIdentityOperator, "/"),
 		e.grant(op, app, authz.KeywrightAuditor, "/"),
 		e.grant(op, app, authz.KeywrightScheduleOperator, "/"),
+		e.grant(op, app, authz.KeywrightBackupOperator, "/"),
 		e.grant(op, workload, authz.SecretsUser, v.Scope()),
 	}
 	err = k.store.Update(ctx, op, func(tx store.Tx) error {

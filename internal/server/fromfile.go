@@ -7,6 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/config"
 	"github.com/keywright/keywright/internal/redact"
 	"github.com/keywright/keywright/internal/rotation"
@@ -22,7 +23,8 @@ func FromFile(f *config.File) (c Config, err error) {
 		Seal:      SealConfig{KeyFiles: texts(f.Seal.KeyFiles), PassphraseFile: string(f.Seal.PassphraseFile), Shares: f.Seal.Shares},
 		Limits: Limits{MaxSecretBytes: int(f.Limits.MaxSecret), MaxVersions: f.Limits.MaxVersions, MaxBackupBytes: int64(f.Limits.MaxBackup),
 			MaxConnections: f.Limits.MaxConnections, MaxBodyMemory: int64(f.Limits.MaxBodyMemory)},
-		Drain: f.Shutdown.Drain}
+		Backup: full.Settings{Dir: string(f.Backup.Directory), Recipients: f.Backup.Recipients, Every: f.Backup.Every, Keep: f.Backup.Keep},
+		Drain:  f.Shutdown.Drain}
 	c.Limits.PerCaller, c.Limits.PerVault, c.Limits.Burst = rate.Limit(f.Limits.RatePerPrincipal), rate.Limit(f.Limits.RatePerVault), f.Limits.Burst
 	c.Durability = audit.Fsync
 	for _, place := range []string{string(f.Audit.CheckpointDir), string(f.Audit.CheckpointURL)} {

@@ -31,6 +31,8 @@ func (k *core) jobs() []job {
 		{name: "rotate-keys", every: time.Minute, run: k.rotateKeys},
 		{name: "sweep-token", every: 10 * time.Minute, run: k.sweepToken, everywhere: true},
 		{name: "sweep-enrolments", every: time.Hour, run: k.enrolment.Expire},
+		{name: "tend-backups", every: time.Minute, run: k.tendBackups, everywhere: true}, // files are on the node that made them
+		{name: "expire-copy-jobs", every: time.Hour, run: k.backups.Expire},
 		{name: "sweep-events", every: sweepInterval, run: k.events.Sweep},
 		{name: "measure-rotations", every: 30 * time.Second, run: k.measureRotations, everywhere: true},
 		{name: "prune-audit", every: time.Hour, run: k.pruneAudit},

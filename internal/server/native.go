@@ -25,7 +25,7 @@ func besideNative(n *names, k *core) []native.Described {
 func (s *Server) nativeDoor(n *names, resources ...string) (http.Handler, error) {
 	k := s.core
 	return native.New(native.Config{Guard: k.guard, Callers: k.identity, Audiences: identity.NewAudiences(resources...), Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Endpoints: k.endpoints, Enrolment: k.enrolment,
-		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing,
+		Tenancy: k.tenancy, Access: k.access, Directory: k.directory, Auditing: k.auditing, Backups: k.fullBackups, Copies: k.backups,
 		Changes:    k.feed,
 		Consumers:  k.consumers,
 		Eventing:   k.eventing,

@@ -20,6 +20,7 @@ import (
 	"github.com/keywright/keywright/internal/audit/archive"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/backup"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
@@ -74,6 +75,7 @@ type core struct {
 	store  store.Store
 	// storeAlarm says what an operator has to see to although the store works.
 	storeAlarm func() error
+	dumper     store.Dumper
 	// storeWaits tells how long callers of the store wait for their turn.
 	storeWaits func() store.Waits
 	keys       *keyring.Keyring
@@ -106,21 +108,23 @@ type core struct {
 	bodies      bodies
 	admission   *admission.Control
 
-	tenancy    *tenancy.Service
-	access     *access.Service
-	directory  *directory.Service
-	backups    *backup.Service
-	auditing   *auditing.Service
-	membership *membership.Service
-	events     *event.Service
-	eventing   *eventing.Service
-	expiries   []*object.Expiries
-	ledger     *ledger.Ledger
-	consumers  *consumer.Service
-	engine     *rotation.Engine
-	rotation   *rotation.Service
-	composed   *composition.Service
-	endpoints  *endpoint.Service
+	tenancy   *tenancy.Service
+	access    *access.Service
+	directory *directory.Service
+	backups   *backup.Service
+	// fullBackups are of the whole installation.
+	fullBackups *full.Service
+	auditing    *auditing.Service
+	membership  *membership.Service
+	events      *event.Service
+	eventing    *eventing.Service
+	expiries    []*object.Expiries
+	ledger      *ledger.Ledger
+	consumers   *consumer.Service
+	engine      *rotation.Engine
+	rotation    *rotation.Service
+	composed    *composition.Service
+	endpoints   *endpoint.Service
 	// mail is nil without a relay.
 	mail   *mail.Outbox
 	values *webhook.Values
@@ -151,7 +155,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.onClose(opened.Close)
 	k.storeAlarm, k.storeWaits = opened.Alarm, opened.Waits
 	k.shared = c.Store.DSNFile != ""
-	k.store = k.tracer.store(opened, "store")
+	k.store, k.dumper = k.tracer.store(opened, "store"), opened
 	if err := c.admit(ctx, k.store); err != nil {
 		return nil, err
 	}
@@ -236,6 +240,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 	k.flushes = []func(){k.keys.Flush, k.identity.Flush, k.guard.Flush, k.secrets.Flush, k.cryptoKeys.Flush, k.certificates.Flush}
 	k.onClose(wrapStop(k.store.Watch(k.changed)))
 	if err := k.openEvents(c, links); err != nil {
+		return nil, err
+	}
+	if err := k.fullBackups.RecordRestore(ctx); err != nil {
 		return nil, err
 	}
 	k.metrics.watch(k)

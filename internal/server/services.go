@@ -48,6 +48,9 @@ func (k *core) openServices(c *Config, base string) (err error) {
 	if err := k.openBackups(c); err != nil {
 		return err
 	}
+	if err := k.openFullBackups(c); err != nil {
+		return err
+	}
 	if err := k.openLedger(c); err != nil {
 		return err
 	}
@@ -66,7 +69,7 @@ func (k *core) openBackups(c *Config) (err error) {
 	n := network(c)
 	transport := &http.Transport{DialContext: n.Dial, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: n.Roots}, TLSHandshakeTimeout: backupHandshake,
 		MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute}
-	k.backups, err = backup.New(backup.Config{Guard: k.guard, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Sealing: k.keys, Clock: c.Clock,
+	k.backups, err = backup.New(backup.Config{Guard: k.guard, Store: k.store, Node: k.audit.node, Secrets: k.secrets, Keys: k.cryptoKeys, Certificates: k.certificates, Sealing: k.keys, Clock: c.Clock,
 		Logger: c.Logger, Open: backup.Blobs{Transport: transport, Plain: c.EventLoopback}.Open})
 	if err == nil {
 		k.onShutdown(k.backups.Stop)

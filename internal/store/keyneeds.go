@@ -36,6 +36,8 @@ const (
 	NeededByVault KeyUse = "vault"
 	// NeededByBackups: backups of what the vault keeps open with it.
 	NeededByBackups KeyUse = "backups"
+	// NeededByFullBackups: backups of the whole installation open with it what the vault keeps.
+	NeededByFullBackups KeyUse = "full-backups"
 )
 
 // KeyNeed says that what one vault keeps opens only with a key of another vault.

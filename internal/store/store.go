@@ -96,6 +96,7 @@ type Tx interface {
 	Enrolments
 	Endpoints
 	KeyNeeds
+	Backups
 	Nodes
 	AuditLogs
 	Journal
@@ -126,7 +127,7 @@ type Vaults interface {
 	// PutVault inserts a vault of revision 0 (a taken name is a fault.Conflict) or replaces the revision that was read, and
 	// stores it at the next revision.
 	PutVault(ctx context.Context, v *vault.Vault) error
-	// DeleteVault removes a vault and its enrolments. The caller has removed its objects.
+	// DeleteVault removes a vault and its enrolments, and leaves a tombstone. The caller has removed its objects.
 	DeleteVault(ctx context.Context, id vault.ID) error
 }
 
@@ -172,7 +173,7 @@ type Objects interface {
 	AnyRetired(ctx context.Context, id vault.VersionID) (bool, error)
 	// CountVersions counts an object's versions, at most limit.
 	CountVersions(ctx context.Context, o vault.ObjectID, limit int) (int, error)
-	// Tombstones lists purged objects in the order of their ids.
+	// Tombstones lists purged objects and vaults in the order of their ids.
 	Tombstones(ctx context.Context, after vault.ObjectID, limit int) ([]Tombstone, error)
 }
 
@@ -196,8 +197,9 @@ type ObjectVersion struct {
 	Version *vault.Version
 }
 
-// Tombstone says that an object was purged: no restore may bring it back.
+// Tombstone says that an object, or a whole vault, was purged: no restore may bring it back.
 type Tombstone struct {
+	// Object is the id of the object; that of the vault itself when the vault was purged.
 	Object vault.ObjectID
 	Vault  vault.ID
 	At     time.Time

@@ -12,6 +12,8 @@ import (
 	"github.com/keywright/keywright/internal/admission"
 	"github.com/keywright/keywright/internal/auditing"
 	"github.com/keywright/keywright/internal/authz"
+	"github.com/keywright/keywright/internal/backup"
+	"github.com/keywright/keywright/internal/backup/full"
 	"github.com/keywright/keywright/internal/cert"
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/composition"
@@ -51,12 +53,15 @@ type Config struct {
 	// Endpoints watches where certificates are presented.
 	Endpoints *endpoint.Service
 	// Enrolment keeps the access rules of issuers.
-	Enrolment  *enrolment.Service
-	Changes    *feed.Feed
-	Tenancy    *tenancy.Service
-	Access     *access.Service
-	Directory  *directory.Service
-	Auditing   *auditing.Service
+	Enrolment *enrolment.Service
+	Changes   *feed.Feed
+	Tenancy   *tenancy.Service
+	Access    *access.Service
+	Directory *directory.Service
+	Auditing  *auditing.Service
+	// Backups are of the whole installation, Copies of vaults.
+	Backups    *full.Service
+	Copies     *backup.Service
 	Consumers  *consumer.Service
 	Eventing   *eventing.Service
 	Membership *membership.Service
@@ -96,7 +101,7 @@ type handler struct {
 // New returns the handler.
 func New(c Config) (*door.Door, error) {
 	if c.Guard == nil || c.Callers == nil || c.Audiences == nil || c.Secrets == nil || c.Keys == nil || c.Certificates == nil || c.Endpoints == nil || c.Enrolment == nil || c.Changes == nil || c.Tenancy == nil || c.Access == nil || c.Directory == nil ||
-		c.Auditing == nil || c.Consumers == nil || c.Eventing == nil || c.Membership == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
+		c.Auditing == nil || c.Backups == nil || c.Copies == nil || c.Consumers == nil || c.Eventing == nil || c.Membership == nil || c.Rotation == nil || c.Composed == nil || c.Status == nil {
 		return nil, errors.New("the native door needs a guard, an authenticator, audiences, every service and the status")
 	}
 	if c.ClientAddress == nil {
@@ -138,6 +143,7 @@ func (h *handler) routes() []door.Route {
 		h.templateRoutes(),
 		h.principalRoutes(), h.issuerRoutes(), h.roleRoutes(), h.accessRoutes(),
 		h.auditRoutes(),
+		h.backupRoutes(), h.vaultCopyRoutes(),
 		h.eventRoutes(),
 		h.nodeRoutes(),
 	} {

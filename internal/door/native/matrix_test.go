@@ -215,7 +215,8 @@ var bodies = map[string]string{
 	"IncidentCauseSet": `{"what":"x","how":"y","measures":"z"}`, "AgeExemptionSet": `{"reason":"x","until":"2100-01-01T00:00:00Z"}`, "RotationSchedulesResume": `{"reason":"x"}`,
 	"RotationTaskSubmit": `{"value":"x"}`,
 	"SecretTemplateSet":  `{"template":"{{x}}"}`,
-	"VersionAck":         `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
+	"BackupCreate":       `{}`, "BackupVerify": `{}`, "VaultCopy": `{"address":"https://127.0.0.1:1/c"}`, "VaultCopyRestore": `{"address":"https://127.0.0.1:1/c","folder":"f"}`,
+	"VersionAck": `{"level":"used"}`, "VersionClear": `{"instance":"x","reason":"x"}`,
 	"EventSubscriptionCreate": `{"endpoint":"https://127.0.0.1:1/"}`, "DeadLetterReplay": `{}`,
 }
 

@@ -143,8 +143,8 @@ func (c *conn) check(caller context.Context, err error) error {
 	if errors.As(err, &ours) {
 		return ours.error
 	}
-	if sqlState(err) == "" {
-		c.cut()
+	if sqlState(err) == "" || caller.Err() != nil {
+		c.cut() // a request to cancel may be under way still, and would meet the next statement
 	}
 	return classify(caller, err)
 }

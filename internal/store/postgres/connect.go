@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store/relational"
@@ -102,15 +101,10 @@ func (s *Store) connect(ctx context.Context, as role) (*conn, error) {
 			c.warned = true
 		}
 	}
-	switch as {
-	case writer:
+	if as == writer {
 		c.timeout = writerTimeout
 		config.RuntimeParams["lock_timeout"] = millis(lockTimeout)
 		config.RuntimeParams["idle_in_transaction_session_timeout"] = millis(idleTimeout)
-	case reader:
-		config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
-			return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, DeadlineDelay: cancelTimeout}
-		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

@@ -26,6 +26,9 @@ type session struct {
 	earlier int
 }
 
+// maxQueue bounds the statements that nobody waits for, and with them the memory of an update that loads a store.
+const maxQueue = 256
+
 // Savepoints: one for each update, and within it one for each statement of a strict update.
 const (
 	savepoint     = "SAVEPOINT one"
@@ -118,6 +121,9 @@ func (s *session) Expect(ctx context.Context, least int64, query string, args []
 	}
 	q.least = least
 	s.later(q)
+	if len(s.queue) >= maxQueue {
+		return least, s.flush()
+	}
 	return least, nil
 }
 

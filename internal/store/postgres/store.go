@@ -24,6 +24,8 @@ type Config struct {
 	PasswordFile string
 	// Schema is the schema that the store has to itself; "keywright" when empty. Lower-case letters, digits and underscores.
 	Schema string
+	// Load opens the store for a load, even when one did not end in it. Whoever sets it loads and settles, and then opens the store anew.
+	Load bool
 	// Logger is told what nobody waits for. Nil discards it.
 	Logger *slog.Logger
 	// Faults breaks commits, for tests.
@@ -106,6 +108,9 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	if err := s.migrate(ctx, s.writer); err != nil {
+		return err
+	}
+	if err := s.checkWhole(ctx); err != nil {
 		return err
 	}
 	asked := time.Now()

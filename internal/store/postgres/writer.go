@@ -63,11 +63,17 @@ func (s *Store) Update(ctx context.Context, op store.Op, fn func(store.Tx) error
 // persist runs an update until its group was not one that has to run again.
 func (s *Store) persist(ctx context.Context, op store.Op, fn func(store.Tx) error) (err error) {
 	for range attempts {
-		if err = s.submit(ctx, op, fn); fault.As(err) == nil || fault.As(err).Reason != repeatable {
+		if err = s.submit(ctx, op, fn); !repeats(err) {
 			return err
 		}
 	}
 	return err
+}
+
+// repeats reports that an error is that of a group which has to run again.
+func repeats(err error) bool {
+	e := fault.As(err)
+	return e != nil && e.Reason == repeatable
 }
 
 // probe makes one durable commit that the journal does not show.
@@ -161,7 +167,9 @@ func (s *Store) end(g *group, failure error) {
 		failure = s.commit(g)
 	}
 	g.err = failure
-	s.setFailing(failure)
+	if !repeats(failure) {
+		s.setFailing(failure)
+	}
 	if failure != nil {
 		s.dropWriter()
 		return

@@ -79,6 +79,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	nodeSchema,
 	auditLogSchema,
 	retiredSchema,
+	backupSchema,
 }
 
 // Needs is how many steps a release must know to use a schema that has all of them. It grows only with a step that does more than add.

@@ -83,7 +83,11 @@ func (t *Tx) DeleteVault(ctx context.Context, id vault.ID) error {
 	if _, err := t.write(ctx, unseen, "DELETE FROM enrolments WHERE vault = ?", string(id)); err != nil {
 		return err
 	}
-	return t.mustChange(ctx, noting(vaultChange(v.Tenant, id, v.Name)), "vault", id, "DELETE FROM vaults WHERE id = ?", string(id))
+	if err := t.mustChange(ctx, noting(vaultChange(v.Tenant, id, v.Name)), "vault", id, "DELETE FROM vaults WHERE id = ?", string(id)); err != nil {
+		return err
+	}
+	_, err = t.write(ctx, unseen, "INSERT INTO tombstones (object, vault, at) VALUES (?, ?, ?) ON CONFLICT (object) DO NOTHING", string(id), string(id), micros(t.op.At))
+	return err
 }
 
 func vaultChange(t vault.TenantID, id vault.ID, name string) store.Change {

@@ -30,6 +30,8 @@ type Config struct {
 	Dir string
 	// Logger is told what nobody waits for, such as a checkpoint that failed. Nil discards it.
 	Logger *slog.Logger
+	// Load opens the store for a load, even when one did not end in it. Whoever sets it loads and settles, and then opens the store anew.
+	Load bool
 	// Faults breaks commits and checkpoints, for tests.
 	Faults Faults
 }
@@ -66,6 +68,9 @@ type Store struct {
 	// pending counts the entries of the group under way.
 	pending int64
 
+	// loading is set while the store is open for a load. It belongs to whoever has the turn.
+	loading bool
+
 	// doubt is set while the log may hold a group that was reported lost: after a failed COMMIT, and after opening.
 	doubt atomic.Bool
 	// leases is the clock of leases.
@@ -100,7 +105,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	s := &Store{
-		log: cfg.Logger, faults: cfg.Faults, dir: dir,
+		log: cfg.Logger, faults: cfg.Faults, dir: dir, loading: cfg.Load,
 		leases:        leaseClock{opened: time.Now()},
 		turn:          make(chan struct{}, 1),
 		checkpointDue: make(chan struct{}, 1),
@@ -119,6 +124,9 @@ func Open(cfg Config) (_ *Store, err error) {
 	return s, nil
 }
 
+// path is the database file's.
+func (s *Store) path() string { return filepath.Join(s.dir, databaseFile) }
+
 func (s *Store) open() error {
 	if err := makeDir(s.dir); err != nil {
 		return err
@@ -127,7 +135,7 @@ func (s *Store) open() error {
 	if s.lock, err = lockDir(s.dir, filepath.Join(s.dir, lockFile)); err != nil {
 		return err
 	}
-	path := filepath.Join(s.dir, databaseFile)
+	path := s.path()
 	// Made here, not by SQLite, so that nobody else may read it, nor the log and shared memory that inherit its mode.
 	if s.checkpointer.file, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return err
@@ -137,6 +145,9 @@ func (s *Store) open() error {
 		return err
 	}
 	if err := migrate(s.writer); err != nil {
+		return err
+	}
+	if err := s.checkWhole(); err != nil {
 		return err
 	}
 	if err := settleLeases(s.writer, s.leases.opened); err != nil {

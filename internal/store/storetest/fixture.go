@@ -52,6 +52,7 @@ type fixture struct {
 	tokenKey *store.TokenKey
 	node     *store.Node
 
+	backup          *store.Backup
 	auditLog        *store.AuditLog
 	auditPart       *store.AuditPart
 	auditCheckpoint *store.AuditCheckpoint
@@ -124,6 +125,7 @@ func newFixture() *fixture {
 	f.keyNeed = newKeyNeed(f, store.NeededByVault, time.Time{})
 	f.tokenKey = &store.TokenKey{ID: hex32(91), Token: "hsm", Made: noon}
 	f.enrolment = newEnrolment(f, 1)
+	f.backup = newBackup(94)
 	f.endpoint = newEndpoint(71)
 	f.node = newNode(81)
 	f.auditLog, f.auditPart, f.auditCheckpoint, f.adoption = newAuditLog(), newAuditPart(0), newAuditCheckpoint(4), newAdoption(1)
@@ -179,7 +181,7 @@ func (f *fixture) put(e *env, tx store.Tx) error {
 		tx.AddAuthority(ctx, f.authority), tx.AddIssuance(ctx, f.issuance), tx.PutEnrolment(ctx, f.enrolment), tx.PutEndpoint(ctx, f.endpoint),
 		tx.PutKeyNeed(ctx, f.keyNeed), tx.AddTokenKey(ctx, f.tokenKey), tx.JoinNode(ctx, f.node),
 		tx.PutAuditLog(ctx, f.auditLog), tx.AddAuditPart(ctx, f.auditPart), tx.AddAuditCheckpoint(ctx, f.auditCheckpoint), tx.PutAdoption(ctx, f.adoption),
-		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan),
+		tx.PutPolicy(ctx, f.policy), tx.PutRun(ctx, f.run), tx.PutTask(ctx, f.task), tx.PutLoan(ctx, f.loan), tx.PutBackup(ctx, f.backup),
 	}
 	_, err := tx.AcquireLease(ctx, f.lease.Name, f.lease.Owner, long, 0)
 	errs = append(errs, err)
@@ -226,6 +228,7 @@ type state struct {
 	AuditLogs          auditLogsState
 	Enrolments         []*store.Enrolment
 	Endpoints          []*store.Endpoint
+	Backups            []*store.Backup
 }
 
 // names of what cases write, so that a state can hold them.
@@ -324,6 +327,8 @@ func (f *fixture) stateIn(e *env, tx store.Tx) (*state, error) {
 	s.Projected, err = tx.Projected(ctx, nodeName)
 	note(err)
 	s.Endpoints, err = tx.Endpoints(ctx, store.EndpointQuery{})
+	note(err)
+	s.Backups, err = tx.Backups(ctx, store.BackupQuery{})
 	note(err)
 	s.Authorities, s.Issuances, err = f.issuancesIn(e, tx)
 	note(err)
