@@ -41,6 +41,7 @@ func (x *target) fronts() map[string]front {
 // bodies are well-formed bodies, by door and operation; every other route gets an empty object.
 func (x *target) bodies() map[string]string {
 	return map[string]string{
+		"native KeyringRotate": `{"layer":"tenant"}`, "native VaultCopy": `{"address":"https://127.0.0.1:1/c"}`, "native VaultCopyRestore": `{"address":"https://127.0.0.1:1/c","folder":"f"}`,
 		"native CertificateRestore": `{"blob":"QUJD"}`,
 		"azure KeyCreate":           `{"kty":"EC"}`, "azure KeyImport": `{"key":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, "azure KeyRestore": `{"value":"QUJD"}`,
 		"azure KeyEncrypt": `{"alg":"RSA-OAEP","value":"QUJD"}`, "azure KeyWrap": `{"alg":"RSA-OAEP","value":"QUJD"}`,
