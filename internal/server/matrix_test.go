@@ -96,7 +96,8 @@ var queries = map[string]string{"native AccessExplain": "action=" + url.QueryEsc
 	"native AccessWhoCan":  "action=" + url.QueryEscape(authz.SecretGet.String()) + "&scope=/"}
 
 // alsoNeeds are the actions that an operation needs besides its own: it shows what is there before it changes it.
-var alsoNeeds = map[string][]authz.Action{"arm SecretManageGet": {authz.VaultRead}, "arm SecretManageList": {authz.VaultRead}, "arm SecretManageSet": {authz.VaultRead},
+var alsoNeeds = map[string][]authz.Action{"native VaultCopy": {authz.SecretBackup, authz.CertificateBackup}, "native VaultCopyRestore": {authz.SecretRestore, authz.CertificateRestore},
+	"arm SecretManageGet": {authz.VaultRead}, "arm SecretManageList": {authz.VaultRead}, "arm SecretManageSet": {authz.VaultRead},
 	"arm SecretManageUpdate": {authz.VaultRead}, "arm KeyManageCreate": {authz.VaultRead}, "arm KeyManageGet": {authz.VaultRead}, "arm KeyManageList": {authz.VaultRead},
 	"arm KeyManageListVersions": {authz.VaultRead}, "azure SettingUpdate": {authz.VaultRead}, "azure FullBackup": {authz.SecretBackup, authz.CertificateBackup},
 	"azure FullBackupCheck": {authz.SecretBackup, authz.CertificateBackup}, "azure FullRestore": {authz.SecretRestore, authz.CertificateRestore},
