@@ -78,7 +78,7 @@ func (s *span) uses(instance, vaultName, name string) string {
 
 func (s *span) authority() (got api.CertificateAuthority) {
 	s.t.Helper()
-	s.ask(s.token, 200, "GET", "demo/certificates/root/authority", "", &got)
+	s.ask(s.token, 200, "GET", "demo/certificates/anchor/authority", "", &got)
 	return got
 }
 
@@ -134,21 +134,21 @@ func TestAuthoritiesInDifferentVaultsChangeTogether(t *testing.T) {
 	local, stranger := s.newPerson(s.estate.Tenant, "local"), s.newPerson(s.estate.Tenant, "stranger")
 	s.grantAt(local, authz.VaultAdministrator, "demo")
 	s.grantAt(stranger, authz.VaultAdministrator, "team")
-	s.create("demo", "root", `"issuer":{"name":"Self","type":"root"},"key":{"type":"EC"},"x509":{"subject":"CN=Root"}`)
+	s.create("demo", "anchor", `"issuer":{"name":"Self","type":"root"},"key":{"type":"EC"},"x509":{"subject":"CN=Root"}`)
 
 	// Who may set issuers up in one vault, but not sign with the key of the other, gets none that does.
-	issuer := `{"provider":"Keywright CA","options":{"certificate":"root","certificateVault":"demo","profile":"intermediate"}}`
+	issuer := `{"provider":"Keywright CA","options":{"certificate":"anchor","certificateVault":"demo","profile":"intermediate"}}`
 	s.ask(s.tokenOf(stranger, s.api()), 403, "PUT", "team/certificate-issuers/roots", issuer, nil)
 	s.ask(s.token, 404, "PUT", "team/certificate-issuers/roots", strings.Replace(issuer, "demo", "absent", 1), nil)
 	s.ask(s.token, 200, "PUT", "team/certificate-issuers/roots", issuer, nil)
 	s.create("team", "issuing", `"issuer":{"name":"roots","type":"intermediate"},"key":{"type":"EC"},"x509":{"subject":"CN=Issuing"}`)
 	s.ask(s.token, 200, "PUT", "team/certificate-issuers/corporate", `{"provider":"Keywright CA","options":{"certificate":"issuing"}}`, nil)
 	s.create("team", "web", `"issuer":{"name":"corporate"},"key":{"type":"EC"},"contentType":"application/x-pem-file","x509":{"subject":"CN=web.example","dns":["web.example"]}`)
-	s.ask(s.token, 200, "PUT", "demo/certificates/root/authority/trust-bundle", `{}`, nil)
+	s.ask(s.token, 200, "PUT", "demo/certificates/anchor/authority/trust-bundle", `{}`, nil)
 	verifies := func(when string) {
 		t.Helper()
 		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM([]byte(s.uses("app", "demo", "root-trust"))) {
+		if !roots.AppendCertsFromPEM([]byte(s.uses("app", "demo", "anchor-trust"))) {
 			t.Fatal("the bundle has no certificate")
 		}
 		var leaf *x509.Certificate
@@ -177,29 +177,29 @@ func TestAuthoritiesInDifferentVaultsChangeTogether(t *testing.T) {
 	}
 	verifies("before")
 	before := s.authority()
-	if len(before.Line) != 2 || before.Line[0].Vault != "" || before.Line[1].Vault != "team" || before.Line[1].Name != "issuing" || before.Line[1].Above != "demo/root" || !strings.Contains(strings.Join(before.Line[0].Issuers, " "), "team/roots") {
+	if len(before.Line) != 2 || before.Line[0].Vault != "" || before.Line[1].Vault != "team" || before.Line[1].Name != "issuing" || before.Line[1].Above != "demo/anchor" || !strings.Contains(strings.Join(before.Line[0].Issuers, " "), "team/roots") {
 		t.Fatalf("the line is %+v", before.Line)
 	}
 
 	// The right is asked for in both vaults, to plan and to change, and who may not see the other is not shown it.
 	for token, shown := range map[string]int{s.tokenOf(local, s.api()): 1} {
 		var got api.CertificateAuthority
-		if s.ask(token, 200, "GET", "demo/certificates/root/authority", "", &got); len(got.Line) != shown {
+		if s.ask(token, 200, "GET", "demo/certificates/anchor/authority", "", &got); len(got.Line) != shown {
 			t.Errorf("shown are %+v", got.Line)
 		}
-		s.ask(token, 403, "POST", "demo/certificates/root/authority/change", `{"cause":"on-demand"}`, nil)
-		s.ask(token, 403, "POST", "demo/certificates/root/authority/plan", "", nil)
+		s.ask(token, 403, "POST", "demo/certificates/anchor/authority/change", `{"cause":"on-demand"}`, nil)
+		s.ask(token, 403, "POST", "demo/certificates/anchor/authority/plan", "", nil)
 	}
 	if got := s.authority(); got.Change != nil {
 		t.Fatalf("there is a change: %+v", got.Change)
 	}
 	var plan api.RotationPlan
-	s.ask(s.token, 200, "POST", "demo/certificates/root/authority/plan", "", &plan)
+	s.ask(s.token, 200, "POST", "demo/certificates/anchor/authority/plan", "", &plan)
 	if len(plan.Authorities) != 2 || plan.Authorities[1].Vault != "team" || strings.Join(plan.Certificates, " ") != "team/web" || len(plan.AtRisk) != 2 {
 		t.Errorf("the plan is %+v", plan)
 	}
 
-	s.ask(s.token, 200, "POST", "demo/certificates/root/authority/change", `{"cause":"on-demand"}`, nil)
+	s.ask(s.token, 200, "POST", "demo/certificates/anchor/authority/change", `{"cause":"on-demand"}`, nil)
 	waitsFor := func(who string) func(api.CertificateAuthority) bool {
 		return func(a api.CertificateAuthority) bool {
 			for _, w := range a.Change.Waiting {
@@ -230,7 +230,7 @@ func TestAuthoritiesInDifferentVaultsChangeTogether(t *testing.T) {
 	if after.Change.State != "done" || after.Line[0].Signs == before.Line[0].Signs || after.Line[1].Signs == before.Line[1].Signs || after.Line[1].Run != "" || len(after.Line[1].Trusted) != 1 {
 		t.Errorf("in the end: %+v, %+v", after.Change, after.Line)
 	}
-	if n := strings.Count(s.uses("app", "demo", "root-trust"), "BEGIN"); n != 1 {
+	if n := strings.Count(s.uses("app", "demo", "anchor-trust"), "BEGIN"); n != 1 {
 		t.Errorf("the bundle has %d certificates", n)
 	}
 	var old api.Certificate
@@ -243,7 +243,7 @@ func TestAuthoritiesInDifferentVaultsChangeTogether(t *testing.T) {
 	s.uses("server", "team", "next")
 
 	// Another change is given up when both have successors: everything returns to what it was, in both vaults.
-	s.ask(s.token, 200, "POST", "demo/certificates/root/authority/change", `{"cause":"on-demand"}`, nil)
+	s.ask(s.token, 200, "POST", "demo/certificates/anchor/authority/change", `{"cause":"on-demand"}`, nil)
 	s.until("the wait for the bundle", waitsFor("app"))
 	verifies("with another successor")
 	s.until("the wait for the server", waitsFor("server"))
