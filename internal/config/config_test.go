@@ -281,3 +281,15 @@ func TestSizesComeBack(t *testing.T) {
 		}
 	}
 }
+
+func TestAMistakeOfTheWholeFileHasNoLine(t *testing.T) {
+	for want, m := range map[string]Problem{
+		"kw.yaml: seal: it is missing": {Key: "seal", Text: "it is missing"},
+		"kw.yaml:3: names: it is bad":  {Line: 3, Key: "names", Text: "it is bad"},
+		"kw.yaml: it is empty":         {Text: "it is empty"},
+	} {
+		if got := m.In("kw.yaml"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

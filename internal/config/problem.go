@@ -17,13 +17,25 @@ type Problem struct {
 	Text string
 }
 
+// In tells the mistake with its place in the file of that name, in the manner of compilers.
+func (m Problem) In(file string) string {
+	place := file
+	if m.Line > 0 {
+		place += fmt.Sprintf(":%d", m.Line)
+	}
+	if m.Key != "" {
+		place += ": " + m.Key
+	}
+	return place + ": " + m.Text
+}
+
 // Problems are all mistakes of a file.
 type Problems struct {
 	File string
 	List []Problem
 }
 
-// Error tells one mistake a line, in the manner of compilers.
+// Error tells one mistake a line.
 func (p *Problems) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the configuration has %d mistake", len(p.List))
@@ -31,15 +43,7 @@ func (p *Problems) Error() string {
 		b.WriteByte('s')
 	}
 	for _, m := range p.List {
-		b.WriteString("\n" + p.File)
-		if m.Line > 0 {
-			fmt.Fprintf(&b, ":%d", m.Line)
-		}
-		b.WriteString(": ")
-		if m.Key != "" {
-			b.WriteString(m.Key + ": ")
-		}
-		b.WriteString(m.Text)
+		b.WriteString("\n" + m.In(p.File))
 	}
 	return b.String()
 }

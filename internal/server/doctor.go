@@ -64,7 +64,7 @@ func Examine(ctx context.Context, path string) []Finding {
 	switch {
 	case errors.As(err, &mistakes):
 		for _, m := range mistakes.List {
-			d.fail("configuration", "correct the file", "%s:%d: %s", path, m.Line, joined(m.Key, m.Text))
+			d.fail("configuration", "correct the file", "%s", m.In(path))
 		}
 		return d.findings
 	case err != nil:
@@ -89,13 +89,6 @@ func Examine(ctx context.Context, path string) []Finding {
 	d.memory()
 	d.limits()
 	return d.findings
-}
-
-func joined(key, text string) string {
-	if key == "" {
-		return text
-	}
-	return key + ": " + text
 }
 
 // Failed reports whether one of the findings keeps a server from starting or serving.
