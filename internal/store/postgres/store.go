@@ -49,17 +49,15 @@ type Store struct {
 	readers *pool
 	feed    feed
 
-	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
-	turn    chan struct{}
-	waiting atomic.Int32
-	waits   store.WaitMeter
+	// turn entitles to what follows.
+	turn *relational.Turn
 	// writer is nil after it was lost.
 	writer *conn
 	// group is the one under way, nil between two.
 	group *group
 
-	// failing is the last outcome of the writer: the error of a group that failed as a whole, or nil.
-	failing atomic.Pointer[error]
+	// outcome is how the last group of updates ended.
+	outcome relational.Outcome
 	// notifies is set when the database can notify, following while the follower gets answers.
 	notifies, following atomic.Bool
 
@@ -86,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if !schemaName.MatchString(cfg.Schema) {
 		return nil, fault.New(fault.Invalid, "opening the store: the schema's name may have lower-case letters, digits and underscores, and begins with no digit")
 	}
-	s := &Store{config: cfg, log: cfg.Logger, turn: make(chan struct{}, 1)}
+	s := &Store{config: cfg, log: cfg.Logger, turn: relational.NewTurn()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	follow, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.passTurn()
+	s.turn.Pass()
 	s.background.Go(func() { s.follow(follow) })
 	return s, nil
 }
@@ -164,7 +162,7 @@ func (s *Store) Fresh() time.Time { return s.feed.freshness() }
 
 // Waits tells how long callers waited for a connection of readers, and for their turn to write.
 func (s *Store) Waits() store.Waits {
-	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.turn.Wait()}
 }
 
 // Committed implements store.Store. It looks under the lock of all writers and answers after a commit of its own, so that a transaction whose connection was lost, here or in
@@ -179,7 +177,7 @@ func (s *Store) Committed(ctx context.Context, id store.OpID) (found bool, err e
 
 // Health implements store.Store. After a failed group it tries a write, so that it notices by itself when the database is well.
 func (s *Store) Health(ctx context.Context) error {
-	if s.failing.Load() != nil {
+	if s.outcome.Failed() {
 		if err := s.probe(ctx, func(*relational.Tx) error { return nil }); err != nil {
 			return err
 		}

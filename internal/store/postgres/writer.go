@@ -92,7 +92,7 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("writing to the store: %w", err)
 	}
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.turn.Take(ctx); err != nil {
 		return err
 	}
 	u := &update{op: op, err: errAbandoned}
@@ -107,18 +107,6 @@ func (s *Store) submit(ctx context.Context, op store.Op, fn func(store.Tx) error
 	}
 	return nil
 }
-
-// takeTurn waits until this caller alone has the writer's connection, unless ctx ends before.
-func (s *Store) takeTurn(ctx context.Context) error {
-	s.waiting.Add(1)
-	defer s.waiting.Add(-1)
-	if err := s.waits.Take(ctx, s.turn); err != nil {
-		return fmt.Errorf("waiting to write to the store: %w", err)
-	}
-	return nil
-}
-
-func (s *Store) passTurn() { s.turn <- struct{}{} }
 
 // join adds an update to the open group, or begins one, which the update then leads.
 func (s *Store) join(u *update) {
@@ -147,12 +135,11 @@ func (s *Store) finish(u *update) error {
 // conclude passes the turn on. The leader lets everybody who waits already join, and then commits; it need not wait in line when
 // there is nobody. Passing is deferred: a watcher that panics must not stop the store.
 func (s *Store) conclude(u *update) {
-	defer s.passTurn()
+	defer s.turn.Pass()
 	g := u.group
 	full := len(g.updates) >= maxGroup
-	if u.leads && !g.over && !full && s.waiting.Load() > 0 {
-		s.passTurn()
-		<-s.turn // served in the order of asking: after those who waited before
+	if u.leads && !g.over && !full {
+		s.turn.Yield()
 	}
 	if !g.over && (u.leads || full) {
 		s.end(g, nil)
@@ -168,7 +155,7 @@ func (s *Store) end(g *group, failure error) {
 	}
 	g.err = failure
 	if !repeats(failure) {
-		s.setFailing(failure)
+		s.outcome.Set(s.log, failure)
 	}
 	if failure != nil {
 		s.dropWriter()
@@ -283,20 +270,4 @@ func (s *Store) dropWriter() {
 		s.writer.close()
 		s.writer = nil
 	}
-}
-
-// setFailing remembers whether the last group could be committed, and logs when that changes.
-func (s *Store) setFailing(err error) {
-	was := s.failing.Load()
-	if err == nil {
-		if was != nil {
-			s.failing.Store(nil)
-			s.log.Info("the store takes writes again")
-		}
-		return
-	}
-	if was == nil || fault.As(*was).Message != fault.As(err).Message {
-		s.log.Error("the store does not take writes", "error", err)
-	}
-	s.failing.Store(&err)
 }

@@ -108,8 +108,8 @@ func (s *Store) runCheckpoints() {
 
 // restart does the part of the writer: it takes its turn, between two groups.
 func (s *Store) restart() {
-	<-s.turn
-	defer s.passTurn()
+	s.turn.Claim()
+	defer s.turn.Pass()
 	if s.group != nil {
 		s.end(s.group, nil)
 	}

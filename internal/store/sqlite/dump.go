@@ -68,8 +68,8 @@ func (s *Store) alone(fn func(c *conn) error) error {
 		return err
 	}
 	defer s.leave()
-	<-s.turn
-	defer s.passTurn()
+	s.turn.Claim()
+	defer s.turn.Pass()
 	return fn(s.writer)
 }
 

@@ -56,11 +56,9 @@ type Store struct {
 	checkpointer checkpointer
 	readers      *pool
 
-	// turn holds one token, which entitles to what follows. Those who wait for it are served in their order; waiting counts them.
-	turn    chan struct{}
-	waiting atomic.Int32
-	waits   store.WaitMeter
-	writer  *conn
+	// turn entitles to what follows.
+	turn   *relational.Turn
+	writer *conn
 	// group is the one under way, nil between two.
 	group *group
 	// last is the position of the newest journal entry that the watchers have seen.
@@ -75,8 +73,8 @@ type Store struct {
 	doubt atomic.Bool
 	// leases is the clock of leases.
 	leases leaseClock
-	// failing is the last outcome of the writer: the error of a group that failed as a whole, or nil.
-	failing atomic.Pointer[error]
+	// outcome is how the last group of updates ended.
+	outcome relational.Outcome
 
 	unchecked     atomic.Int64
 	checkpointDue chan struct{}
@@ -107,7 +105,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	s := &Store{
 		log: cfg.Logger, faults: cfg.Faults, dir: dir, loading: cfg.Load,
 		leases:        leaseClock{opened: time.Now()},
-		turn:          make(chan struct{}, 1),
+		turn:          relational.NewTurn(),
 		checkpointDue: make(chan struct{}, 1),
 		stop:          make(chan struct{}),
 	}
@@ -118,7 +116,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), s.release())
 	}
-	s.passTurn()
+	s.turn.Pass()
 	s.background.Add(1)
 	go s.runCheckpoints()
 	return s, nil
@@ -188,7 +186,7 @@ func (s *Store) tolerate(err error) error {
 	if !endsTransaction(err) {
 		return err
 	}
-	s.setFailing(unavailable(err))
+	s.outcome.Set(s.log, unavailable(err))
 	s.log.Error("the store can be read, but not written", "error", err)
 	return syncDir(s.dir)
 }
@@ -246,7 +244,7 @@ func (s *Store) Fresh() time.Time { return time.Now() }
 
 // Waits tells how long callers waited for a connection of readers, and for their turn to write.
 func (s *Store) Waits() store.Waits {
-	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.waits.Wait()}
+	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.turn.Wait()}
 }
 
 // Committed implements store.Store.
@@ -267,7 +265,7 @@ func (s *Store) Committed(ctx context.Context, id store.OpID) (bool, error) {
 
 // Health implements store.Store. After a failed group it tries a write, so that it notices by itself when the disk is well.
 func (s *Store) Health(ctx context.Context) error {
-	if s.failing.Load() != nil || s.doubt.Load() {
+	if s.outcome.Failed() || s.doubt.Load() {
 		if err := s.probe(ctx); err != nil {
 			return err
 		}
