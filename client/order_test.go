@@ -118,8 +118,22 @@ func TestAChangeIsNotLostInAnotherRead(t *testing.T) {
 	s.mu.Lock()
 	s.answer = func() { once.Do(func() { close(asked); <-release }) }
 	s.mu.Unlock()
-	go v.Refused(t.Context(), "v-1") // somebody asks because of a refusal
-	<-asked
+	// Somebody asks because of a refusal: again, if the look at the stream's begin was still under way and served both.
+	go func() {
+		for t.Context().Err() == nil {
+			_ = v.Refused(t.Context(), "v-1")
+			select {
+			case <-asked:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	select {
+	case <-asked:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody asked")
+	}
 	s.set("v-2")
 	s.events <- "v-2"
 	time.Sleep(50 * time.Millisecond) // so that the follower waits for the read that is under way
