@@ -1,37 +1,36 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
 // besideGrants measures while a grant changes every second in another place of the tenant: what does not concern the vault
 // must not cost it.
-func (b *bench) besideGrants(p *product, measure func() (figure, error)) func() (figure, error) {
-	return func() (figure, error) {
+func (b *bench) besideGrants(p *product, measure measurement) measurement {
+	return func(d time.Duration) (figure, error) {
 		stop, done := make(chan struct{}), make(chan error, 1)
-		go func() {
-			tick := time.NewTicker(time.Second)
-			defer tick.Stop()
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					done <- nil
-					return
-				case <-tick.C:
-					if err := p.changeGrant(n); err != nil {
-						done <- err
-						return
-					}
-				}
-			}
-		}()
-		f, err := measure()
+		go func() { done <- p.changeGrants(stop) }()
+		f, err := measure(d)
 		close(stop)
-		if gerr := <-done; err == nil {
-			err = gerr
+		return f, errors.Join(err, <-done)
+	}
+}
+
+// changeGrants changes a grant now and every second until it is stopped.
+func (p *product) changeGrants(stop <-chan struct{}) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if err := p.changeGrant(n); err != nil {
+			return err
 		}
-		return f, err
+		select {
+		case <-stop:
+			return nil
+		case <-tick.C:
+		}
 	}
 }
 
