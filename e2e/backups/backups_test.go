@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// long is whether the long version was asked for.
+func long() bool { return os.Getenv(timeEnv) != "" }
+
 // lasts is how long a load goes on before something else happens.
 func lasts(t testing.TB) time.Duration {
 	text := os.Getenv(timeEnv)
@@ -117,7 +120,10 @@ func (s *site) restore(b, newer backup, seal *devserver.Server, dsnFile string) 
 	if dsnFile != "" {
 		args = append(args, "--postgres-dsn-file", dsnFile)
 	}
-	s.Log(strings.TrimSpace(devserver.Run(s.T, s.program(), nil, args...)))
+	said := strings.TrimSpace(devserver.Run(s.T, s.program(), nil, args...))
+	if s.Log(said); newer.file != "" && !strings.Contains(said, "were left out") {
+		s.Error("nothing had been purged between the two backups: there are no tombstones to obey")
+	}
 	to.Start(s.T)
 	return to
 }
@@ -202,7 +208,9 @@ func TestBackUpUnderLoad(t *testing.T) {
 	shared := newLoad(t, "shared")
 	stop = shared.work(several.Client(t))
 	time.Sleep(wait)
-	s.rotate(several)
+	if long() { // what moves keys is the same on both engines, and slower here
+		s.rotate(several)
+	}
 	back := s.backUp(several, shared)
 	time.Sleep(wait)
 	stop()

@@ -108,6 +108,7 @@ func (l *load) fail(ctx context.Context, err error) bool {
 func (l *load) write(ctx context.Context, v *client.Vault, w int) {
 	r := rand.New(rand.NewPCG(uint64(w), 1))
 	kept, born := make([]*object, 6), 0
+	var alive, deleted []*object // that do not stay, the oldest first
 	key := l.object(fmt.Sprintf("%s-key-%d", l.prefix, w), true)
 	// An operation under way is waited for, so that it is known what became of it.
 	whole := context.WithoutCancel(ctx)
@@ -122,10 +123,16 @@ func (l *load) write(ctx context.Context, v *client.Vault, w int) {
 			err = l.set(whole, v, kept[i])
 		case what < 15:
 			err = l.makeKey(whole, v, key)
-		default:
-			o := l.object(fmt.Sprintf("%s-short-%d-%d", l.prefix, w, born), false)
+		case what < 18:
+			alive = append(alive, l.object(fmt.Sprintf("%s-short-%d-%d", l.prefix, w, born), false))
 			born++
-			err = l.live(whole, v, o, what)
+			err = l.set(whole, v, alive[len(alive)-1])
+		case what < 19 && len(alive) > 2:
+			err = l.delete(whole, v, alive[0])
+			deleted, alive = append(deleted, alive[0]), alive[1:]
+		case len(deleted) > 1:
+			err = l.purge(whole, v, deleted[0])
+			deleted = deleted[1:]
 		}
 		if l.fail(whole, err) {
 			return
@@ -173,21 +180,16 @@ func (l *load) makeKey(ctx context.Context, v *client.Vault, o *object) error {
 	return nil
 }
 
-// live is the life of a secret, to its deletion or to the end.
-func (l *load) live(ctx context.Context, v *client.Vault, o *object, what int) error {
-	for range 1 + what%2 {
-		if err := l.set(ctx, v, o); err != nil {
-			return err
-		}
-	}
+func (l *load) delete(ctx context.Context, v *client.Vault, o *object) error {
 	l.note(func(now moment) { o.deleting = now })
 	if _, err := v.Delete(ctx, o.name); err != nil {
 		return fmt.Errorf("deleting %s: %w", o.name, err)
 	}
 	l.note(func(now moment) { o.deleted = now; l.writes++ })
-	if what < 18 {
-		return nil
-	}
+	return nil
+}
+
+func (l *load) purge(ctx context.Context, v *client.Vault, o *object) error {
 	l.note(func(now moment) { o.purging = now })
 	if err := v.Purge(ctx, o.name); err != nil {
 		return fmt.Errorf("purging %s: %w", o.name, err)
