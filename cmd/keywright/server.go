@@ -112,7 +112,7 @@ func runServer(ctx context.Context, f *config.File, stdout, stderr io.Writer) er
 	case <-ctx.Done():
 		c.Logger.Info("ending; requests under way may finish")
 		// systemd waits for as long as this says before it kills.
-		_ = tell(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (f.Shutdown.Drain + 10*time.Second).Microseconds()))
+		_ = tell(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (f.Shutdown.Announce + f.Shutdown.Drain + 10*time.Second).Microseconds()))
 		return s.Close()
 	case err := <-s.Failed():
 		return errors.Join(err, s.Close())

@@ -319,6 +319,8 @@ type Token struct {
 
 // Shutdown says how the server ends.
 type Shutdown struct {
-	// How long requests under way may go on after SIGTERM. The server ends 1.5 s later at the latest.
+	// How long the server says that it is about to end, and goes on serving, before it does: /readyz is 503, and connections close behind their answers. Behind a load balancer, longer than this takes to notice.
+	Announce time.Duration `yaml:"announce" default:"0s" min:"0s" max:"10m"`
+	// How long requests under way may go on after SIGTERM and the announcement. The server ends 1.5 s later at the latest.
 	Drain time.Duration `yaml:"drain" default:"3s" min:"100ms" max:"10m"`
 }

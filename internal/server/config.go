@@ -74,6 +74,8 @@ type Config struct {
 	WhileSealed func(h http.Handler) (stop func(), err error)
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
+	// Announce is how long the server says that it is about to end, and goes on serving, before it ends.
+	Announce time.Duration
 	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
 	Drain time.Duration
 	// Clock is the machine's when nil, Logger discards when nil.

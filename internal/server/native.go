@@ -105,5 +105,8 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	if by := s.core.engine.ClockMoved(); by != 0 {
 		checks[3].Detail = fmt.Sprintf("the clock was moved by %s: rotations start by schedule again when it is back, or when somebody resumes", by.Round(time.Second))
 	}
+	if s.core.leaving.Load() {
+		checks = append(checks, api.Check{Name: "shutdown", Status: api.HealthFailing, Detail: "the server is about to end: ask another node"})
+	}
 	return checks
 }

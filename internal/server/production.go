@@ -38,7 +38,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 	if err := c.ownDir(); err != nil {
 		return nil, err
 	}
-	p := &Production{file: f, Server: &Server{config: c, failed: make(chan error, 8)}, listening: map[string]net.Addr{}}
+	p := &Production{file: f, Server: &Server{config: c, failed: make(chan error, 8), hurry: make(chan struct{})}, listening: map[string]net.Addr{}}
 	if p.certs, err = openCertificates(pairs(f.TLS.Certificates), f.TLS.Warn, c.Clock, c.Logger); err != nil {
 		return nil, err
 	}

@@ -65,6 +65,58 @@ func TestNobodyWhoIsSilentHoldsUpTheEnd(t *testing.T) {
 	}
 }
 
+// TestTheEndIsAnnounced has a load balancer look at a server that was told to end: it is told so, requests go on being answered, on connections that close behind their
+// answers, and only then nobody listens any more.
+func TestTheEndIsAnnounced(t *testing.T) {
+	d, err := StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: t.TempDir(), AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20, Announce: time.Hour}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := d.httpClient(t)
+	ask := func(path string) (status int, closes bool, body string) {
+		t.Helper()
+		answer, err := client.Get("https://" + d.address() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, answer.Close, string(text)
+	}
+	if status, closes, body := ask("/readyz"); status != http.StatusOK || closes {
+		t.Fatalf("before the end: %d, closing %v, %s", status, closes, body)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- d.Close() }()
+	for !d.core.leaving.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	for range 20 {
+		if status, closes, body := ask("/readyz"); status != http.StatusServiceUnavailable || !closes || !strings.Contains(body, "about to end") {
+			t.Fatalf("while it ends: %d, closing %v, %s", status, closes, body)
+		}
+		if status, closes, _ := ask("/healthz"); status != http.StatusOK || !closes {
+			t.Fatalf("a request while it ends: %d, closing %v", status, closes)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended before its announcement was over: %v", err)
+	default:
+	}
+	// A listener that fails has nobody left to tell.
+	d.listeners[0].Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Get("https://" + d.address() + "/healthz"); err == nil {
+		t.Error("it answers after its end")
+	}
+}
+
 // TestTheEndIsBounded lets everything hang that is closed: what obeys its bound and what does not.
 func TestTheEndIsBounded(t *testing.T) {
 	if closeTimeout >= 5*time.Second || drainTimeout >= closeTimeout {
