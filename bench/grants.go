@@ -18,19 +18,20 @@ func (b *bench) besideGrants(p *product, measure measurement) measurement {
 	}
 }
 
-// changeGrants changes a grant now and every second until it is stopped.
+// changeGrants changes a grant every second until it is stopped, from half a second on: once in each second, however short the slices are.
 func (p *product) changeGrants(stop <-chan struct{}) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	next := time.NewTimer(time.Second / 2)
+	defer next.Stop()
 	for n := 0; ; n++ {
-		if err := p.changeGrant(n); err != nil {
-			return err
-		}
 		select {
 		case <-stop:
 			return nil
-		case <-tick.C:
+		case <-next.C:
 		}
+		if err := p.changeGrant(n); err != nil {
+			return err
+		}
+		next.Reset(time.Second)
 	}
 }
 
