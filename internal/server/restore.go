@@ -145,8 +145,8 @@ func (o *Offline) token() (key.Token, func() error, error) {
 // Restoration says what a backup is restored into.
 type Restoration struct {
 	Offline
-	// Replace permits a store that is not empty.
-	Replace bool
+	// Replace permits a store that is not empty, Unsealed files that the seal does not open.
+	Replace, Unsealed bool
 	// Store is what to restore into.
 	Store StoreConfig
 	// Newer are files of other backups, whose tombstones are obeyed too.
@@ -178,7 +178,7 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
+	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Unsealed: r.Unsealed, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
 		Check: func(ctx context.Context, loaded store.Store) error {
 			p := prover{dir: r.Dir, seal: func() seal.Seal { return s }, clock: r.Clock}
 			_, closeKeys, err := p.keys(ctx, loaded)
@@ -217,6 +217,9 @@ func (r *Restoration) buried(ctx context.Context, s seal.Seal) (list []store.Tom
 	for _, path := range r.Newer {
 		from, err := r.file(ctx, path, s, &closers)
 		if err != nil {
+			return nil, fmt.Errorf("opening %s: %w", path, err)
+		}
+		if err := full.CheckSealed(from); err != nil && !r.Unsealed {
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
 		more, err := full.Tombstones(ctx, from)
