@@ -43,7 +43,7 @@ type Restoration struct {
 	Buried []store.Tombstone
 	// Forget says of a setting that it belongs to the node that made the backup, and not to the installation.
 	Forget func(setting string) bool
-	// Tables are left empty: what they hold is of the nodes that there were.
+	// Tables are left empty: what they hold is of the processes that there were, or must not come back.
 	Tables []string
 	// Check looks at the store before it can be used: whether its keys open.
 	Check func(ctx context.Context, s store.Store) error
