@@ -110,6 +110,7 @@ A restore that was cut off leaves a store that no server opens: run it again.`,
 	f.StringVar(&r.Seal.PassphraseFile, "seal-passphrase-file", "", "file with the passphrase of the seal, if a passphrase protects the root key")
 	f.StringArrayVar(&r.Newer, "newer", nil, "file of a newer backup, whose tombstones are obeyed too")
 	f.BoolVar(&r.Replace, "replace", false, "replace everything in a store that is not empty")
+	f.BoolVar(&r.Unsealed, "unsealed", false, "take a backup that an identity opens and the seal does not: anybody who has the public key can have written it")
 	c.MarkFlagRequired("file")
 	c.MarkFlagsOneRequired("config", "dir")
 	c.MarkFlagsMutuallyExclusive("config", "dir")

@@ -45,6 +45,8 @@ func (s *Sealed) Wrap(fileKey []byte) ([]*age.Stanza, error) {
 type Unsealing struct {
 	Ctx  context.Context
 	Seal seal.Seal
+	// opened is set when the seal gave the key of a file.
+	opened bool
 }
 
 var _ age.Identity = (*Unsealing)(nil)
@@ -66,6 +68,7 @@ func (u *Unsealing) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 			clear(key)
 			continue
 		}
+		u.opened = true
 		return key, nil
 	}
 	return nil, age.ErrIncorrectIdentity
