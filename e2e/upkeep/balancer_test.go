@@ -42,7 +42,15 @@ type backend struct {
 	http    atomic.Pointer[http.Client]
 	ready   atomic.Bool
 	answers atomic.Int64
+	// looks counts those since the node was told to end that found it ready all the same; noticed is when the first one did not.
+	looks   atomic.Int64
+	noticed atomic.Int64
+	// broken counts the requests that found no connection, or lost it.
+	broken atomic.Int64
 }
+
+// told begins to watch how a node takes that it was told to end.
+func (n *backend) told() { n.looks.Store(0); n.noticed.Store(0) }
 
 // answer is what a node said.
 type answer struct {
@@ -70,7 +78,13 @@ func (b *balancer) watch(ctx context.Context) {
 	for _, n := range b.nodes {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				n.ready.Store(b.look(ctx, n))
+				was := n.noticed.Load()
+				is := b.look(ctx, n)
+				if n.ready.Store(is); is {
+					n.looks.Add(1)
+				} else if was == 0 {
+					n.noticed.CompareAndSwap(0, time.Now().UnixNano())
+				}
 				time.Sleep(lookEvery)
 			}
 		})
@@ -133,6 +147,9 @@ func (b *balancer) send(ctx context.Context, host, method, path string, header h
 		first := b.next(nil)
 		a, err := b.ask(ctx, first, host, method, path, header, body)
 		n := first
+		if err != nil {
+			first.broken.Add(1)
+		}
 		if err != nil || a.refused() {
 			b.retried.Add(1)
 			n = b.next(first)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // announce is how long nodes of this tree say that they end: longer than the balancer takes to notice.
-const announce = 10 * lookEvery
+const announce = 15 * lookEvery
 
 // fleet is some nodes over one database, behind a balancer, with traffic on them.
 type fleet struct {
@@ -77,12 +78,18 @@ func (f *fleet) ready(i int) {
 // replace ends a node as SIGTERM does, and starts what comes in its place when the first one has gone.
 func (f *fleet) replace(i int, change func(*devserver.Server)) {
 	f.Helper()
-	n := f.nodes[i]
+	n, at := f.nodes[i], f.balancer.nodes[i]
+	announces := slices.Contains(n.Args, "--announce")
+	broken := at.broken.Load()
 	began := time.Now()
+	at.told()
 	if err := n.End(); err != nil {
 		f.Fatal(err)
 	}
 	ended := time.Since(began)
+	if announces {
+		f.unnoticed(at, began.Add(ended), at.broken.Load()-broken)
+	}
 	if change != nil {
 		change(n)
 	}
@@ -90,6 +97,21 @@ func (f *fleet) replace(i int, change func(*devserver.Server)) {
 	f.balancer.nodes[i].http.Store(n.HTTP)
 	f.ready(i)
 	f.Logf("the node at %s ended in %s and was away for %s", n.Listen, ended.Round(time.Millisecond), (time.Since(began) - ended).Round(time.Millisecond))
+}
+
+// unnoticed checks an end that was announced: the balancer saw in time that the node is not ready, and no request had to be sent once more.
+func (f *fleet) unnoticed(n *backend, ended time.Time, broken int64) {
+	f.Helper()
+	// A look or two may have been under way when the signal came.
+	if looks := n.looks.Load(); looks > 5 {
+		f.Errorf("the node at %s was told to end, and was found ready %d times", n.address, looks)
+	}
+	switch noticed := n.noticed.Load(); {
+	case noticed == 0 || ended.Sub(time.Unix(0, noticed)) < announce/2:
+		f.Logf("the machine is so busy that the end of %s was noticed late: whether requests had to be sent once more is not judged", n.address)
+	case broken > 0:
+		f.Errorf("while %s ended, %d requests to it had to be sent once more", n.address, broken)
+	}
 }
 
 // serves waits until every node has answered so many requests more.
