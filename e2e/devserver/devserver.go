@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -168,16 +167,13 @@ func Run(t testing.TB, program string, env []string, args ...string) string {
 	return out.String()
 }
 
-// End ends the server in order, as SIGTERM does.
+// End ends the server as SIGTERM does. It fails when the server had to be killed.
 func (s *Server) End() error {
 	if s.process == nil {
 		return nil
 	}
 	if err := s.process.Stop(syscall.SIGTERM, endTime); err != nil {
 		return err
-	}
-	if !s.process.Succeeded() {
-		return fmt.Errorf("the server at %s did not end in order", s.Listen)
 	}
 	s.HTTP.CloseIdleConnections()
 	return nil

@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 // long is whether the long version was asked for.
 func long() bool { return os.Getenv(timeEnv) != "" }
 
+// pause keeps the short version from taking the machine from other tests.
+func pause() {
+	if !long() {
+		time.Sleep(3 * time.Millisecond)
+	}
+}
+
 // lasts is how long a load goes on before something else happens.
 func lasts(t testing.TB) time.Duration {
 	text := os.Getenv(timeEnv)

@@ -45,7 +45,7 @@ type backend struct {
 	// looks counts those since the node was told to end that found it ready all the same; noticed is when the first one did not.
 	looks   atomic.Int64
 	noticed atomic.Int64
-	// broken counts the requests that found no connection, or lost it.
+	// broken counts the requests to it, while it was ready, that found no connection or lost it.
 	broken atomic.Int64
 }
 
@@ -56,7 +56,8 @@ func (n *backend) told() { n.looks.Store(0); n.noticed.Store(0) }
 type answer struct {
 	status int
 	body   []byte
-	reason string
+	// later says that the node takes nothing for now, and says when it will.
+	later bool
 }
 
 // refused says that another node may do better.
@@ -117,11 +118,7 @@ func (b *balancer) ask(ctx context.Context, n *backend, host, method, path strin
 	if err != nil {
 		return nil, err
 	}
-	var out struct {
-		Error struct{ InnerError struct{ Code string } }
-	}
-	_ = json.Unmarshal(text, &out) // other answers have no reason
-	return &answer{got.StatusCode, text, out.Error.InnerError.Code}, nil
+	return &answer{got.StatusCode, text, got.StatusCode == http.StatusServiceUnavailable && got.Header.Get("Retry-After") != ""}, nil
 }
 
 // next chooses a node that is ready, and not the one that was asked before; without a ready one, any other.
@@ -145,9 +142,10 @@ func (b *balancer) send(ctx context.Context, host, method, path string, header h
 	b.requests.Add(1)
 	for tries := range patience {
 		first := b.next(nil)
+		ready := first.ready.Load()
 		a, err := b.ask(ctx, first, host, method, path, header, body)
 		n := first
-		if err != nil {
+		if err != nil && ready {
 			first.broken.Add(1)
 		}
 		if err != nil || a.refused() {
@@ -158,8 +156,8 @@ func (b *balancer) send(ctx context.Context, host, method, path string, header h
 				if ctx.Err() != nil {
 					return nil
 				}
-				if err == nil && a.reason == "NodeBehind" && tries < patience-1 {
-					// Both nodes stood still: that is the machine's doing. The long version counts it as a failure.
+				if err == nil && a.later && tries < patience-1 {
+					// None has heard from the database lately: that is the machine's doing. The long version counts it as a failure.
 					b.heldUp.Add(1)
 					time.Sleep(time.Second)
 					continue
@@ -178,7 +176,7 @@ func said(a *answer, err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("%d %s", a.status, a.reason)
+	return fmt.Sprintf("%d %.200s", a.status, a.body)
 }
 
 // fail notes a request that did not work.
@@ -265,6 +263,7 @@ func flow(t testing.TB, c *caller) *traffic {
 	for _, s := range f.secrets {
 		all.Go(func() {
 			for ctx.Err() == nil && f.write(whole, s) {
+				pause()
 			}
 		})
 		all.Go(func() {
@@ -272,6 +271,7 @@ func flow(t testing.TB, c *caller) *traffic {
 				if n%50 == 0 && !c.token(whole) {
 					return
 				}
+				pause()
 			}
 		})
 	}

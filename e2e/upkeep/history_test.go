@@ -54,6 +54,8 @@ func previous() (commit string, err error) {
 	if err != nil {
 		return "", err
 	}
+	// Listed are the commits that changed the steps; before is the newest one with the steps of c.
+	before := "HEAD"
 	for c := range strings.FieldsSeq(list) {
 		then, err := git("show", c+":"+schemaFile)
 		if err != nil {
@@ -61,10 +63,15 @@ func previous() (commit string, err error) {
 		}
 		old := steps(then)
 		if n := len(old); n > 0 && n < len(present) && slices.Equal(old, present[:n]) {
-			if _, err := git("cat-file", "-e", c+":internal/store/postgres/schema.go"); err == nil {
-				return c, nil
+			if commit, err = git("rev-parse", before); err != nil {
+				return "", err
+			}
+			commit = strings.TrimSpace(commit)
+			if _, err := git("cat-file", "-e", commit+":internal/store/postgres/schema.go"); err == nil {
+				return commit, nil
 			}
 		}
+		before = c + "^"
 	}
 	return "", errors.New("the history has no commit whose schema has fewer steps: it is not all here, or begins with this one")
 }

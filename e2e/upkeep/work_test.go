@@ -223,6 +223,7 @@ func (l *load) read(ctx context.Context, v *client.Vault) {
 		l.mu.Lock()
 		l.reads++
 		l.mu.Unlock()
+		pause()
 	}
 }
 
