@@ -265,7 +265,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 // changed tells every cache of a commit, before the change is acknowledged.
 func (k *core) changed(c *store.Commit) {
 	if c.Flush {
-		k.log.Warn("this node was away for so long that it missed changes: it forgets what it remembers", "node", k.nodes.ID, "position", c.Position)
+		k.log.Warn("this node missed changes, or saw some that the store has lost: it forgets what it remembers", "node", k.nodes.ID, "position", c.Position)
 		for _, flush := range k.flushes {
 			flush()
 		}

@@ -366,7 +366,7 @@ func TestWhoMay(t *testing.T) {
 	_, create := w.svc.Create(w.Ctx, call(), 0)
 	_, get := w.svc.Get(w.Ctx, call(), b.ID)
 	for what, err := range map[string]error{"List": list, "Create": create, "Get": get} {
-		if f := fault.As(err); f == nil || f.Kind != fault.Forbidden || f.Reason != full.NotOperator {
+		if f := fault.As(err); f == nil || f.Kind != fault.Forbidden || f.Reason != guard.NotOperator {
 			t.Errorf("%s by another tenant's owner: %v", what, err)
 		}
 	}

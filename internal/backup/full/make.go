@@ -22,7 +22,7 @@ import (
 // Create begins a backup, which is kept for that long; 0 means as configured.
 func (s *Service) Create(ctx context.Context, call *guard.Call, keep time.Duration) (*Backup, error) {
 	need := guard.Need{Action: authz.BackupWrite, Scope: scope}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
 	if keep != 0 && keep < leastKeep {
@@ -124,7 +124,7 @@ func reasonOf(err *os.PathError) string { return strings.TrimSpace(fmt.Sprint(er
 // Delete removes a backup, its file first. Of one whose file lies on another node, or is lost, it removes what is known alone when forget is set.
 func (s *Service) Delete(ctx context.Context, call *guard.Call, id string, forget bool) error {
 	need := guard.Need{Action: authz.BackupDelete, Scope: scope, Detail: "backup " + fault.Clip(id)}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return err
 	}
 	b, err := s.get(ctx, id)

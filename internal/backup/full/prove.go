@@ -47,7 +47,7 @@ func (r *Report) Problem(format string, args ...any) {
 // Verify begins a proof of a backup: it is restored into a scratch store, and so many of its values, or all of them when sample is 0, are opened.
 func (s *Service) Verify(ctx context.Context, call *guard.Call, id string, sample int) (*Backup, error) {
 	need := guard.Need{Action: authz.BackupVerify, Scope: scope, Detail: "backup " + fault.Clip(id)}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
 	w := &work{s: s}

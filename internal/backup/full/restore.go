@@ -135,8 +135,10 @@ func (r *Restoration) endLogs(ctx context.Context, tx store.Tx, now time.Time) e
 		}
 		// A node that has its store for itself takes in the rows of every other by itself; the journal waits for nobody else.
 		if r.Alone {
-			if err := tx.SetCursor(ctx, auditarchive.Cursor(log.Node), head); err != nil {
-				return err
+			for _, reader := range []string{auditarchive.Cursor(log.Node), auditarchive.ShippedCursor(log.Node)} {
+				if err := tx.SetCursor(ctx, reader, head); err != nil {
+					return err
+				}
 			}
 		}
 	}

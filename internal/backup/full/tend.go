@@ -15,7 +15,7 @@ import (
 // Tend does what is due without anybody asking: it ends what a node that died left, deletes backups whose end has come, and makes one when the
 // schedule says so. Every node calls it again and again; the lease lets one at a time do something.
 func (s *Service) Tend(ctx context.Context) error {
-	first, err := s.operator(ctx)
+	first, err := s.Guard.Operator(ctx)
 	if err != nil || first == "" {
 		return err
 	}

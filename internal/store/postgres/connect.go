@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,8 +20,10 @@ import (
 
 // How long things may take.
 const (
-	// connectTimeout bounds one attempt to connect, to one address.
+	// connectTimeout bounds one attempt to connect, to the only host that there is.
 	connectTimeout = 5 * time.Second
+	// hostTimeout bounds one to each of several hosts: one that is cut off, which nobody tells, must not take long to be passed over.
+	hostTimeout = 2 * time.Second
 	// statementTimeout bounds a round trip.
 	statementTimeout = 30 * time.Second
 	// writerTimeout bounds one of the writer: what it waits for everybody waits for. A COMMIT that takes longer, since a standby does not answer, is
@@ -62,9 +66,6 @@ func (s *Store) settings() (*pgconn.Config, error) {
 		}
 		c.Password = strings.TrimRight(string(password), "\r\n")
 	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = connectTimeout
-	}
 	if c.ValidateConnect == nil {
 		// Of several hosts the primary.
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
@@ -106,9 +107,7 @@ func (s *Store) connect(ctx context.Context, as role) (*conn, error) {
 		config.RuntimeParams["lock_timeout"] = millis(lockTimeout)
 		config.RuntimeParams["idle_in_transaction_session_timeout"] = millis(idleTimeout)
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if c.pg, err = pgconn.ConnectConfig(ctx, config); err != nil {
+	if c.pg, err = s.primaryOf(ctx, hostsOf(config)); err != nil {
 		if e := context.Cause(ctx); errors.Is(e, context.Canceled) {
 			return nil, fmt.Errorf("connecting to the store's database: %w", e)
 		}
@@ -123,6 +122,53 @@ func (s *Store) connect(ctx context.Context, as role) (*conn, error) {
 	}
 	return c, nil
 }
+
+// hostsOf splits settings into those of each host, in their order. Of one host there may be several ways, such as with TLS and without.
+func hostsOf(config *pgconn.Config) (hosts []*pgconn.Config) {
+	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	for _, w := range ways {
+		if i := slices.IndexFunc(hosts, func(h *pgconn.Config) bool { return h.Host == w.Host && h.Port == w.Port }); i >= 0 {
+			hosts[i].Fallbacks = append(hosts[i].Fallbacks, w)
+			continue
+		}
+		h := config.Copy()
+		h.Host, h.Port, h.TLSConfig, h.Fallbacks = w.Host, w.Port, w.TLSConfig, nil
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// primaryOf connects to the primary among the hosts. Each has its own time, whatever became of those before it, and the one that was the primary last is asked
+// first.
+func (s *Store) primaryOf(ctx context.Context, hosts []*pgconn.Config) (*pgconn.PgConn, error) {
+	first := 0
+	if last := s.primary.Load(); last != nil {
+		first = max(0, slices.IndexFunc(hosts, func(h *pgconn.Config) bool { return hostPort(h) == *last }))
+	}
+	timeout := connectTimeout
+	if len(hosts) > 1 {
+		timeout = hostTimeout
+	}
+	var errs []error
+	for i := range hosts {
+		h := hosts[(first+i)%len(hosts)]
+		attempt, cancel := context.WithTimeout(ctx, timeout)
+		pg, err := pgconn.ConnectConfig(attempt, h)
+		cancel()
+		if err == nil {
+			name := hostPort(h)
+			s.primary.Store(&name)
+			return pg, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+func hostPort(c *pgconn.Config) string { return net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))) }
 
 func millis(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
