@@ -1,4 +1,4 @@
-package backups_test
+package upkeep_test
 
 import (
 	"context"
@@ -223,6 +223,7 @@ func (l *load) read(ctx context.Context, v *client.Vault) {
 		l.mu.Lock()
 		l.reads++
 		l.mu.Unlock()
+		pause()
 	}
 }
 

@@ -1,4 +1,4 @@
-package backups_test
+package upkeep_test
 
 import (
 	"context"
@@ -20,10 +20,10 @@ import (
 )
 
 // The flags are those of make build, so that its objects serve.
-var keywright = program.Program{Variable: "KEYWRIGHT_BACKUPS_PROGRAM", Root: "../..", Flags: []string{"-trimpath"}}
+var keywright = program.Program{Variable: "KEYWRIGHT_UPKEEP_PROGRAM", Root: "../..", Flags: []string{"-trimpath"}}
 
 // timeEnv is how long the load goes on before and behind each backup.
-const timeEnv = "KEYWRIGHT_BACKUPS_TIME"
+const timeEnv = "KEYWRIGHT_UPKEEP_TIME"
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 
 // long is whether the long version was asked for.
 func long() bool { return os.Getenv(timeEnv) != "" }
+
+// pause keeps the short version from taking the machine from other tests.
+func pause() {
+	if !long() {
+		time.Sleep(3 * time.Millisecond)
+	}
+}
 
 // lasts is how long a load goes on before something else happens.
 func lasts(t testing.TB) time.Duration {

@@ -1,4 +1,4 @@
-package backups_test
+package upkeep_test
 
 import (
 	"context"
