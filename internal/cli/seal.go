@@ -93,7 +93,14 @@ standard input. Shares are never arguments, which others on the machine can see.
 				}
 				return a.showSeal(s)
 			}
+			if len(files) == 0 && !a.interactive() {
+				return usage("no share: give --file FILE, or - for standard input")
+			}
 			shares, err := a.readShares(files)
+			if err == nil && len(files) == 0 {
+				shares = make([][]byte, 1)
+				shares[0], err = a.ask("Share: ")
+			}
 			if err != nil {
 				return err
 			}
@@ -114,15 +121,8 @@ standard input. Shares are never arguments, which others on the machine can see.
 	return c
 }
 
-// readShares reads shares from files, or asks for one.
+// readShares reads shares from files, one a line.
 func (a *app) readShares(files []string) (shares [][]byte, err error) {
-	if len(files) == 0 {
-		if !a.interactive() {
-			return nil, usage("no share: give --file FILE, or - for standard input")
-		}
-		share, err := a.ask("Share: ")
-		return [][]byte{share}, err
-	}
 	for _, file := range files {
 		text, err := a.readInput(file, maxShareInput)
 		if err != nil {
@@ -134,7 +134,7 @@ func (a *app) readShares(files []string) (shares [][]byte, err error) {
 			}
 		}
 	}
-	if len(shares) == 0 {
+	if len(files) > 0 && len(shares) == 0 {
 		return nil, errors.New("the input holds no share")
 	}
 	return shares, nil

@@ -136,13 +136,15 @@ func (d *localDoor) handler() http.Handler {
 	}))
 	mux.HandleFunc("POST "+at+"/move/finish", d.serve(func(r *http.Request, who string) (any, error) { return d.seal.finish(r.Context(), who) }))
 	mux.HandleFunc("DELETE "+at+"/move", d.serve(func(r *http.Request, who string) (any, error) { return d.seal.giveUp(r.Context(), who) }))
-	mux.HandleFunc("GET /v1/keyring", d.serve(func(r *http.Request, _ string) (any, error) { return d.seal.keyStates(r.Context()) }))
+	mux.HandleFunc("GET /v1/keyring", d.serve(func(r *http.Request, _ string) (any, error) {
+		return d.seal.keyStates(r.Context(), r.URL.Query().Get("tenant"))
+	}))
 	mux.HandleFunc("POST /v1/keyring/rotate", d.serve(func(r *http.Request, who string) (any, error) {
 		var in api.RotateKeys
 		if err := decode(r, &in); err != nil {
 			return nil, err
 		}
-		return d.seal.rotate(r.Context(), who, &in)
+		return d.seal.rotate(r.Context(), who, r.URL.Query().Get("tenant"), &in)
 	}))
 	return mux
 }
