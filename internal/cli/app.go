@@ -100,6 +100,9 @@ func exitCode(err error) int {
 	if errors.As(err, &own) {
 		return own.code
 	}
+	if errors.Is(err, client.ErrNoCredential) {
+		return ExitDenied
+	}
 	switch client.KindOf(err) {
 	case client.Unauthenticated, client.Forbidden:
 		return ExitDenied
@@ -111,10 +114,22 @@ func exitCode(err error) int {
 	return ExitFailure
 }
 
+// advised is an error with advice of its own, where that for its kind would lead astray.
+type advised struct {
+	error
+	advice string
+}
+
+func (e advised) Unwrap() error { return e.error }
+
 // hint says what to do about an error that comes from the environment, or how operators find it.
 func (a *app) hint(err error) string {
 	var e *client.Error
-	if !errors.As(err, &e) {
+	var own advised
+	switch {
+	case errors.As(err, &own):
+		return own.advice
+	case !errors.As(err, &e):
 		return ""
 	}
 	if e.Kind == client.Unauthenticated {
