@@ -114,6 +114,9 @@ func exitCode(err error) int {
 	return ExitFailure
 }
 
+// forbiddenByRbac is the reason of a refusal for want of a role: see authz.ForbiddenByRbac, and docs/operations/troubleshooting.md.
+const forbiddenByRbac = "ForbiddenByRbac"
+
 // advised is an error with advice of its own, where that for its kind would lead astray.
 type advised struct {
 	error
@@ -134,6 +137,9 @@ func (a *app) hint(err error) string {
 	}
 	if e.Kind == client.Unauthenticated {
 		return "Run \"keywright login\", or check the credential in the environment."
+	}
+	if e.Reason == forbiddenByRbac {
+		return "\"keywright access explain\" says what is missing, and \"keywright grant create\" by somebody who may grants it. The server's records name this request " + e.Correlation + "."
 	}
 	if e.Correlation != "" && (e.Kind == client.Internal || e.Kind == client.Unavailable || e.Kind == client.Forbidden) {
 		return "The server's records name this request " + e.Correlation + "."
@@ -185,7 +191,7 @@ func complete(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usageError{err}
+				return usage("%w: write %s", err, c.UseLine())
 			}
 			return nil
 		}
