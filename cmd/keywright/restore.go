@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,6 +72,17 @@ func offlineBackup(ctx context.Context, in cli.OfflineBackup) (*api.Backup, erro
 	return &api.Backup{ID: h.ID, State: "done", Made: h.Made, File: in.File, Release: h.Release, Seal: h.Seal, Recipients: c.Backup.Recipients, Rows: end.Rows(), Bytes: size}, nil
 }
 
+// restored is what restore prints as data.
+type restored struct {
+	Backup string    `json:"backup"`
+	Made   time.Time `json:"made"`
+	Rows   int64     `json:"rows"`
+	Tables int       `json:"tables"`
+	// LeftOut counts objects, LeftOutVaults vaults, that were purged since the backup.
+	LeftOut       int64 `json:"leftOut"`
+	LeftOutVaults int64 `json:"leftOutVaults"`
+}
+
 func restoreCommand() *cobra.Command {
 	var r server.Restoration
 	var file string
@@ -104,6 +116,9 @@ A restore that was cut off leaves a store that no server opens: run it again.`,
 			done, err := r.Restore(c.Context())
 			if err != nil {
 				return fmt.Errorf("restoring: %w", err)
+			}
+			if form := cli.Output(c); form == "json" || form == "yaml" {
+				return cli.Show(c, restored{done.Header.ID, done.Header.Made, done.Rows, done.Tables, done.Buried, done.BuriedVaults}, nil)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "restored %s of %s: %d rows of %d tables\n", done.Header.ID, done.Header.Made.UTC().Format("2006-01-02 15:04:05 MST"), done.Rows, done.Tables)
 			if n := done.Buried + done.BuriedVaults; n > 0 {
