@@ -21,32 +21,18 @@ func TestFaults(t *testing.T) {
 		return
 	}
 	r := begin(t, planned(t))
-	targets := []*target{startPostgres(t, r.in.targetsAddress), startRabbitMQ(t, r.in.targetsAddress)}
-	for _, target := range targets {
-		r.protect(target)
-	}
 	r.say("everything is in use")
+	// Applications go on until the rotations are over that wait for them.
 	ctx, cancel := context.WithCancel(t.Context())
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
-	for lane := range 2 {
-		all.Go(func() { r.registers(ctx, lane) })
-	}
-	all.Go(func() { r.counts(ctx) })
-	for range 4 {
-		all.Go(func() { r.available(ctx) })
-	}
-	for vault, within := range map[string]time.Duration{strict: bound, brief: briefFor + bound, stale: staleFor + bound} {
-		all.Go(func() { r.withdrawals(ctx, vault, within) })
-	}
-	for _, target := range targets {
-		for i := range applications {
-			all.Go(func() { r.application(ctx, target, i) })
-		}
-		all.Go(func() { r.rotations(ctx, target) })
-	}
-	all.Go(func() { r.renewals(ctx) })
+	applied, end := context.WithCancel(t.Context())
+	var loads, applications sync.WaitGroup
+	defer func() {
+		cancel()
+		loads.Wait()
+		end()
+		applications.Wait()
+	}()
+	r.use(ctx, applied, &loads, &applications)
 	began := time.Now()
 	rest(ctx, r.calm)
 	r.recover(ctx)
@@ -54,9 +40,32 @@ func TestFaults(t *testing.T) {
 	lasted := time.Since(began)
 	r.say("everything comes to its end")
 	cancel()
-	all.Wait()
+	loads.Wait()
+	end()
+	applications.Wait()
 	r.judge(t.Context())
 	r.report(lasted)
+}
+
+// use has everything be used until ctx ends, and the targets by applications until applied does.
+func (r *run) use(ctx, applied context.Context, loads, apps *sync.WaitGroup) {
+	for lane := range 2 {
+		loads.Go(func() { r.registers(ctx, lane) })
+	}
+	loads.Go(func() { r.counts(ctx) })
+	for range 4 {
+		loads.Go(func() { r.available(ctx) })
+	}
+	for vault, within := range map[string]time.Duration{strict: bound, brief: r.briefFor + bound, stale: staleFor + bound} {
+		loads.Go(func() { r.withdrawals(ctx, vault, within) })
+	}
+	for _, target := range r.targets {
+		for i := range applications {
+			apps.Go(func() { r.application(applied, target, i) })
+		}
+		loads.Go(func() { r.rotations(ctx, target) })
+	}
+	loads.Go(func() { r.renewals(ctx) })
 }
 
 // judge looks at what is there when all is over.

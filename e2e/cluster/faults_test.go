@@ -60,18 +60,18 @@ func (r *run) faults() []fault {
 
 // closes sees that a node that has been cut off for a second serves nothing of the strict vault, until an instant.
 func (r *run) closes(ctx context.Context, n *node, until time.Time) {
-	rest(ctx, bound)
+	rest(ctx, bound+bound/10)
 	for time.Now().Before(until) && ctx.Err() == nil {
 		a, err := n.get(ctx, strict, r.token, "steady")
 		switch {
-		case err != nil:
-			r.wrong("%s, which is cut off, does not answer: %v", n.name, err)
+		case err != nil: // that is no answer
+			r.figures.refused.Add(1)
 		case a.status != http.StatusServiceUnavailable:
 			r.wrong("%s, which is cut off, answers %d %s", n.name, a.status, a.code)
 		default:
 			r.figures.closed.Add(1)
 		}
-		rest(ctx, readPause)
+		rest(ctx, r.pause)
 	}
 }
 

@@ -29,19 +29,25 @@ type plan struct {
 	lease time.Duration
 	// stopped is how long a node stands still, cut how long a cable is out, down how long a killed process is away, calm the time between two faults.
 	stopped, cut, down, calm time.Duration
+	// briefFor is how stale the vault brief may be: for less than a cable is out.
+	briefFor time.Duration
+	// pause is what clients wait between two reads.
+	pause time.Duration
 }
 
 func planned(t testing.TB) plan {
 	text := os.Getenv(timeEnv)
 	if text == "" {
-		return plan{lease: 2 * time.Second, stopped: 4 * time.Second, cut: 4 * time.Second, down: 500 * time.Millisecond, calm: 500 * time.Millisecond}
+		return plan{lease: 2 * time.Second, stopped: 4 * time.Second, cut: 3500 * time.Millisecond, down: 200 * time.Millisecond,
+			calm: 300 * time.Millisecond, briefFor: 1500 * time.Millisecond, pause: 60 * time.Millisecond}
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
 		t.Fatalf("%s=%s is no duration", timeEnv, text)
 	}
 	// Longer than leases and turns (six seconds) live, and than a node is believed to be alive that is silent (ten).
-	return plan{lasts: d, lease: 5 * time.Second, stopped: 12 * time.Second, cut: 8 * time.Second, down: 2 * time.Second, calm: 3 * time.Second}
+	return plan{lasts: d, lease: 5 * time.Second, stopped: 12 * time.Second, cut: 8 * time.Second, down: 2 * time.Second, calm: 3 * time.Second,
+		briefFor: 4 * time.Second, pause: 25 * time.Millisecond}
 }
 
 // must stops the test.

@@ -152,8 +152,6 @@ type installation struct {
 	made  struct{ TenantID, SubscriptionID, ResourceGroup string }
 	// clientID and secret are the administrator's.
 	clientID, secret string
-	// targetsAddress is where targets listen, in the network of the nodes that leads there.
-	targetsAddress string
 }
 
 func apiURL() string { return fmt.Sprintf("https://%s:%d", apiName, port) }

@@ -25,7 +25,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/keywright/keywright/e2e/daemon"
 	"github.com/keywright/keywright/e2e/pgtest"
 	"github.com/keywright/keywright/e2e/rabbitmqtest"
 	"github.com/keywright/keywright/e2e/testca"
@@ -88,16 +87,24 @@ func (w *written) String() string {
 }
 
 // startPostgres starts one that logs each change of an account.
-func startPostgres(t testing.TB, host string) *target {
+func startPostgres(ctx context.Context, t testing.TB, host string) (*target, error) {
 	log := &written{}
-	s := daemon.Run(t, func(ctx context.Context) (*pgtest.Server, error) {
-		return pgtest.Start(ctx, pgtest.Config{Host: host, Log: log, Settings: []string{"log_statement = ddl", "max_connections = 100"}})
-	})
-	must(t, s.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'",
-		"GRANT pg_signal_backend, pg_read_all_stats, app_owner TO keeper"))
-	ca := encrypt(t, s, host)
+	s, err := pgtest.Start(ctx, pgtest.Config{Host: host, Log: log, Settings: []string{"log_statement = ddl", "max_connections = 100"}})
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = s.Stop() })
+	statements := []string{"CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'",
+		"GRANT pg_signal_backend, pg_read_all_stats, app_owner TO keeper"}
 	for _, a := range accountsOf("sql") {
-		must(t, s.Exec(t.Context(), "CREATE ROLE "+a+" LOGIN PASSWORD '"+firstPassword+"' IN ROLE app_owner", "ALTER ROLE "+a+" IN DATABASE app SET role = app_owner"))
+		statements = append(statements, "CREATE ROLE "+a+" LOGIN PASSWORD '"+firstPassword+"' IN ROLE app_owner", "ALTER ROLE "+a+" IN DATABASE app SET role = app_owner")
+	}
+	if err := s.Exec(ctx, statements...); err != nil {
+		return nil, err
+	}
+	ca, err := encrypt(ctx, s, host)
+	if err != nil {
+		return nil, err
 	}
 	return &target{name: "sql", admin: login{"keeper", "keeper"},
 		config: map[string]any{"rotator": "postgres", "target": map[string]any{"endpoints": []string{net.JoinHostPort(host, strconv.Itoa(s.Port))}, "database": "app", "ownerRole": "app_owner",
@@ -122,29 +129,36 @@ func startPostgres(t testing.TB, host string) *target {
 			return list
 		},
 		matches: scramMatches,
-	}
+	}, nil
 }
 
 // encrypt has a server speak TLS, and returns who vouches for it.
-func encrypt(t testing.TB, s *pgtest.Server, host string) (ca string) {
-	t.Helper()
+func encrypt(ctx context.Context, s *pgtest.Server, host string) (ca string, err error) {
 	pair, err := testca.For(host)
-	must(t, err)
-	conn, err := pgx.Connect(t.Context(), s.AdminDSN())
-	must(t, err)
-	defer conn.Close(context.Background())
+	if err != nil {
+		return "", err
+	}
+	conn, err := pgx.Connect(ctx, s.AdminDSN())
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
 	var dir string
-	must(t, conn.QueryRow(t.Context(), "SHOW data_directory").Scan(&dir))
+	if err := conn.QueryRow(ctx, "SHOW data_directory").Scan(&dir); err != nil {
+		return "", err
+	}
 	info, err := os.Stat(dir)
-	must(t, err)
+	if err != nil {
+		return "", err
+	}
 	owner := info.Sys().(*syscall.Stat_t)
 	for name, text := range map[string][]byte{"server.crt": pair.Certificate, "server.key": pair.Key} {
 		path := filepath.Join(dir, name)
-		must(t, os.WriteFile(path, text, 0o600))
-		must(t, os.Chown(path, int(owner.Uid), int(owner.Gid)))
+		if err := errors.Join(os.WriteFile(path, text, 0o600), os.Chown(path, int(owner.Uid), int(owner.Gid))); err != nil {
+			return "", err
+		}
 	}
-	must(t, s.Exec(t.Context(), "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"))
-	return string(pair.CA)
+	return string(pair.CA), s.Exec(ctx, "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
 }
 
 // altered is a change in the log of PostgreSQL.
@@ -169,18 +183,19 @@ func scramMatches(verifier, password string) bool {
 }
 
 // startRabbitMQ starts a broker, of which somebody watches the hashes of the accounts.
-func startRabbitMQ(t testing.TB, host string) *target {
-	s := daemon.Run(t, func(ctx context.Context) (*rabbitmqtest.Server, error) { return rabbitmqtest.StartAt(ctx, host) })
-	call := func(method, path, body string) []byte {
-		status, text, err := s.Call(t.Context(), method, path, body)
-		if err != nil || status >= 300 {
-			t.Fatalf("%s %s: %d %v", method, path, status, err)
-		}
-		return text
+func startRabbitMQ(ctx context.Context, t testing.TB, host string) (*target, error) {
+	s, err := rabbitmqtest.StartAt(ctx, host)
+	if err != nil {
+		return nil, err
 	}
+	t.Cleanup(func() { _ = s.Stop() })
 	for _, a := range accountsOf("mq") {
-		call(http.MethodPut, "users/"+a, `{"password":"`+firstPassword+`","tags":""}`)
-		call(http.MethodPut, "permissions/%2F/"+a, `{"configure":".*","write":".*","read":".*"}`)
+		if status, _, err := s.Call(ctx, http.MethodPut, "users/"+a, `{"password":"`+firstPassword+`","tags":""}`); err != nil || status >= 300 {
+			return nil, fmt.Errorf("making %s: %d %w", a, status, err)
+		}
+		if status, _, err := s.Call(ctx, http.MethodPut, "permissions/%2F/"+a, `{"configure":".*","write":".*","read":".*"}`); err != nil || status >= 300 {
+			return nil, fmt.Errorf("permitting %s: %d %w", a, status, err)
+		}
 	}
 	w := &watched{}
 	t.Cleanup(w.watch(s, accountsOf("mq")))
@@ -202,7 +217,7 @@ func startRabbitMQ(t testing.TB, host string) *target {
 		},
 		set:     w.list,
 		matches: saltedMatches,
-	}
+	}, nil
 }
 
 // watched is what accounts of a broker were seen to accept.

@@ -20,8 +20,8 @@ const (
 	generation = 10 * time.Second
 	// searchMost is how long the order of a history is searched for.
 	searchMost = time.Second
-	// What clients wait between two requests.
-	writePause, readPause = 200 * time.Millisecond, 25 * time.Millisecond
+	// writePause is about what clients wait between two writes.
+	writePause = 200 * time.Millisecond
 )
 
 // registers has clients at all nodes write and read one secret, and then the next.
@@ -44,7 +44,7 @@ func (r *run) register(ctx context.Context, name string) {
 			}
 		})
 		all.Go(func() {
-			for ; ctx.Err() == nil; rest(ctx, readPause) {
+			for ; ctx.Err() == nil; rest(ctx, r.pause) {
 				r.readRegister(ctx, &h, n, len(r.in.nodes)+i, name)
 			}
 		})
@@ -133,7 +133,7 @@ func (r *run) count(ctx context.Context, name string) {
 	last := make([]int64, len(r.in.nodes))
 	for i, n := range r.in.nodes {
 		all.Go(func() {
-			for ; ctx.Err() == nil; rest(ctx, readPause/2) {
+			for ; ctx.Err() == nil; rest(ctx, r.pause/2) {
 				r.readCount(ctx, c, n, name, &last[i])
 			}
 		})
@@ -183,7 +183,7 @@ func (f *figures) stale(d time.Duration) {
 
 // available reads what nodes remember, at any node, and after a failure once more at another.
 func (r *run) available(ctx context.Context) {
-	for ; ctx.Err() == nil; rest(ctx, readPause) {
+	for ; ctx.Err() == nil; rest(ctx, r.pause) {
 		first, name := rand.N(len(r.in.nodes)), r.known[rand.N(len(r.known))]
 		var why [2]string
 		ok := false

@@ -32,7 +32,7 @@ func (r *run) withdrawals(ctx context.Context, vault string, within time.Duratio
 	var all sync.WaitGroup
 	for _, n := range r.in.nodes {
 		all.Go(func() {
-			for ; ctx.Err() == nil; rest(ctx, readPause) {
+			for ; ctx.Err() == nil; rest(ctx, r.pause) {
 				if g := now.Load(); g != nil {
 					r.readGranted(ctx, n, vault, g, within)
 				}
