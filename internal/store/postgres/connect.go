@@ -24,6 +24,8 @@ const (
 	connectTimeout = 5 * time.Second
 	// hostTimeout bounds one to each of several hosts: one that is cut off, which nobody tells, must not take long to be passed over.
 	hostTimeout = 2 * time.Second
+	// peerTimeout is how long what was sent may stay unacknowledged by the other machine before the connection is given up.
+	peerTimeout = 4 * time.Second
 	// statementTimeout bounds a round trip.
 	statementTimeout = 30 * time.Second
 	// writerTimeout bounds one of the writer: what it waits for everybody waits for. A COMMIT that takes longer, since a standby does not answer, is
@@ -116,7 +118,14 @@ func (s *Store) connect(ctx context.Context, as role) (*conn, error) {
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if !connected.Load() {
-			return dial(ctx, network, addr)
+			to, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			if err := giveUpOn(to, peerTimeout); err != nil {
+				s.log.Warn("the kernel does not take the time after which a connection to the store's database is given up", "error", err)
+			}
+			return to, nil
 		}
 		if as == writer {
 			return nil, errDoNotCancel
