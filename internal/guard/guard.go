@@ -178,7 +178,11 @@ func (g *Guard) Commit(ctx context.Context, call *Call, need Need, op store.Op, 
 // unknown records that nobody can say whether the change was made: a record that called it failed would be wrong where the change
 // is found in the store later. If it was made, its own record follows from the journal, under the operation's id.
 func (g *Guard) unknown(ctx context.Context, call *Call, need Need, cause error) error {
-	err := fault.Wrap(cause, fault.Unavailable, "the store does not say whether this change was made: read the object before you try again")
+	why := "the store does not answer"
+	if e := fault.As(cause); e != nil && e.Kind == fault.Unavailable {
+		why = e.Message
+	}
+	err := fault.Wrap(cause, fault.Unavailable, "%s. It is not known whether this change was made: read the object before you try again", why)
 	if aerr := g.record(ctx, call, &need, audit.Unknown, err); aerr != nil {
 		return aerr
 	}

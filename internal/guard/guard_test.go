@@ -197,7 +197,7 @@ func TestUnresolvedCommitsAreUnknown(t *testing.T) {
 		broken.Store(true)
 		err := w.Guard.Commit(w.Ctx, call, need, store.NewOp(w.Clock.Now()), func(tx store.Tx) error { return tx.PutSetting(w.Ctx, "x", nil) })
 		is(t, err, fault.Unavailable, "")
-		if !strings.Contains(fault.As(err).Message, "read the object before") {
+		if told := fault.As(err).Message; !strings.Contains(told, "read the object before") || !strings.HasPrefix(told, "the store cannot serve now") {
 			t.Errorf("the caller is told %q", fault.As(err).Message)
 		}
 		if e := one(t, w); e.Outcome != "unknown" || e.Reason != "unavailable" || e.Name != "a" {
