@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,6 +72,17 @@ func offlineBackup(ctx context.Context, in cli.OfflineBackup) (*api.Backup, erro
 	return &api.Backup{ID: h.ID, State: "done", Made: h.Made, File: in.File, Release: h.Release, Seal: h.Seal, Recipients: c.Backup.Recipients, Rows: end.Rows(), Bytes: size}, nil
 }
 
+// restored is what restore prints as data.
+type restored struct {
+	Backup string    `json:"backup"`
+	Made   time.Time `json:"made"`
+	Rows   int64     `json:"rows"`
+	Tables int       `json:"tables"`
+	// LeftOut counts objects, LeftOutVaults vaults, that were purged since the backup.
+	LeftOut       int64 `json:"leftOut"`
+	LeftOutVaults int64 `json:"leftOutVaults"`
+}
+
 func restoreCommand() *cobra.Command {
 	var r server.Restoration
 	var file string
@@ -105,6 +117,9 @@ A restore that was cut off leaves a store that no server opens: run it again.`,
 			if err != nil {
 				return fmt.Errorf("restoring: %w", err)
 			}
+			if form := cli.Output(c); form == "json" || form == "yaml" {
+				return cli.Show(c, restored{done.Header.ID, done.Header.Made, done.Rows, done.Tables, done.Buried, done.BuriedVaults}, nil)
+			}
 			fmt.Fprintf(c.OutOrStdout(), "restored %s of %s: %d rows of %d tables\n", done.Header.ID, done.Header.Made.UTC().Format("2006-01-02 15:04:05 MST"), done.Rows, done.Tables)
 			if n := done.Buried + done.BuriedVaults; n > 0 {
 				fmt.Fprintf(c.OutOrStdout(), "%d objects and %d vaults had been purged since and were left out\n", done.Buried, done.BuriedVaults)
@@ -125,6 +140,7 @@ A restore that was cut off leaves a store that no server opens: run it again.`,
 	shares = cli.ShareFlags(c)
 	f.StringArrayVar(&r.Newer, "newer", nil, "file of a newer backup, whose tombstones are obeyed too")
 	f.BoolVar(&r.Replace, "replace", false, "replace everything in a store that is not empty")
+	f.BoolVar(&r.Unsealed, "unsealed", false, "take a backup that an identity opens and the seal does not: anybody who has the public key can have written it")
 	c.MarkFlagRequired("file")
 	c.MarkFlagsOneRequired("config", "dir")
 	c.MarkFlagsMutuallyExclusive("config", "dir")

@@ -47,6 +47,9 @@ type Unsealing struct {
 	Seal seal.Seal
 	// Shares asks people for the shares of a seal that waits for them, which have to open the archive. Nil when nobody can be asked.
 	Shares func(ctx context.Context, g seal.Gatherer) error
+
+	// opened is set when the seal gave the key of a file.
+	opened bool
 }
 
 var _ age.Identity = (*Unsealing)(nil)
@@ -76,6 +79,7 @@ func (u *Unsealing) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 			clear(key)
 			continue
 		}
+		u.opened = true
 		return key, nil
 	}
 	return nil, age.ErrIncorrectIdentity

@@ -79,6 +79,9 @@ an old key any more, backups included, it is destroyed. The layer data gives eve
 				return err
 			}
 			a.say("New keys in the layer %s: %d.", in.Layer, made.Made)
+			if !wait && (a.output == "json" || a.output == "yaml") {
+				return a.show(made, nil)
+			}
 			if !wait {
 				return nil
 			}

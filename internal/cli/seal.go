@@ -48,7 +48,10 @@ func (a *app) locally(run func(c *cobra.Command, l *client.Local, args []string)
 
 func (a *app) showSeal(s *api.SealStatus) error {
 	state, shares := "open", "none asked for"
-	if s.Sealed {
+	switch {
+	case s.Sealed && s.Shares == nil:
+		state = "opening"
+	case s.Sealed:
 		state = "sealed"
 	}
 	if p := s.Shares; p != nil {
@@ -109,8 +112,8 @@ standard input. Shares are never arguments, which others on the machine can see.
 				if s, err = l.GiveShare(c.Context(), string(share)); err != nil {
 					return err
 				}
-				if !s.Sealed && s.Shares == nil {
-					break // it took no more
+				if s.Shares == nil {
+					break // it takes no more
 				}
 			}
 			return a.showSeal(s)

@@ -141,8 +141,8 @@ func (o *Offline) token() (key.Token, func() error, error) {
 // Restoration says what a backup is restored into.
 type Restoration struct {
 	Offline
-	// Replace permits a store that is not empty.
-	Replace bool
+	// Replace permits a store that is not empty, Unsealed files that the seal does not open.
+	Replace, Unsealed bool
 	// Store is what to restore into.
 	Store StoreConfig
 	// Newer are files of other backups, whose tombstones are obeyed too.
@@ -174,7 +174,7 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
+	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Unsealed: r.Unsealed, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: leftEmpty, Clock: r.Clock,
 		Check: func(ctx context.Context, loaded store.Store) error {
 			p := prover{dir: r.Dir, seal: func() seal.Seal { return s }, shares: r.Shares, clock: r.Clock}
 			_, closeKeys, err := p.keys(ctx, loaded)
@@ -215,6 +215,9 @@ func (r *Restoration) buried(ctx context.Context, s seal.Seal) (list []store.Tom
 		if err != nil {
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
+		if err := full.CheckSealed(from); err != nil && !r.Unsealed {
+			return nil, fmt.Errorf("opening %s: %w", path, err)
+		}
 		more, err := full.Tombstones(ctx, from)
 		if err != nil {
 			return nil, fmt.Errorf("reading the tombstones of %s: %w", path, err)
@@ -224,8 +227,9 @@ func (r *Restoration) buried(ctx context.Context, s seal.Seal) (list []store.Tom
 	return list, nil
 }
 
-// tablesOfNodes are left empty by a restoration: they tell of processes that there are no more.
-var tablesOfNodes = []string{"nodes"}
+// leftEmpty are tables that a restoration leaves empty: they tell of processes that there are no more, and of sign-ins, of which nobody can say any more which were ended
+// or used up since. Everybody signs in anew.
+var leftEmpty = []string{"nodes", "sign_ins"}
 
 // ofNode reports whether a setting belongs to a node.
 func ofNode(name string) bool {

@@ -146,7 +146,8 @@ func (s *sealing) statusLocked(ctx context.Context) (*api.SealStatus, error) {
 	p, sealed := s.progress()
 	out := &api.SealStatus{Seal: s.seal.Name(), Sealed: sealed || s.keys == nil}
 	if s.keys == nil {
-		if _, gathers := s.seal.(seal.Gatherer); gathers {
+		// Once it is open none is asked for any more, although the server has still to start.
+		if _, gathers := s.seal.(seal.Gatherer); gathers && !p.Open {
 			out.Shares = wireProgress(p)
 		}
 		return out, nil
