@@ -99,7 +99,9 @@ func (s *sealing) write(ctx context.Context, a attempt) error {
 	return nil
 }
 
-func sealCall(operation, who string, at time.Time) *guard.Call { return localCall("", operation, who, at) }
+func sealCall(operation, who string, at time.Time) *guard.Call {
+	return localCall("", operation, who, at)
+}
 
 // localCall is that of an operator of the machine, about a tenant or, when there is none, the installation.
 func localCall(tenant vault.TenantID, operation, who string, at time.Time) *guard.Call {
