@@ -217,7 +217,7 @@ func TestManifestsFitTogether(t *testing.T) {
 					t.Errorf("%s has no port %q, which a service leads to", who, name)
 				}
 			}
-			for probe, want := range map[string]string{"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"} {
+			for probe, want := range map[string]string{"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"} {
 				get := at(c, probe, "httpGet")
 				if text(get, "path") != want || ports[text(get, "port")] == "" || text(get, "scheme") != "HTTPS" {
 					t.Errorf("%s has the %s %s %s %s", who, probe, text(get, "scheme"), text(get, "path"), text(get, "port"))

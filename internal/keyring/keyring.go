@@ -63,6 +63,8 @@ type Keyring struct {
 	// moved and gone count keys and versions that were moved to newer keys, and keys that were destroyed; busy counts the maintenance under way.
 	moved, gone atomic.Uint64
 	busy        atomic.Int64
+	// swept is when needs that have ended were last looked for, in seconds since 1970.
+	swept atomic.Int64
 	// woken says that something is to be maintained.
 	woken chan struct{}
 	// fence and destroyed are set before anything is maintained: see Maintainer.

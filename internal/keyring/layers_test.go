@@ -350,6 +350,79 @@ func TestDestroyedKeysAreRecorded(t *testing.T) {
 	}
 }
 
+// Needs that have ended are remembered for a while, and removed then; what something is still needed for stays, and so does what has no end.
+func TestEndedNeedsAreSwept(t *testing.T) {
+	const kept, day = 10 * 24 * time.Hour, 24 * time.Hour
+	w := newWorld(t)
+	tenant := w.tenant(t)
+	id := w.vault(t, tenant)
+	p := w.secret(t, tenant, id, "value")
+	k, err := keyring.Open(ctx, keyring.Config{Store: w.store, Seal: w.seal, Clock: w.clock, Grace: grace, BackupsKept: kept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := func(by vault.ID, until time.Time) {
+		t.Helper()
+		w.update(t, func(tx store.Tx) error {
+			return tx.PutKeyNeed(ctx, &store.KeyNeed{Key: p.Object, In: id, By: by, Use: store.NeededByHold, Until: until, Note: "{}"})
+		})
+	}
+	// More than one transaction removes.
+	for i := range 300 {
+		hold(vault.ID(fmt.Sprint("over-", i)), w.clock.Now().Add(time.Hour))
+	}
+	hold("long", w.clock.Now().Add(365*day))
+	hold("endless", time.Time{})
+	if _, err := k.SealBackup(ctx, tenant, id, []byte("value"), p.Object); err != nil {
+		t.Fatal(err)
+	}
+	counts := func() (holds, backups int) {
+		t.Helper()
+		for _, in := range []vault.ID{id, store.BackupsOf(id), vault.ID(tenant)} {
+			if err := w.store.View(ctx, func(tx store.Tx) error {
+				needs, err := tx.KeyNeeds(ctx, in, "")
+				for _, n := range needs {
+					if n.Use == store.NeededByHold {
+						holds++
+					} else {
+						backups++
+					}
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return holds, backups
+	}
+	for _, step := range []struct {
+		after          time.Duration
+		holds, backups int
+	}{
+		{2 * time.Hour, 302, 2}, // over, and remembered
+		{29 * day, 302, 2},
+		{day, 2, 2}, // thirty days after their end
+		{8 * day, 2, 2},
+		{4 * day, 2, 0}, // the backups', of ten days and one, too
+		{365 * day, 1, 0},
+		{3650 * day, 1, 0}, // what has no end
+	} {
+		w.clock.Advance(step.after)
+		if _, err := k.Maintain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if holds, backups := counts(); holds != step.holds || backups != step.backups {
+			t.Errorf("%s later there are %d holds and %d needs of backups, want %d and %d", step.after, holds, backups, step.holds, step.backups)
+		}
+	}
+	if _, err := k.SealBackup(ctx, tenant, id, []byte("value"), p.Object); err != nil {
+		t.Errorf("a backup after the sweep: %v", err)
+	}
+	if _, backups := counts(); backups != 2 {
+		t.Errorf("a backup after the sweep is needed by %d", backups)
+	}
+}
+
 // A backup key outlives its successors for as long as the last backup under it, and what it sealed with it.
 func TestBackupKeyIsDestroyedWithItsLastBackup(t *testing.T) {
 	const kept = 30 * 24 * time.Hour

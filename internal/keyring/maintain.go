@@ -12,6 +12,15 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
+const (
+	// needsKept is how long needs are remembered that have ended. Nothing asks for them; but a need that is gone for good because a clock was wrong for an hour would let
+	// something be destroyed too early once it is right again.
+	needsKept = 30 * 24 * time.Hour
+	// sweepEvery is how often they are looked for, which is a look at all needs; needsAtOnce bounds those that one transaction removes.
+	sweepEvery  = 12 * time.Hour
+	needsAtOnce = 256
+)
+
 // Maintenance says what Maintain did.
 type Maintenance struct {
 	// Moved counts keys wrapped under a newer parent, Resealed versions, Retired keys that were deleted.
@@ -69,7 +78,7 @@ func (k *Keyring) Maintain(ctx context.Context) (done Maintenance, err error) {
 			err = errors.Join(err, fmt.Errorf("maintaining the keys of tenant %s: %w", t.ID, e))
 		}
 	}
-	return done, err
+	return done, errors.Join(err, k.sweepNeeds(ctx))
 }
 
 func (k *Keyring) maintainTenant(ctx context.Context, tenant vault.TenantID, done *Maintenance) error {
@@ -258,4 +267,37 @@ func (k *Keyring) pastGrace(ctx context.Context, tx store.Tx, purpose store.KeyP
 		}
 	}
 	return ids, err
+}
+
+// sweepNeeds removes needs that ended long ago: of backups that are over, and of holds.
+func (k *Keyring) sweepNeeds(ctx context.Context) error {
+	now := k.clock.Now()
+	if last := k.swept.Load(); last != 0 && now.Sub(time.Unix(last, 0)) < sweepEvery {
+		return nil
+	}
+	before := now.Add(-needsKept)
+	for {
+		var ended []*store.KeyNeed
+		if err := k.store.View(ctx, func(tx store.Tx) (err error) {
+			ended, err = tx.EndedKeyNeeds(ctx, before, needsAtOnce)
+			return err
+		}); err != nil {
+			return err
+		}
+		if len(ended) == 0 {
+			k.swept.Store(now.Unix())
+			return nil
+		}
+		_, err := k.maintaining(ctx, func(tx store.Tx, _ store.Op) error {
+			for _, n := range ended {
+				if err := tx.DropEndedKeyNeed(ctx, n, before); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("removing needs of keys that have ended: %w", err)
+		}
+	}
 }

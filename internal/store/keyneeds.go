@@ -16,6 +16,10 @@ type KeyNeeds interface {
 	PutKeyNeed(ctx context.Context, n *KeyNeed) error
 	// DropKeyNeeds removes the needs of a use that a vault has. That there are none is no error.
 	DropKeyNeeds(ctx context.Context, by vault.ID, use KeyUse) error
+	// EndedKeyNeeds lists needs that ended before an instant, in the order of the vaults, the keys, those who needed them, and the uses.
+	EndedKeyNeeds(ctx context.Context, before time.Time, limit int) ([]*KeyNeed, error)
+	// DropEndedKeyNeed removes a need, unless its end is not before the instant any more. That there is none is no error.
+	DropEndedKeyNeed(ctx context.Context, n *KeyNeed, before time.Time) error
 
 	// AddTokenKey inserts a key that is about to be made in a token. A taken id is a fault.Conflict.
 	AddTokenKey(ctx context.Context, k *TokenKey) error

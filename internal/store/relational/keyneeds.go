@@ -28,12 +28,28 @@ func (t *Tx) KeyNeeds(ctx context.Context, in vault.ID, key vault.ObjectID) (lis
 	if key != "" {
 		condition, args = condition+" AND key = ?", append(args, string(key))
 	}
-	err = t.query(ctx, "SELECT key, vault, by_vault, by_name, use, until, note FROM key_needs WHERE "+condition+" ORDER BY vault, key, by_vault, use", args, func(r Row) error {
+	return t.keyNeeds(ctx, condition, 0, args...)
+}
+
+// EndedKeyNeeds implements store.KeyNeeds. It looks at all of them: what keeps house does, once in a while, and in no writer's way.
+func (t *Tx) EndedKeyNeeds(ctx context.Context, before time.Time, most int) ([]*store.KeyNeed, error) {
+	return t.keyNeeds(ctx, "until < ?", most, before.UnixMicro())
+}
+
+func (t *Tx) keyNeeds(ctx context.Context, condition string, most int, args ...any) (list []*store.KeyNeed, err error) {
+	err = t.query(ctx, "SELECT key, vault, by_vault, by_name, use, until, note FROM key_needs WHERE "+condition+" ORDER BY vault, key, by_vault, use LIMIT ?", append(args, limit(most)), func(r Row) error {
 		list = append(list, &store.KeyNeed{Key: vault.ObjectID(r.Text(0)), In: vault.ID(r.Text(1)), By: vault.ID(r.Text(2)), ByName: r.Text(3),
 			Use: store.KeyUse(r.Text(4)), Until: r.Instant(5), Note: r.Text(6)})
 		return nil
 	})
 	return list, err
+}
+
+// DropEndedKeyNeed implements store.KeyNeeds.
+func (t *Tx) DropEndedKeyNeed(ctx context.Context, n *store.KeyNeed, before time.Time) error {
+	_, err := t.write(ctx, unseen, "DELETE FROM key_needs WHERE vault = ? AND key = ? AND by_vault = ? AND use = ? AND until < ?",
+		string(n.In), string(n.Key), string(n.By), string(n.Use), before.UnixMicro())
+	return err
 }
 
 // PutKeyNeed implements store.KeyNeeds.

@@ -9,7 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-var keyNeedReaders = strings.Fields("KeyNeeds StrayTokenKeys")
+var keyNeedReaders = strings.Fields("KeyNeeds EndedKeyNeeds StrayTokenKeys")
 
 var keyNeedMutations = []mutation{
 	{method: "PutKeyNeed", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
@@ -17,6 +17,14 @@ var keyNeedMutations = []mutation{
 	}},
 	{method: "DropKeyNeeds", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
 		return tx.DropKeyNeeds(e.ctx, f.keyNeed.By, f.keyNeed.Use)
+	}},
+	{method: "DropEndedKeyNeed", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		for _, use := range []store.KeyUse{store.NeededByBackups, store.NeededByHold} {
+			if err := tx.PutKeyNeed(e.ctx, newKeyNeed(f, use, noon)); err != nil {
+				return err
+			}
+		}
+		return tx.DropEndedKeyNeed(e.ctx, newKeyNeed(f, store.NeededByHold, noon), noon.Add(time.Hour))
 	}},
 	{method: "AddTokenKey", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
 		return tx.AddTokenKey(e.ctx, &store.TokenKey{ID: hex32(92), Token: "hsm", Made: noon})
@@ -31,6 +39,7 @@ var keyNeedCases = []testCase{
 	{name: "KeyNeeds/RoundTrip", run: keyNeedsRoundTrip, reopens: true},
 	{name: "KeyNeeds/Ends", run: keyNeedEnds},
 	{name: "KeyNeeds/Drop", run: keyNeedsDrop},
+	{name: "KeyNeeds/Ended", run: keyNeedsEnded},
 	{name: "TokenKeys/Strays", run: strayTokenKeys},
 	{name: "TokenKeys/NotFound", run: tokenKeysNotFound},
 }
@@ -103,6 +112,57 @@ func keyNeedsDrop(e *env) {
 		e.update(func(tx store.Tx) error { return tx.DropKeyNeeds(e.ctx, f.keyNeed.By, store.NeededByVault) })
 	}
 	same(e, "what is left", read(e, func(tx store.Tx) ([]*store.KeyNeed, error) { return tx.KeyNeeds(e.ctx, f.keyNeed.In, "") }), []*store.KeyNeed{backups, others})
+}
+
+// keyNeedsEnded: what has no end never ended, and what was prolonged since it was looked at stays.
+func keyNeedsEnded(e *env) {
+	f := newFixture()
+	f.seed(e)
+	need := func(key vault.ObjectID, until time.Time) *store.KeyNeed {
+		n := newKeyNeed(f, store.NeededByBackups, until)
+		n.Key = key
+		return n
+	}
+	ended, later, endless := need("a", noon), need("b", noon.Add(time.Hour)), need("c", time.Time{})
+	e.update(func(tx store.Tx) error {
+		for _, n := range []*store.KeyNeed{endless, later, ended} {
+			if err := tx.PutKeyNeed(e.ctx, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	list := func(before time.Time, limit int) []*store.KeyNeed {
+		e.Helper()
+		return read(e, func(tx store.Tx) ([]*store.KeyNeed, error) { return tx.EndedKeyNeeds(e.ctx, before, limit) })
+	}
+	same(e, "at the end", list(noon, 0), []*store.KeyNeed{})
+	same(e, "just after it", list(noon.Add(time.Microsecond), 0), []*store.KeyNeed{ended})
+	same(e, "in the end", list(noon.Add(1000*time.Hour), 0), []*store.KeyNeed{ended, later})
+	same(e, "limited", list(noon.Add(1000*time.Hour), 1), []*store.KeyNeed{ended})
+	// Somebody prolongs one, and takes the end from another, between looking and removing.
+	before := noon.Add(2 * time.Hour)
+	e.update(func(tx store.Tx) error {
+		for _, n := range []*store.KeyNeed{need("a", noon.Add(3*time.Hour)), need("b", time.Time{})} {
+			if err := tx.PutKeyNeed(e.ctx, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	drop := func(n *store.KeyNeed, before time.Time) {
+		e.update(func(tx store.Tx) error { return tx.DropEndedKeyNeed(e.ctx, n, before) })
+	}
+	for _, n := range []*store.KeyNeed{ended, later, endless, f.keyNeed, need("none", noon)} {
+		drop(n, before)
+	}
+	left := func() []*store.KeyNeed {
+		e.Helper()
+		return read(e, func(tx store.Tx) ([]*store.KeyNeed, error) { return tx.KeyNeeds(e.ctx, f.keyNeed.In, "") })
+	}
+	same(e, "nothing that is needed is removed", left(), []*store.KeyNeed{need("a", noon.Add(3*time.Hour)), need("b", time.Time{}), endless, f.keyNeed})
+	drop(ended, noon.Add(4*time.Hour))
+	same(e, "what ended is removed", left(), []*store.KeyNeed{need("b", time.Time{}), endless, f.keyNeed})
 }
 
 // strayTokenKeys: a key is astray when its object is gone, and when it never got one.
