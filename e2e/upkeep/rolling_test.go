@@ -151,7 +151,7 @@ func (f *fleet) over() {
 		f.Errorf("%d requests were held up because no node had heard from the database", n)
 	}
 	for _, n := range f.nodes {
-		report, err := n.Patient(f.T).VerifyAudit(f.Context(), "")
+		report, err := n.Client(f.T).VerifyAudit(f.Context(), "")
 		if err != nil || !report.OK {
 			f.Errorf("the audit log at %s: %+v, %v", n.Listen, report, err)
 		}
