@@ -25,8 +25,17 @@ func New() (*Pair, error) {
 	return For("localhost")
 }
 
-// For makes a pair whose certificate has these names, and not only the addresses of loopback.
+// For makes a pair whose certificate has these names or addresses beside the addresses of loopback.
 func For(names ...string) (*Pair, error) {
+	addresses := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	var dns []string
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			addresses = append(addresses, ip)
+		} else {
+			dns = append(dns, n)
+		}
+	}
 	now := time.Now()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -49,7 +58,7 @@ func For(names ...string) (*Pair, error) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "loopback test server"},
 		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: names,
+		IPAddresses: addresses, DNSNames: dns,
 	}, root, key.Public(), caKey)
 	if err != nil {
 		return nil, err

@@ -323,7 +323,7 @@ type Server struct {
 	servers []*http.Server
 	silent  silentConns
 
-	serving   sync.WaitGroup
+	serving sync.WaitGroup
 	// hurry is closed when a listener has failed: there is nobody left to be told that the server ends.
 	hurry     chan struct{}
 	hurryOnce sync.Once

@@ -50,7 +50,7 @@ func (s *Service) Verify(ctx context.Context, call *guard.Call, id string, sampl
 	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
-	w := &work{s: s}
+	w, owner := &work{s: s}, s.owner()
 	b, err := s.get(ctx, id)
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
@@ -60,7 +60,7 @@ func (s *Service) Verify(ctx context.Context, call *guard.Call, id string, sampl
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	err = s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) (err error) {
-		if w.lease, err = s.acquire(ctx, tx, id); err != nil {
+		if w.lease, err = s.acquire(ctx, tx, owner); err != nil {
 			return err
 		}
 		if b, err = getIn(ctx, tx, id); err != nil {

@@ -86,8 +86,9 @@ func (s *Service) due(all []*Backup, now time.Time) bool {
 // abandon ends a row whose work is under way for nobody: the lease is free.
 func (s *Service) abandon(ctx context.Context, b *Backup) error {
 	var lease *store.Lease
+	owner := s.owner()
 	err := s.update(ctx, func(tx store.Tx) (err error) {
-		if lease, err = s.acquire(ctx, tx, "tend"); err != nil {
+		if lease, err = s.acquire(ctx, tx, owner); err != nil {
 			return err
 		}
 		now, err := getIn(ctx, tx, b.ID)
