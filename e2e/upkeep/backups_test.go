@@ -159,7 +159,7 @@ func (s *site) rotate(of *devserver.Server) {
 	for _, layer := range []string{"service", "digest", "audit", "backup", "data", "tenant", "root"} { // data rotates the layer vault, too
 		var c caller = ring
 		if layer == "root" {
-			c = local
+			c = local.Keyring("")
 		}
 		made, err := c.RotateKeyring(s.Context(), api.RotateKeys{Layer: layer})
 		s.do(err)
