@@ -152,6 +152,7 @@ func (l *load) write(ctx context.Context, v *client.Vault, w int) {
 		if l.fail(whole, err) {
 			return
 		}
+		pause()
 	}
 }
 
