@@ -129,17 +129,12 @@ func (s *Server) connect() error {
 // Env is what dev.env says.
 func (s *Server) Env(name string) string { return s.env[name] }
 
-// Client is the administration API of the server, by the application of dev.env. Nothing is tried again.
-func (s *Server) Client(t testing.TB) *client.Client { t.Helper(); return s.client(t, -1) }
-
-// Patient is Client, and tries again what the server asks to be tried again.
-func (s *Server) Patient(t testing.TB) *client.Client { t.Helper(); return s.client(t, 0) }
-
-func (s *Server) client(t testing.TB, retries int) *client.Client {
+// Client is the administration API of the server, by the application of dev.env. It tries again what the server asks to be tried again, as every client of ours.
+func (s *Server) Client(t testing.TB) *client.Client {
 	t.Helper()
 	config, err := client.ConfigFromEnv(s.Env)
 	if err == nil {
-		config.HTTP, config.Retries = s.HTTP, retries
+		config.HTTP = s.HTTP
 		var c *client.Client
 		if c, err = client.New(config); err == nil {
 			return c

@@ -91,7 +91,7 @@ func (f *fleet) replace(i int, change func(*devserver.Server)) {
 		if ended < announce {
 			f.Errorf("the node at %s ended %s after it was told to, and had %s to say so", n.Listen, ended, announce)
 		}
-		f.unnoticed(at, began.Add(ended), at.broken.Load()-broken)
+		f.unnoticed(at, began, at.broken.Load()-broken)
 	}
 	if change != nil {
 		change(n)
@@ -102,15 +102,16 @@ func (f *fleet) replace(i int, change func(*devserver.Server)) {
 	f.Logf("the node at %s ended in %s and was away for %s", n.Listen, ended.Round(time.Millisecond), (time.Since(began) - ended).Round(time.Millisecond))
 }
 
-// unnoticed checks an end that was announced: the balancer saw in time that the node is not ready, and no request had to be sent once more.
-func (f *fleet) unnoticed(n *backend, ended time.Time, broken int64) {
+// unnoticed checks an end that was announced: the balancer saw that the node is not ready, and where it saw that in time, no request had to be sent once more. Told
+// is when the node was told to end; its listener closes no earlier than the announcement is long.
+func (f *fleet) unnoticed(n *backend, told time.Time, broken int64) {
 	f.Helper()
 	// A look or two may have been under way when the signal came.
 	if looks := n.looks.Load(); looks > 5 {
 		f.Errorf("the node at %s was told to end, and was found ready %d times", n.address, looks)
 	}
 	switch noticed := n.noticed.Load(); {
-	case noticed == 0 || ended.Sub(time.Unix(0, noticed)) < announce/2:
+	case noticed == 0 || time.Unix(0, noticed).Sub(told) > announce/2:
 		f.Logf("the machine is so busy that the end of %s was noticed late: whether requests had to be sent once more is not judged", n.address)
 	case broken > 2: // a request or two may have been about to be sent to a node that was ready a moment ago
 		f.Errorf("while %s ended, %d requests to it had to be sent once more", n.address, broken)
@@ -150,7 +151,7 @@ func (f *fleet) over() {
 		f.Errorf("%d requests were held up because no node had heard from the database", n)
 	}
 	for _, n := range f.nodes {
-		report, err := n.Patient(f.T).VerifyAudit(f.Context(), "")
+		report, err := n.Client(f.T).VerifyAudit(f.Context(), "")
 		if err != nil || !report.OK {
 			f.Errorf("the audit log at %s: %+v, %v", n.Listen, report, err)
 		}

@@ -96,6 +96,21 @@ func (l *load) work(c *client.Client) (stop func()) {
 	return stop
 }
 
+// goesOn waits for so long, and until the writers have done some more.
+func (l *load) goesOn(wait time.Duration) {
+	const more = 40
+	writes := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.writes
+	}
+	least := writes() + more
+	time.Sleep(wait)
+	for writes() < least && !l.t.Failed() {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // fail tells of an operation that did not work; one that the end of the load cut off is none.
 func (l *load) fail(ctx context.Context, err error) bool {
 	if err != nil && ctx.Err() == nil {
@@ -137,6 +152,7 @@ func (l *load) write(ctx context.Context, v *client.Vault, w int) {
 		if l.fail(whole, err) {
 			return
 		}
+		pause()
 	}
 }
 
