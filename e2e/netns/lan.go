@@ -12,8 +12,13 @@ import (
 )
 
 // LAN is a network of hosts that are network namespaces of this process, joined by a bridge. It needs a network namespace of the caller's own (Enter
-// with Network), goes with it, and takes the network 10.9.0.0/24: the caller has 10.9.0.254 and reaches every host.
-type LAN struct{ hosts int }
+// with Network), goes with it, and takes the network 10.9.0.0/24, or another one behind it: the caller has the address Gateway there and reaches every host.
+type LAN struct {
+	// Gateway is the address of whoever made the network.
+	Gateway string
+
+	number, hosts int
+}
 
 // Host is one of them.
 type Host struct {
@@ -21,42 +26,68 @@ type Host struct {
 	Address string
 
 	space *os.File
+	lan   *LAN
 	port  string // the bridge's end of the cable
 }
 
 const (
-	bridge = "lan0"
-	// Gateway is the address of whoever made the network.
-	Gateway = "10.9.0.254"
-	// lanBits is the length of the network's prefix.
+	// firstLAN is the second number of the addresses of the first network.
+	firstLAN = 9
+	// lanBits is the length of a network's prefix.
 	lanBits = 24
 )
 
-// NewLAN makes a network without hosts.
+// NewLAN makes a network without hosts: the first of the namespace.
 func NewLAN(t testing.TB) *LAN {
 	t.Helper()
-	must(t, ip("link", "add", bridge, "type", "bridge"))
-	must(t, ip("addr", "add", fmt.Sprintf("%s/%d", Gateway, lanBits), "dev", bridge))
-	must(t, ip("link", "set", bridge, "up"))
-	return &LAN{}
+	return NewLANs(t, 1)[0]
 }
+
+// NewLANs makes several networks without hosts, between which nothing is carried: all of the namespace.
+func NewLANs(t testing.TB, count int) (list []*LAN) {
+	t.Helper()
+	for number := range count {
+		l := &LAN{Gateway: fmt.Sprintf("10.%d.0.254", firstLAN+number), number: number}
+		must(t, ip("link", "add", l.bridge(), "type", "bridge"))
+		must(t, ip("addr", "add", fmt.Sprintf("%s/%d", l.Gateway, lanBits), "dev", l.bridge()))
+		must(t, ip("link", "set", l.bridge(), "up"))
+		list = append(list, l)
+	}
+	return list
+}
+
+func (l *LAN) bridge() string { return fmt.Sprint("lan", l.number) }
 
 // Host adds a host, which goes with the test.
 func (l *LAN) Host(t testing.TB) *Host {
 	t.Helper()
-	l.hosts++
-	h := &Host{Address: fmt.Sprintf("10.9.0.%d", l.hosts), port: fmt.Sprintf("port%d", l.hosts)}
-	var err error
-	if h.space, err = newSpace(); err != nil {
+	space, err := newSpace()
+	if err != nil {
 		t.Fatalf("making a network namespace: %v", err)
 	}
-	t.Cleanup(func() { h.space.Close() })
-	inside := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.space.Fd())
-	must(t, ip("link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", inside))
+	t.Cleanup(func() { space.Close() })
+	h := l.plug(t, space)
+	must(t, h.Within(func() error { return ip("link", "set", "lo", "up") }))
+	return h
+}
+
+// Also gives a host of another network an address and a cable in this one. Cut and Heal of what it returns mean that cable.
+func (l *LAN) Also(t testing.TB, h *Host) *Host {
+	t.Helper()
+	return l.plug(t, h.space)
+}
+
+// plug lays a cable between the network and a namespace.
+func (l *LAN) plug(t testing.TB, space *os.File) *Host {
+	t.Helper()
+	l.hosts++
+	h := &Host{Address: fmt.Sprintf("10.%d.0.%d", firstLAN+l.number, l.hosts), space: space, lan: l, port: fmt.Sprintf("port%d-%d", l.number, l.hosts)}
+	inside, card := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), space.Fd()), fmt.Sprint("eth", l.number)
+	must(t, ip("link", "add", h.port, "type", "veth", "peer", "name", card, "netns", inside))
 	must(t, h.Heal())
 	must(t, ip("link", "set", h.port, "up"))
 	must(t, h.Within(func() error {
-		return errors.Join(ip("addr", "add", fmt.Sprintf("%s/%d", h.Address, lanBits), "dev", "eth0"), ip("link", "set", "eth0", "up"), ip("link", "set", "lo", "up"))
+		return errors.Join(ip("addr", "add", fmt.Sprintf("%s/%d", h.Address, lanBits), "dev", card), ip("link", "set", card, "up"))
 	}))
 	return h
 }
@@ -69,7 +100,7 @@ func (h *Host) Within(do func() error) error { return inSpace(h.space, do) }
 func (h *Host) Cut() error { return ip("link", "set", h.port, "nomaster") }
 
 // Heal puts it in again.
-func (h *Host) Heal() error { return ip("link", "set", h.port, "master", bridge) }
+func (h *Host) Heal() error { return ip("link", "set", h.port, "master", h.lan.bridge()) }
 
 // newSpace makes a network namespace, which lives as long as the file is open or a process is in it.
 func newSpace() (space *os.File, err error) {

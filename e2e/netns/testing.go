@@ -1,9 +1,11 @@
 package netns
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 )
 
 // insideVariable tells a re-executed test that it runs in the namespace; its value is the test's name.
@@ -32,7 +34,7 @@ func Enter(t *testing.T, spec Spec) bool {
 		}
 		t.Skip("SKIPPED, NOT PASSED: ", err)
 	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.count=1", "-test.timeout=10m"}
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.count=1", "-test.timeout=" + left(t).String()}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
@@ -45,8 +47,15 @@ func Enter(t *testing.T, spec Spec) bool {
 		t.Fatal(err)
 	}
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.Name())
-	out, err := cmd.CombinedOutput()
-	t.Logf("in the namespace:\n%s", out)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if testing.Verbose() { // as it comes: it may take long
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	}
+	err = cmd.Run()
+	if out.Len() > 0 {
+		t.Logf("in the namespace:\n%s", &out)
+	}
 	if err != nil {
 		if _, ended := err.(*exec.ExitError); !ended {
 			t.Fatal(err)
@@ -54,4 +63,13 @@ func Enter(t *testing.T, spec Spec) bool {
 		t.Fail()
 	}
 	return false
+}
+
+// left is how long the copy may take: as long as the test itself. It ends a little before, so that it tells what it hangs in.
+func left(t *testing.T) time.Duration {
+	end, ok := t.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(time.Until(end)-5*time.Second, time.Second)
 }

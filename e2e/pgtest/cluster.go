@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // Standby makes a streaming standby of the server, which answers reads on a port of its own and has the same accounts. The caller must call its
@@ -44,6 +45,20 @@ func (s *Server) Kill() error { return s.daemon.Halt(syscall.SIGQUIT) }
 
 // Pid is the process id of the server, the first of its processes.
 func (s *Server) Pid() int { return s.daemon.Pid() }
+
+// Halt ends the server with a signal, and keeps what it has for Restart: SIGINT ends it in order, SIGKILL takes its first process away and leaves the others
+// to notice.
+func (s *Server) Halt(sig syscall.Signal) error { return s.daemon.Halt(sig) }
+
+// Restart starts a server that was halted, on its port. It is tried for a while: what was killed leaves processes that end by themselves, and no other server starts
+// before they have.
+func (s *Server) Restart(ctx context.Context) (err error) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if err = s.daemon.Restart(ctx, syscall.SIGQUIT); err == nil || time.Now().After(end) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
 
 // Crash ends the server without a checkpoint, so that it loses what it had not written yet, and starts it again on its port.
 func (s *Server) Crash(ctx context.Context) error {

@@ -43,6 +43,8 @@ type Config struct {
 	Durable bool
 	// Host is the address of this machine, or of a network namespace, where the server listens and is reached; empty is 127.0.0.1.
 	Host string
+	// Port is where it listens, in a network namespace of its own; 0 is a port of 127.0.0.1 that is free.
+	Port int
 	// Within starts the server in the network namespace that has the address; nil starts it where this process is.
 	Within func(start func() error) error
 }
@@ -73,13 +75,17 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 }
 
 func newServer(bin, password string, config Config) *Server {
-	return &Server{Host: cmp.Or(config.Host, loopback), Password: password, bin: bin, log: config.Log}
+	return &Server{Host: cmp.Or(config.Host, loopback), Port: config.Port, Password: password, bin: bin, log: config.Log}
 }
 
 // launch gives the server a directory, fills it and starts the server.
 func (s *Server) launch(ctx context.Context, config Config, fill func(context.Context) error) (err error) {
+	var free []*int
+	if config.Port == 0 {
+		free = []*int{&s.Port}
+	}
 	s.daemon, err = daemon.New(daemon.Config{
-		Name: "PostgreSQL", Users: []string{"postgres", "nobody"}, Ports: []*int{&s.Port},
+		Name: "PostgreSQL", Users: []string{"postgres", "nobody"}, Ports: free,
 		Command: s.command, Answers: s.answers, Patience: 30 * time.Second, Within: config.Within,
 		Quit: syscall.SIGINT, // a fast shutdown: open sessions are cut
 	})

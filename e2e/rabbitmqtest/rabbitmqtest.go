@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -41,6 +42,7 @@ type Server struct {
 	// CA is what the certificate of the TLS ports is checked against, in PEM.
 	CA []byte
 
+	host                 string
 	distribution, mapper int
 	program              string
 	names                *process.Process // epmd, Erlang's port mapper
@@ -48,12 +50,15 @@ type Server struct {
 }
 
 // Start returns when the broker answers. The caller must call Stop.
-func Start(ctx context.Context) (*Server, error) {
+func Start(ctx context.Context) (*Server, error) { return StartAt(ctx, "127.0.0.1") }
+
+// StartAt is Start for a broker that clients reach at another address of this machine. Its certificate does not have that.
+func StartAt(ctx context.Context, host string) (*Server, error) {
 	program, err := find()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Password: rand.Text(), program: program}
+	s := &Server{Password: rand.Text(), program: program, host: host}
 	s.broker, err = daemon.New(daemon.Config{
 		Name: "RabbitMQ", Ports: []*int{&s.Port, &s.TLSPort, &s.ManagementPort, &s.ManagementTLSPort, &s.distribution, &s.mapper},
 		Configure: func() error { return errors.Join(s.configure(), s.mapNames()) },
@@ -77,18 +82,20 @@ func Run(t testing.TB) *Server {
 }
 
 // Management is the address of the management API in clear, ManagementTLS with TLS.
-func (s *Server) Management() string { return "http://127.0.0.1:" + strconv.Itoa(s.ManagementPort) }
+func (s *Server) Management() string { return "http://" + s.at(s.ManagementPort) }
 
 // ManagementTLS is the address of the management API with TLS.
 func (s *Server) ManagementTLS() string {
-	return "https://127.0.0.1:" + strconv.Itoa(s.ManagementTLSPort)
+	return "https://" + s.at(s.ManagementTLSPort)
 }
 
 // AMQP is the address for clients in clear.
-func (s *Server) AMQP() string { return "amqp://127.0.0.1:" + strconv.Itoa(s.Port) }
+func (s *Server) AMQP() string { return "amqp://" + s.at(s.Port) }
 
 // AMQPS is the address for clients with TLS.
-func (s *Server) AMQPS() string { return "amqps://127.0.0.1:" + strconv.Itoa(s.TLSPort) }
+func (s *Server) AMQPS() string { return "amqps://" + s.at(s.TLSPort) }
+
+func (s *Server) at(port int) string { return net.JoinHostPort(s.host, strconv.Itoa(port)) }
 
 // Call makes one call of the management API as the administrator. Path is escaped already and begins behind /api/; a body is JSON.
 func (s *Server) Call(ctx context.Context, method, path, body string) (status int, answer []byte, err error) {
@@ -163,14 +170,14 @@ func (s *Server) forgetNames() error {
 }
 
 func (s *Server) configure() error {
-	settings := fmt.Sprintf(`listeners.tcp.1 = 127.0.0.1:%[1]d
-listeners.ssl.1 = 127.0.0.1:%[2]d
+	settings := fmt.Sprintf(`listeners.tcp.1 = %[8]s:%[1]d
+listeners.ssl.1 = %[8]s:%[2]d
 ssl_options.cacertfile = %[3]s/ca.pem
 ssl_options.certfile = %[3]s/cert.pem
 ssl_options.keyfile = %[3]s/key.pem
-management.tcp.ip = 127.0.0.1
+management.tcp.ip = %[8]s
 management.tcp.port = %[4]d
-management.ssl.ip = 127.0.0.1
+management.ssl.ip = %[8]s
 management.ssl.port = %[5]d
 management.ssl.cacertfile = %[3]s/ca.pem
 management.ssl.certfile = %[3]s/cert.pem
@@ -181,7 +188,7 @@ log.file = false
 log.console = true
 log.console.level = debug
 disk_free_limit.absolute = 1MB
-`, s.Port, s.TLSPort, s.broker.Dir(), s.ManagementPort, s.ManagementTLSPort, Administrator, s.Password)
+`, s.Port, s.TLSPort, s.broker.Dir(), s.ManagementPort, s.ManagementTLSPort, Administrator, s.Password, s.host)
 	return errors.Join(
 		os.RemoveAll(s.broker.Path("data")), // of a launch that failed
 		os.WriteFile(s.broker.Path("rabbitmq.conf"), []byte(settings), 0o600),

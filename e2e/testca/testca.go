@@ -17,11 +17,25 @@ import (
 	"time"
 )
 
-// Pair is a CA that lives for a day and whose key is forgotten, and one certificate of it for 127.0.0.1, ::1 and localhost. All members are PEM.
+// Pair is a CA that lives for a day and whose key is forgotten, and one certificate of it for 127.0.0.1, ::1 and names, as a rule localhost. All members are PEM.
 type Pair struct{ CA, Certificate, Key []byte }
 
 // New makes a pair.
 func New() (*Pair, error) {
+	return For("localhost")
+}
+
+// For makes a pair whose certificate has these names or addresses beside the addresses of loopback.
+func For(names ...string) (*Pair, error) {
+	addresses := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	var dns []string
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			addresses = append(addresses, ip)
+		} else {
+			dns = append(dns, n)
+		}
+	}
 	now := time.Now()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -44,7 +58,7 @@ func New() (*Pair, error) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "loopback test server"},
 		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: []string{"localhost"},
+		IPAddresses: addresses, DNSNames: dns,
 	}, root, key.Public(), caKey)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,8 @@ type world struct {
 	prepare func(cert.Order) error
 	// asked, when not nil, is called whenever an issuer is wanted.
 	asked func()
+	// errors are what the service of certificates logged as such.
+	errors bytes.Buffer
 }
 
 func newWorld(t testing.TB) *world { t.Helper(); return newWorldWith(t, nil) }
@@ -74,8 +76,8 @@ func (w *world) bind(token key.Token) {
 func (w *world) open() {
 	w.T.Helper()
 	var err error
-	w.svc, err = cert.New(cert.Config{Guard: w.Guard, Store: w.Store, Sealing: w.Keys, Clock: w.Clock, Logger: slog.New(slog.DiscardHandler),
-		Keys: w.keys, Secrets: w.secrets, Issuers: w})
+	w.svc, err = cert.New(cert.Config{Guard: w.Guard, Store: w.Store, Sealing: w.Keys, Clock: w.Clock,
+		Logger: slog.New(slog.NewTextHandler(&w.errors, &slog.HandlerOptions{Level: slog.LevelError})), Keys: w.keys, Secrets: w.secrets, Issuers: w})
 	w.do(err)
 }
 

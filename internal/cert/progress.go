@@ -114,7 +114,11 @@ func (s *Service) advance(ctx context.Context, v *vault.Vault, id vault.ObjectID
 		return s.setBack(ctx, v, o, st, err)
 	}
 	_, st.advises = by.(issuer.Advisor)
-	return s.complete(ctx, s.system(v, "CertificateEnroll"), o, st, result.Chain)
+	err = s.complete(ctx, s.system(v, "CertificateEnroll"), o, st, result.Chain)
+	if f := fault.As(err); f != nil && f.Reason == InProgressReason {
+		return nil // somebody was there first: another node, or whoever cancelled it
+	}
+	return err
 }
 
 // look reads a certificate with its state and the certificate that is current.

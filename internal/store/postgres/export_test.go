@@ -1,6 +1,9 @@
 package postgres
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 // TakeSteps makes a schema that has so many steps, as a release before this one left it.
 func TakeSteps(ctx context.Context, cfg Config, n int) error {
@@ -20,3 +23,9 @@ func TakeSteps(ctx context.Context, cfg Config, n int) error {
 	}
 	return nil
 }
+
+// PeerTimeout is how long what was sent may stay unacknowledged.
+const PeerTimeout = peerTimeout
+
+// GiveUpOn prepares a connection as those of the store are.
+func GiveUpOn(c net.Conn) error { return giveUpOn(c, peerTimeout) }

@@ -60,6 +60,8 @@ type Store struct {
 	outcome relational.Outcome
 	// notifies is set when the database can notify, following while the follower gets answers.
 	notifies, following atomic.Bool
+	// primary is the host and port, as the connection string has them, to which a connection was opened last.
+	primary atomic.Pointer[string]
 
 	// mu guards closed and that nothing joins active once it is set.
 	mu     sync.Mutex
@@ -113,7 +115,7 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	asked := time.Now()
 	t := relational.View(inTransaction{s.writer}, nil)
-	if s.feed.last, err = t.Head(ctx); err != nil {
+	if s.feed.last.position, err = t.Head(ctx); err != nil {
 		return fmt.Errorf("reading the end of the journal: %w", err)
 	}
 	s.feed.fresh.Store(&asked)
