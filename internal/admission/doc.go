@@ -14,8 +14,9 @@
 //
 // A line is fair between tenants: the next place goes to the tenant that has the fewest requests running (max-min fairness, as of RFC 970), a free place
 // goes to whoever waits, and a tenant that has none running need not wait for the others, as long as not twice as many run as should. Within a tenant it
-// is first come, first served, until requests have waited without a break for a while: then the newest goes first, because who came first has
-// probably given up ("adaptive LIFO").
+// is first come, first served, until the oldest is about to be refused: then the newest goes first, because there is no time for both ("adaptive LIFO").
+//
+// Whoever is let in gives way once, so that reads which came meanwhile do not wait behind work, and others get to their line.
 //
 // Who waits in vain is refused after some seconds, and not at once: a connection that waits sends nothing more meanwhile, and refusals, which cost
 // nearly as much as answers to reads, stay few.

@@ -3,7 +3,9 @@ package admission
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,6 +56,38 @@ func TestWhoWaitsIsLetInAsSoonAsThereIsRoom(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// Work that waits for nothing would run to its end before the next request is looked at: no limit would ever be reached, and reads would stand behind all of it.
+func TestWhoIsLetInGivesWay(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const requests = 50
+	c := control(t, idle)
+	var all sync.WaitGroup
+	var ran, before atomic.Int32
+	for range requests {
+		all.Go(func() {
+			p, err := c.Enter(t.Context(), Query, "a")
+			if err != nil {
+				t.Error(err)
+			}
+			ran.Add(1)
+			p.Leave()
+		})
+	}
+	all.Go(func() {
+		p, err := c.Enter(t.Context(), Read, "a")
+		if err != nil {
+			t.Error(err)
+		}
+		before.Store(ran.Load())
+		p.Leave()
+	})
+	all.Go(func() {}) // what was started last runs first, and all else in its order
+	all.Wait()
+	if n := before.Load(); n > requests/2 {
+		t.Errorf("a read that came behind %d requests waited until %d of them were over", requests, n)
+	}
 }
 
 func TestWhoWaitsInVainIsRefused(t *testing.T) {

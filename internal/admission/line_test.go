@@ -188,10 +188,10 @@ func TestFloodLeavesTheOthersTheirPart(t *testing.T) {
 	}
 }
 
-func TestNewestGoesFirstOnceRequestsHaveWaitedForAWhile(t *testing.T) {
+func TestNewestGoesFirstWhenTheOldestIsAboutToBeRefused(t *testing.T) {
 	l := newLine(1, 10)
-	var p [4]Pass
-	for i := range p {
+	var p [6]Pass
+	for i := range 4 {
 		l.enter(&p[i], "t", noon)
 	}
 	l.leave(&p[0], noon.Add(standing-1))
@@ -200,7 +200,13 @@ func TestNewestGoesFirstOnceRequestsHaveWaitedForAWhile(t *testing.T) {
 	}
 	l.leave(&p[1], noon.Add(standing))
 	if !p[3].in || p[2].in {
-		t.Error("behind requests that have waited for long the newest is not the first to go")
+		t.Error("behind a request that has waited for long the newest is not the first to go")
+	}
+	l.abandon(&p[2])
+	l.enter(&p[4], "t", noon.Add(standing))
+	l.enter(&p[5], "t", noon.Add(2*standing-1))
+	if l.leave(&p[3], noon.Add(2*standing-1)); !p[4].in {
+		t.Error("once those are gone who waited for long, the first to come is not the first to go again")
 	}
 }
 
