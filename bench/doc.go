@@ -4,7 +4,8 @@
 // The ceilings are a net/http handler that answers the same bytes and headers over the same TLS, and one loop that
 // appends 4 KiB to a file and syncs it. Servers run as processes of their own, so that the CPU that they spend per
 // request, which neighbours disturb least, can be read from the kernel. Each round measures every case once, in a
-// shuffled order; what is printed is the median over the rounds.
+// shuffled order; cases that are compared are measured side by side, in slices of a second. What is printed is the
+// median over the rounds, and a ratio is the median of the rounds' ratios.
 //
 //	make bench
 //	go run ./bench -rounds 5 -duration 3s -out bin/bench.json

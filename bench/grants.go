@@ -1,37 +1,37 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
 // besideGrants measures while a grant changes every second in another place of the tenant: what does not concern the vault
 // must not cost it.
-func (b *bench) besideGrants(p *product, measure func() (figure, error)) func() (figure, error) {
-	return func() (figure, error) {
+func (b *bench) besideGrants(p *product, measure measurement) measurement {
+	return func(d time.Duration) (figure, error) {
 		stop, done := make(chan struct{}), make(chan error, 1)
-		go func() {
-			tick := time.NewTicker(time.Second)
-			defer tick.Stop()
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					done <- nil
-					return
-				case <-tick.C:
-					if err := p.changeGrant(n); err != nil {
-						done <- err
-						return
-					}
-				}
-			}
-		}()
-		f, err := measure()
+		go func() { done <- p.changeGrants(stop) }()
+		f, err := measure(d)
 		close(stop)
-		if gerr := <-done; err == nil {
-			err = gerr
+		return f, errors.Join(err, <-done)
+	}
+}
+
+// changeGrants changes a grant every second until it is stopped, from half a second on: once in each second, however short the slices are.
+func (p *product) changeGrants(stop <-chan struct{}) error {
+	next := time.NewTimer(time.Second / 2)
+	defer next.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return nil
+		case <-next.C:
 		}
-		return f, err
+		if err := p.changeGrant(n); err != nil {
+			return err
+		}
+		next.Reset(time.Second)
 	}
 }
 

@@ -139,7 +139,7 @@ func encoded(m keyMessage) string {
 }
 
 // planKeys adds the cases of keys: each use through the product, and the same use at the bare server.
-func (b *bench) planKeys(p *product, bare *target, https func(*target, int, source) func() (figure, error)) error {
+func (b *bench) planKeys(p *product, bare *target) error {
 	for name, body := range map[string]string{"rsa": `{"kty":"RSA","key_size":2048}`, "ec": `{"kty":"EC","crv":"P-256"}`} {
 		if _, _, err := p.call("POST", p.env["AZURE_KEYVAULT_URL"]+"/keys/"+name+"/create"+apiVersion, p.tokens[0], body); err != nil {
 			return err
@@ -176,8 +176,10 @@ func (b *bench) planKeys(p *product, bare *target, https func(*target, int, sour
 			through[c] = p.requestTo("POST", c, "/keys/"+u.key+"/"+u.verb, there)
 		}
 		raw := p.requestTo("POST", 0, "/"+u.key+"/"+u.verb, here)
-		b.add("bare "+u.name, https(bare, b.connections, func(int, int) []byte { return raw }))
-		b.add(u.name, https(p.target(), b.connections, func(c, _ int) []byte { return through[c%len(through)] }))
+		b.beside(readSlices, []measured{
+			{"bare " + u.name, b.https(bare, b.connections, func(int, int) []byte { return raw })},
+			{u.name, b.https(p.target(), b.connections, func(c, _ int) []byte { return through[c%len(through)] })},
+		})
 	}
 	return nil
 }
@@ -185,8 +187,7 @@ func (b *bench) planKeys(p *product, bare *target, https func(*target, int, sour
 // keyBounds are the shares of the bare server that uses of keys reach.
 func (b *bench) keyBounds() (list []bound) {
 	for _, u := range keyUses {
-		list = append(list, bound{Name: u.name + ": requests per second of bare", Min: u.min,
-			Ratio: b.median(u.name).PerSecond / b.median("bare "+u.name).PerSecond})
+		list = append(list, bound{Name: u.name + ": requests per second of bare", Min: u.min, Ratio: b.rate(u.name, "bare "+u.name)})
 	}
 	return list
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -82,54 +80,6 @@ func (b *bound) holds() bool {
 	return (b.Min == 0 || b.Ratio >= b.Min) && (b.Max == 0 || b.Ratio <= b.Max)
 }
 
-// bench is one run.
-type bench struct {
-	*options
-	cases   []string
-	measure map[string]func() (figure, error)
-	seen    map[string][]figure
-}
-
-func (b *bench) add(name string, f func() (figure, error)) {
-	b.cases = append(b.cases, name)
-	b.measure[name] = f
-}
-
-// rounds measures every case once per round, in a new order each time.
-func (b *bench) runRounds() error {
-	for round := range b.rounds {
-		order := slices.Clone(b.cases)
-		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-		for _, name := range order {
-			f, err := b.measure[name]()
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			f.Case = name
-			b.seen[name] = append(b.seen[name], f)
-			fmt.Fprintf(os.Stderr, "round %d of %d: %-28s %9.0f/s %7.1f us CPU %8.0f us p50\n", round+1, b.rounds, name, f.PerSecond, f.CPUPerRequest, f.P50)
-		}
-	}
-	return nil
-}
-
-func (b *bench) median(name string) figure {
-	all := b.seen[name]
-	return figure{Case: name,
-		PerSecond:     median(all, func(f figure) float64 { return f.PerSecond }),
-		CPUPerRequest: median(all, func(f figure) float64 { return f.CPUPerRequest }),
-		P50:           median(all, func(f figure) float64 { return f.P50 })}
-}
-
-func median(all []figure, of func(figure) float64) float64 {
-	values := make([]float64, len(all))
-	for i, f := range all {
-		values[i] = of(f)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
 func measure(o *options) error {
 	if o.dir == "" {
 		dir, err := os.MkdirTemp("", "keywright-bench-")
@@ -139,7 +89,7 @@ func measure(o *options) error {
 		defer os.RemoveAll(dir)
 		o.dir = dir
 	}
-	b := &bench{options: o, measure: map[string]func() (figure, error){}, seen: map[string][]figure{}}
+	b := newBench(o)
 	var products [2]*product
 	for i, durability := range []string{"os", "fsync"} {
 		p, err := startProduct(o.binary, filepath.Join(o.dir, durability), durability)
@@ -169,7 +119,7 @@ func measure(o *options) error {
 			return err
 		}
 		defer end()
-		if err := b.planKeys(products[0], bare, b.https); err != nil {
+		if err := b.planKeys(products[0], bare); err != nil {
 			return err
 		}
 	}
@@ -203,9 +153,9 @@ func startBare(role, dir string) (t *target, end func() error, err error) {
 }
 
 // https measures a server under requests over so many connections.
-func (b *bench) https(t *target, connections int, next source) func() (figure, error) {
-	return func() (figure, error) {
-		r, err := load(t, connections, b.duration, next)
+func (b *bench) https(t *target, connections int, next source) measurement {
+	return func(d time.Duration) (figure, error) {
+		r, err := load(t, connections, d, next)
 		if err != nil {
 			return figure{}, err
 		}
@@ -215,30 +165,35 @@ func (b *bench) https(t *target, connections int, next source) func() (figure, e
 
 // plan lists the cases. The bare server gets the very bytes that the product gets.
 func (b *bench) plan(mapped, synced *product, bare *target) {
-	https := b.https
 	reads := mapped.reads(b.connections, false)
-	b.add("bare", https(bare, b.connections, reads))
-	b.add("read", https(mapped.target(), b.connections, reads))
-	b.add("read and write", b.besideGrants(mapped, https(mapped.target(), b.connections, mapped.reads(b.connections, true))))
-	b.add("read, audit synced", https(synced.target(), b.connections, synced.reads(b.connections, false)))
-	b.add("bare, one connection", https(bare, 1, reads))
-	b.add("read, one connection", https(mapped.target(), 1, reads))
-	b.add("write, 64 writers", https(mapped.target(), 64, mapped.writes(64)))
-	b.add("transaction in process", b.transactions)
-	b.add("append and sync", func() (figure, error) {
-		n, err := appendAndSync(b.dir, b.duration)
-		return figure{PerSecond: n}, err
+	b.beside(readSlices, []measured{
+		{"bare", b.https(bare, b.connections, reads)},
+		{"read", b.https(mapped.target(), b.connections, reads)},
+		{"read and write", b.besideGrants(mapped, b.https(mapped.target(), b.connections, mapped.reads(b.connections, true)))},
+		{"read, audit synced", b.https(synced.target(), b.connections, synced.reads(b.connections, false))},
+	})
+	b.beside(readSlices, []measured{
+		{"bare, one connection", b.https(bare, 1, reads)},
+		{"read, one connection", b.https(mapped.target(), 1, reads)},
+	})
+	b.beside(1, []measured{
+		{"write, 64 writers", b.https(mapped.target(), 64, mapped.writes(64))},
+		{"transaction in process", b.transactions},
+		{"append and sync", func(d time.Duration) (figure, error) {
+			n, err := appendAndSync(b.dir, d)
+			return figure{PerSecond: n}, err
+		}},
 	})
 }
 
 // transactions measures the store's part of a write, in a process and a database of its own.
-func (b *bench) transactions() (figure, error) {
+func (b *bench) transactions(d time.Duration) (figure, error) {
 	dir, err := os.MkdirTemp(b.dir, "transactions-")
 	if err != nil {
 		return figure{}, err
 	}
 	defer os.RemoveAll(dir)
-	c, line, err := spawn("transactions ", os.Args[0], "-role", "transactions", "-dir", dir, "-duration", b.duration.String(), "-secrets", strconv.Itoa(b.secrets))
+	c, line, err := spawn("transactions ", os.Args[0], "-role", "transactions", "-dir", dir, "-duration", d.String(), "-secrets", strconv.Itoa(b.secrets))
 	if err != nil {
 		return figure{}, err
 	}
@@ -252,24 +207,22 @@ func (b *bench) transactions() (figure, error) {
 // report prints the medians and the ratios, and fails when a bound is missed.
 func (b *bench) report() error {
 	var figures []figure
-	for _, name := range b.cases {
+	for _, name := range b.names {
 		f := b.median(name)
 		figures = append(figures, f)
 		fmt.Printf("%-28s %9.0f/s %7.1f us CPU %8.0f us p50\n", name, f.PerSecond, f.CPUPerRequest, f.P50)
 	}
-	rate := func(of, to string) float64 { return b.median(of).PerSecond / b.median(to).PerSecond }
-	cpu := func(of, to string) float64 { return b.median(of).CPUPerRequest / b.median(to).CPUPerRequest }
 	var bounds []bound
 	if b.part != "keys" {
 		bounds = []bound{
-			{Name: "read and write: requests per second of bare", Ratio: rate("read and write", "bare"), Min: 0.6},
-			{Name: "read and write: CPU of bare", Ratio: cpu("read and write", "bare"), Max: 2},
-			{Name: "read: CPU of bare", Ratio: cpu("read", "bare"), Max: 1.7},
-			{Name: "read, audit synced: requests per second of bare", Ratio: rate("read, audit synced", "bare"), Min: 0.3},
-			{Name: "read, audit synced: CPU of bare", Ratio: cpu("read, audit synced", "bare"), Max: 3.5},
-			{Name: "read, one connection: p50 of bare", Ratio: b.median("read, one connection").P50 / b.median("bare, one connection").P50, Max: 1.5},
-			{Name: "write, 64 writers: of one loop of append and sync", Ratio: rate("write, 64 writers", "append and sync"), Min: 1.25},
-			{Name: "write, 64 writers: CPU of the transaction alone", Ratio: cpu("write, 64 writers", "transaction in process"), Max: 2.5},
+			{Name: "read and write: requests per second of bare", Ratio: b.rate("read and write", "bare"), Min: 0.6},
+			{Name: "read and write: CPU of bare", Ratio: b.cpu("read and write", "bare"), Max: 2},
+			{Name: "read: CPU of bare", Ratio: b.cpu("read", "bare"), Max: 1.7},
+			{Name: "read, audit synced: requests per second of bare", Ratio: b.rate("read, audit synced", "bare"), Min: 0.3},
+			{Name: "read, audit synced: CPU of bare", Ratio: b.cpu("read, audit synced", "bare"), Max: 3.5},
+			{Name: "read, one connection: p50 of bare", Ratio: b.p50("read, one connection", "bare, one connection"), Max: 1.5},
+			{Name: "write, 64 writers: of one loop of append and sync", Ratio: b.rate("write, 64 writers", "append and sync"), Min: 1.25},
+			{Name: "write, 64 writers: CPU of the transaction alone", Ratio: b.cpu("write, 64 writers", "transaction in process"), Max: 2.5},
 		}
 	}
 	if b.part != "secrets" {

@@ -51,7 +51,7 @@ func runScale(o *options) (err error) {
 	if err := roomFor(o.dir, int64(o.secrets)*diskPerSecret); err != nil {
 		return err
 	}
-	s := &scale{bench: &bench{options: o, measure: map[string]func() (figure, error){}, seen: map[string][]figure{}}}
+	s := &scale{bench: newBench(o)}
 	if s.few, _, err = filled(o, "few", fewSecrets); err != nil {
 		return err
 	}
@@ -123,10 +123,10 @@ func (s *scale) run() error {
 		return err
 	}
 	few := s.few.anyOf(func(r *rand.Rand) int { return r.IntN(fewSecrets) })
-	if err := s.beside("zipf", few, popular); err != nil {
+	if err := s.compare("zipf", few, popular); err != nil {
 		return err
 	}
-	if err := s.beside("uniform", few, s.many.anyOf(func(r *rand.Rand) int { return r.IntN(s.secrets) })); err != nil {
+	if err := s.compare("uniform", few, s.many.anyOf(func(r *rand.Rand) int { return r.IntN(s.secrets) })); err != nil {
 		return err
 	}
 	var figures []figure
@@ -135,12 +135,8 @@ func (s *scale) run() error {
 		figures = append(figures, f)
 		fmt.Printf("%-28s %9.0f/s %7.1f us CPU %8.0f us p50\n", name, f.PerSecond, f.CPUPerRequest, f.P50)
 	}
-	rate := func(of string) float64 {
-		return s.median("many, "+of).PerSecond / s.median("few, beside "+of).PerSecond
-	}
-	cpu := func(of string) float64 {
-		return s.median("many, "+of).CPUPerRequest / s.median("few, beside "+of).CPUPerRequest
-	}
+	rate := func(of string) float64 { return s.rate("many, "+of, "few, beside "+of) }
+	cpu := func(of string) float64 { return s.cpu("many, "+of, "few, beside "+of) }
 	return s.judge([]bound{
 		{Name: fmt.Sprintf("ready with %d secrets, in seconds", s.secrets), Ratio: s.ready.Seconds(), Max: mostReady.Seconds()},
 		{Name: fmt.Sprintf("MiB resident behind %d random reads", randomReads), Ratio: s.resident, Max: mostResident},
@@ -152,17 +148,19 @@ func (s *scale) run() error {
 	}, figures)
 }
 
-// beside measures both servers in turn. One distribution is done before the next begins: each has its own part of the secrets in memory.
-func (s *scale) beside(distribution string, few, many source) error {
-	s.cases = nil
-	s.add("few, beside "+distribution, s.https(s.few.target(), scaleConnections, few))
+// compare measures both servers in turn. One distribution is done before the next begins: each has its own part of the secrets in memory.
+func (s *scale) compare(distribution string, few, many source) error {
 	measure := s.https(s.many.target(), scaleConnections, many)
-	s.add("many, "+distribution, func() (figure, error) {
-		// Reads that were first ones have work to do behind them, which is not that of those that are measured.
-		if err := s.many.level(); err != nil {
-			return figure{}, err
-		}
-		return measure()
+	s.groups = nil
+	s.beside(1, []measured{
+		{"few, beside " + distribution, s.https(s.few.target(), scaleConnections, few)},
+		{"many, " + distribution, func(d time.Duration) (figure, error) {
+			// Reads that were first ones have work to do behind them, which is not that of those that are measured.
+			if err := s.many.level(); err != nil {
+				return figure{}, err
+			}
+			return measure(d)
+		}},
 	})
 	return s.runRounds()
 }

@@ -17,14 +17,29 @@ func (c *Client) RotateKeyring(ctx context.Context, in api.RotateKeys) (*api.Key
 	return do[api.KeysRotated](ctx, c, "POST", "/api/v1/keyring/rotate", nil, in)
 }
 
-// KeyringStatus says how the keys of the installation itself are.
-func (l *Local) KeyringStatus(ctx context.Context) (*api.KeyringStatus, error) {
-	return do[api.KeyringStatus](ctx, l.c, "GET", "/v1/keyring", nil, nil)
+// LocalKeyring is the keyring of a server on this machine: the keys of the installation itself, or of one of its tenants.
+type LocalKeyring struct {
+	local *Local
+	query url.Values
 }
 
-// RotateKeyring makes a new root key, or a new key for the installation's own audit records.
-func (l *Local) RotateKeyring(ctx context.Context, in api.RotateKeys) (*api.KeysRotated, error) {
-	return do[api.KeysRotated](ctx, l.c, "POST", "/v1/keyring/rotate", nil, in)
+// Keyring returns the keyring of a tenant, by its id or its name, or that of the installation when none is named.
+func (l *Local) Keyring(tenant string) *LocalKeyring {
+	k := &LocalKeyring{local: l}
+	if tenant != "" {
+		k.query = url.Values{"tenant": {tenant}}
+	}
+	return k
+}
+
+// KeyringStatus says how the keys are.
+func (k *LocalKeyring) KeyringStatus(ctx context.Context) (*api.KeyringStatus, error) {
+	return do[api.KeyringStatus](ctx, k.local.c, "GET", "/v1/keyring", k.query, nil)
+}
+
+// RotateKeyring makes new keys of a layer: of the installation that is root, or audit for its own audit records.
+func (k *LocalKeyring) RotateKeyring(ctx context.Context, in api.RotateKeys) (*api.KeysRotated, error) {
+	return do[api.KeysRotated](ctx, k.local.c, "POST", "/v1/keyring/rotate", k.query, in)
 }
 
 func holdsPath(vault string) string { return vaultsPath + url.PathEscape(vault) + "/holds" }

@@ -3,6 +3,7 @@ package docs
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -26,19 +27,43 @@ func readDeployed(t *testing.T, path string) []byte {
 	return text
 }
 
-// TestEveryAlertHasARunbook compares the rules with the sections of the page, their expressions included.
-func TestEveryAlertHasARunbook(t *testing.T) {
-	var file struct {
-		Groups []struct {
-			Rules []struct {
-				Alert, Expr, For    string
-				Labels, Annotations map[string]string
-			}
-		}
-	}
+// rule is one alert.
+type rule struct {
+	Alert, Expr, For    string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) (list []rule) {
+	t.Helper()
+	var file struct{ Groups []struct{ Rules []rule } }
 	if err := yaml.Unmarshal(readDeployed(t, "monitoring/alerts.yaml"), &file); err != nil {
 		t.Fatal(err)
 	}
+	for _, g := range file.Groups {
+		list = append(list, g.Rules...)
+	}
+	return list
+}
+
+// panel is one picture of the dashboard.
+type panel struct {
+	ID      int
+	Title   string
+	GridPos struct{ X, Y, W, H int }
+	Targets []struct{ Expr string }
+}
+
+func panels(t *testing.T) []panel {
+	t.Helper()
+	var d struct{ Panels []panel }
+	if err := json.Unmarshal(readDeployed(t, "monitoring/dashboard.json"), &d); err != nil || len(d.Panels) < 10 {
+		t.Fatalf("%d panels, %v", len(d.Panels), err)
+	}
+	return d.Panels
+}
+
+// TestEveryAlertHasARunbook compares the rules with the sections of the page, their expressions included.
+func TestEveryAlertHasARunbook(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "docs/operations/runbooks.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,37 +77,71 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 	for title := range sections {
 		titles = append(titles, title)
 	}
-	for _, g := range file.Groups {
-		for _, r := range g.Rules {
-			alerts = append(alerts, r.Alert)
-			if text := sections[r.Alert]; !strings.Contains(text, "`"+r.Expr+"`") || !strings.Contains(text, "\n1. ") || !strings.Contains(text, r.Annotations["summary"]) {
-				t.Errorf("the runbook of %s does not say %q, or what to do", r.Alert, r.Expr)
-			}
-			if !strings.HasSuffix(r.Annotations["runbook_url"], "docs/operations/runbooks.md#"+strings.ToLower(r.Alert)) {
-				t.Errorf("%s leads to %s", r.Alert, r.Annotations["runbook_url"])
-			}
-			if !slices.Contains([]string{"warning", "critical"}, r.Labels["severity"]) || r.For == "" {
-				t.Errorf("%s has the severity %q and waits for %q", r.Alert, r.Labels["severity"], r.For)
-			}
+	for _, r := range rules(t) {
+		alerts = append(alerts, r.Alert)
+		if text := sections[r.Alert]; !strings.Contains(text, "`"+r.Expr+"`") || !strings.Contains(text, "\n1. ") || !strings.Contains(text, r.Annotations["summary"]) {
+			t.Errorf("the runbook of %s does not say %q, or what to do", r.Alert, r.Expr)
+		}
+		if !strings.HasSuffix(r.Annotations["runbook_url"], "docs/operations/runbooks.md#"+strings.ToLower(r.Alert)) {
+			t.Errorf("%s leads to %s", r.Alert, r.Annotations["runbook_url"])
+		}
+		if !slices.Contains([]string{"warning", "critical"}, r.Labels["severity"]) || r.For == "" {
+			t.Errorf("%s has the severity %q and waits for %q", r.Alert, r.Labels["severity"], r.For)
 		}
 	}
 	same(t, "docs/operations/runbooks.md", alerts, titles)
 }
 
-func TestDashboardIsOne(t *testing.T) {
-	var d struct {
-		Panels []struct {
-			ID      int
-			Title   string
-			GridPos struct{ X, Y, W, H int }
-			Targets []struct{ Expr string }
+// TestExpressionsNameMetricsThatExist looks up what alerts and the dashboard ask for, and by which labels they choose, in the page of metrics, which another test compares
+// with the code: Prometheus itself finds nothing wrong with a metric that nobody has.
+func TestExpressionsNameMetricsThatExist(t *testing.T) {
+	const path = "docs/operations/monitoring.md"
+	p := readPage(t, path)
+	rows := map[string][]string{} // the type and the labels of each metric
+	p.prose(func(_ int, line string) {
+		if m := regexp.MustCompile("^\\| `(keywright_[a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|").FindStringSubmatch(line); m != nil {
+			rows[m[1]] = m[2:]
+		}
+	})
+	asked := map[string]string{}
+	for _, r := range rules(t) {
+		asked["the alert "+r.Alert] = r.Expr
+	}
+	for _, p := range panels(t) {
+		for i, target := range p.Targets {
+			asked[fmt.Sprintf("line %d of the panel %q", i+1, p.Title)] = target.Expr
 		}
 	}
-	if err := json.Unmarshal(readDeployed(t, "monitoring/dashboard.json"), &d); err != nil || len(d.Panels) < 10 {
-		t.Fatalf("%d panels, %v", len(d.Panels), err)
+	metric := regexp.MustCompile(`(keywright_[a-z_]+)(?:\{([^}]*)\})?`)
+	label := regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)`)
+	found := 0
+	for who, expr := range asked {
+		for _, m := range metric.FindAllStringSubmatch(expr, -1) {
+			found++
+			name := m[1]
+			if rows[name] == nil { // one of the three series of a histogram
+				name = regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+			}
+			cells := rows[name]
+			if cells == nil || name != m[1] && cells[0] != "histogram" {
+				t.Errorf("%s asks for %s, which no server has", who, m[1])
+				continue
+			}
+			for _, l := range label.FindAllStringSubmatch(m[2], -1) {
+				if !strings.Contains(cells[1], "`"+l[1]+"`") && !slices.Contains([]string{"le", "instance"}, l[1]) {
+					t.Errorf("%s chooses %s by the label %s, which it does not have", who, name, l[1])
+				}
+			}
+		}
 	}
+	if found < 28 {
+		t.Fatalf("only %d metrics were found in expressions", found)
+	}
+}
+
+func TestDashboardIsOne(t *testing.T) {
 	seen := map[int]bool{}
-	for _, p := range d.Panels {
+	for _, p := range panels(t) {
 		if p.Title == "" || seen[p.ID] || p.GridPos.W == 0 || len(p.Targets) == 0 || p.Targets[0].Expr == "" {
 			t.Errorf("the panel %+v shows nothing, or has another's id", p)
 		}

@@ -122,7 +122,7 @@ func environment(t *testing.T, programs string) []string {
 	path = append(path, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 	env := []string{"PATH=" + strings.Join(path, ":"), "LANG=C.UTF-8", "TERM=dumb", "AZURE_CORE_COLLECT_TELEMETRY=0",
 		// In the namespace there is no network: modules come from the cache alone.
-		"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-mod=mod"}
+		"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=" + strings.TrimSpace("-mod=mod "+os.Getenv("GOFLAGS"))}
 	for _, name := range []string{"GOMODCACHE", "GOCACHE"} {
 		out, err := exec.Command("go", "env", name).Output()
 		if err != nil {

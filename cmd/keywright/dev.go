@@ -93,6 +93,7 @@ This server is for trying things out: its credentials lie in a file. It listens 
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8443", "address of loop-back to listen on; port 0 takes a free one")
 	f.StringVar(&c.Suffix, "suffix", server.DefaultSuffix, "DNS suffix of the vaults")
 	f.StringVar(&c.ChallengeTenant, "challenge-tenant", "", "how challenges on named vaults name the tenant: adfs or id (default adfs, or id for vault.azure.net)")
+	f.DurationVar(&c.Announce, "announce", 0, "how long the server says that it is about to end, and goes on serving, before it ends")
 	f.BoolVar(&c.Hosts, "hosts", false, "keep the names in the machine's hosts file while the server runs")
 	f.StringVar(&durability, "audit-durability", "os", "what an acknowledged audit record of a read survives: os (the end of the process) or fsync (power loss)")
 	f.StringSliceVar(&c.AuditCopies, "audit-copies", nil, "places to which signed checkpoints of the audit log are copied: absolute paths of directories, or https URLs")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -91,6 +92,16 @@ func runServer(ctx context.Context, f *config.File, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
+	tell := notifier(os.Getenv)
+	inform := func(state string) {
+		if err := tell(state); err != nil {
+			c.Logger.Warn("systemd could not be told of the server's state", "state", state, "error", err)
+		}
+	}
+	// People may take longer to come with their shares than systemd waits for a start.
+	c.Sealed = func(shares int) {
+		inform(fmt.Sprintf("READY=1\nSTATUS=Sealed: waits for %d shares, keywright seal unseal", shares))
+	}
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
@@ -103,16 +114,13 @@ func runServer(ctx context.Context, f *config.File, stdout, stderr io.Writer) er
 			c.Logger.Info("listening", "listener", name, "address", at.String())
 		}
 	}
-	tell := notifier(os.Getenv)
-	if err := tell("READY=1"); err != nil {
-		c.Logger.Warn("systemd could not be told that the server is ready", "error", err)
-	}
+	inform("READY=1\nSTATUS=Serving")
 	fmt.Fprintln(stdout, "ready")
 	select {
 	case <-ctx.Done():
 		c.Logger.Info("ending; requests under way may finish")
 		// systemd waits for as long as this says before it kills.
-		_ = tell(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (f.Shutdown.Drain + 10*time.Second).Microseconds()))
+		inform(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (f.Shutdown.Announce + f.Shutdown.Drain + 10*time.Second).Microseconds()))
 		return s.Close()
 	case err := <-s.Failed():
 		return errors.Join(err, s.Close())
@@ -170,7 +178,10 @@ func runInit(cmd *cobra.Command, f *config.File, i server.Initial, out string) e
 	if out != "" {
 		// Made first: an enrolment that cannot be written down would be lost.
 		if file, err = os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600); err != nil {
-			return fmt.Errorf("making the file of the enrolment: %w", err)
+			if errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("the file %s exists, and an enrolment replaces none: remove it, or name another with --out; nothing was done", out)
+			}
+			return fmt.Errorf("making the file of the enrolment: %w; nothing was done", err)
 		}
 		defer file.Close()
 	}
@@ -206,7 +217,10 @@ func showInitialised(cmd *cobra.Command, made *server.Initialised, code, out str
 		return cli.Show(cmd, initialised{made, code}, nil)
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
-	if made.Resumed {
+	switch {
+	case made.Again:
+		say("This installation was initialised before; its administrator gets another enrolment in place of the one before.")
+	case made.Resumed:
 		say("An earlier run had begun; it is complete now.")
 	}
 	say("Initialised. Tenant %s, subscription %s, resource group %s.", made.Tenant, made.Subscription, made.ResourceGroup)

@@ -183,7 +183,7 @@ func TestNodeIsKilled(t *testing.T) {
 
 	a.set("db-password", "first")
 	for instance, n := range map[string]*node{"pod-a": a, "pod-b": b} {
-		n.within(10*time.Second, "reading on both nodes", func() error {
+		n.within(time.Minute, "reading on both nodes", func() error {
 			_, err := n.as(instance).Vault(vault).Get(t.Context(), "db-password")
 			return err
 		})
@@ -191,7 +191,7 @@ func TestNodeIsKilled(t *testing.T) {
 	if holders, err := a.holders("db-password"); err != nil || len(holders) != 2 || !slices.Contains(holders, "pod-b") {
 		t.Errorf("right behind the reads the holders are %q: %v", holders, err)
 	}
-	a.within(10*time.Second, "one query", func() error {
+	a.within(time.Minute, "one query", func() error {
 		list, _ := a.query("db-password")
 		if reads, nodes := count(list, "SecretGet"); reads < 2 || len(nodes) != 2 {
 			return fmt.Errorf("%d reads of %d nodes", reads, len(nodes))
@@ -215,7 +215,7 @@ func TestNodeIsKilled(t *testing.T) {
 	} else if err == nil || !strings.Contains(err.Error(), name) {
 		t.Errorf("who holds a version was told although a node may have delivered it a moment ago, or the node was not named: %v", err)
 	}
-	a.within(40*time.Second, "the ledger goes on", func() error {
+	a.within(2*time.Minute, "the ledger goes on", func() error {
 		holders, err := a.holders("db-password")
 		if err == nil && !slices.Contains(holders, "pod-b") {
 			err = fmt.Errorf("the holders are %q", holders)
@@ -225,7 +225,7 @@ func TestNodeIsKilled(t *testing.T) {
 	if waited := time.Since(killed); waited < 5*time.Second {
 		t.Errorf("the ledger went on after %s: the node may have answered until then", waited)
 	}
-	a.within(30*time.Second, "taking the record over", func() error {
+	a.within(time.Minute, "taking the record over", func() error {
 		list, missing := a.query("orphan")
 		if n, nodes := count(list, "SecretSet"); n != 1 || !nodes[name] || len(missing) != 1 || !strings.Contains(missing[0], name) {
 			return fmt.Errorf("%d records, of %v; missing is %q", n, nodes, missing)
@@ -239,7 +239,7 @@ func TestNodeIsKilled(t *testing.T) {
 	os.Remove(filepath.Join(dirB, "dev.env"))
 	b = start(t, dirB, database)
 	for _, n := range []*node{a, b} {
-		n.within(15*time.Second, "each record once", func() error {
+		n.within(time.Minute, "each record once", func() error {
 			list, _ := n.query("orphan")
 			if sets, _ := count(list, "SecretSet"); sets != 1 {
 				return fmt.Errorf("%d records", sets)

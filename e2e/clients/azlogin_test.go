@@ -83,7 +83,7 @@ func (s *server) azDevice(t *testing.T, a *az) {
 	}
 	defer func() { _ = p.Stop(syscall.SIGTERM, time.Second) }() // it has ended, if all went well
 	instruction := regexp.MustCompile(`open the page (\S+) and enter the code (\S+) to authenticate`)
-	if err := p.Await(t.Context(), 30*time.Second, func() bool { return instruction.MatchString(said.String()) }); err != nil {
+	if err := p.Await(t.Context(), time.Minute, func() bool { return instruction.MatchString(said.String()) }); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	found := instruction.FindStringSubmatch(said.String())

@@ -197,7 +197,7 @@ func (b *browser) eval(ctx context.Context, script string, value any) error {
 // await waits until the page holds an element.
 func (b *browser) await(t *testing.T, selector string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		var there bool
 		err := b.eval(t.Context(), fmt.Sprintf("document.readyState === 'complete' && !!document.querySelector(%q)", selector), &there)

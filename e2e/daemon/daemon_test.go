@@ -61,7 +61,7 @@ func newServer(t *testing.T, command func(*exec.Cmd)) *server {
 	t.Helper()
 	s := &server{}
 	d, err := daemon.New(daemon.Config{
-		Name: "listener", Ports: []*int{&s.port}, Log: "log", Patience: 20 * time.Second, Quit: syscall.SIGTERM, Answers: s.answers,
+		Name: "listener", Ports: []*int{&s.port}, Log: "log", Patience: time.Minute, Quit: syscall.SIGTERM, Answers: s.answers,
 		Configure: func() error { s.configured = append(s.configured, s.port); return nil },
 		Command: func() (*exec.Cmd, error) {
 			cmd := exec.Command(os.Args[0])

@@ -54,7 +54,7 @@ func TestNginxFollowsRenewals(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.stops(watch, "the watch", syscall.SIGTERM)
-	if err := watch.Await(t.Context(), 20*time.Second, func() bool { _, err := os.Stat(file); return err == nil }); err != nil {
+	if err := watch.Await(t.Context(), time.Minute, func() bool { _, err := os.Stat(file); return err == nil }); err != nil {
 		t.Fatal(err)
 	}
 	nginx, err := process.Start("nginx", exec.Command(programs[0], "-c", conf))

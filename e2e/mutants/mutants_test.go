@@ -58,10 +58,26 @@ var durable = []mutant{
 		test: "TestWithoutARecordNothingHappens"},
 	{name: "no place in the additional data", pkg: "internal/keyring", file: "bind.go", old: "for _, f := range fields {\n\t\tb = binary", new: "for _, f := range fields[:1] {\n\t\tb = binary",
 		test: "TestValuesOpenInTheirPlaceAlone"},
+	{name: "no view of access is dropped", pkg: "internal/guard", file: "view.go", old: "for i := range c.Changes {", new: "for i := range c.Changes[:0] {",
+		test: "TestAccessFollowsEveryAcknowledgedChange"},
+	{name: "no value is dropped", pkg: "internal/object", file: "cache.go", old: "for i := range c.Changes {", new: "for i := range c.Changes[:0] {",
+		in: "internal/secret", test: "TestReadsSeeEveryAcknowledgedWrite"},
+	{name: "no commit of another node", pkg: "internal/store/postgres", file: "feed.go", old: "f.watchers.Show(c)\n", new: "_ = c\n", test: "TestFreshness"},
+}
+
+// coherent are further ones by which what a node remembers is never older than it may be.
+var coherent = []mutant{
+	{name: "no token is taken back", pkg: "internal/identity", file: "changed.go", old: "if len(ids) > 0 {", new: "if false {", test: "TestRevocationIsImmediate"},
+	{name: "no key is forgotten", pkg: "internal/keyring", file: "keyring.go", old: "for i := range c.Changes {", new: "for i := range c.Changes[:0] {", test: "TestShreddingReachesOpeners"},
+	{name: "no age of the memory", pkg: "internal/guard", file: "fresh.go", old: "if call.age < MaxAge {", new: "if true {", test: "TestNodeBehindFailsClosed"},
+	{name: "no flush behind a gap", pkg: "internal/store/postgres", file: "feed.go", old: "f.watchers.Show(&store.Commit{Position: p, Flush: true})", new: "", test: "TestPrunedFeed"},
+	{name: "no cache hears of commits", pkg: "internal/server", file: "server.go", old: "for _, changed := range k.caches {", new: "for _, changed := range k.caches[:0] {",
+		test: "TestRolesAtTheScopeOfKeys"},
 }
 
 func TestMutants(t *testing.T) {
 	t.Run("rotation", func(t *testing.T) { takeAway(t, rotations, os.Getenv(runEnv) != "") })
+	t.Run("coherent", func(t *testing.T) { takeAway(t, coherent, os.Getenv(runEnv) != "") })
 	t.Run("durable", func(t *testing.T) { takeAway(t, durable, os.Getenv(runEnv) != "" || os.Getenv("CI") == "true") })
 }
 

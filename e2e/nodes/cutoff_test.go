@@ -27,7 +27,7 @@ func cutOff(c *cluster) {
 	must(t, whole.set(ctx, token, "unread", "value"))
 	warm := func() {
 		t.Helper()
-		eventually(t, 10*time.Second, "both nodes serve", func() bool {
+		eventually(t, time.Minute, "both nodes serve", func() bool {
 			return whole.status(token, "known").status == http.StatusOK && cut.status(token, "known").status == http.StatusOK
 		})
 	}

@@ -42,11 +42,11 @@ func TestTakeOver(t *testing.T) {
 		}
 		return list
 	}
-	eventually(t, 10*time.Second, "one node has the turn", func() bool { return len(turns()) == 1 })
+	eventually(t, time.Minute, "one node has the turn", func() bool { return len(turns()) == 1 })
 	first := turns()[0]
 	first.kill()
 	first.process = nil
-	eventually(t, 15*time.Second, "another node takes over", func() bool { return len(turns()) == 1 })
+	eventually(t, time.Minute, "another node takes over", func() bool { return len(turns()) == 1 })
 
 	must(t, c.db.Exec(ctx, "CREATE DATABASE app", "CREATE ROLE app_owner NOLOGIN", "CREATE ROLE app_a LOGIN PASSWORD 'first' IN ROLE app_owner",
 		"CREATE ROLE app_b LOGIN IN ROLE app_owner", "ALTER ROLE app_a IN DATABASE app SET role = app_owner", "ALTER ROLE app_b IN DATABASE app SET role = app_owner",
@@ -74,14 +74,14 @@ func TestTakeOver(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, 10*time.Second, "the node that runs the rotation dies", func() bool { return died() != nil })
+	eventually(t, time.Minute, "the node that runs the rotation dies", func() bool { return died() != nil })
 	dead := died()
 	last := left[0]
 	if last == dead {
 		last = left[1]
 	}
 	native := last.api().Vault("demo")
-	eventually(t, 15*time.Second, "another node finishes the run", func() bool {
+	eventually(t, time.Minute, "another node finishes the run", func() bool {
 		r, err := native.Rotation(ctx, run.ID)
 		return err == nil && r.State == "done"
 	})

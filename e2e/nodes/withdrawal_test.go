@@ -42,7 +42,7 @@ func (c *cluster) newReader(name string) *reader {
 func (c *cluster) readable(token, name string) {
 	c.Helper()
 	for _, n := range c.nodes {
-		eventually(c, 5*time.Second, n.address+" lets "+name+" be read", func() bool {
+		eventually(c, time.Minute, n.address+" lets "+name+" be read", func() bool {
 			a, err := n.get(c.Context(), token, name)
 			return err == nil && a.status == http.StatusOK
 		})
@@ -199,5 +199,5 @@ func stoppedNode(c *cluster) {
 		ask(withdrawn.token, false)
 	}
 	t.Logf("answers by status: %v", counts)
-	eventually(t, 5*time.Second, "the node has caught up", func() bool { a, err := stopped.get(ctx, admin, "changed"); return err == nil && a.value == "new" })
+	eventually(t, time.Minute, "the node has caught up", func() bool { a, err := stopped.get(ctx, admin, "changed"); return err == nil && a.value == "new" })
 }

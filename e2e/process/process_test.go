@@ -32,7 +32,7 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	if err := p.Stop(syscall.SIGTERM, patience); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for alive(grandchild) && !zombie(grandchild) {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %d outlived the group it belongs to", grandchild)

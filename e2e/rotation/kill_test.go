@@ -62,7 +62,7 @@ func killOnce(t *testing.T, n *node, s *system, strategy rotator.Strategy, at ro
 	}
 	select {
 	case <-n.process.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the server did not come by %s", at)
 	}
 	killed := time.Now()
@@ -94,7 +94,7 @@ func killOnce(t *testing.T, n *node, s *system, strategy rotator.Strategy, at ro
 	if ok, err := s.login(context.Background(), first); err != nil || ok {
 		t.Errorf("the value before logs in: %v (%v)", ok, err)
 	}
-	if most := n.lease + 10*time.Second; took > most {
+	if most := n.lease + time.Minute; took > most {
 		t.Errorf("all was over %v after the kill, want %v", took, most)
 	}
 	requireNoCanary(t, n, s, first, current)

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// standing is for how long a tenant's requests have waited without a break when the newest begins to go first.
-const standing = 100 * time.Millisecond
+// standing is for how long the oldest of a tenant's requests has waited when the newest goes first: so long that the oldest is about to be refused. Until
+// then nobody is refused who can be served in time.
+const standing = DefaultPatience * 3 / 4
 
 // line says who of a class runs and who waits. It has no clock, no goroutines and no lock.
 //
@@ -29,8 +30,6 @@ type flow struct {
 	tenant  string
 	running int
 	waiting list.List // of *Pass, in the order in which they came
-	// since is when the first of those came who wait, without a break.
-	since time.Time
 	// turn is when it was this tenant's turn last, as a count; index is its place in ready, -1 when it has none.
 	turn  uint64
 	index int
@@ -41,6 +40,8 @@ type Pass struct {
 	gate  *gate
 	flow  *flow
 	place *list.Element
+	// since is when the wait began.
+	since time.Time
 	// over is closed when the wait is over, nil when there was none; in tells whether the request may run.
 	over chan struct{}
 	in   bool
@@ -65,10 +66,7 @@ func (l *line) enter(p *Pass, tenant string, now time.Time) {
 	if l.waiting >= l.mostWaiting {
 		l.drop(l.longest(f))
 	}
-	if f.waiting.Len() == 0 {
-		f.since = now
-	}
-	p.over = make(chan struct{})
+	p.over, p.since = make(chan struct{}), now
 	p.place = f.waiting.PushBack(p)
 	l.waiting++
 	l.order(f)
@@ -132,11 +130,11 @@ func (l *line) fill(now time.Time) {
 
 // next is the tenant's request whose turn it is.
 func (f *flow) next(now time.Time) *Pass {
-	e := f.waiting.Front()
-	if now.Sub(f.since) >= standing {
-		e = f.waiting.Back()
+	oldest := f.waiting.Front().Value.(*Pass)
+	if now.Sub(oldest.since) >= standing {
+		return f.waiting.Back().Value.(*Pass)
 	}
-	return e.Value.(*Pass)
+	return oldest
 }
 
 // longest is the oldest request of the tenant with the most waiting. Between equals the newcomer's own gives way.

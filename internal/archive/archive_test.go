@@ -115,10 +115,15 @@ func TestRoundTrip(t *testing.T) {
 	if err := (rows{1000}).Dump(t.Context(), &want); err != nil {
 		t.Fatal(err)
 	}
-	for name, identity := range map[string]age.Identity{"offline": offline, "seal": &archive.Unsealing{Ctx: t.Context(), Seal: s}} {
-		r, err := archive.Open(bytes.NewReader(file), identity)
+	unsealing := func() age.Identity { return &archive.Unsealing{Ctx: t.Context(), Seal: s} }
+	for name, identities := range map[string][]age.Identity{"offline": {offline}, "seal": {unsealing()}, "both": {offline, unsealing()},
+		"another seal": {&archive.Unsealing{Ctx: t.Context(), Seal: newSeal(t)}, offline}} {
+		r, err := archive.Open(bytes.NewReader(file), identities...)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		if want := name == "seal" || name == "both"; r.Sealed != want {
+			t.Errorf("%s: whether the seal opened it: %v, want %v", name, r.Sealed, want)
 		}
 		if r.Header.ID != id || r.Header.Engine != "none" || r.Header.Format != archive.Version {
 			t.Errorf("%s: the header is %+v", name, r.Header)

@@ -8,7 +8,8 @@
 //	-> keywright-seal BASE64URL(name of the seal) ID
 //	file key as the seal wrapped it, bound to the archive's id
 //
-// Whoever has one of the identities, or the seal, can open the file, and with the identities the age program can, too. What is in it stays wrapped as it is in the
+// Whoever has one of the identities, or the seal, can open the file, and with the identities the age program can, too. Whoever has a recipient can write one for it;
+// one that the seal opens takes the seal to write. What is in it stays wrapped as it is in the
 // store, so that values take the seal as well. Age encrypts in chunks of 64 KiB, each bound to its place and the last one marked as the last: a file that was cut,
 // changed, or put together anew does not open to its end, and Read says so before it says that all is well.
 //

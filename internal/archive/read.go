@@ -22,6 +22,9 @@ const NotOpened fault.Reason = "BackupNotOpened"
 // Reader reads one archive, once. It implements store.Source.
 type Reader struct {
 	Header Header
+	// Sealed says that the seal opened the file: whoever wrote it had the seal. Of a file that one of the operator's identities alone opens nobody can say who wrote
+	// it: the public key is enough for that, and is no secret.
+	Sealed bool
 	// Progress is of rows; nil counts none.
 	Progress *Progress
 
@@ -32,9 +35,10 @@ type Reader struct {
 	buf    []byte
 }
 
-// Open begins to read an archive with whichever of the identities opens it.
+// Open begins to read an archive with whichever of the identities opens it. The seal is tried first, if it is among them.
 func Open(r io.Reader, identities ...age.Identity) (*Reader, error) {
-	plain, err := age.Decrypt(r, identities...)
+	order := sealFirst(identities)
+	plain, err := age.Decrypt(r, order)
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fault.New(fault.Invalid, "the backup does not open with the identities and the seal that were given: give the identity of one of its recipients, "+
@@ -52,7 +56,8 @@ func Open(r io.Reader, identities ...age.Identity) (*Reader, error) {
 		return nil, damaged(err)
 	}
 	packed.Multistream(false)
-	a := &Reader{in: bufio.NewReaderSize(packed, bufferBytes), sealed: sealed}
+	a := &Reader{in: bufio.NewReaderSize(packed, bufferBytes), sealed: sealed,
+		Sealed: slices.ContainsFunc(order, func(i age.Identity) bool { u, ok := i.(*Unsealing); return ok && u.opened })}
 	k, payload, err := readFrame(a.in, nil)
 	if err != nil {
 		return nil, damaged(err)
@@ -65,6 +70,31 @@ func Open(r io.Reader, identities ...age.Identity) (*Reader, error) {
 			Version, fault.Clip(a.Header.Release))
 	}
 	return a, CheckID(a.Header.ID)
+}
+
+// inOrder are identities that are tried one after the other: age itself tries those of its own kinds first.
+type inOrder []age.Identity
+
+// Unwrap implements age.Identity.
+func (list inOrder) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	for _, i := range list {
+		if key, err := i.Unwrap(stanzas); !errors.Is(err, age.ErrIncorrectIdentity) {
+			return key, err
+		}
+	}
+	return nil, age.ErrIncorrectIdentity
+}
+
+func sealFirst(identities []age.Identity) (order inOrder) {
+	isSeal := func(i age.Identity) bool { _, ok := i.(*Unsealing); return ok }
+	for _, seals := range []bool{true, false} {
+		for _, i := range identities {
+			if isSeal(i) == seals {
+				order = append(order, i)
+			}
+		}
+	}
+	return order
 }
 
 // damaged tells of a file that is not whole. A fault says already what is wrong.

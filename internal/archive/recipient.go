@@ -45,6 +45,11 @@ func (s *Sealed) Wrap(fileKey []byte) ([]*age.Stanza, error) {
 type Unsealing struct {
 	Ctx  context.Context
 	Seal seal.Seal
+	// Shares asks people for the shares of a seal that waits for them, which have to open the archive. Nil when nobody can be asked.
+	Shares func(ctx context.Context, g seal.Gatherer) error
+
+	// opened is set when the seal gave the key of a file.
+	opened bool
 }
 
 var _ age.Identity = (*Unsealing)(nil)
@@ -54,6 +59,14 @@ func (u *Unsealing) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	for _, s := range stanzas {
 		if s.Type != stanzaType || len(s.Args) != 2 || CheckID(s.Args[1]) != nil {
 			continue
+		}
+		if g, ok := u.Seal.(seal.Gatherer); ok && u.Shares != nil && !g.Progress().Open {
+			if g.Expect(s.Body, bind(s.Args[1])) != nil {
+				continue // of another seal
+			}
+			if err := u.Shares(u.Ctx, g); err != nil {
+				return nil, err
+			}
 		}
 		key, err := u.Seal.Unwrap(u.Ctx, s.Body, bind(s.Args[1]))
 		if fault.Is(err, fault.Invalid) {
@@ -66,6 +79,7 @@ func (u *Unsealing) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 			clear(key)
 			continue
 		}
+		u.opened = true
 		return key, nil
 	}
 	return nil, age.ErrIncorrectIdentity

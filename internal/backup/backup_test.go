@@ -360,7 +360,7 @@ func TestStopEndsJobs(t *testing.T) {
 	defer close(w.storage.hold)
 	_, err := w.svc.Backup(w.Ctx, w.call(), w.storage.source(""))
 	w.do(err)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	w.do(w.svc.Stop(ctx))
 }

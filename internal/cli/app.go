@@ -100,6 +100,9 @@ func exitCode(err error) int {
 	if errors.As(err, &own) {
 		return own.code
 	}
+	if errors.Is(err, client.ErrNoCredential) {
+		return ExitDenied
+	}
 	switch client.KindOf(err) {
 	case client.Unauthenticated, client.Forbidden:
 		return ExitDenied
@@ -111,14 +114,32 @@ func exitCode(err error) int {
 	return ExitFailure
 }
 
+// forbiddenByRbac is the reason of a refusal for want of a role: see authz.ForbiddenByRbac, and docs/operations/troubleshooting.md.
+const forbiddenByRbac = "ForbiddenByRbac"
+
+// advised is an error with advice of its own, where that for its kind would lead astray.
+type advised struct {
+	error
+	advice string
+}
+
+func (e advised) Unwrap() error { return e.error }
+
 // hint says what to do about an error that comes from the environment, or how operators find it.
 func (a *app) hint(err error) string {
 	var e *client.Error
-	if !errors.As(err, &e) {
+	var own advised
+	switch {
+	case errors.As(err, &own):
+		return own.advice
+	case !errors.As(err, &e):
 		return ""
 	}
 	if e.Kind == client.Unauthenticated {
 		return "Run \"keywright login\", or check the credential in the environment."
+	}
+	if e.Reason == forbiddenByRbac {
+		return "\"keywright access explain\" says what is missing, and \"keywright grant create\" by somebody who may grants it. The server's records name this request " + e.Correlation + "."
 	}
 	if e.Correlation != "" && (e.Kind == client.Internal || e.Kind == client.Unavailable || e.Kind == client.Forbidden) {
 		return "The server's records name this request " + e.Correlation + "."
@@ -170,7 +191,7 @@ func complete(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usageError{err}
+				return usage("%w: write %s", err, c.UseLine())
 			}
 			return nil
 		}

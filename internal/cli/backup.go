@@ -20,6 +20,8 @@ type ProveBackup struct {
 	File, Dir  string
 	Identities []string
 	Sample     int
+	// Shares are those of the seal's key, if people hold it. They have to be opened.
+	Shares *Shares
 }
 
 func (a *app) backupCommand() *cobra.Command {
@@ -163,7 +165,7 @@ func (a *app) backupVerify() *cobra.Command {
 		Long: `Prove a backup: it is read to its end, restored into a scratch store, and the keys and values in it are opened; the checkpoints of audit logs and the
 tombstones are looked at. No value is shown.
 
-With --file the backup is proved on this machine, without a server; the seal's key file is then that of --dir.`,
+With --file the backup is proved on this machine, without a server; the seal's key file is then that of --dir, unless people hold shares of the seal's key.`,
 		Example: "  keywright backup verify 019ab8e4c1a07d3e8f60c2b1a4d5e6f7\n  keywright backup verify --file backup.kwb --dir ~/kw --identity-file offline.txt",
 		Args:    cobra.MaximumNArgs(1), ValidArgsFunction: a.completeBackups,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -194,6 +196,7 @@ With --file the backup is proved on this machine, without a server; the seal's k
 		f.StringVar(&local.File, "file", "", "file of a backup, which is proved without asking the server; - for standard input")
 		f.StringVar(&local.Dir, "dir", ".", "directory of a server, where its seal's key file is")
 		f.StringArrayVar(&local.Identities, "identity-file", nil, "file of an age identity that opens the backup, if the seal does not")
+		local.Shares = ShareFlags(c)
 		c.MarkFlagDirname("dir")
 	}
 	return c
@@ -263,6 +266,8 @@ func (a *app) backupDelete() *cobra.Command {
 type OfflineBackup struct {
 	Config, Dir, File string
 	Recipients        []string
+	// Shares are those of the seal's key, if people hold it. They have to be opened.
+	Shares *Shares
 }
 
 func (a *app) backupOffline() *cobra.Command {
@@ -281,6 +286,7 @@ func (a *app) backupOffline() *cobra.Command {
 	f.StringVar(&in.Dir, "dir", "", "directory of a server that has no configuration file")
 	f.StringVar(&in.File, "file", "", "file to write, which must not be there yet")
 	f.StringArrayVar(&in.Recipients, "recipient", nil, "public key (age1…) whose identity opens the backup, beside the seal and the configured ones")
+	in.Shares = ShareFlags(c)
 	c.MarkFlagRequired("file")
 	c.MarkFlagsOneRequired("config", "dir")
 	c.MarkFlagsMutuallyExclusive("config", "dir")

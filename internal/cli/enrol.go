@@ -35,6 +35,9 @@ generator of codes (totp), whose otpauth URL is shown this once, or registers a 
 			defer clear(in.Code)
 			defer clear(in.Password)
 			made, err := l.Authority.Enrol(c.Context(), in)
+			if client.KindOf(err) == client.Unauthenticated {
+				return advised{err, "Check that this is the newest enrolment. Another one comes from \"keywright init\" on the machine of the server, with --renew once its administrator has a credential."}
+			}
 			if err != nil {
 				return err
 			}

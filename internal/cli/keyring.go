@@ -23,8 +23,10 @@ type keyringCaller interface {
 
 func (a *app) keyringCommand() *cobra.Command {
 	c := &cobra.Command{Use: "keyring", Short: "See and rotate the keys that protect everything",
-		Long: `See and rotate the keys that protect everything: those of the tenant, or with --dir, on the machine of the server and as its user, those of the installation.`}
+		Long: `See and rotate the keys that protect everything: those of the tenant of whoever is signed in, or with --dir, on the machine of the server and as its user, those of the installation
+or of the tenant that --tenant names.`}
 	c.PersistentFlags().String("dir", "", "directory of the server on this machine, for the keys of the installation itself")
+	c.PersistentFlags().String("tenant", "", "with --dir: the id or the name of the tenant whose keys are meant")
 	c.AddCommand(a.keyringStatus(), a.keyringRotate())
 	return c
 }
@@ -32,8 +34,12 @@ func (a *app) keyringCommand() *cobra.Command {
 // withKeyring calls the server on this machine when its directory is named, and else the one of the environment.
 func (a *app) withKeyring(run func(c *cobra.Command, k keyringCaller) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
+		tenant, _ := c.Flags().GetString("tenant")
 		if dir, _ := c.Flags().GetString("dir"); dir != "" {
-			return a.locally(func(c *cobra.Command, l *client.Local, _ []string) error { return run(c, l) })(c, args)
+			return a.locally(func(c *cobra.Command, l *client.Local, _ []string) error { return run(c, l.Keyring(tenant)) })(c, args)
+		}
+		if tenant != "" {
+			return usage("--tenant goes with --dir: at the server's address the keys are those of the tenant of whoever is signed in")
 		}
 		return a.with(func(c *cobra.Command, cl *client.Client, _ []string) error { return run(c, cl) })(c, args)
 	}
@@ -65,13 +71,17 @@ func (a *app) keyringRotate() *cobra.Command {
 	c := &cobra.Command{Use: "rotate", Short: "Make new keys of a layer, while everything goes on",
 		Long: `Make new keys of a layer, while everything goes on. What the old keys protect still opens, and is moved to the new ones behind the requests; when nothing needs
 an old key any more, backups included, it is destroyed. The layer data gives every version a fresh data key, and encrypts it anew; vault wraps the data keys anew.`,
-		Example: "  keywright keyring rotate --layer vault --wait\n  keywright keyring rotate --layer root --dir /var/lib/keywright", Args: cobra.NoArgs,
+		Example: "  keywright keyring rotate --layer vault --wait\n  keywright keyring rotate --layer root --dir /var/lib/keywright\n" +
+			"  keywright keyring rotate --layer backup --dir /var/lib/keywright --tenant contoso", Args: cobra.NoArgs,
 		RunE: a.withKeyring(func(c *cobra.Command, k keyringCaller) error {
 			made, err := k.RotateKeyring(c.Context(), in)
 			if err != nil {
 				return err
 			}
 			a.say("New keys in the layer %s: %d.", in.Layer, made.Made)
+			if !wait && (a.output == "json" || a.output == "yaml") {
+				return a.show(made, nil)
+			}
 			if !wait {
 				return nil
 			}

@@ -48,7 +48,10 @@ func (a *app) locally(run func(c *cobra.Command, l *client.Local, args []string)
 
 func (a *app) showSeal(s *api.SealStatus) error {
 	state, shares := "open", "none asked for"
-	if s.Sealed {
+	switch {
+	case s.Sealed && s.Shares == nil:
+		state = "opening"
+	case s.Sealed:
 		state = "sealed"
 	}
 	if p := s.Shares; p != nil {
@@ -93,7 +96,14 @@ standard input. Shares are never arguments, which others on the machine can see.
 				}
 				return a.showSeal(s)
 			}
+			if len(files) == 0 && !a.interactive() {
+				return usage("no share: give --file FILE, or - for standard input")
+			}
 			shares, err := a.readShares(files)
+			if err == nil && len(files) == 0 {
+				shares = make([][]byte, 1)
+				shares[0], err = a.ask("Share: ")
+			}
 			if err != nil {
 				return err
 			}
@@ -102,8 +112,8 @@ standard input. Shares are never arguments, which others on the machine can see.
 				if s, err = l.GiveShare(c.Context(), string(share)); err != nil {
 					return err
 				}
-				if !s.Sealed && s.Shares == nil {
-					break // it took no more
+				if s.Shares == nil {
+					break // it takes no more
 				}
 			}
 			return a.showSeal(s)
@@ -114,15 +124,8 @@ standard input. Shares are never arguments, which others on the machine can see.
 	return c
 }
 
-// readShares reads shares from files, or asks for one.
+// readShares reads shares from files, one a line.
 func (a *app) readShares(files []string) (shares [][]byte, err error) {
-	if len(files) == 0 {
-		if !a.interactive() {
-			return nil, usage("no share: give --file FILE, or - for standard input")
-		}
-		share, err := a.ask("Share: ")
-		return [][]byte{share}, err
-	}
 	for _, file := range files {
 		text, err := a.readInput(file, maxShareInput)
 		if err != nil {
@@ -134,7 +137,7 @@ func (a *app) readShares(files []string) (shares [][]byte, err error) {
 			}
 		}
 	}
-	if len(shares) == 0 {
+	if len(files) > 0 && len(shares) == 0 {
 		return nil, errors.New("the input holds no share")
 	}
 	return shares, nil

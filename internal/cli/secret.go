@@ -24,7 +24,7 @@ func (a *app) vaultFlag(c *cobra.Command) *string {
 func (a *app) vaultName(flag string) (string, error) {
 	name := first(flag, a.Getenv("KEYWRIGHT_VAULT_NAME"))
 	if name == "" {
-		return "", usage("no vault: name one with --vault")
+		return "", usage("no vault: name one with --vault, or in KEYWRIGHT_VAULT_NAME")
 	}
 	return name, nil
 }

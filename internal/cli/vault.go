@@ -63,10 +63,10 @@ func (a *app) vaultCreate() *cobra.Command {
 				in.RetentionDays = &retention
 			}
 			if in.Subscription = first(in.Subscription, a.Getenv("KEYWRIGHT_SUBSCRIPTION_ID")); in.Subscription == "" {
-				return usage("no subscription: name one with --subscription")
+				return usage("no subscription: name one with --subscription, or in KEYWRIGHT_SUBSCRIPTION_ID; \"keywright init\" told the first one's id")
 			}
 			if in.ResourceGroup = first(in.ResourceGroup, a.Getenv("KEYWRIGHT_RESOURCE_GROUP")); in.ResourceGroup == "" {
-				return usage("no resource group: name one with --resource-group")
+				return usage("no resource group: name one with --resource-group, or in KEYWRIGHT_RESOURCE_GROUP")
 			}
 			v, err := cl.CreateVault(c.Context(), args[0], in)
 			if err != nil {

@@ -20,7 +20,7 @@ func (d *decoder) check(f *File) {
 	}
 	if len(seals) > 1 {
 		d.wrong("seal", "it names more than one seal (%s): keep one; to change the seal of an installation, move it", strings.Join(seals, ", "))
-	} else if len(seals) == 0 && d.lines["seal"] != 0 {
+	} else if len(seals) == 0 && d.lines["seal"] != 0 && !d.told("seal") {
 		d.wrong("seal", "it names no seal: write keyFiles, passphraseFile, token or shares")
 	}
 	if f.Store.Engine == "postgres" && f.Store.DSNFile == "" {
@@ -51,7 +51,7 @@ const leastShipped = 7 * 24 * time.Hour
 
 func (d *decoder) listeners(f *File) {
 	l := f.Listeners
-	if l.Public == nil && l.Private == nil && d.lines["listeners"] != 0 {
+	if l.Public == nil && l.Private == nil && d.lines["listeners"] != 0 && !d.told("listeners") {
 		d.wrong("listeners", "there is neither a public nor a private listener: write one of them")
 	}
 	taken := map[string]string{}

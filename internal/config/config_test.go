@@ -113,6 +113,22 @@ log: &x
 	}
 }
 
+// TestOneMistakeIsToldOnce has mistakes from which others seem to follow.
+func TestOneMistakeIsToldOnce(t *testing.T) {
+	for text, want := range map[string]string{
+		strings.Replace(least, "suffix", "sufix", 1):                            "names.sufix: there is no such key: write suffix",
+		strings.Replace(least, "[seal.key]", "seal.key", 1):                     "seal.keyFiles: it takes a list",
+		strings.Replace(least, "keyFiles", "keyfiles", 1):                       "seal.keyfiles: there is no such key: write keyFiles",
+		strings.Replace(least, `{public: {address: "0.0.0.0:443"}}`, "none", 1): "listeners: it takes keys of its own",
+		strings.Replace(least, "public", "pubic", 1):                            "listeners.pubic: there is no such key: write public",
+	} {
+		_, problems := Parse([]byte(text), "/")
+		if len(problems) != 1 || !strings.HasPrefix(problems[0].Key+": "+problems[0].Text, want) {
+			t.Errorf("%s%+v, want %q alone", text, problems, want)
+		}
+	}
+}
+
 func TestWhatIsNoFileOfOurs(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, want string
@@ -215,6 +231,7 @@ func TestSecretFilesArePrivate(t *testing.T) {
 		}
 	}
 	write("tls.key", 0o600)
+	write("tls.crt", 0o644)
 	write("keywright.yaml", 0o644)
 	file := filepath.Join(dir, "keywright.yaml")
 	if err := os.WriteFile(file, []byte(least), 0o644); err != nil {
@@ -236,6 +253,12 @@ func TestSecretFilesArePrivate(t *testing.T) {
 	}
 	if _, err := Load(file); err == nil || !strings.Contains(err.Error(), "tls.key does not exist") {
 		t.Errorf("a missing file: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "tls.crt")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(file); err == nil || !strings.Contains(err.Error(), "has 2 mistakes") || !strings.Contains(err.Error(), "certificateFile: the file "+filepath.Join(dir, "tls.crt")+" does not exist") {
+		t.Errorf("a missing certificate: %v", err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "tls.key"), 0o700); err != nil {
 		t.Fatal(err)

@@ -32,6 +32,16 @@ func (d *decoder) wrong(key, format string, args ...any) {
 	d.problems = append(d.problems, Problem{Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
+// told reports whether something is wrong with a setting, or with what stands below it.
+func (d *decoder) told(key string) bool {
+	for _, p := range d.problems {
+		if rest, ok := strings.CutPrefix(p.Key, key); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
+}
+
 // document parses the text. A text that is not YAML has one mistake: what stands behind it cannot be judged.
 func (d *decoder) document(text []byte, f *File) {
 	var doc yaml.Node
@@ -107,7 +117,8 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, key string) {
 		d.wrong(key, "it takes keys of its own and not %s: write one of %s below it", kindName(n), strings.Join(namesOf(fields), ", "))
 		return
 	}
-	seen := map[string]int{}
+	// meant are keys whose names were mistyped: that they are missing is the same mistake.
+	seen, meant := map[string]int{}, map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
 		path := join(key, name.Value)
@@ -115,6 +126,7 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, key string) {
 		switch {
 		case name.Kind != yaml.ScalarNode || !ok:
 			d.problems = append(d.problems, Problem{Line: name.Line, Key: path, Text: "there is no such key: " + suggest(name.Value, fields)})
+			meant[closest(name.Value, fields)] = true
 			continue
 		case seen[name.Value] != 0:
 			d.problems = append(d.problems, Problem{Line: name.Line, Key: path, Text: fmt.Sprintf("it stands in line %d already: remove one of the two", seen[name.Value])})
@@ -125,7 +137,7 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, key string) {
 		d.value(value, v.Field(f.index), path, f.tag)
 	}
 	for _, f := range fields {
-		if seen[f.name] == 0 {
+		if seen[f.name] == 0 && !(meant[f.name] && f.tag.Get("required") != "") {
 			d.missing(v.Field(f.index), join(key, f.name), f.tag)
 		}
 	}

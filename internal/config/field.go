@@ -36,15 +36,20 @@ func namesOf(fields []field) (names []string) {
 	return names
 }
 
-// suggest names the key that was probably meant, or else all that there are.
-func suggest(name string, fields []field) string {
+// closest is the key that was probably meant; empty when none is near.
+func closest(name string, fields []field) string {
 	best, least := "", 3
 	for _, f := range fields {
 		if n := distance(strings.ToLower(name), strings.ToLower(f.name)); n < least {
 			best, least = f.name, n
 		}
 	}
-	if best != "" {
+	return best
+}
+
+// suggest names the key that was probably meant, or else all that there are.
+func suggest(name string, fields []field) string {
+	if best := closest(name, fields); best != "" {
 		return "write " + best + ", if that is meant"
 	}
 	return "use one of " + strings.Join(namesOf(fields), ", ")

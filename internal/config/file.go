@@ -146,7 +146,7 @@ type TLS struct {
 // Pair is a certificate and its key.
 type Pair struct {
 	// The certificate and those between it and the root, in PEM.
-	CertificateFile Path `yaml:"certificateFile" required:"true" example:"/etc/keywright/tls/tls.crt"`
+	CertificateFile Path `yaml:"certificateFile" needed:"yes" required:"true" example:"/etc/keywright/tls/tls.crt"`
 	// Its key, in PEM.
 	KeyFile SecretFile `yaml:"keyFile" required:"true" example:"/etc/keywright/tls/tls.key"`
 }
@@ -190,7 +190,7 @@ type Seal struct {
 // SealToken is a key in a PKCS#11 token.
 type SealToken struct {
 	// The library that the token's maker ships.
-	Module Path `yaml:"module" required:"true" example:"/usr/lib/softhsm/libsofthsm2.so"`
+	Module Path `yaml:"module" needed:"yes" required:"true" example:"/usr/lib/softhsm/libsofthsm2.so"`
 	// The token's label.
 	Label string `yaml:"label" required:"true" example:"keywright"`
 	// A file that holds the PIN of the token's user.
@@ -246,7 +246,7 @@ type Mail struct {
 	// A file that holds the password of the relay's user.
 	PasswordFile SecretFile `yaml:"passwordFile" example:"/etc/keywright/mail-password"`
 	// Authorities that verify the relay, in PEM. When missing: the system's.
-	CAFile Path `yaml:"caFile" example:"/etc/keywright/mail-ca.pem"`
+	CAFile Path `yaml:"caFile" needed:"yes" example:"/etc/keywright/mail-ca.pem"`
 }
 
 // Tracing says where traces go.
@@ -310,7 +310,7 @@ type Rotation struct {
 // Token is a PKCS#11 token.
 type Token struct {
 	// The library that the token's maker ships.
-	Module Path `yaml:"module" required:"true" example:"/usr/lib/softhsm/libsofthsm2.so"`
+	Module Path `yaml:"module" needed:"yes" required:"true" example:"/usr/lib/softhsm/libsofthsm2.so"`
 	// The token's label.
 	Label string `yaml:"label" required:"true" example:"keywright"`
 	// A file that holds the PIN of the token's user.
@@ -319,6 +319,8 @@ type Token struct {
 
 // Shutdown says how the server ends.
 type Shutdown struct {
-	// How long requests under way may go on after SIGTERM. The server ends 1.5 s later at the latest.
+	// How long the server says that it is about to end, and goes on serving, before it does: /readyz is 503, and connections close behind their answers. Behind a load balancer, longer than this takes to notice.
+	Announce time.Duration `yaml:"announce" default:"0s" min:"0s" max:"10m"`
+	// How long requests under way may go on after SIGTERM and the announcement. The server ends 1.5 s later at the latest.
 	Drain time.Duration `yaml:"drain" default:"3s" min:"100ms" max:"10m"`
 }

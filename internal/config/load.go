@@ -29,7 +29,7 @@ func Load(path string) (*File, error) {
 		return nil, err
 	}
 	f, d := parse(text, filepath.Dir(abs))
-	d.files(reflect.ValueOf(f).Elem(), "")
+	d.files(reflect.ValueOf(f).Elem(), "", "")
 	if len(d.problems) > 0 {
 		p := &Problems{File: path, List: d.problems}
 		p.sort()
@@ -61,6 +61,9 @@ func parse(text []byte, dir string) (*File, *decoder) {
 
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration %s: name another with --config, or begin with deploy/keywright.yaml of the release", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
@@ -79,8 +82,8 @@ func readFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// files looks at every secret file that is named. A key file of the seal may be missing: init makes it.
-func (d *decoder) files(v reflect.Value, key string) {
+// files looks at every secret file that is named, and at the other files that a start needs. A key file of the seal may be missing: init makes it.
+func (d *decoder) files(v reflect.Value, key string, tag reflect.StructTag) {
 	switch {
 	case v.Type() == reflect.TypeFor[SecretFile]():
 		if v.String() == "" {
@@ -90,22 +93,36 @@ func (d *decoder) files(v reflect.Value, key string) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.wrong(key, "%s", err)
 		} else if err != nil && !made(key) {
-			d.wrong(key, "the file %s does not exist: make it, or correct the path", v.String())
+			d.wrong(key, absent, v.String())
+		}
+	case v.Type() == reflect.TypeFor[Path]():
+		if v.String() == "" || tag.Get("needed") == "" {
+			return
+		}
+		if info, err := os.Stat(v.String()); errors.Is(err, fs.ErrNotExist) {
+			d.wrong(key, absent, v.String())
+		} else if err != nil {
+			d.wrong(key, "the file %s cannot be looked at: check that this user may enter its directory", v.String())
+		} else if !info.Mode().IsRegular() {
+			d.wrong(key, "%s is not a file: name one", v.String())
 		}
 	case v.Kind() == reflect.Pointer:
 		if !v.IsNil() {
-			d.files(v.Elem(), key)
+			d.files(v.Elem(), key, tag)
 		}
 	case v.Kind() == reflect.Slice:
 		for i := range v.Len() {
-			d.files(v.Index(i), key+"["+strconv.Itoa(i)+"]")
+			d.files(v.Index(i), key+"["+strconv.Itoa(i)+"]", tag)
 		}
 	case v.Kind() == reflect.Struct && scalars[v.Type()] == nil:
 		for _, f := range fieldsOf(v.Type()) {
-			d.files(v.Field(f.index), join(key, f.name))
+			d.files(v.Field(f.index), join(key, f.name), f.tag)
 		}
 	}
 }
+
+// absent is what is told of a file that a start needs.
+const absent = "the file %s does not exist: make it, or correct the path"
 
 // made reports whether init makes the file that a key names.
 func made(key string) bool { return key == "seal.keyFiles[0]" }

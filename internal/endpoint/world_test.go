@@ -292,7 +292,7 @@ func (w *world) listen(address string, each func(net.Conn)) {
 			}
 			all.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(20 * time.Second))
+				conn.SetDeadline(time.Now().Add(time.Minute))
 				each(conn)
 			})
 		}

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -11,6 +12,9 @@ import (
 // MaxAge is how far what a node remembers may be behind the store when it decides or answers by it: access that was withdrawn is refused within
 // a second on every node, and so is a version that was disabled. Beyond it the node fails closed.
 const MaxAge = time.Second
+
+// Forever is the age of a process whose node another one is: it hears from the store, and will never be right again.
+const Forever time.Duration = math.MaxInt64
 
 // Behind is the reason of a refusal by a node that does not know what has happened lately.
 const Behind fault.Reason = "NodeBehind"
@@ -49,6 +53,10 @@ func (g *Guard) current(call *Call, need *Need) error {
 		return nil
 	}
 	g.Late()
+	if call.age == Forever {
+		return fault.New(fault.Unavailable, "another process is this node now, so that this one serves nothing: ask another node, or try again; an operator sees whether the "+
+			"node's directory was copied, and ends one of the two").Because(Behind).After(behindRetry)
+	}
 	return fault.New(fault.Unavailable, "this node has not heard from the store for %s and cannot know what was withdrawn since: ask another node, or try again; an operator "+
 		"finds out with \"keywright node list\" and restores the node's connection to the store", shown(call.age)).Because(Behind).After(behindRetry)
 }

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func TestNodeBehindFailsClosed(t *testing.T) {
 		{age: guard.MaxAge, stale: time.Minute, need: guard.Need{Action: authz.SecretList, Kind: vault.Secret}},
 		{age: guard.MaxAge, stale: time.Minute, need: guard.Need{Action: authz.KeySign, Kind: vault.Key, Name: "a"}},
 		{age: guard.MaxAge, stale: time.Minute, need: guard.Need{Action: authz.VaultRead, Scope: w.Vault.Scope()}},
+		{age: guard.Forever, stale: time.Hour, need: guard.Need{Action: authz.SecretGet, Kind: vault.Secret, Name: "a"}},
 	} {
 		age = 0
 		w.EditVault(func(v *vault.Vault) { v.StaleFor = step.stale })
@@ -55,6 +57,9 @@ func TestNodeBehindFailsClosed(t *testing.T) {
 		e := fault.As(err)
 		if e == nil || e.Kind != fault.Unavailable || e.Reason != guard.Behind || e.RetryAfter <= 0 {
 			t.Errorf("%s behind, stale for %s: %v = %v, want unavailable", step.age, step.stale, step.need.Action, err)
+		}
+		if replaced := strings.Contains(err.Error(), "another process is this node"); replaced != (step.age == guard.Forever) {
+			t.Errorf("%s behind: %v", step.age, err)
 		}
 		if late != before+1 {
 			t.Errorf("%d refusals were counted, want %d", late, before+1)

@@ -23,6 +23,9 @@ type batch struct {
 
 // put joins the facts with what the store has.
 func (b *batch) put(c *change) error {
+	if added, err := b.add(c); added || err != nil {
+		return err
+	}
 	h := c.facts
 	old, err := b.tx.Holding(b.ctx, h.HoldingKey)
 	switch {
@@ -55,6 +58,22 @@ func (b *batch) put(c *change) error {
 		return err
 	}
 	return b.tx.PutHolding(b.ctx, row)
+}
+
+// add inserts the row of a delivery when the store has none of its key, which spares it looking first. What may be one of a retired version is left to
+// put.
+func (b *batch) add(c *change) (added bool, err error) {
+	if c.known || c.refused || c.facts.Version == "" || c.facts.Last.IsZero() {
+		return false, nil
+	}
+	if any, err := b.tx.AnyRetired(b.ctx, c.facts.Version); err != nil || any {
+		return false, err
+	}
+	row, err := c.facts.row()
+	if err != nil {
+		return false, err
+	}
+	return b.tx.AddHolding(b.ctx, row)
 }
 
 // retired returns the version and its object when the version was revoked at its target, nil otherwise.

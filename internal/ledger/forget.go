@@ -14,47 +14,78 @@ import (
 const Kept = 400 * 24 * time.Hour
 
 // Forget removes what is older than Kept. What is neither retired nor purged is never forgotten: an old version that nobody has read for years may
-// still be somebody's. It is for a job that runs once a day; it looks at each version once and keeps writers waiting for milliseconds only.
+// still be somebody's. It is for a job that runs once a day, beside requests: it looks at each row once, pauses between pages, and keeps writers waiting for
+// milliseconds only.
 func (l *Ledger) Forget(ctx context.Context) (removed int, err error) {
 	before := l.Clock.Now().Add(-Kept)
-	var after *store.HoldingKey
+	q := store.HoldingQuery{Limit: rowsPerPage}
 	for {
-		next, over, err := l.nextVersion(ctx, after, before)
-		if err != nil || next == nil {
+		var page []*store.Holding
+		if err := l.Store.View(ctx, func(tx store.Tx) (err error) {
+			page, err = tx.Holdings(ctx, q)
+			return err
+		}); err != nil {
 			return removed, err
 		}
-		for n := rowsAtOnce; over && n == rowsAtOnce; removed += n {
-			err := l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) (err error) {
-				n, err = tx.DeleteHoldings(ctx, next.Vault, next.Kind, next.NameKey, next.Version, rowsAtOnce)
-				return err
-			})
+		for _, k := range oldVersions(page, before) {
+			n, err := l.forgetVersion(ctx, k, before)
+			removed += n
 			if err != nil {
 				return removed, err
 			}
 		}
-		after = next
-		after.Principal, after.Instance = behindAll, ""
+		if len(page) < q.Limit {
+			return removed, nil
+		}
+		q.After = &page[len(page)-1].HoldingKey
+		sleep(ctx, l.Pace)
 	}
 }
 
-// behindAll stands behind every principal in the order of keys: ids are GUIDs.
-const behindAll = "~"
+// oldVersions are the versions on a page of which the first row there may be older than an instant: nearly none, and those alone are looked at closely. Rows
+// of no version are of an object's sealed backups; they are left, since removing them would take all of the object's with them.
+func oldVersions(page []*store.Holding, before time.Time) (list []store.HoldingKey) {
+	var last store.HoldingKey
+	for _, r := range page {
+		k := versionKey(r.HoldingKey)
+		if k == last {
+			continue
+		}
+		last = k
+		if k.Version != "" && later(later(r.Last, r.Loaded), later(r.Used, r.Seen)).Before(before) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
 
-// nextVersion finds the version whose rows stand behind a key, and whether it is over with it. Rows of no version are of an object's sealed backups; they
-// are left, since removing them would take all of the object's with them.
-func (l *Ledger) nextVersion(ctx context.Context, after *store.HoldingKey, before time.Time) (next *store.HoldingKey, over bool, err error) {
-	err = l.Store.View(ctx, func(tx store.Tx) error {
-		next, over = nil, false
-		rows, err := tx.Holdings(ctx, store.HoldingQuery{After: after, Limit: 1})
-		if err != nil || len(rows) == 0 {
+// versionKey names the version of a row.
+func versionKey(k store.HoldingKey) store.HoldingKey {
+	k.Principal, k.Instance = "", ""
+	return k
+}
+
+// forgetVersion removes the rows of a version when it is over with it.
+func (l *Ledger) forgetVersion(ctx context.Context, k store.HoldingKey, before time.Time) (removed int, err error) {
+	over, err := l.over(ctx, k, before)
+	if err != nil || !over {
+		return 0, err
+	}
+	for n := rowsAtOnce; n == rowsAtOnce; removed += n {
+		if err := l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) (err error) {
+			n, err = tx.DeleteHoldings(ctx, k.Vault, k.Kind, k.NameKey, k.Version, rowsAtOnce)
 			return err
+		}); err != nil {
+			return removed, err
 		}
-		k := rows[0].HoldingKey
-		next = &k
-		if k.Version == "" {
-			return nil
-		}
-		if over, err = ended(ctx, tx, k); err != nil || !over {
+	}
+	return removed, nil
+}
+
+// over reports whether a version is no more, and all of its rows are older than an instant.
+func (l *Ledger) over(ctx context.Context, k store.HoldingKey, before time.Time) (over bool, err error) {
+	err = l.Store.View(ctx, func(tx store.Tx) error {
+		if over, err = ended(ctx, tx, k); err != nil {
 			return err
 		}
 		q := store.HoldingQuery{Vault: k.Vault, Kind: k.Kind, NameKey: k.NameKey, Version: k.Version, Limit: rowsPerPage}
@@ -77,7 +108,7 @@ func (l *Ledger) nextVersion(ctx context.Context, after *store.HoldingKey, befor
 		}
 		return nil
 	})
-	return next, over, err
+	return over, err
 }
 
 // ended reports whether a version is retired, or purged with its object.

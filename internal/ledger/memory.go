@@ -41,6 +41,8 @@ type held struct {
 type change struct {
 	facts   Holding
 	refused bool
+	// known says that the store has the row already.
+	known bool
 	// of is the group that remembers the row; nil when none does.
 	of *group
 }
@@ -96,6 +98,7 @@ func (l *Ledger) queue(key groupKey, s *said) {
 	c.of = g
 	for i := range g.held {
 		if h := &g.held[i]; h.version == f.Version {
+			c.known = c.known || !h.stored.IsZero()
 			h.queued, h.changes = c, g.changes
 			return
 		}
@@ -171,7 +174,7 @@ func (l *Ledger) queueRough(of func(groupKey) bool) {
 			f := Holding{}
 			f.HoldingKey = store.HoldingKey{Vault: key.vault, Kind: key.kind, NameKey: key.name, Version: h.version, Principal: key.principal, Instance: key.instance}
 			f.First, f.Last = h.last, h.last
-			c := &change{facts: f, of: g}
+			c := &change{facts: f, of: g, known: true}
 			h.queued, h.changes = c, g.changes
 			l.queued[f.HoldingKey] = c
 			l.pending = append(l.pending, c)

@@ -161,6 +161,9 @@ func unknown(format string, args ...any) error {
 	return fault.New(fault.Unavailable, format, args...).Because(NodeUnknown)
 }
 
+// clocksApart is more than the clocks of a node and of the store are apart: a vault's update is by that of the node that made it, and when a node was seen by the store's.
+const clocksApart = time.Minute
+
 // staleFor is for how long after its end a node may have answered reads of an object from memory; of all objects, when there is none. A node that did not
 // hear of a change of that bound may have gone by the longest one that there is.
 func staleFor(ctx context.Context, tx store.Tx, o *Object, seen time.Time) (greatest time.Duration, err error) {
@@ -187,7 +190,7 @@ func staleFor(ctx context.Context, tx store.Tx, o *Object, seen time.Time) (grea
 	if err != nil {
 		return 0, err
 	}
-	if !v.Updated.Before(seen) {
+	if v.Updated.Add(clocksApart).After(seen) {
 		return vault.MaxStaleFor, nil
 	}
 	return v.StaleFor, nil

@@ -238,6 +238,13 @@ func TestNodeThatIsGone(t *testing.T) {
 	if _, err := a.verdict(3); err == nil {
 		t.Error("a bound that the node did not know was believed")
 	}
+	// The clock of whoever changes it may be behind the store's.
+	c.must(c.store.Update(c.ctx, store.NewOp(t0), func(tx store.Tx) error {
+		return tx.PutVault(c.ctx, &vault.Vault{ID: thing.Vault, Tenant: tenant, Name: "shop", Revision: 2, Updated: now.Add(-100 * time.Second)})
+	}))
+	if _, err := a.verdict(3); err == nil {
+		t.Error("a bound was believed that the node may not have known, if the clocks are half a minute apart")
+	}
 
 	back := c.join2(b)
 	c.peers[1] = archive.Peer{ID: "b", Live: true}

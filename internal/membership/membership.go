@@ -46,10 +46,11 @@ const (
 	Lives    fault.Reason = "NodeLives"
 )
 
-// Remove takes a node off the list that is silent or stopped: nobody waits any longer for what it may still have to say. A live one is a fault.Conflict.
+// Remove takes a node off the list that is silent or stopped: nobody waits any longer for what it may still have to say. A live one is a fault.Conflict. It is the
+// operator's: revocations of every tenant go on behind it.
 func (s *Service) Remove(ctx context.Context, call *guard.Call, id string) error {
 	need := guard.Need{Action: authz.NodeDelete, Scope: "/", Detail: "node " + fault.Clip(id)}
-	if err := s.Guard.Authorize(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return err
 	}
 	return s.Guard.Commit(ctx, call, need, store.NewOp(call.Started), func(tx store.Tx) error {

@@ -3,6 +3,7 @@ package membership_test
 import (
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/fault"
@@ -12,6 +13,7 @@ import (
 	"github.com/keywright/keywright/internal/node"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 func TestNodesAreForOperators(t *testing.T) {
@@ -50,6 +52,21 @@ func TestNodesAreForOperators(t *testing.T) {
 	}
 	if err := s.Remove(t.Context(), at(authz.Reader), gone.ID); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a reader removes a node: %v", err)
+	}
+	// Nobody waits for what a node delivered that was removed: another tenant's owner must not decide that for this one.
+	other := w.Caller()
+	other.Tenant = vault.NewTenantID()
+	w.Change(func(tx store.Tx) error {
+		if err := tx.PutTenant(t.Context(), &vault.Tenant{ID: other.Tenant, Name: "Other", Created: w.Clock.Now().Add(time.Minute)}); err != nil {
+			return err
+		}
+		return tx.PutGrant(t.Context(), &principal.Grant{ID: vault.NewGUID(), Tenant: other.Tenant, Scope: "/", Role: authz.Owner, Principal: other.Principal, PrincipalKind: other.Kind})
+	})
+	stranger := w.Call(other)
+	stranger.Vault = nil
+	err = s.Remove(t.Context(), stranger, gone.ID)
+	if f := fault.As(err); f == nil || f.Kind != fault.Forbidden || f.Reason != guard.NotOperator {
+		t.Errorf("the owner of another tenant removes a node: %v", err)
 	}
 	owner := at(authz.Owner)
 	if err := s.Remove(t.Context(), owner, nodes.ID); !fault.Is(err, fault.Conflict) {

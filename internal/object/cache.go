@@ -18,8 +18,8 @@ type cacheKey struct {
 // shards is a power of two, so that a hash chooses one by its low bits.
 const shards = 64
 
-// cache keeps sealed records within a bound of bytes. Records are immutable and swapped whole; no lock is held across
-// I/O. Filling it is safe against a concurrent change: see ticket and announce.
+// cache keeps sealed records within a bound of bytes, and as many bytes of packed ones that were not read of late. Records are immutable and swapped
+// whole; no lock is held across I/O. Filling it is safe against a concurrent change: see ticket and announce.
 type cache struct {
 	seed   maphash.Seed
 	shards [shards]shard
@@ -39,6 +39,9 @@ type shard struct {
 	generation uint64
 	objects    map[cacheKey]*versions
 	bytes, max int64
+	// attic has current versions that had to make room. Of what has an entry in objects, nothing is there.
+	attic attic
+	seed  maphash.Seed
 	// kept is what a record takes beside itself: see Kind.
 	kept int64
 	// hits and misses count lookups.
@@ -110,8 +113,10 @@ type ticket uint64
 func newCache(maxBytes int64, kept int) *cache {
 	c := &cache{seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].objects = make(map[cacheKey]*versions)
-		c.shards[i].max, c.shards[i].kept = maxBytes/shards, int64(kept)
+		s := &c.shards[i]
+		s.objects = make(map[cacheKey]*versions)
+		s.max, s.kept, s.seed = maxBytes/shards, int64(kept), c.seed
+		s.attic.max = int(s.max)
 	}
 	return c
 }
@@ -120,16 +125,25 @@ func (c *cache) shard(k cacheKey) *shard {
 	return &c.shards[maphash.Comparable(c.seed, k)&(shards-1)]
 }
 
+func (s *shard) hash(k cacheKey) uint64 { return maphash.Comparable(s.seed, k) }
+
 // get returns the record, or nil and a ticket with which put may add it.
 func (c *cache) get(k cacheKey, id vault.VersionID, label vault.Label) (*Record, ticket) {
 	s := c.shard(k)
 	s.mu.RLock()
 	var r *Record
-	if v := s.objects[k]; v != nil {
+	v := s.objects[k]
+	if v != nil {
 		r = v.find(id, label)
 	}
 	t := ticket(s.generation)
 	s.mu.RUnlock()
+	if v == nil {
+		if r := s.fetch(k, id, label); r != nil {
+			s.hits.Add(1)
+			return r, t
+		}
+	}
 	if r == nil {
 		s.misses.Add(1)
 		return nil, t
@@ -157,6 +171,7 @@ func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.restore(k)
 	if ticket(s.generation) == t {
 		s.add(k, r)
 	} else if v := s.objects[k]; v != nil && v.seen < r.Object.Revision && !v.outdated(r) {
@@ -181,6 +196,27 @@ func (s *shard) add(k cacheKey, r *Record) {
 		s.bytes -= s.size(old)
 	}
 	s.bytes += size
+}
+
+// fetch returns a record from the attic, or nil. One that was read again after so long has no opener yet.
+func (s *shard) fetch(k cacheKey, id vault.VersionID, label vault.Label) *Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restore(k)
+	if v := s.objects[k]; v != nil {
+		return v.find(id, label)
+	}
+	return nil
+}
+
+// restore brings an object's record back from the attic.
+func (s *shard) restore(k cacheKey) {
+	if s.objects[k] != nil {
+		return
+	}
+	if r := s.attic.take(s.hash(k), k); r != nil {
+		s.add(k, r)
+	}
 }
 
 // warm makes room for the opener that a record gets when it is read again.
@@ -210,6 +246,7 @@ func (s *shard) object(k cacheKey) *versions {
 	v := s.objects[k]
 	if v == nil {
 		v = &versions{}
+		s.attic.drop(s.hash(k))
 		k.name = strings.Clone(k.name) // it may be a part of a request, which is not kept with it
 		s.objects[k] = v
 		s.bytes += hintBytes
@@ -234,6 +271,7 @@ func (c *cache) committed(op store.OpID, k cacheKey) {
 	defer s.mu.Unlock()
 	s.generation++
 	s.empty(k)
+	s.attic.drop(s.hash(k))
 	if a, ok := c.announced.Load(op); ok && a.(announcement).key == k {
 		s.add(k, a.(announcement).record)
 	}
@@ -250,10 +288,22 @@ func (s *shard) sweep(need int64) {
 			if pass == 0 && v.touched() {
 				continue
 			}
-			need -= s.remove(k)
+			need -= s.retire(k)
 		}
 	}
 }
+
+// retire puts an object's current version into the attic and forgets the rest.
+func (s *shard) retire(k cacheKey) (freed int64) {
+	current := s.objects[k].current
+	freed = s.remove(k)
+	if current != nil {
+		s.attic.put(s.hash(k), s.hashVault(k.vault), k, current)
+	}
+	return freed
+}
+
+func (s *shard) hashVault(id vault.ID) uint64 { return maphash.Comparable(s.seed, id) }
 
 func (v *versions) touched() bool {
 	touched := false
@@ -324,6 +374,11 @@ func (c *cache) dropVault(id vault.ID) {
 				s.remove(k)
 			}
 		}
+		if id == "" {
+			s.attic.empty()
+		} else {
+			s.attic.dropVault(s.hashVault(id))
+		}
 		s.mu.Unlock()
 	}
 }
@@ -341,8 +396,9 @@ func (c *cache) stats() (sum CacheStats) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.RLock()
-		sum.Objects += len(s.objects)
-		sum.Bytes += s.bytes
+		packed, bytes := s.attic.stats()
+		sum.Objects += len(s.objects) + packed
+		sum.Bytes += s.bytes + bytes
 		s.mu.RUnlock()
 		sum.Hits += s.hits.Load()
 		sum.Misses += s.misses.Load()

@@ -303,7 +303,7 @@ func (e *estate) order(id store.RunID, k rotation.OrderKind) error {
 
 // drive takes the run to its end; each look says what a person does meanwhile.
 func (e *estate) drive(id store.RunID, w *rotation.Engine, look func(*rotation.Run) *rotation.Engine) (*rotation.Run, error) {
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		r := e.run(id)
 		if !r.Open() {
 			return r, nil

@@ -192,13 +192,12 @@ func TestMovedClockHurtsNobody(t *testing.T) {
 				return nil
 			}
 			run := w.rotate("db")
-			began := time.Now()
 			w.start(w.engine)
 			other := w.newEngine(nil) // it would take over what looks abandoned
 			w.start(other)
 			w.eventually("the promotion", func() bool { return w.run(run.ID).State == rotation.Done })
-			if took := time.Since(began); took > 10*time.Second || sets.Load() != 1 || w.target.overlaps != 0 {
-				t.Errorf("the rotation took %s, with %d sets and %d overlaps", took, sets.Load(), w.target.overlaps)
+			if sets.Load() != 1 || w.target.overlaps != 0 {
+				t.Errorf("the rotation took %d sets and %d overlaps", sets.Load(), w.target.overlaps)
 			}
 			must(t, w.engine.Tick(w.Ctx))
 			off, err := w.engine.Paused(w.Ctx, w.Vault.Tenant)

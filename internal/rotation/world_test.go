@@ -161,7 +161,7 @@ func (w *world) start(e *rotation.Engine) {
 // eventually waits for a condition.
 func (w *world) eventually(what string, ok func() bool) {
 	w.T.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}

@@ -243,8 +243,10 @@ func (k *core) shareLog(ctx context.Context, c *Config, a *auditor) error {
 	if err := logs.Resume(ctx, log.Origin()); err != nil {
 		return err
 	}
-	if err := k.beginCursor(ctx, archive.Cursor(k.nodes.ID)); err != nil {
-		return err
+	for _, reader := range []string{archive.Cursor(k.nodes.ID), archive.ShippedCursor(k.nodes.ID)} {
+		if err := k.beginCursor(ctx, reader); err != nil {
+			return err
+		}
 	}
 	k.onShutdown(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, finishTimeout)

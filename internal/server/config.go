@@ -72,8 +72,12 @@ type Config struct {
 	// WhileSealed serves a handler where the server will serve later, as long as it waits for shares; nil serves nothing meanwhile. It tells health and
 	// readiness, and answers everything else with 503. stop ends that, without closing what is listened on.
 	WhileSealed func(h http.Handler) (stop func(), err error)
+	// Sealed is told how many shares the server waits for, once it does; nil when nobody wants to know.
+	Sealed func(shares int)
 	// Token is the PKCS#11 token that holds the keys of -HSM types; without a module and a label they are kept like all others.
 	Token pkcs11.Config
+	// Announce is how long the server says that it is about to end, and goes on serving, before it ends.
+	Announce time.Duration
 	// Drain is how long requests under way may go on at the end; 0 means 3 seconds.
 	Drain time.Duration
 	// Clock is the machine's when nil, Logger discards when nil.

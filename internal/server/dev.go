@@ -80,9 +80,9 @@ func StartDev(ctx context.Context, c DevConfig) (_ *Dev, err error) {
 		if err != nil {
 			return nil, err
 		}
-		return lend(l.(*net.TCPListener), &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: ca.certificate, NextProtos: []string{"http/1.1"}}, h, c.Logger), nil
+		return lend(l.(*net.TCPListener), nil, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: ca.certificate, NextProtos: []string{"http/1.1"}}, h, c.Logger), nil
 	}
-	d.Server = &Server{config: c.Config, failed: make(chan error, 4)}
+	d.Server = &Server{config: c.Config, failed: make(chan error, 4), hurry: make(chan struct{})}
 	if d.core, err = openCore(ctx, &c.Config, d.names.issuerOf, "https://"+addr.String(), d.names.eventLinks(addr.String())); err != nil {
 		return nil, err
 	}

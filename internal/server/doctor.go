@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/clock"
 	"github.com/keywright/keywright/internal/config"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/keyring"
+	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/postgres"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -178,6 +181,8 @@ func (d *doctor) store(ctx context.Context) {
 	case missing != "":
 		d.warn("seal", "run keywright init with this configuration", "the key file %s does not exist yet", missing)
 	case s == nil || !whole:
+	case fault.As(l.opens) != nil && fault.As(l.opens).Reason == seal.Sealed:
+		d.ok("seal", "people open the root key with shares when the server starts: keywright seal unseal; whether they still have enough of them is not seen here")
 	case l.opens != nil:
 		d.fail("seal", "see what is said; a lost key can only come from its copy", "it does not open the root key: %s", l.opens)
 	default:
@@ -195,6 +200,17 @@ func (d *doctor) sqlite(ctx context.Context, look func(store.Tx) error, l *looke
 		d.fail("clock", "set the clock; rotations by schedule pause until somebody has looked", "the newest change in the store is %s ahead of the clock: the clock went back", ahead.Round(time.Second))
 	}
 	return true
+}
+
+// oneLine is an error as a cell of a table: drivers tell of each address that they tried on a line of its own, and twice of one that they tried twice.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
 }
 
 // maxSkew is how far the clocks of a node and of the database may be apart before tokens and leases suffer.
@@ -220,8 +236,10 @@ func (d *doctor) schema(err error, has, known int, newer bool, l *looked) bool {
 	switch {
 	case fault.Is(err, fault.NotFound):
 		d.warn(check, initialise, "there is none yet")
+	case err != nil && d.config.Store.DSNFile != "":
+		d.fail(check, "see what is said; nothing is lost by it", "it cannot be read: %s", oneLine(err))
 	case err != nil:
-		d.fail(check, "check the disk or the database; restore a backup if it is damaged", "it cannot be read: %s", err)
+		d.fail(check, "check the disk; restore a backup if it is damaged", "it cannot be read: %s", err)
 	case newer:
 		d.fail(check, "start the newer release, or restore a backup", "it was written by a newer release (schema %d, this one knows %d)", has, known)
 	case has < known:

@@ -67,7 +67,13 @@ func (d *doctor) disk(dir string) {
 	}
 }
 
-func rounded(n int64) string { return config.Bytes(n >> 20 << 20).String() }
+// rounded is a size in whole MiB, or in whole GiB from ten of them on.
+func rounded(n int64) string {
+	if n >= 10<<30 {
+		return config.Bytes(n >> 30 << 30).String()
+	}
+	return config.Bytes(n >> 20 << 20).String()
+}
 
 // unsafeFileSystem names file systems on which locks or durability are not what the store and the audit log need (statfs(2) has the numbers).
 func unsafeFileSystem(kind int64) (name, why string) {
@@ -195,7 +201,8 @@ func (d *doctor) ports(ctx context.Context) {
 				d.fail(check, "end what has it, or write another address", "%s is taken by another program", address)
 			}
 		case errors.Is(err, syscall.EACCES):
-			d.fail(check, "give the service CAP_NET_BIND_SERVICE, or write a port from 1024 on", "this user may not have %s", address)
+			// The service may well: its unit gives it what a shell does not have.
+			d.warn(check, "give the service CAP_NET_BIND_SERVICE, as deploy/systemd does, or write a port from 1024 on", "this user may not have %s by itself", address)
 		default:
 			d.fail(check, "write an address of this machine", "%s cannot be had: %s", address, err)
 		}

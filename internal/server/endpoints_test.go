@@ -50,7 +50,7 @@ func TestPresentedCertificates(t *testing.T) {
 	// The background looks at what is new without being asked.
 	var e *endpoint.Endpoint
 	id := s.demo().ID
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		s.view(func(tx store.Tx) error {
 			row, err := tx.EndpointByName(t.Context(), id, "front")
 			if err != nil {

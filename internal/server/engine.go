@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright/internal/config"
+	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/store/postgres"
 	"github.com/keywright/keywright/internal/store/sqlite"
@@ -68,5 +69,9 @@ const maxDSN = 16 << 10
 // dsn reads the connection string, which may hold a password, from its file.
 func (s *StoreConfig) dsn() (string, error) {
 	text, err := config.ReadSecretFile(s.DSNFile, maxDSN)
-	return strings.TrimSpace(string(text)), err
+	dsn := strings.TrimSpace(string(text))
+	if err == nil && dsn == "" {
+		err = fault.New(fault.Invalid, "the file %s holds no connection string: write one, such as postgres://user@host:5432/database?sslmode=verify-full", s.DSNFile)
+	}
+	return dsn, err
 }

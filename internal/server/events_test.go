@@ -64,7 +64,7 @@ func expect(t *testing.T, got chan string, parts ...string) {
 				t.Errorf("%s does not hold %s", body, part)
 			}
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("no event with %v was delivered", parts)
 	}
 }

@@ -24,7 +24,7 @@ func FromFile(f *config.File) (c Config, err error) {
 		Limits: Limits{MaxSecretBytes: int(f.Limits.MaxSecret), MaxVersions: f.Limits.MaxVersions, MaxBackupBytes: int64(f.Limits.MaxBackup),
 			MaxConnections: f.Limits.MaxConnections, MaxBodyMemory: int64(f.Limits.MaxBodyMemory)},
 		Backup: full.Settings{Dir: string(f.Backup.Directory), Recipients: f.Backup.Recipients, Every: f.Backup.Every, Keep: f.Backup.Keep},
-		Drain:  f.Shutdown.Drain, BackupsKept: f.Keys.BackupsKept}
+		Announce: f.Shutdown.Announce, Drain: f.Shutdown.Drain, BackupsKept: f.Keys.BackupsKept}
 	c.Limits.PerCaller, c.Limits.PerVault, c.Limits.Burst = rate.Limit(f.Limits.RatePerPrincipal), rate.Limit(f.Limits.RatePerVault), f.Limits.Burst
 	c.Durability = audit.Fsync
 	for _, place := range []string{string(f.Audit.CheckpointDir), string(f.Audit.CheckpointURL)} {

@@ -55,10 +55,12 @@ func (k *core) tendBackups(ctx context.Context) error {
 
 // prover opens what proofs of backups need.
 type prover struct {
-	dir   string
-	seal  func() seal.Seal
-	token key.Token
-	clock clock.Clock
+	dir  string
+	seal func() seal.Seal
+	// shares is Offline.Shares; a server's own seal is open.
+	shares func(context.Context, seal.Gatherer) error
+	token  key.Token
+	clock  clock.Clock
 }
 
 func (p *prover) prover() *full.Prover {
@@ -80,6 +82,9 @@ func (p *prover) open() (full.Scratch, func() error, error) {
 
 // keys opens the keyring of a store that was restored, customers' keys in it included.
 func (p *prover) keys(ctx context.Context, s store.Store) (*keyring.Keyring, func() error, error) {
+	if err := openWithShares(ctx, s, p.seal(), p.shares); err != nil {
+		return nil, nil, err
+	}
 	custody := new(key.Custody)
 	k, err := keyring.Open(ctx, keyring.Config{Store: s, Seal: p.seal(), Clock: p.clock, Customers: custody})
 	if err != nil {
@@ -93,6 +98,18 @@ func (p *prover) keys(ctx context.Context, s store.Store) (*keyring.Keyring, fun
 		return nil, nil, err
 	}
 	return k, func() error { k.Lock(); return nil }, nil
+}
+
+// openWithShares asks for shares if the root key of a store is wrapped for them, and none were given before.
+func openWithShares(ctx context.Context, s store.Store, of seal.Seal, shares func(context.Context, seal.Gatherer) error) error {
+	g, ok := of.(seal.Gatherer)
+	if !ok || shares == nil || g.Progress().Open {
+		return nil
+	}
+	if err := keyring.Expect(ctx, s, g); err != nil {
+		return err
+	}
+	return shares(ctx, g)
 }
 
 // unrecorded is the audit log of a scratch store: what is proved there is recorded where the proof was asked for.

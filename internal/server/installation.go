@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,8 +92,9 @@ type Initialised struct {
 	// Enrolment is exchanged for a credential of the administrator's own, once.
 	Enrolment redact.String `json:"-"`
 	Expires   time.Time     `json:"enrolmentExpires"`
-	// Resumed says that an earlier run had begun.
+	// Resumed says that an earlier run had begun, Again that it was whole: only the enrolment is new then.
 	Resumed bool `json:"resumed"`
+	Again   bool `json:"-"`
 }
 
 // Initialise makes an installation: the store, the root key under its seal, the first tenant with a subscription and a resource group, and its first administrator,
@@ -210,6 +212,10 @@ func (k *core) enrolAgain(ctx context.Context, in *installation, i Initial) (*In
 	if err != nil {
 		return nil, err
 	}
+	if name := cmp.Or(admin.UPN, admin.Name); !strings.EqualFold(name, i.Administrator) {
+		return nil, fault.New(fault.Conflict, "this installation was initialised at %s with the administrator %q, not %q: nothing was changed; give the former's name, and let it add others",
+			in.Made.Format(time.RFC3339), name, i.Administrator).Because(AlreadyInitialised)
+	}
 	enrolled := len(admin.Secrets)+len(admin.Certificates)+len(admin.Federations)+len(admin.Passkeys)+len(admin.TOTP) > 0
 	if enrolled && !i.Renew {
 		return nil, fault.New(fault.Conflict, "this installation was initialised at %s, and its administrator has enrolled: nothing was changed; to let somebody in who lost "+
@@ -232,7 +238,9 @@ func (k *core) enrolAgain(ctx context.Context, in *installation, i Initial) (*In
 	if err != nil {
 		return nil, fmt.Errorf("issuing another enrolment: %w", err)
 	}
-	return in.made(admin, code, op.At.Add(i.Life), true), nil
+	made := in.made(admin, code, op.At.Add(i.Life), true)
+	made.Again = true
+	return made, nil
 }
 
 // record commits a change that the operator made at the machine of the server, with its audit record.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/internal/config"
 	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
 )
@@ -134,13 +136,15 @@ func (d *localDoor) handler() http.Handler {
 	}))
 	mux.HandleFunc("POST "+at+"/move/finish", d.serve(func(r *http.Request, who string) (any, error) { return d.seal.finish(r.Context(), who) }))
 	mux.HandleFunc("DELETE "+at+"/move", d.serve(func(r *http.Request, who string) (any, error) { return d.seal.giveUp(r.Context(), who) }))
-	mux.HandleFunc("GET /v1/keyring", d.serve(func(r *http.Request, _ string) (any, error) { return d.seal.keyStates(r.Context()) }))
+	mux.HandleFunc("GET /v1/keyring", d.serve(func(r *http.Request, _ string) (any, error) {
+		return d.seal.keyStates(r.Context(), r.URL.Query().Get("tenant"))
+	}))
 	mux.HandleFunc("POST /v1/keyring/rotate", d.serve(func(r *http.Request, who string) (any, error) {
 		var in api.RotateKeys
 		if err := decode(r, &in); err != nil {
 			return nil, err
 		}
-		return d.seal.rotate(r.Context(), who, &in)
+		return d.seal.rotate(r.Context(), who, r.URL.Query().Get("tenant"), &in)
 	}))
 	return mux
 }
@@ -209,15 +213,15 @@ type borrowed struct{ *net.TCPListener }
 
 func (b borrowed) Close() error { return b.SetDeadline(time.Unix(1, 0)) }
 
-// lend serves a handler on a listener until stop, after which others may serve on it.
-func lend(l *net.TCPListener, config *tls.Config, h http.Handler, log *slog.Logger) (stop func()) {
+// lend serves a handler on a listener until stop, after which others may serve on it. It takes connections from the networks alone, if there are any.
+func lend(l *net.TCPListener, networks []netip.Prefix, secure *tls.Config, h http.Handler, log *slog.Logger) (stop func()) {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10,
-		TLSConfig: config, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+		TLSConfig: secure, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		// Its error is that of the end; should the listener fail, whoever serves on it next says so.
-		_ = server.Serve(tls.NewListener(borrowed{l}, config))
+		_ = server.Serve(tls.NewListener(only(borrowed{l}, networks), secure))
 	}()
 	return func() {
 		server.Close()
@@ -226,13 +230,17 @@ func lend(l *net.TCPListener, config *tls.Config, h http.Handler, log *slog.Logg
 	}
 }
 
-// lendAll lends the TLS listeners of a production server.
-func lendAll(open bound, certs *certificates, h http.Handler, log *slog.Logger) (stop func()) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.certificate, NextProtos: []string{"http/1.1"}}
+// lendAll lends the TLS listeners of a production server, each to whom it will serve.
+func lendAll(f *config.File, open bound, certs *certificates, h http.Handler, log *slog.Logger) (stop func()) {
+	secure := &tls.Config{MinVersion: leastTLS(f), GetCertificate: certs.certificate, NextProtos: []string{"http/1.1"}}
+	networks := map[string][]netip.Prefix{"admin": f.Listeners.Admin.Networks, "public": nil}
+	if p := f.Listeners.Private; p != nil {
+		networks["private"] = p.Networks
+	}
 	var stops []func()
-	for _, name := range []string{"admin", "public", "private"} {
+	for name, from := range networks {
 		if l, ok := open[name].(*net.TCPListener); ok {
-			stops = append(stops, lend(l, config, h, log))
+			stops = append(stops, lend(l, from, secure, h, log))
 		}
 	}
 	return func() {

@@ -62,7 +62,7 @@ func TestContactsAreWrittenTo(t *testing.T) {
 		if !strings.HasPrefix(got, "ops@example.org\n") || !strings.Contains(got, `The certificate "shop" of the vault "demo" ends at`) {
 			t.Errorf("the letter is %s", got)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nobody was written to")
 	}
 }

@@ -84,7 +84,11 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	if err := s.core.store.Health(ctx); err != nil {
 		checks[0].Detail = publicText(err)
 	}
-	if age := s.core.age(); s.core.shared && age >= guard.MaxAge && checks[0].Detail == "" {
+	switch age := s.core.age(); {
+	case !s.core.shared || age < guard.MaxAge || checks[0].Detail != "":
+	case age == guard.Forever:
+		checks[0].Detail = "another process is this node now, so that this one serves nothing: see whether the node's directory was copied, and end one of the two"
+	default:
 		checks[0].Detail = "this node has not heard from the store for " + age.Round(100*time.Millisecond).String() + ", so that it answers nothing from memory: restore its connection to the database"
 	}
 	if s.core.keys.Locked() {
@@ -104,6 +108,9 @@ func (s *status) Checks(ctx context.Context) []api.Check {
 	}
 	if by := s.core.engine.ClockMoved(); by != 0 {
 		checks[3].Detail = fmt.Sprintf("the clock was moved by %s: rotations start by schedule again when it is back, or when somebody resumes", by.Round(time.Second))
+	}
+	if s.core.leaving.Load() {
+		checks = append(checks, api.Check{Name: "shutdown", Status: api.HealthFailing, Detail: "the server is about to end: ask another node"})
 	}
 	return checks
 }

@@ -19,8 +19,8 @@ import (
 )
 
 // BackUp makes a backup from the store of a server that is not running, in a file that must not be there yet. The store holds nothing about it, and it holds
-// no key: it is the business of whoever has the machine.
-func BackUp(ctx context.Context, c *Config, file string) (h archive.Header, end *archive.End, size int64, err error) {
+// no key: it is the business of whoever has the machine. Shares asks for the shares of a seal that people hold; nil when nobody can be asked.
+func BackUp(ctx context.Context, c *Config, file string, shares func(context.Context, seal.Gatherer) error) (h archive.Header, end *archive.End, size int64, err error) {
 	if c.Clock == nil {
 		c.Clock = clock.System{}
 	}
@@ -36,29 +36,20 @@ func BackUp(ctx context.Context, c *Config, file string) (h archive.Header, end 
 		return h, nil, 0, err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	s, closeSeal, err := c.offlineSeal()
+	own := c.Seal.orDefault(c.Dir) // which must not be made here
+	s, closeSeal, err := own.Open(c.Clock)
 	if err != nil {
 		return h, nil, 0, err
 	}
 	defer func() { err = errors.Join(err, closeSeal()) }()
+	if err := openWithShares(ctx, opened, s, shares); err != nil {
+		return h, nil, 0, err
+	}
 	now := store.NewOp(c.Clock.Now())
 	h = archive.Header{ID: string(vault.NewVersionID(now.At)), Made: now.At, Release: version.String(), Engine: c.Store.engineName(), Seal: s.Name()}
 	recipients = append(recipients, &archive.Sealed{Ctx: ctx, Seal: s, ID: h.ID})
 	end, size, err = writeBackup(ctx, file, h, opened, recipients)
 	return h, end, size, err
-}
-
-// offlineSeal opens the seal without a server, which must not make one.
-func (c *Config) offlineSeal() (seal.Seal, func() error, error) {
-	own := c.Seal.orDefault(c.Dir)
-	s, closeSeal, err := own.Open(c.Clock)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, ok := s.(seal.Gatherer); ok {
-		return nil, nil, errors.Join(fault.New(fault.Unavailable, "the seal is held by people: make the backup on the running server, which they have unsealed"), closeSeal())
-	}
-	return s, closeSeal, nil
 }
 
 func writeBackup(ctx context.Context, file string, h archive.Header, from store.Dumper, recipients []age.Recipient) (*archive.End, int64, error) {

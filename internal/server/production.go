@@ -38,7 +38,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 	if err := c.ownDir(); err != nil {
 		return nil, err
 	}
-	p := &Production{file: f, Server: &Server{config: c, failed: make(chan error, 8)}, listening: map[string]net.Addr{}}
+	p := &Production{file: f, Server: &Server{config: c, failed: make(chan error, 8), hurry: make(chan struct{})}, listening: map[string]net.Addr{}}
 	if p.certs, err = openCertificates(pairs(f.TLS.Certificates), f.TLS.Warn, c.Clock, c.Logger); err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func Start(ctx context.Context, f *config.File, c Config, reload <-chan os.Signa
 		}
 	}()
 	own := ownNames(f, open)
-	p.config.WhileSealed = func(h http.Handler) (func(), error) { return lendAll(open, p.certs, h, c.Logger), nil }
+	p.config.WhileSealed = func(h http.Handler) (func(), error) { return lendAll(f, open, p.certs, h, c.Logger), nil }
 	if p.core, err = openCore(ctx, &p.config, own.issuerOf, "https://"+own.api+own.port, own.eventLinks(own.api+own.port)); err != nil {
 		return nil, err
 	}
@@ -194,8 +194,7 @@ func namesOf(c *config.Names, at net.Addr) names {
 // listen starts the doors of every listener.
 func (p *Production) listen(b bound, own names, in *installation) error {
 	p.core.issuers.suffix.Store(&own.suffix)
-	least := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[p.file.TLS.MinVersion]
-	secure := p.listenerConfig(p.certs.certificate, least)
+	secure := p.listenerConfig(p.certs.certificate, leastTLS(p.file))
 	l := p.file.Listeners
 	stand := func(n names, at net.Addr, management bool) (*serving, error) {
 		port := strconv.Itoa(at.(*net.TCPAddr).Port)
@@ -235,6 +234,11 @@ func (p *Production) listen(b bound, own names, in *installation) error {
 		p.on("identity", b["identity"], localOnly(p.core.tracer.handler(managed)), nil, door.Listener{})
 	}
 	return nil
+}
+
+// leastTLS is the oldest version of TLS that listeners speak.
+func leastTLS(f *config.File) uint16 {
+	return map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[f.TLS.MinVersion]
 }
 
 // called is the host and port by which a listener is called without a name: none if it listens on every address.

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keywright/keywright/client/api"
 	"github.com/keywright/keywright/e2e/transcript"
 	"github.com/keywright/keywright/internal/config"
 	"github.com/keywright/keywright/internal/fault"
@@ -359,7 +360,7 @@ func TestCertificatesAreReplaced(t *testing.T) {
 	h.certify(time.Now().Add(60 * 24 * time.Hour))
 	// Somebody asks, as SIGHUP does.
 	h.reload <- os.Interrupt
-	for end := time.Now().Add(10 * time.Second); serves() == first; {
+	for end := time.Now().Add(time.Minute); serves() == first; {
 		if time.Now().After(end) {
 			t.Fatal("the new pair is not served")
 		}
@@ -469,6 +470,11 @@ func TestInitResumes(t *testing.T) {
 			again, err := Initialise(t.Context(), c, initial)
 			if err != nil || again.Tenant != made.Tenant || again.Administrator != made.Administrator || again.Enrolment == made.Enrolment {
 				t.Fatalf("once more: %+v, %v", again, err)
+			}
+			other := initial
+			other.Administrator = "eve@example.org"
+			if _, err := Initialise(t.Context(), c, other); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "ada@example.org") {
+				t.Errorf("somebody else gets the administrator's enrolment: %v", err)
 			}
 			k := open(t, c)
 			count := 0
@@ -610,5 +616,29 @@ audit: {segment: 1MiB, reserve: 1MiB}
 	check("before init", "directory", FindingWarn)
 	if _, err := os.Stat(data); err == nil {
 		t.Error("the doctor made the directory")
+	}
+}
+
+// TestDoctorOfASharedSeal looks at an installation that people open: nothing is wrong with it, and another seal in the configuration is found all the same.
+func TestDoctorOfASharedSeal(t *testing.T) {
+	h := newHouse(t)
+	h.start()
+	l := local(t, filepath.Join(h.dir, "data"))
+	moved, err := l.MoveSeal(t.Context(), api.MoveSeal{Shares: 2, Threshold: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, share := range moved.Shares {
+		if _, err := l.GiveShare(t.Context(), share); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seal, want := range map[string]string{"shares: true": FindingOK, "keyFiles: [seal.key]": FindingFail} {
+		h.write("keywright.yaml", []byte("directory: data\nnames: {suffix: "+prodSuffix+"}\nlisteners: {public: {address: \"127.0.0.1:0\"}, admin: {address: \"127.0.0.1:0\"}}\n"+
+			"tls: {certificates: [{certificateFile: tls.crt, keyFile: tls.key}]}\naudit: {segment: 1MiB, reserve: 1MiB}\nseal: {"+seal+"}\n"), 0o644)
+		findings := Examine(t.Context(), filepath.Join(h.dir, "keywright.yaml"))
+		if got := strings.Join(find(findings, "seal"), " "); got != want {
+			t.Errorf("%s: %q, want %q: %+v", seal, got, want, findings)
+		}
 	}
 }

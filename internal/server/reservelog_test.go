@@ -47,7 +47,7 @@ func TestReserveAlarmIsLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := start()
-	for deadline := time.Now().Add(20 * time.Second); len(out.about(t, reserveAlarm)) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(out.about(t, reserveAlarm)) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Error("the alarm is not logged")
 			break

@@ -65,13 +65,8 @@ func (o *Offline) open(ctx context.Context) (_ *archive.Reader, _ seal.Seal, _ f
 		return nil, nil, nil, err
 	}
 	closers = append(closers, closeSeal)
-	if g, ok := s.(seal.Gatherer); ok {
-		if o.Shares == nil {
-			return nil, nil, nil, fault.New(fault.Unavailable, "the seal is held by people, and nobody can be asked for shares here")
-		}
-		if err := o.Shares(ctx, g); err != nil {
-			return nil, nil, nil, err
-		}
+	if _, ok := s.(seal.Gatherer); ok && o.Shares == nil {
+		return nil, nil, nil, fault.New(fault.Unavailable, "the seal is held by people, and nobody can be asked for shares here")
 	}
 	from, err := o.file(ctx, o.File, s, &closers)
 	if err != nil {
@@ -90,7 +85,8 @@ func (c SealConfig) orDefault(dir string) SealConfig {
 
 // file opens a backup.
 func (o *Offline) file(ctx context.Context, path string, s seal.Seal, closers *[]func() error) (*archive.Reader, error) {
-	identities := []age.Identity{}
+	// The seal goes first: it is needed in any case, and people are asked before there is any work.
+	identities := []age.Identity{&archive.Unsealing{Ctx: ctx, Seal: s, Shares: o.Shares}}
 	for _, name := range o.Identities {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -112,7 +108,7 @@ func (o *Offline) file(ctx context.Context, path string, s seal.Seal, closers *[
 		*closers = append(*closers, f.Close)
 		in = f
 	}
-	return archive.Open(in, append(identities, &archive.Unsealing{Ctx: ctx, Seal: s})...)
+	return archive.Open(in, identities...)
 }
 
 // Prove proves a backup without a server.
@@ -127,7 +123,7 @@ func (o *Offline) Prove(ctx context.Context, sample int) (report *full.Report, e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closeToken()) }()
-	p := prover{dir: o.Dir, seal: func() seal.Seal { return s }, token: token, clock: o.Clock}
+	p := prover{dir: o.Dir, seal: func() seal.Seal { return s }, shares: o.Shares, token: token, clock: o.Clock}
 	return p.prover().Prove(ctx, from, sample)
 }
 
@@ -145,8 +141,8 @@ func (o *Offline) token() (key.Token, func() error, error) {
 // Restoration says what a backup is restored into.
 type Restoration struct {
 	Offline
-	// Replace permits a store that is not empty.
-	Replace bool
+	// Replace permits a store that is not empty, Unsealed files that the seal does not open.
+	Replace, Unsealed bool
 	// Store is what to restore into.
 	Store StoreConfig
 	// Newer are files of other backups, whose tombstones are obeyed too.
@@ -178,9 +174,9 @@ func (r *Restoration) Restore(ctx context.Context) (done *Restored, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: tablesOfNodes, Clock: r.Clock,
+	loaded, err := full.Restore(ctx, &full.Restoration{From: from, To: to, Replace: r.Replace, Unsealed: r.Unsealed, Alone: r.Store.DSNFile == "", Buried: buried, Forget: ofNode, Tables: leftEmpty, Clock: r.Clock,
 		Check: func(ctx context.Context, loaded store.Store) error {
-			p := prover{dir: r.Dir, seal: func() seal.Seal { return s }, clock: r.Clock}
+			p := prover{dir: r.Dir, seal: func() seal.Seal { return s }, shares: r.Shares, clock: r.Clock}
 			_, closeKeys, err := p.keys(ctx, loaded)
 			if err != nil {
 				return err
@@ -219,6 +215,9 @@ func (r *Restoration) buried(ctx context.Context, s seal.Seal) (list []store.Tom
 		if err != nil {
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
+		if err := full.CheckSealed(from); err != nil && !r.Unsealed {
+			return nil, fmt.Errorf("opening %s: %w", path, err)
+		}
 		more, err := full.Tombstones(ctx, from)
 		if err != nil {
 			return nil, fmt.Errorf("reading the tombstones of %s: %w", path, err)
@@ -228,8 +227,9 @@ func (r *Restoration) buried(ctx context.Context, s seal.Seal) (list []store.Tom
 	return list, nil
 }
 
-// tablesOfNodes are left empty by a restoration: they tell of processes that there are no more.
-var tablesOfNodes = []string{"nodes"}
+// leftEmpty are tables that a restoration leaves empty: they tell of processes that there are no more, and of sign-ins, of which nobody can say any more which were ended
+// or used up since. Everybody signs in anew.
+var leftEmpty = []string{"nodes", "sign_ins"}
 
 // ofNode reports whether a setting belongs to a node.
 func ofNode(name string) bool {

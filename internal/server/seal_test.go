@@ -96,9 +96,9 @@ func TestSealMovesWhileTheServerRuns(t *testing.T) {
 		d   *Dev
 		err error
 	}
-	done := make(chan started, 1)
+	done, told := make(chan started, 1), make(chan int, 1)
 	go func() {
-		d, err := StartDev(t.Context(), DevConfig{Config: Config{Dir: dir, Seal: SealConfig{Shares: true}, AuditSegmentBytes: 1 << 20, AuditReserveBytes: 1 << 20}, Listen: listen})
+		d, err := StartDev(t.Context(), DevConfig{Config: Config{Dir: dir, Seal: SealConfig{Shares: true}, Sealed: func(n int) { told <- n }, AuditSegmentBytes: 1 << 20, AuditReserveBytes: 1 << 20}, Listen: listen})
 		done <- started{d, err}
 	}()
 	var health api.Health
@@ -106,6 +106,9 @@ func TestSealMovesWhileTheServerRuns(t *testing.T) {
 		status, ok := ask(listen, "/readyz", &health)
 		return ok && status == http.StatusServiceUnavailable
 	})
+	if n := <-told; n != 2 {
+		t.Errorf("the program was told of %d shares", n)
+	}
 	if len(health.Checks) != 1 || health.Checks[0].Detail != "sealed, 0 of 2 shares given" {
 		t.Errorf("readiness: %+v", health)
 	}
@@ -122,9 +125,12 @@ func TestSealMovesWhileTheServerRuns(t *testing.T) {
 		t.Errorf("a move of a sealed server: %v", err)
 	}
 	for _, i := range []int{1, 0} {
-		if _, err := l.GiveShare(ctx, moved.Shares[i]); err != nil {
+		if s, err = l.GiveShare(ctx, moved.Shares[i]); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if s.Shares != nil {
+		t.Errorf("the last share was given, and %+v are asked for", s.Shares)
 	}
 	up := <-done
 	if up.err != nil {

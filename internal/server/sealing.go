@@ -15,6 +15,7 @@ import (
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/shamir"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // sealing is what operators do with the seal of a server: open it with shares, and move the installation to another one. It is there before the keyring
@@ -98,8 +99,11 @@ func (s *sealing) write(ctx context.Context, a attempt) error {
 	return nil
 }
 
-func sealCall(operation, who string, at time.Time) *guard.Call {
-	call := guard.System("", operation, at)
+func sealCall(operation, who string, at time.Time) *guard.Call { return localCall("", operation, who, at) }
+
+// localCall is that of an operator of the machine, about a tenant or, when there is none, the installation.
+func localCall(tenant vault.TenantID, operation, who string, at time.Time) *guard.Call {
+	call := guard.System(tenant, operation, at)
 	call.Door, call.Caller.Kind, call.Caller.UPN = "local", "Local", who
 	return call
 }
@@ -142,7 +146,8 @@ func (s *sealing) statusLocked(ctx context.Context) (*api.SealStatus, error) {
 	p, sealed := s.progress()
 	out := &api.SealStatus{Seal: s.seal.Name(), Sealed: sealed || s.keys == nil}
 	if s.keys == nil {
-		if _, gathers := s.seal.(seal.Gatherer); gathers {
+		// Once it is open none is asked for any more, although the server has still to start.
+		if _, gathers := s.seal.(seal.Gatherer); gathers && !p.Open {
 			out.Shares = wireProgress(p)
 		}
 		return out, nil

@@ -5,9 +5,7 @@ import (
 	"fmt"
 
 	"github.com/keywright/keywright/client/api"
-	"github.com/keywright/keywright/internal/door/native"
 	"github.com/keywright/keywright/internal/fault"
-	"github.com/keywright/keywright/internal/keyring"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/seal/shamir"
 )
@@ -173,41 +171,4 @@ func (s *sealing) change(ctx context.Context, operation, who string, do func() e
 		return nil, err
 	}
 	return s.statusLocked(ctx)
-}
-
-// keyStates tells how the keys of the installation are.
-func (s *sealing) keyStates(ctx context.Context) (*api.KeyringStatus, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.keys == nil {
-		return nil, errSealed
-	}
-	states, err := s.keys.States(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	return native.KeyringStatus(states), nil
-}
-
-// rotate makes a new root key, or a new key for the installation's own audit records.
-func (s *sealing) rotate(ctx context.Context, who string, in *api.RotateKeys) (*api.KeysRotated, error) {
-	layer, err := keyring.ParseLayer(in.Layer)
-	if err != nil {
-		return nil, err
-	}
-	if layer != keyring.RootLayer && layer != keyring.AuditLayer || in.Vault != "" {
-		return nil, fault.New(fault.Invalid, "the layer %s is a tenant's, which rotates it at the server's address: leave --dir out; the installation has root and audit", layer)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.keys == nil {
-		return nil, errSealed
-	}
-	if _, err := s.keys.Rotate(ctx, keyring.Rotation{Layer: layer}, s.with("KeyringRotate", who, "layer "+string(layer))); err != nil {
-		if aerr := s.record(ctx, "KeyringRotate", who, "layer "+string(layer), err); aerr != nil {
-			return nil, aerr
-		}
-		return nil, err
-	}
-	return &api.KeysRotated{Made: 1}, nil
 }

@@ -177,7 +177,11 @@ func (k *core) unseal(ctx context.Context, c *Config, s seal.Seal) error {
 		}
 		defer stop()
 	}
-	c.Logger.WarnContext(ctx, "the server is sealed and serves nothing until shares are given: keywright seal unseal", "shares", g.Progress().Needed)
+	needed := g.Progress().Needed
+	c.Logger.WarnContext(ctx, "the server is sealed and serves nothing until shares are given: keywright seal unseal", "shares", needed)
+	if c.Sealed != nil {
+		c.Sealed(needed)
+	}
 	return g.Wait(ctx)
 }
 

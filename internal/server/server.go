@@ -65,6 +65,8 @@ const (
 // core is everything below the doors.
 type core struct {
 	log *slog.Logger
+	// leaving says that the server is about to end.
+	leaving atomic.Bool
 	// slow is how long a request takes that is logged as slow; none is when it is negative.
 	slow time.Duration
 	// slowLines bounds how many of those are logged.
@@ -263,7 +265,7 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 // changed tells every cache of a commit, before the change is acknowledged.
 func (k *core) changed(c *store.Commit) {
 	if c.Flush {
-		k.log.Warn("this node was away for so long that it missed changes: it forgets what it remembers", "node", k.nodes.ID, "position", c.Position)
+		k.log.Warn("this node missed changes, or saw some that the store has lost: it forgets what it remembers", "node", k.nodes.ID, "position", c.Position)
 		for _, flush := range k.flushes {
 			flush()
 		}
@@ -322,6 +324,9 @@ type Server struct {
 	silent  silentConns
 
 	serving   sync.WaitGroup
+	// hurry is closed when a listener has failed: there is nobody left to be told that the server ends.
+	hurry     chan struct{}
+	hurryOnce sync.Once
 	failed    chan error
 	closeOnce sync.Once
 	closeErr  error
@@ -330,7 +335,7 @@ type Server struct {
 // serve answers on the listener until Close, or until the returned server is closed.
 func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config, way door.Listener) *http.Server {
 	l = s.core.connections.limit(l, s.config.Limits.MaxConnections)
-	h = s.core.bodies.handler(h)
+	h = s.core.farewell(s.core.bodies.handler(h))
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
@@ -354,6 +359,7 @@ func (s *Server) serve(l net.Listener, h http.Handler, config *tls.Config, way d
 	s.servers = append(s.servers, server)
 	s.serving.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.hurryOnce.Do(func() { close(s.hurry) })
 			select {
 			case s.failed <- fmt.Errorf("serving %s: %w", l.Addr(), err):
 			default:
@@ -370,11 +376,12 @@ const answerTimeout = 2 * time.Minute
 // Failed delivers the error of a listener that ended by itself.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Close ends the server: it takes no new requests, lets those under way finish for some seconds, and closes what is
-// open. It may be called more than once. It returns within five seconds, whatever hangs; what was acknowledged is safe without an
-// orderly end.
+// Close ends the server: it announces its end for as long as it was configured, takes no new requests then, lets those under way finish for some
+// seconds, and closes what is open. It may be called more than once. It returns within five seconds of the announcement, whatever hangs; what was
+// acknowledged is safe without an orderly end.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
+		s.announce()
 		whole := s.config.Drain + shutdownSlack
 		ctx, cancel := context.WithTimeout(context.Background(), whole)
 		defer cancel()
@@ -392,6 +399,30 @@ func (s *Server) Close() error {
 		}
 	})
 	return s.closeErr
+}
+
+// announce tells that the server is about to end, and goes on serving: it is not ready any more, and every connection closes behind its next answer. Whoever
+// looks where requests can go has time to send them elsewhere, and none finds a listener that is gone.
+func (s *Server) announce() {
+	s.core.leaving.Store(true)
+	if s.config.Announce == 0 {
+		return
+	}
+	s.config.Logger.Info("ending soon: the server is not ready any more, and goes on serving for a while", "for", s.config.Announce)
+	select {
+	case <-time.After(s.config.Announce):
+	case <-s.hurry:
+	}
+}
+
+// farewell closes connections behind their answers once the server is about to end.
+func (k *core) farewell(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if k.leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // drain ends the listeners and waits for the requests under way.

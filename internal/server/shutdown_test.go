@@ -13,10 +13,13 @@ import (
 	"time"
 )
 
-// startToEnd starts a server that the test itself ends.
-func startToEnd(t *testing.T) *Dev {
+// longDrain is more than any machine needs for an end at which nobody is waited for: what takes half of it waits.
+const longDrain = 2 * time.Minute
+
+// startToEnd starts a server that the test itself ends. Requests under way may go on for drain then, or as long as usual.
+func startToEnd(t *testing.T, drain time.Duration) *Dev {
 	t.Helper()
-	d, err := StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: t.TempDir(), AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20}})
+	d, err := StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: t.TempDir(), Drain: drain, AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +29,7 @@ func startToEnd(t *testing.T) *Dev {
 // TestNobodyWhoIsSilentHoldsUpTheEnd has connections in every state in which no request is under way: just opened, in the midst of the
 // handshake, behind it, and idle between two requests.
 func TestNobodyWhoIsSilentHoldsUpTheEnd(t *testing.T) {
-	d := startToEnd(t)
+	d := startToEnd(t, longDrain)
 	dial := func(address string) net.Conn {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
@@ -60,8 +63,60 @@ func TestNobodyWhoIsSilentHoldsUpTheEnd(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took >= drainTimeout {
+	if took := time.Since(began); took >= longDrain/2 {
 		t.Errorf("the end took %s: somebody silent was waited for", took)
+	}
+}
+
+// TestTheEndIsAnnounced has a load balancer look at a server that was told to end: it is told so, requests go on being answered, on connections that close behind their
+// answers, and only then nobody listens any more.
+func TestTheEndIsAnnounced(t *testing.T) {
+	d, err := StartDev(t.Context(), DevConfig{Listen: "127.0.0.1:0", Config: Config{Dir: t.TempDir(), AuditReserveBytes: 1 << 20, AuditSegmentBytes: 1 << 20, Announce: time.Hour}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := d.httpClient(t)
+	ask := func(path string) (status int, closes bool, body string) {
+		t.Helper()
+		answer, err := client.Get("https://" + d.address() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, answer.Close, string(text)
+	}
+	if status, closes, body := ask("/readyz"); status != http.StatusOK || closes {
+		t.Fatalf("before the end: %d, closing %v, %s", status, closes, body)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- d.Close() }()
+	for !d.core.leaving.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	for range 20 {
+		if status, closes, body := ask("/readyz"); status != http.StatusServiceUnavailable || !closes || !strings.Contains(body, "about to end") {
+			t.Fatalf("while it ends: %d, closing %v, %s", status, closes, body)
+		}
+		if status, closes, _ := ask("/healthz"); status != http.StatusOK || !closes {
+			t.Fatalf("a request while it ends: %d, closing %v", status, closes)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended before its announcement was over: %v", err)
+	default:
+	}
+	// A listener that fails has nobody left to tell.
+	d.listeners[0].Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Get("https://" + d.address() + "/healthz"); err == nil {
+		t.Error("it answers after its end")
 	}
 }
 
@@ -77,7 +132,7 @@ func TestTheEndIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := startToEnd(t)
+			d := startToEnd(t, 0)
 			release, closed := make(chan struct{}), make(chan struct{})
 			d.core.closers = append([]func(context.Context) error{func(context.Context) error { close(closed); return nil }}, d.core.closers...)
 			for range 3 {

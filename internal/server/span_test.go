@@ -85,7 +85,7 @@ func (s *span) authority() (got api.CertificateAuthority) {
 // until waits for something that the change comes to.
 func (s *span) until(what string, ok func(api.CertificateAuthority) bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		got := s.authority()
 		if ok(got) {
 			return

@@ -12,6 +12,8 @@ import (
 type Holdings interface {
 	// Holding finds one row of the ledger.
 	Holding(ctx context.Context, k HoldingKey) (*Holding, error)
+	// AddHolding inserts a row, and reports whether it did: a row of the same key stays as it is.
+	AddHolding(ctx context.Context, h *Holding) (added bool, err error)
 	// PutHolding inserts or replaces a row.
 	PutHolding(ctx context.Context, h *Holding) error
 	// Holdings lists in the order of keys: vault, kind, name, version, principal, instance. What a principal holds in any vault it lists by version

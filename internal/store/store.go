@@ -17,7 +17,7 @@
 //     The journal carries what changed, the audit record and the events; everything that must follow a change (caches,
 //     the audit log, event delivery) reads it from there and so can miss nothing.
 //   - Watchers see every commit, in order, before the Update that made it returns. Where several processes share a store, each is also shown what the others
-//     committed, in the same order; Fresh says up to when. One that was away for so long that entries were pruned is shown a Flush in their place.
+//     committed, in the same order; Fresh says up to when. One that was away for so long that entries were pruned is shown a Flush in their place, and so is one that saw what the store has lost.
 package store
 
 import (
@@ -412,8 +412,9 @@ type Commit struct {
 	Changes  []Change
 	Audit    []byte
 	Events   []Event
-	// Flush is set in a commit that is shown in place of entries that were pruned before this process came to see them, and in no other. Everything may have
-	// changed: who caches drops everything. Position is that of the newest entry in whose place it stands; there is no operation, and nothing else is set.
+	// Flush is set in a commit that is shown in place of entries that were pruned before this process came to see them, and in place of all that it saw when
+	// the store does not have that any more; and in no other. Everything may have changed: who caches drops everything. Position is that of the newest entry in
+	// whose place it stands, and may be less than those before; there is no operation, and nothing else is set.
 	Flush bool
 }
 

@@ -22,14 +22,18 @@ func Cursor(node string) string {
 	return "audit/" + node
 }
 
-// Cursors lists the readers for which the journal is kept: one of each node that ever had a log, and the one of rows that name no node.
+// ShippedCursor names, among the readers of the journal, up to where a node's rows are shipped with its log, or adopted: what stands behind it is, at best, in the node's
+// directory alone, and would be lost with that. It is behind the node's Cursor by the tail of its log.
+func ShippedCursor(node string) string { return "audit-shipped/" + node }
+
+// Cursors lists the readers for which the journal is kept: those of each node that ever had a log, and the one of rows that name no node.
 func Cursors(ctx context.Context, tx store.Tx) ([]string, error) {
 	logs, err := tx.AuditLogs(ctx)
 	names, seen := []string{Cursor("")}, map[string]bool{}
 	for _, l := range logs {
 		if !seen[l.Node] {
 			seen[l.Node] = true
-			names = append(names, Cursor(l.Node))
+			names = append(names, Cursor(l.Node), ShippedCursor(l.Node))
 		}
 	}
 	return names, err
@@ -80,7 +84,8 @@ func (a *Adopter) Adopt(ctx context.Context) (rows int, err error) {
 	return rows, nil
 }
 
-// gone lists the nodes whose rows nobody sequences: those that are not heard of, those that stopped, those that were removed, and nobody at all.
+// gone lists the nodes that have rows which nobody sequences, or which nobody will ever ship: those that are not heard of, those that stopped, those that were
+// removed, and nobody at all.
 func (a *Adopter) gone(ctx context.Context) (list []string, err error) {
 	err = a.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
@@ -105,7 +110,7 @@ func (a *Adopter) gone(ctx context.Context) (list []string, err error) {
 				continue
 			}
 			there[node] = true
-			at, err := tx.Cursor(ctx, Cursor(node))
+			at, err := tx.Cursor(ctx, leftAt(node))
 			if err != nil {
 				return err
 			}
@@ -116,6 +121,14 @@ func (a *Adopter) gone(ctx context.Context) (list []string, err error) {
 		return nil
 	})
 	return list, err
+}
+
+// leftAt is the cursor behind which the rows of a node that is gone are nobody's. Rows that name no node were never shipped.
+func leftAt(node string) string {
+	if node == "" {
+		return Cursor("")
+	}
+	return ShippedCursor(node)
 }
 
 func nodesOf(logs []*store.AuditLog) []string {
@@ -166,7 +179,7 @@ type ward struct {
 // LastSequenced implements audit.Rows.
 func (w *ward) LastSequenced(ctx context.Context) (last int64, err error) {
 	err = w.Store.View(ctx, func(tx store.Tx) error {
-		p, err := tx.Cursor(ctx, Cursor(w.node))
+		p, err := tx.Cursor(ctx, leftAt(w.node))
 		last = int64(p)
 		return err
 	})
@@ -212,7 +225,7 @@ func (w *ward) Rows(ctx context.Context, after int64, most int) (rows []audit.Ro
 	}
 }
 
-// Sequenced implements audit.Rows: it moves the node's cursor, and says where its rows count, as long as the lease holds.
+// Sequenced implements audit.Rows: it moves the node's cursors, and says where its rows count, as long as the lease holds.
 func (w *ward) Sequenced(ctx context.Context, position int64) error {
 	return w.Store.Update(ctx, store.NewOp(w.Clock.Now()), func(tx store.Tx) error {
 		if w.lease != nil {
@@ -222,17 +235,20 @@ func (w *ward) Sequenced(ctx context.Context, position int64) error {
 			}
 			w.lease = lease
 		}
-		at, err := tx.Cursor(ctx, Cursor(w.node))
+		at, err := tx.Cursor(ctx, leftAt(w.node))
 		if err != nil {
 			return err
 		}
 		if int64(at) >= position {
-			return nil // the node came back and took them in itself
+			return nil // the node came back and shipped them itself
 		}
 		for i := range w.round {
 			if err := tx.PutAdoption(ctx, &w.round[i]); err != nil {
 				return err
 			}
+		}
+		if err := tx.SetCursor(ctx, leftAt(w.node), store.Position(position)); err != nil {
+			return err
 		}
 		return tx.SetCursor(ctx, Cursor(w.node), store.Position(position))
 	})

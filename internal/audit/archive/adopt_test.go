@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/keywright/keywright/internal/audit"
+	"github.com/keywright/keywright/internal/store"
 )
 
 // TestCrashBetweenAppendAndCursor is the story for which adoptions are kept: a node dies with a row in its log and the cursor before it, another node takes
@@ -191,4 +192,69 @@ func TestRowsCountOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A node whose disk is lost takes what it had not shipped along. The rows of changes among that are still in the journal, and are taken over.
+func TestLostDisk(t *testing.T) {
+	w := testWorld(t)
+	a, b := w.join("a"), w.join("b")
+	a.change(1)
+	a.sequence()
+	a.ship()
+	a.change(2)
+	a.read(3)
+	a.sequence() // the row is durable in a directory that nobody will see again
+	a.live = false
+	if rows := b.adopt(); rows != 1 {
+		t.Errorf("%d rows were adopted, want the one that was not shipped", rows)
+	}
+	if got := b.names(audit.Filter{}); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"object-1", "object-2"}) {
+		t.Errorf("b answers %q, want both changes", got)
+	}
+	if rows := b.adopt(); rows != 0 {
+		t.Errorf("%d rows were adopted again", rows)
+	}
+	// Should the disk be found, each change still counts once.
+	a.live = true
+	a.sequence()
+	a.ship()
+	b.ship()
+	for _, n := range []*node{a, b} {
+		if got := slices.Sorted(slices.Values(n.names(audit.Filter{}))); !slices.Equal(got, []string{"object-1", "object-2", "object-3"}) {
+			t.Errorf("%s answers %q, want each record once", n.id, got)
+		}
+	}
+}
+
+// The journal is kept for rows that are in one directory alone.
+func TestJournalIsKeptForWhatIsNotShipped(t *testing.T) {
+	w := testWorld(t)
+	a := w.join("a")
+	least := func() (least store.Position) {
+		w.must(w.store.View(w.ctx, func(tx store.Tx) error {
+			names, err := Cursors(w.ctx, tx)
+			least = -1
+			for _, name := range names {
+				if name == Cursor("") {
+					continue // of rows that name no node
+				}
+				at, err := tx.Cursor(w.ctx, name)
+				w.must(err)
+				if least < 0 || at < least {
+					least = at
+				}
+			}
+			return err
+		}))
+		return least
+	}
+	a.change(1)
+	a.sequence()
+	if at := least(); at != 0 {
+		t.Errorf("the journal is kept from %d on while its row is in one directory alone", at)
+	}
+	a.ship()
+	if at := least(); at != 1 {
+		t.Errorf("the journal is kept from %d on behind the shipping, want 1", at)
+	}
 }

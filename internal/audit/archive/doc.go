@@ -15,8 +15,8 @@
 // # Each change once
 //
 // The row of a change is committed with the change and belongs into the log of the node that committed it. Nobody holds a lock for that: each node takes
-// its own rows. When a node is gone, an Adopter of another takes its rows under a lease and notes each with the move of the node's cursor, in one
-// transaction. A row may so stand in several logs, of a node that came back and of those that had adopted it, and counts in exactly one: in the log that the
+// its own rows. When a node is gone, an Adopter of another takes those of its rows that were not shipped, under a lease, and notes each with the move of the node's
+// cursors, in one transaction: its directory may be lost. A row may so stand in several logs, of a node that came back and of those that had adopted it, and counts in exactly one: in the log that the
 // adoption names, or, when there is none, in the log of the node that committed it. Readers leave the copies out.
 //
 // # What this proves

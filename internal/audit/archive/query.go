@@ -76,11 +76,13 @@ type merge struct {
 
 // stream is one log, of which head is the record that comes next.
 type stream struct {
-	log  *store.AuditLog
-	pull func() (*audit.Record, error, bool)
-	stop func()
-	head *audit.Record
-	done bool
+	log *store.AuditLog
+	// records are pulled from the first look on: who never looks leaves nothing behind. pull and stop are nil before.
+	records iter.Seq2[*audit.Record, error]
+	pull    func() (*audit.Record, error, bool)
+	stop    func()
+	head    *audit.Record
+	done    bool
 	// at is the filter's cursor behind the last record that was taken from this log.
 	at string
 }
@@ -119,16 +121,16 @@ func (r *Reader) merge(ctx context.Context, f audit.Filter) (*merge, error) {
 		if !own {
 			records = r.shipped(ctx, log, one)
 		}
-		s := &stream{log: log, at: one.Cursor}
-		s.pull, s.stop = iter.Pull2(records)
-		m.streams = append(m.streams, s)
+		m.streams = append(m.streams, &stream{log: log, at: one.Cursor, records: records})
 	}
 	return m, nil
 }
 
 func (m *merge) stop() {
 	for _, s := range m.streams {
-		s.stop()
+		if s.stop != nil {
+			s.stop()
+		}
 	}
 }
 
@@ -160,6 +162,9 @@ func (m *merge) before(a, b *audit.Record) bool {
 
 // fill finds the stream's next record that counts.
 func (m *merge) fill(ctx context.Context, s *stream) error {
+	if s.pull == nil {
+		s.pull, s.stop = iter.Pull2(s.records)
+	}
 	for s.head == nil && !s.done {
 		rec, err, ok := s.pull()
 		switch {

@@ -96,6 +96,11 @@ func (s *Shipper) Ship(ctx context.Context) (shipped int64, err error) {
 		return 0, err
 	}
 	at := s.Clock.Now().Add(-slack)
+	// In this order: the rows up to there are among the records that are counted then.
+	rows, err := s.sequenced(ctx)
+	if err != nil {
+		return 0, err
+	}
 	all := s.Log.State().Records
 	if all > s.cursor.Index {
 		if err := s.Log.Sync(ctx); err != nil {
@@ -115,7 +120,11 @@ func (s *Shipper) Ship(ctx context.Context) (shipped int64, err error) {
 				level = parts[len(parts)-1].part.To.Add(-slack)
 			}
 		}
-		if err := s.put(ctx, parts, later(s.level, level)); err != nil {
+		shippedRows := rows
+		if next.Index < all {
+			shippedRows = 0 // not all of them yet
+		}
+		if err := s.put(ctx, parts, later(s.level, level), shippedRows); err != nil {
 			s.read = false // what the store has is read again
 			return shipped, err
 		}
@@ -147,6 +156,15 @@ func (s *Shipper) begin(ctx context.Context) error {
 	})
 }
 
+// sequenced is up to where the rows of the node's changes are in its log.
+func (s *Shipper) sequenced(ctx context.Context) (p store.Position, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
+		p, err = tx.Cursor(ctx, Cursor(s.Log.Node()))
+		return err
+	})
+	return p, err
+}
+
 // gather makes the next parts, of records before until.
 func (s *Shipper) gather(ctx context.Context, until, budget int64) (parts []*partWriter, next segment.Cursor, err error) {
 	w, size := &partWriter{}, int64(0)
@@ -173,8 +191,8 @@ func (s *Shipper) gather(ctx context.Context, until, budget int64) (parts []*par
 
 var errEnough = errors.New("enough for one transaction")
 
-// put stores parts and how far the log is shipped with them.
-func (s *Shipper) put(ctx context.Context, parts []*partWriter, level time.Time) error {
+// put stores parts and how far the log is shipped with them, and up to where the journal's rows are among that; 0 says nothing of rows.
+func (s *Shipper) put(ctx context.Context, parts []*partWriter, level time.Time, rows store.Position) error {
 	origin, from := s.Log.Origin(), s.cursor.Index
 	ready := make([]*store.AuditPart, len(parts))
 	for i, w := range parts {
@@ -196,6 +214,11 @@ func (s *Shipper) put(ctx context.Context, parts []*partWriter, level time.Time)
 				return err
 			}
 			log.Shipped = p.Next
+		}
+		if rows > 0 {
+			if err := tx.SetCursor(ctx, ShippedCursor(log.Node), rows); err != nil {
+				return err
+			}
 		}
 		log.Level, log.Closed = clock.Micro(level), time.Time{} // a node that was removed may still be there
 		return tx.PutAuditLog(ctx, log)

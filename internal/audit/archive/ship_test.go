@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,6 +193,22 @@ func TestSinks(t *testing.T) {
 	}
 	if len(got) != 3 {
 		t.Errorf("the server has %d files", len(got))
+	}
+	// What is kept stays, whoever signs another one of its size.
+	again, err := NewSink(dir, now)
+	w.must(err)
+	w.must(again(w.ctx, signed[2]))
+	fork, err := NewSink(dir, now)
+	w.must(err)
+	forked := bytes.Replace(signed[2], []byte("\n\n"), []byte("\nx\n\n"), 1)
+	if err := fork(w.ctx, forked); err == nil || !strings.Contains(err.Error(), "two ways") {
+		t.Errorf("another checkpoint of the same size was kept: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "a-3.checkpoint")); err != nil || !bytes.Equal(b, signed[2]) {
+		t.Errorf("the checkpoint that was kept is %q now: %v", b, err)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 3 {
+		t.Errorf("the directory has %d files", len(files))
 	}
 	fail = true
 	if err := toServer(w.ctx, signed[2]); err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -24,12 +25,16 @@ import (
 const sinkTimeout = 20 * time.Second
 
 // NewSink returns a sink that copies checkpoints to a place outside: an absolute directory, or an https URL below which they are PUT (plain http is for
-// loop-back). Each copy replaces NODE.checkpoint there; every KeepEvery one is kept besides, as NODE-SIZE.checkpoint, which is never replaced.
+// loop-back). Each copy replaces NODE.checkpoint there; every KeepEvery one is kept besides, as NODE-SIZE.checkpoint, which in a directory is never replaced: a server has to
+// see to that itself. One of the same size that says something else is an error.
 func NewSink(place string, c clock.Clock) (audit.CheckpointSink, error) {
 	s := &sink{clock: c}
 	if filepath.IsAbs(place) {
 		s.put = func(_ context.Context, name string, signed []byte) error {
-			return putFile(filepath.Join(place, name), signed)
+			return putFile(filepath.Join(place, name), signed, os.Rename)
+		}
+		s.keep = func(_ context.Context, name string, signed []byte) error {
+			return keepFile(filepath.Join(place, name), signed)
 		}
 		return s.copy, nil
 	}
@@ -41,6 +46,7 @@ func NewSink(place string, c clock.Clock) (audit.CheckpointSink, error) {
 	s.put = func(ctx context.Context, name string, signed []byte) error {
 		return putURL(ctx, client, u.JoinPath(name), signed)
 	}
+	s.keep = s.put
 	return s.copy, nil
 }
 
@@ -51,7 +57,8 @@ func loopback(host string) bool {
 
 type sink struct {
 	clock clock.Clock
-	put   func(ctx context.Context, name string, signed []byte) error
+	// put replaces a copy, keep makes one that stays.
+	put, keep func(ctx context.Context, name string, signed []byte) error
 
 	mu   sync.Mutex
 	kept time.Time
@@ -73,16 +80,45 @@ func (s *sink) copy(ctx context.Context, signed []byte) error {
 	if !s.kept.IsZero() && s.clock.Now().Sub(s.kept) < KeepEvery {
 		return nil
 	}
-	if err := s.put(ctx, fmt.Sprintf("%s-%d.checkpoint", name, size), signed); err != nil {
+	if err := s.keep(ctx, fmt.Sprintf("%s-%d.checkpoint", name, size), signed); err != nil {
 		return err
 	}
 	s.kept = s.clock.Now()
 	return nil
 }
 
-// putFile makes the file appear whole or not at all.
-func putFile(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".checkpoint-*")
+// keepFile makes the file appear, unless it is there: then it has to hold the same.
+func keepFile(path string, content []byte) error {
+	err := putFile(path, content, appearOnce)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	there, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("copying a checkpoint of the audit log: %w", err)
+	}
+	if !bytes.Equal(there, content) {
+		return fmt.Errorf("the checkpoint of the audit log that was kept as %s is another one than this node signs now: the log was continued in two ways; find out who changed it", path)
+	}
+	return nil
+}
+
+// appearOnce gives a file a name that no other has. Where there are no links, it is looked for before.
+func appearOnce(from, to string) error {
+	err := os.Link(from, to)
+	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrExist
+	}
+	return os.Rename(from, to)
+}
+
+// putFile makes the file appear under its name, by a rename or a link, whole or not at all, power loss included.
+func putFile(path string, content []byte, appear func(from, to string) error) error {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, ".checkpoint-*")
 	if err != nil {
 		return fmt.Errorf("copying a checkpoint of the audit log: %w", err)
 	}
@@ -91,7 +127,14 @@ func putFile(path string, content []byte) error {
 	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("copying a checkpoint of the audit log: %w", err)
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err := appear(tmp.Name(), path); err != nil {
+		return fmt.Errorf("copying a checkpoint of the audit log: %w", err)
+	}
+	d, err := os.Open(dir)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("copying a checkpoint of the audit log: %w", err)
 	}
 	return nil

@@ -17,7 +17,6 @@ import (
 	"github.com/keywright/keywright/internal/guard"
 	"github.com/keywright/keywright/internal/seal"
 	"github.com/keywright/keywright/internal/store"
-	"github.com/keywright/keywright/internal/vault"
 )
 
 // Config makes a Service. Guard, Store, Dumper, Seal, Clock, Logger and Prove are required.
@@ -123,44 +122,10 @@ func (s *Service) Stop(ctx context.Context) error {
 // scope is where backups of the installation are decided about.
 const scope = "/"
 
-// NotOperator is the reason of a refusal to who is of another tenant than the installation's first.
-const NotOperator fault.Reason = "NotOperator"
-
-// admit authorises an action for callers of the installation's first tenant.
-func (s *Service) admit(ctx context.Context, call *guard.Call, need *guard.Need) error {
-	if err := s.Guard.Authorize(ctx, call, need); err != nil {
-		return err
-	}
-	first, err := s.operator(ctx)
-	if err != nil {
-		return err
-	}
-	if call.Caller.Tenant != first {
-		return s.Guard.Deny(ctx, call, *need, fault.New(fault.Forbidden, "backups of the whole installation are its operator's: they are seen and made from its first tenant alone").
-			Because(NotOperator))
-	}
-	return nil
-}
-
-// operator finds the installation's first tenant.
-func (s *Service) operator(ctx context.Context) (first vault.TenantID, err error) {
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		tenants, err := tx.Tenants(ctx)
-		var since time.Time
-		for _, t := range tenants {
-			if first == "" || t.Created.Before(since) {
-				first, since = t.ID, t.Created
-			}
-		}
-		return err
-	})
-	return first, err
-}
-
 // List lists the backups of the installation, newest first, behind the one named after.
 func (s *Service) List(ctx context.Context, call *guard.Call, after string, limit int) (list []*Backup, err error) {
 	need := guard.Need{Action: authz.BackupRead, Scope: scope}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
 	err = s.Guard.Read(ctx, call, &need, func() error {
@@ -173,7 +138,7 @@ func (s *Service) List(ctx context.Context, call *guard.Call, after string, limi
 // Get returns one backup.
 func (s *Service) Get(ctx context.Context, call *guard.Call, id string) (b *Backup, err error) {
 	need := guard.Need{Action: authz.BackupRead, Scope: scope, Detail: "backup " + fault.Clip(id)}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
 	err = s.Guard.Read(ctx, call, &need, func() error {
@@ -186,7 +151,7 @@ func (s *Service) Get(ctx context.Context, call *guard.Call, id string) (b *Back
 // Content opens the file of a backup, for the caller to close. It is as encrypted as on disk.
 func (s *Service) Content(ctx context.Context, call *guard.Call, id string) (f io.ReadCloser, size int64, err error) {
 	need := guard.Need{Action: authz.BackupDownload, Scope: scope, Detail: "backup " + fault.Clip(id)}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, 0, err
 	}
 	err = s.Guard.Read(ctx, call, &need, func() error {

@@ -3,6 +3,7 @@ package full_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -189,7 +190,7 @@ func (w *world) file(b *full.Backup) []byte {
 func (w *world) reader(file []byte, identities ...age.Identity) *archive.Reader {
 	w.T.Helper()
 	if len(identities) == 0 {
-		identities = append(identities, w.offline)
+		identities = append(identities, w.offline, &archive.Unsealing{Ctx: w.Ctx, Seal: w.Keys.Sealer()})
 	}
 	r, err := archive.Open(bytes.NewReader(file), identities...)
 	w.do(err)
@@ -270,6 +271,13 @@ func TestMakeProveRestore(t *testing.T) {
 	}
 }
 
+// table is a dump of one table with one row of nothing.
+type table struct{ *store.Table }
+
+func (d table) Dump(_ context.Context, to store.Sink) error {
+	return errors.Join(to.Table(d.Table), to.Row(make([]any, len(d.Columns))))
+}
+
 // A restore that finds something wrong leaves a store that nobody opens.
 func TestRestoreRefuses(t *testing.T) {
 	w := newWorld(t)
@@ -286,6 +294,34 @@ func TestRestoreRefuses(t *testing.T) {
 	w.do(to.Close())
 	if _, err := sqlite.Open(sqlite.Config{Dir: dir}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("the store was opened: %v", err)
+	}
+	// What anybody can have written who has the public key is not taken, unless somebody says so.
+	var written bytes.Buffer
+	_, err = archive.Write(w.Ctx, &written, archive.Header{ID: strings.Repeat("0", 32)}, w.scratch(), []age.Recipient{w.offline.Recipient()}, nil)
+	w.do(err)
+	to = w.scratch()
+	r = &full.Restoration{From: w.reader(written.Bytes()), To: to, Clock: w.now}
+	if _, err := full.Restore(w.Ctx, r); err == nil || fault.As(err).Reason != full.NotSealed {
+		t.Errorf("Restore of a file that the seal does not open = %v", err)
+	}
+	r = &full.Restoration{From: w.reader(written.Bytes()), To: to, Clock: w.now, Unsealed: true, Forget: func(string) bool { return false },
+		Check: func(context.Context, store.Store) error { return nil }}
+	if _, err := full.Restore(w.Ctx, r); err != nil {
+		t.Errorf("Restore of it all the same = %v", err)
+	}
+	// A table without a column that tells what its rows mean is refused, and nothing worse happens.
+	for _, lacking := range []*store.Table{{Name: "backups", Columns: []string{"id"}}, {Name: "settings", Columns: []string{"value"}}, {Name: "tombstones", Columns: []string{"object"}}} {
+		var forged bytes.Buffer
+		_, err = archive.Write(w.Ctx, &forged, archive.Header{ID: strings.Repeat("0", 32)}, table{lacking}, []age.Recipient{w.offline.Recipient()}, nil)
+		w.do(err)
+		if _, err := full.Tombstones(w.Ctx, w.reader(forged.Bytes())); lacking.Name == "tombstones" && !fault.Is(err, fault.Invalid) {
+			t.Errorf("Tombstones of a table without its columns: %v", err)
+		}
+		r := &full.Restoration{From: w.reader(forged.Bytes()), To: w.scratch(), Clock: w.now, Unsealed: true, Forget: func(string) bool { return false },
+			Check: func(context.Context, store.Store) error { return nil }}
+		if _, err := full.Restore(w.Ctx, r); lacking.Name != "tombstones" && !fault.Is(err, fault.Invalid) {
+			t.Errorf("Restore of the table %s without its columns: %v", lacking.Name, err)
+		}
 	}
 	// A store that is in use is left alone, unless somebody says so, and one in which a node works even then.
 	live := w.scratch()
@@ -366,7 +402,7 @@ func TestWhoMay(t *testing.T) {
 	_, create := w.svc.Create(w.Ctx, call(), 0)
 	_, get := w.svc.Get(w.Ctx, call(), b.ID)
 	for what, err := range map[string]error{"List": list, "Create": create, "Get": get} {
-		if f := fault.As(err); f == nil || f.Kind != fault.Forbidden || f.Reason != full.NotOperator {
+		if f := fault.As(err); f == nil || f.Kind != fault.Forbidden || f.Reason != guard.NotOperator {
 			t.Errorf("%s by another tenant's owner: %v", what, err)
 		}
 	}
@@ -392,6 +428,9 @@ func TestWorkEnds(t *testing.T) {
 	for _, svc := range []*full.Service{w.svc, other} {
 		if _, err := svc.Create(w.Ctx, w.call(), 0); !fault.Is(err, fault.Conflict) {
 			t.Errorf("two at a time: %v", err)
+		}
+		if err := svc.Delete(w.Ctx, w.call(), first.ID, true); !fault.Is(err, fault.Conflict) {
+			t.Errorf("a backup is deleted while it is made: %v", err)
 		}
 	}
 	w.hold.Store(nil)

@@ -22,7 +22,7 @@ import (
 // Create begins a backup, which is kept for that long; 0 means as configured.
 func (s *Service) Create(ctx context.Context, call *guard.Call, keep time.Duration) (*Backup, error) {
 	need := guard.Need{Action: authz.BackupWrite, Scope: scope}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
 	if keep != 0 && keep < leastKeep {
@@ -42,10 +42,10 @@ func (s *Service) begin(ctx context.Context, call *guard.Call, need guard.Need, 
 	b := &Backup{ID: string(vault.NewVersionID(op.At)), State: Running, Made: op.At, Expires: clock.Micro(op.At.Add(keep)), Node: s.Node, By: by, Release: s.Release,
 		Seal: s.Seal().Name(), To: s.Recipients, open: true}
 	b.File = "keywright-" + op.At.UTC().Format("20060102T150405Z") + "-" + b.ID + ".kwb"
-	w := &work{s: s, b: b}
+	w, owner := &work{s: s, b: b}, s.owner()
 	need.Detail = "backup " + b.ID
 	err := s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) (err error) {
-		if w.lease, err = s.acquire(ctx, tx, b.ID); err != nil {
+		if w.lease, err = s.acquire(ctx, tx, owner); err != nil {
 			return err
 		}
 		// They are held from before the state is taken.
@@ -93,7 +93,11 @@ func (s *Service) write(ctx context.Context, b *Backup, p *archive.Progress) (_ 
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the file of the backup cannot be made: see the server's log")
 	}
-	defer f.Close()
+	defer func() {
+		if f.Close(); err != nil {
+			os.Remove(part) // even where another node ends the row: it does not see this directory
+		}
+	}()
 	recipients := append([]age.Recipient{}, s.recipients...)
 	recipients = append(recipients, &archive.Sealed{Ctx: ctx, Seal: s.Seal(), ID: b.ID})
 	end, err := archive.Write(ctx, f, archive.Header{ID: b.ID, Made: b.Made, Release: s.Release, Engine: s.Engine, Seal: b.Seal, Node: s.Node}, s.Dumper, recipients, p)
@@ -124,7 +128,7 @@ func reasonOf(err *os.PathError) string { return strings.TrimSpace(fmt.Sprint(er
 // Delete removes a backup, its file first. Of one whose file lies on another node, or is lost, it removes what is known alone when forget is set.
 func (s *Service) Delete(ctx context.Context, call *guard.Call, id string, forget bool) error {
 	need := guard.Need{Action: authz.BackupDelete, Scope: scope, Detail: "backup " + fault.Clip(id)}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return err
 	}
 	b, err := s.get(ctx, id)
@@ -141,8 +145,9 @@ func (s *Service) Delete(ctx context.Context, call *guard.Call, id string, forge
 // remove deletes a backup under the lease, by which nobody makes, proves or deletes it meanwhile.
 func (s *Service) remove(ctx context.Context, call *guard.Call, need guard.Need, b *Backup) error {
 	var lease *store.Lease
+	owner := s.owner()
 	err := s.update(ctx, func(tx store.Tx) (err error) {
-		lease, err = s.acquire(ctx, tx, b.ID)
+		lease, err = s.acquire(ctx, tx, owner)
 		return err
 	})
 	if err != nil {

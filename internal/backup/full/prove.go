@@ -47,10 +47,10 @@ func (r *Report) Problem(format string, args ...any) {
 // Verify begins a proof of a backup: it is restored into a scratch store, and so many of its values, or all of them when sample is 0, are opened.
 func (s *Service) Verify(ctx context.Context, call *guard.Call, id string, sample int) (*Backup, error) {
 	need := guard.Need{Action: authz.BackupVerify, Scope: scope, Detail: "backup " + fault.Clip(id)}
-	if err := s.admit(ctx, call, &need); err != nil {
+	if err := s.Guard.Operate(ctx, call, &need); err != nil {
 		return nil, err
 	}
-	w := &work{s: s}
+	w, owner := &work{s: s}, s.owner()
 	b, err := s.get(ctx, id)
 	if err != nil {
 		return nil, s.Guard.Refuse(ctx, call, need, err)
@@ -60,7 +60,7 @@ func (s *Service) Verify(ctx context.Context, call *guard.Call, id string, sampl
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	err = s.Guard.Commit(ctx, call, need, store.NewOp(s.Clock.Now()), func(tx store.Tx) (err error) {
-		if w.lease, err = s.acquire(ctx, tx, id); err != nil {
+		if w.lease, err = s.acquire(ctx, tx, owner); err != nil {
 			return err
 		}
 		if b, err = getIn(ctx, tx, id); err != nil {

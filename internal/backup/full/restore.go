@@ -35,21 +35,41 @@ type Restoration struct {
 	To   Scratch
 	// Replace permits a store that is not empty. Its tombstones count, and everything else in it is gone.
 	Replace bool
+	// Unsealed permits a file that the seal did not open, and of which nobody can say who wrote it.
+	Unsealed bool
 	// Alone says that no other process can have the store open.
 	Alone bool
 	// Buried are tombstones of elsewhere: of what was purged since the backup was made.
 	Buried []store.Tombstone
 	// Forget says of a setting that it belongs to the node that made the backup, and not to the installation.
 	Forget func(setting string) bool
-	// Tables are left empty: what they hold is of the nodes that there were.
+	// Tables are left empty: what they hold is of the processes that there were, or must not come back.
 	Tables []string
 	// Check looks at the store before it can be used: whether its keys open.
 	Check func(ctx context.Context, s store.Store) error
 	Clock clock.Clock
 }
 
+// NotSealed is the reason of the refusal to take a file that an identity opened and the seal did not.
+const NotSealed fault.Reason = "BackupNotSealed"
+
+// CheckSealed refuses a file that was not written with the seal: people and what they may do are in it as they are in the store, and whoever has a recipient's
+// public key, which is no secret, could have made a file in which they may more.
+func CheckSealed(from *archive.Reader) error {
+	if from.Sealed {
+		return nil
+	}
+	return fault.New(fault.Invalid, "an identity opens the backup and the seal does not, so that anybody who has the public key can have written it: give the seal of when it was made, "+
+		"or --unsealed if you know where the file comes from").Because(NotSealed)
+}
+
 // Restore loads a backup into a store and makes that one that serves. After an error the store serves nobody, and the restoration can be done again.
 func Restore(ctx context.Context, r *Restoration) (store.Loaded, error) {
+	if !r.Unsealed {
+		if err := CheckSealed(r.From); err != nil {
+			return store.Loaded{}, err
+		}
+	}
 	empty, err := r.To.Empty(ctx)
 	if err != nil {
 		return store.Loaded{}, err
@@ -135,8 +155,10 @@ func (r *Restoration) endLogs(ctx context.Context, tx store.Tx, now time.Time) e
 		}
 		// A node that has its store for itself takes in the rows of every other by itself; the journal waits for nobody else.
 		if r.Alone {
-			if err := tx.SetCursor(ctx, auditarchive.Cursor(log.Node), head); err != nil {
-				return err
+			for _, reader := range []string{auditarchive.Cursor(log.Node), auditarchive.ShippedCursor(log.Node)} {
+				if err := tx.SetCursor(ctx, reader, head); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -166,10 +188,16 @@ func (l *leaving) Table(t *store.Table) error {
 		l.out = func([]any) bool { return true }
 	case t.Name == "settings":
 		at := slices.Index(t.Columns, "name")
+		if err := lacks(t, at); err != nil {
+			return err
+		}
 		l.out = func(values []any) bool { name, _ := values[at].(string); return l.r.Forget(name) }
 	case t.Name == "backups":
 		// The work that was under way is not any more.
 		at := slices.Index(t.Columns, "open")
+		if err := lacks(t, at); err != nil {
+			return err
+		}
 		l.out = func(values []any) bool { return values[at] != int64(0) }
 	}
 	return l.Sink.Table(t)

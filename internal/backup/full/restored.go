@@ -42,7 +42,7 @@ func (s *Service) RecordRestore(ctx context.Context) error {
 	if err != nil || r == nil || r.Recorded {
 		return err
 	}
-	first, err := s.operator(ctx)
+	first, err := s.Guard.Operator(ctx)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ func (p *Prover) Prove(ctx context.Context, from *archive.Reader, sample int) (r
 		}
 	}()
 	r := &Report{Header: from.Header}
+	if err := CheckSealed(from); err != nil {
+		r.Problem("%v", fault.As(err).Message)
+	}
 	loaded, err := scratch.Load(ctx, from, nil)
 	if fault.Is(err, fault.Invalid) {
 		r.Problem("%v", fault.As(err).Message)

@@ -15,7 +15,7 @@ import (
 // Tend does what is due without anybody asking: it ends what a node that died left, deletes backups whose end has come, and makes one when the
 // schedule says so. Every node calls it again and again; the lease lets one at a time do something.
 func (s *Service) Tend(ctx context.Context) error {
-	first, err := s.operator(ctx)
+	first, err := s.Guard.Operator(ctx)
 	if err != nil || first == "" {
 		return err
 	}
@@ -86,8 +86,9 @@ func (s *Service) due(all []*Backup, now time.Time) bool {
 // abandon ends a row whose work is under way for nobody: the lease is free.
 func (s *Service) abandon(ctx context.Context, b *Backup) error {
 	var lease *store.Lease
+	owner := s.owner()
 	err := s.update(ctx, func(tx store.Tx) (err error) {
-		if lease, err = s.acquire(ctx, tx, "tend"); err != nil {
+		if lease, err = s.acquire(ctx, tx, owner); err != nil {
 			return err
 		}
 		now, err := getIn(ctx, tx, b.ID)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
+	"github.com/keywright/keywright/internal/vault"
 )
 
 // leaseName is that of all work on backups of the installation: one piece at a time.
@@ -25,9 +26,12 @@ type work struct {
 
 var errLost = errors.New("another node took over the work on backups")
 
-// acquire takes the lease for a piece of work on the backup. It is part of the transaction that begins the work.
-func (s *Service) acquire(ctx context.Context, tx store.Tx, id string) (*store.Lease, error) {
-	l, err := tx.AcquireLease(ctx, leaseName, s.Node+"/"+id, s.timing.ttl, s.timing.slack)
+// owner names a piece of work, as no other is named: the lease is that work's, and not its node's or its backup's.
+func (s *Service) owner() string { return s.Node + "/" + string(vault.NewVersionID(s.Clock.Now())) }
+
+// acquire takes the lease for a piece of work. It is part of the transaction that begins the work.
+func (s *Service) acquire(ctx context.Context, tx store.Tx, owner string) (*store.Lease, error) {
+	l, err := tx.AcquireLease(ctx, leaseName, owner, s.timing.ttl, s.timing.slack)
 	if isReason(err, store.LeaseHeld) {
 		return nil, fault.New(fault.Conflict, "a backup is being made, proved or deleted: wait until that is done; the list of backups shows it")
 	}

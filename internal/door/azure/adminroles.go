@@ -8,6 +8,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/odata"
+	"github.com/keywright/keywright/internal/door/rolejson"
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/vault"
@@ -23,9 +24,8 @@ const (
 
 	authorization  = "/providers/Microsoft.Authorization"
 	assignmentType = "Microsoft.Authorization/roleAssignments"
-	definitionType = "Microsoft.Authorization/roleDefinitions"
 	// definitionsPath is what ids of role definitions begin with; it has no slash in front.
-	definitionsPath = "Microsoft.KeyVault/providers/" + definitionType + "/"
+	definitionsPath = "Microsoft.KeyVault/providers/" + rolejson.Type + "/"
 )
 
 // maxRoleBody bounds the body of a role or of an assignment, in bytes.
@@ -51,7 +51,7 @@ func (h *handler) roleRoutes() (routes []door.Route) {
 				Success: http.StatusCreated, Summary: "Grants a role in the vault, on all of its keys, or on one.", Serve: h.putAssignment},
 			{Method: "DELETE", Pattern: assignments + "/{id}", Operation: "RoleAssignmentDelete", Action: authz.RoleAssignmentDelete.String(),
 				Summary: "Withdraws a role.", Serve: h.deleteAssignment},
-			{Method: "PUT", Pattern: definitions + "/{id}", Operation: "RoleDefinitionPut", Action: authz.RoleDefinitionWrite.String(), MaxBody: maxRoleBody, Input: roleInput{},
+			{Method: "PUT", Pattern: definitions + "/{id}", Operation: "RoleDefinitionPut", Action: authz.RoleDefinitionWrite.String(), MaxBody: maxRoleBody, Input: rolejson.Input{},
 				Success: http.StatusCreated, Summary: "Makes a custom role, or changes it.", Serve: h.putRole},
 			{Method: "DELETE", Pattern: definitions + "/{id}", Operation: "RoleDefinitionDelete", Action: authz.RoleDefinitionDelete.String(),
 				Summary: "Removes a custom role that nobody holds.", Serve: h.deleteRole},
@@ -196,59 +196,18 @@ func (h *handler) deleteAssignment(r *door.Request) error {
 	return answerAssignment(r, http.StatusOK, g, err)
 }
 
-type roleBody struct {
-	ID         string         `json:"id"`
-	Name       string         `json:"name"`
-	Type       string         `json:"type"`
-	Properties roleProperties `json:"properties"`
-}
-
-type roleProperties struct {
-	Name        string           `json:"roleName"`
-	Description string           `json:"description"`
-	Type        string           `json:"type"`
-	Permissions []rolePermission `json:"permissions"`
-	Scopes      []string         `json:"assignableScopes"`
-}
-
-type rolePermission struct {
-	Actions        []string `json:"actions"`
-	NotActions     []string `json:"notActions"`
-	DataActions    []string `json:"dataActions"`
-	NotDataActions []string `json:"notDataActions"`
-}
-
-type roleInput struct {
-	Properties roleProperties `json:"properties"`
-}
-
 // roleOf describes a role as far as it reaches into the vault: one that can be granted above it can be granted at "/".
-func roleOf(v *vault.Vault, r *principal.Role) roleBody {
-	b := roleBody{ID: definitionsPath + r.ID, Name: r.ID, Type: definitionType,
-		Properties: roleProperties{Name: r.Name, Description: r.Description, Type: "CustomRole", Permissions: []rolePermission{}, Scopes: []string{}}}
-	if r.BuiltIn {
-		b.Properties.Type = "AKVBuiltInRole"
-	}
-	for _, p := range r.Permissions {
-		b.Properties.Permissions = append(b.Properties.Permissions, rolePermission{notNil(p.Actions), notNil(p.NotActions), notNil(p.DataActions), notNil(p.NotDataActions)})
-	}
+func roleOf(v *vault.Vault, r *principal.Role) rolejson.Definition {
+	var scopes []string
 	for _, s := range r.AssignableScopes {
 		if short, ok := shortScope(v, s); ok {
-			b.Properties.Scopes = append(b.Properties.Scopes, short)
+			scopes = append(scopes, short)
 		}
 	}
-	if len(b.Properties.Scopes) == 0 {
-		b.Properties.Scopes = []string{"/"}
+	if len(scopes) == 0 {
+		scopes = []string{"/"}
 	}
-	return b
-}
-
-// notNil returns l, or an empty list that is not null in JSON.
-func notNil(l []string) []string {
-	if l == nil {
-		return []string{}
-	}
-	return l
+	return rolejson.Of(r, definitionsPath+r.ID, "AKVBuiltInRole", scopes)
 }
 
 // listRoles lists the roles that say something of a vault's data. Each of them can be granted at the scope, so that atScope() changes nothing.
@@ -264,7 +223,7 @@ func (h *handler) listRoles(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	list := []roleBody{}
+	list := []rolejson.Definition{}
 	for _, role := range found {
 		for _, p := range role.Permissions {
 			if len(p.DataActions) > 0 {
@@ -293,27 +252,23 @@ func (h *handler) putRole(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	var in roleInput
+	var in rolejson.Input
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	p := in.Properties
-	if p.Type != "" && !strings.EqualFold(p.Type, "CustomRole") {
-		return fault.New(fault.Invalid, "the role type is %q: only roles of the type CustomRole can be written", fault.Clip(p.Type))
+	role, err := in.Role(r.Params.Get("id"))
+	if err != nil {
+		return err
 	}
-	role := principal.Role{ID: r.Params.Get("id"), Name: p.Name, Description: p.Description}
-	for _, short := range p.Scopes {
+	for _, short := range in.Properties.AssignableScopes {
 		whole, err := wholeScope(r.Call.Vault.Vault, short)
 		if err != nil {
 			return err
 		}
 		role.AssignableScopes = append(role.AssignableScopes, whole)
 	}
-	if len(p.Scopes) == 0 {
+	if len(in.Properties.AssignableScopes) == 0 {
 		role.AssignableScopes = []string{at}
-	}
-	for _, b := range p.Permissions {
-		role.Permissions = append(role.Permissions, principal.Permission(b))
 	}
 	done, _, err := h.Access.PutRole(r.HTTP.Context(), &r.Call, at, role)
 	if err != nil {

@@ -24,7 +24,7 @@ func (h *handler) authenticate(r *door.Request, where *place, view *guard.View) 
 	}
 	caller, err := h.Callers.Authenticate(r.HTTP.Context(), token, where)
 	if err != nil {
-		return err
+		return coded(err)
 	}
 	if view == nil || view.Vault.Tenant != caller.Tenant {
 		return fault.New(fault.Unauthenticated, "AKV10032: Invalid issuer. The token's tenant has no vault at this address: check the vault's name and "+
@@ -32,6 +32,17 @@ func (h *handler) authenticate(r *door.Request, where *place, view *guard.View) 
 	}
 	r.Call.Caller = caller
 	return nil
+}
+
+// coded puts the code of a refused token before its sentence, where Key Vault has it and people look it up.
+func coded(err error) error {
+	e := fault.As(err)
+	if e == nil || e.Kind != fault.Unauthenticated || !strings.HasPrefix(string(e.Reason), "AKV") {
+		return err
+	}
+	told := *e
+	told.Message = string(e.Reason) + ": " + e.Message
+	return &told
 }
 
 // Accepts reports whether a token's audience is this vault's resource, however the client wrote it: with or without a

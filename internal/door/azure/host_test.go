@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright/internal/door"
+	"github.com/keywright/keywright/internal/fault"
 	"net/http/httptest"
 )
 
@@ -85,6 +86,22 @@ func TestAudiences(t *testing.T) {
 		if got := p.Accepts(audience); got != want {
 			t.Errorf("%q: %v", audience, got)
 		}
+	}
+}
+
+func TestRefusedTokensTellTheirCode(t *testing.T) {
+	refused := fault.New(fault.Unauthenticated, "Invalid audience.").Because("AKV10022")
+	for err, want := range map[error]string{
+		refused:                            "AKV10022: Invalid audience.",
+		fmt.Errorf("asking: %w", refused):  "AKV10022: Invalid audience.",
+		fault.New(fault.Unavailable, "no"): "no",
+	} {
+		if got := fault.As(coded(err)); got == nil || got.Message != want || got.Kind != fault.As(err).Kind || got.Reason != fault.As(err).Reason {
+			t.Errorf("%v: %+v, want %q", err, got, want)
+		}
+	}
+	if refused.Message != "Invalid audience." {
+		t.Error("the error itself was changed")
 	}
 }
 

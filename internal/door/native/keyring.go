@@ -69,8 +69,11 @@ func (h *handler) rotateKeyring(r *door.Request) error {
 	var ref *tenancy.VaultRef
 	if in.Vault != "" {
 		view, err := h.Guard.View(r.HTTP.Context(), in.Vault)
-		if err != nil || view.Vault.Tenant != r.Call.Caller.Tenant {
+		if fault.Is(err, fault.NotFound) || err == nil && view.Vault.Tenant != r.Call.Caller.Tenant {
 			return noVault(in.Vault)
+		}
+		if err != nil {
+			return err
 		}
 		at := refOf(view.Vault)
 		ref = &at

@@ -60,7 +60,7 @@ func request(t *testing.T, template x509.CertificateRequest) issuer.Request {
 func obtain(t *testing.T, i *Issuer, r issuer.Request) ([]*x509.Certificate, error) {
 	t.Helper()
 	result, err := i.Begin(t.Context(), r)
-	for deadline := time.Now().Add(30 * time.Second); err == nil && result.Pending != nil; result, err = i.Poll(t.Context(), r, result.Pending.Token) {
+	for deadline := time.Now().Add(time.Minute); err == nil && result.Pending != nil; result, err = i.Poll(t.Context(), r, result.Pending.Token) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still pending: %s", result.Pending.Detail)
 		}
@@ -232,7 +232,7 @@ func TestWaitsForRecords(t *testing.T) {
 	w.names.mu.Lock()
 	clear(w.names.hidden)
 	w.names.mu.Unlock()
-	for deadline := time.Now().Add(20 * time.Second); err == nil && result.Pending != nil && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); err == nil && result.Pending != nil && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		result, err = i.Poll(t.Context(), r, result.Pending.Token)
 	}
 	if err != nil || result.Chain == nil {

@@ -34,7 +34,7 @@ type Subject struct {
 	Learn func(r issuer.Request, key crypto.Signer)
 	// Sign is the authority outside of an issuer that merges: it returns what it gives for a request. Required for those.
 	Sign func(t *testing.T, r issuer.Request) []*x509.Certificate
-	// Patience is how long a pending request may take; 30 s if zero.
+	// Patience is how long a pending request may take; two minutes if zero.
 	Patience time.Duration
 }
 
@@ -47,7 +47,7 @@ type suite struct {
 // Run runs every case as a subtest.
 func Run(t *testing.T, subject Subject) {
 	if subject.Patience == 0 {
-		subject.Patience = 30 * time.Second
+		subject.Patience = 2 * time.Minute
 	}
 	s := &suite{Subject: subject}
 	d := subject.Open(t).Describe()
@@ -126,7 +126,7 @@ func (s *suite) obtain(t *testing.T, r issuer.Request) []*x509.Certificate {
 			result, err = merger.Merge(t.Context(), r, s.Sign(t, r))
 			break
 		}
-		time.Sleep(min(result.Pending.RetryAfter, 200*time.Millisecond))
+		time.Sleep(min(result.Pending.RetryAfter, 20*time.Millisecond))
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", r.ID, err)

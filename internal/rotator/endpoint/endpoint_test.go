@@ -75,7 +75,7 @@ func TestDial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	conn, err := endpoint.Dial(ctx, address, settings)
 	if err != nil {
@@ -83,7 +83,7 @@ func TestDial(t *testing.T) {
 	}
 	defer conn.Close()
 	begin := time.Now()
-	if _, err := conn.Read(make([]byte, 1)); err == nil || time.Since(begin) > 5*time.Second {
+	if _, err := conn.Read(make([]byte, 1)); err == nil || time.Since(begin) > 30*time.Second {
 		t.Errorf("reading from a silent server came back after %v with %v, want an error at the end of the context", time.Since(begin), err)
 	}
 }

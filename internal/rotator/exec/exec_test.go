@@ -236,14 +236,14 @@ func TestGroupsDie(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
 			w, target := script(t, fmt.Sprintf(text, file))
-			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			begin := time.Now()
 			err := w.rotator.Set(ctx, target, change)
 			if name == "left behind" && err != nil || name != "left behind" && (err == nil || rotator.ClassOf(err) != rotator.Doubt) {
 				t.Errorf("%v of class %v", err, rotator.ClassOf(err))
 			}
-			if took := time.Since(begin); took > 2*time.Second {
+			if took := time.Since(begin); took > 30*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			if alive(t, file) {

@@ -337,7 +337,7 @@ func TestMariaDBReplica(t *testing.T) {
 	c, r := w.make(t, 1)[0], mysql.New()
 	await := func(c rotator.Credential, want rotator.Verdict) rotator.Logins {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			logins, err := r.Probe(t.Context(), target, c)
 			if err != nil {
 				t.Fatal(err)

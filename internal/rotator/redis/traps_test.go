@@ -237,7 +237,7 @@ func TestTraps(t *testing.T) {
 		go func() { <-fault.Hit(); cancel() }()
 		begin := time.Now()
 		err := r.Set(ctx, w.with(t, map[string]any{"endpoints": []string{proxy.Address()}}), rotator.Change{Credential: fresh(c)})
-		if err == nil || time.Since(begin) > 5*time.Second {
+		if err == nil || time.Since(begin) > 20*time.Second {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
 	})
@@ -264,7 +264,7 @@ func TestUnnamedReplicas(t *testing.T) {
 	redistest.Run(t, redistest.Config{ReplicaOf: primary})
 	w, r := deployment(primary), newRotator(t)
 	c := w.make(t, 1)[0]
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		report, err := r.Preflight(t.Context(), w.with(t, nil), plan(rotator.Dual, c, fresh(c)))
 		if err != nil {
 			t.Fatal(err)

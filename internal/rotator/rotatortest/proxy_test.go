@@ -82,7 +82,7 @@ func TestProxy(t *testing.T) {
 			}
 			conn.Close()
 			p.Heal()
-			for deadline := time.Now().Add(5 * time.Second); lines.Load() != c.after || p.Open() != 0; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); lines.Load() != c.after || p.Open() != 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d lines arrived in the end, want %d; %d connections are open", lines.Load(), c.after, p.Open())
 				}

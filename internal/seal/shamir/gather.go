@@ -67,8 +67,8 @@ func (s *Seal) Give(ctx context.Context, text []byte) (seal.Progress, error) {
 		return s.progressLocked(), nil
 	}
 	if wait := s.until.Sub(s.clock.Now()); wait > 0 {
-		return s.progressLocked(), fault.New(fault.Throttled, "the shares that were given last opened nothing; none is taken for %s: check them meanwhile",
-			wait.Round(time.Second).String()).Because("SharesPaused")
+		return s.progressLocked(), fault.New(fault.Throttled, "what was given last was wrong, so that no share is taken for %s: check it meanwhile, and then give this one again",
+			(wait + time.Second - 1).Truncate(time.Second)).Because("SharesPaused")
 	}
 	if err == nil {
 		err = s.addLocked(share)

@@ -70,13 +70,41 @@ func (s *Store) settings() (*pgconn.Config, error) {
 	}
 	if c.ValidateConnect == nil {
 		// Of several hosts the primary.
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		c.ValidateConnect = takesWrites
 	}
 	c.RuntimeParams["search_path"] = s.config.Schema
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "keywright"
 	}
 	return c, nil
+}
+
+// errReadOnly says that a server, or whoever logs in, may not write.
+var errReadOnly = errors.New("it takes no writes")
+
+// takesWrites tells a primary from a standby, and from a database that was made read-only.
+func takesWrites(ctx context.Context, c *pgconn.PgConn) error {
+	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, c); err != nil {
+		return fmt.Errorf("%w: %w", errReadOnly, err)
+	}
+	return nil
+}
+
+// refusal says why there is no connection, and what to do. It names neither host nor account: clients are told, too.
+func refusal(err error) string {
+	switch state := sqlState(err); {
+	case state == invalidPassword || state == invalidAuthorization:
+		return "refuses the login: check the account, its password and the server's pg_hba.conf"
+	case state == invalidCatalog:
+		return "is not there: make it, or correct its name in the connection string"
+	case state == tooManyConnections:
+		return "has no connection left: raise its max_connections, each node takes up to 18, or end others' sessions"
+	case state == cannotConnectNow:
+		return "is starting, or ends: wait until it takes connections"
+	case errors.Is(err, errReadOnly):
+		return "takes no writes: it is a standby, or was made read-only; name the primary, or promote it"
+	}
+	return "cannot be reached: check that it runs, its address and the certificates"
 }
 
 // connect opens a connection for a role.
@@ -120,7 +148,7 @@ func (s *Store) connect(ctx context.Context, as role) (*conn, error) {
 		if e := context.Cause(ctx); errors.Is(e, context.Canceled) {
 			return nil, fmt.Errorf("connecting to the store's database: %w", e)
 		}
-		return nil, fault.Wrap(err, fault.Unavailable, "the store's database cannot be reached: see the log, and check the address, the account and the certificates")
+		return nil, fault.Wrap(err, fault.Unavailable, "the store's database %s; see the log", refusal(err))
 	}
 	connected.Store(true)
 	if as == writer {

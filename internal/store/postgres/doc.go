@@ -24,7 +24,8 @@
 // # Other processes
 //
 // A connection of its own asks for the newest position, several times a second and when another process notifies, and shows the watchers what they have not seen. When
-// the journal was pruned beyond that, they are shown a Flush.
+// the journal was pruned beyond that, they are shown a Flush. So they are when the journal is not the one that they saw: a standby that lacks commits took over, or
+// somebody set the database back. Positions are given anew then, so that each look compares the operation at the last one as well.
 //
 // Acknowledged means: durable on the primary, and on its synchronous standbys if it has any. Only with one of these does it outlive a fail-over.
 package postgres

@@ -19,6 +19,11 @@ const (
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
 	featureNotSupported  = "0A000"
+	invalidAuthorization = "28000"
+	invalidPassword      = "28P01"
+	invalidCatalog       = "3D000"
+	tooManyConnections   = "53300"
+	cannotConnectNow     = "57P03"
 )
 
 // errAgain ends an update that has to run again with true answers: a statement that nobody waited for did not do what was expected.

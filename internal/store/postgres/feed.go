@@ -26,10 +26,16 @@ type feed struct {
 
 	// mu is held while commits are shown.
 	mu sync.Mutex
-	// last is the position of the newest entry that the watchers have seen.
-	last store.Position
+	// last is the newest entry that the watchers have seen.
+	last place
 	// fresh is an instant such that they have seen everything that was acknowledged before it. It is changed under mu, and read without: every request asks.
 	fresh atomic.Pointer[time.Time]
+}
+
+// place is an entry of the journal. The operation is empty while it is not known.
+type place struct {
+	position store.Position
+	op       store.OpID
 }
 
 // show tells the watchers of commits that they have not seen. The list has every entry behind the last one that they saw, or from the oldest on that was
@@ -38,61 +44,94 @@ func (f *feed) show(list ...*store.Commit) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range list {
-		if c.Position <= f.last {
+		if c.Position <= f.last.position {
 			continue
 		}
-		if c.Position > f.last+1 {
+		if c.Position > f.last.position+1 {
 			f.flush(c.Position - 1)
 		}
 		// Before the watchers run: one that panics must not be shown it again.
-		f.last = c.Position
+		f.last = place{c.Position, c.Op.ID}
 		f.watchers.Show(c)
 	}
 }
 
-// flush stands in the place of entries that were pruned. mu is held.
+// flush stands in the place of entries that were pruned, or lost. mu is held.
 func (f *feed) flush(p store.Position) {
-	f.last = p
+	f.last = place{position: p}
 	f.watchers.Show(&store.Commit{Position: p, Flush: true})
 }
 
-// seen returns the position of the newest entry that was shown.
-func (f *feed) seen() store.Position {
+// seen returns the newest entry that was shown.
+func (f *feed) seen() place {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.last
 }
 
-// caughtUp notes that the watchers have seen everything up to head, which was the newest position at an instant after asked. Entries up to there that the journal
-// does not have any more are made good by a Flush.
-func (f *feed) caughtUp(head store.Position, asked time.Time) {
+// look is what one look at the journal finds.
+type look struct {
+	// seen was the newest entry that the watchers had seen before the look began, and op is the operation that the journal has there: none when it was pruned.
+	seen place
+	op   store.OpID
+	// head is the newest position at an instant after asked.
+	head  store.Position
+	asked time.Time
+}
+
+// lost reports that the journal is not the one that the watchers saw: the database is another one, or one that was set back, such as a standby that did not have
+// everything when it took over. Positions are given anew there, and going by them would pass over commits.
+func (l *look) lost() bool {
+	return l.head < l.seen.position || l.op != "" && l.seen.op != "" && l.op != l.seen.op
+}
+
+// restart has the watchers forget what they saw of a journal that is lost.
+func (f *feed) restart(head store.Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.last < head {
-		f.flush(head)
+	f.flush(head)
+}
+
+// caughtUp notes that the watchers have seen everything up to the head of a look. Entries up to there that the journal does not have any more are made
+// good by a Flush.
+func (f *feed) caughtUp(l *look) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last.position < l.head {
+		f.flush(l.head)
 	}
-	if asked.After(*f.fresh.Load()) {
-		f.fresh.Store(&asked)
+	if f.last.op == "" && f.last.position == l.seen.position {
+		f.last.op = l.op
+	}
+	if l.asked.After(*f.fresh.Load()) {
+		f.fresh.Store(&l.asked)
 	}
 }
 
 func (f *feed) freshness() time.Time { return *f.fresh.Load() }
 
-// catchUp shows what was committed up to head, by a connection on which the newest position was head at an instant after asked.
-func (f *feed) catchUp(ctx context.Context, c *conn, head store.Position, asked time.Time) error {
-	for at := f.seen(); at < head; {
+// catchUp shows what was committed up to the head that a look on the connection found.
+func (s *Store) catchUp(ctx context.Context, c *conn, l *look) error {
+	at := l.seen.position
+	if l.lost() {
+		s.log.Error("the store's database does not have what this node saw of it: it was set back, or a standby that lacks commits took over; the node forgets what it remembers",
+			"seen", l.seen.position, "position", l.head)
+		s.feed.restart(l.head)
+		at = l.head
+	}
+	for at < l.head {
 		t := relational.View(inTransaction{c}, nil)
 		list, err := t.Commits(ctx, at, page)
 		if err != nil {
 			return fmt.Errorf("reading what other nodes committed: %w", err)
 		}
-		f.show(list...)
+		s.feed.show(list...)
 		if len(list) < page {
 			break
 		}
 		at = list[len(list)-1].Position
 	}
-	f.caughtUp(head, asked)
+	s.feed.caughtUp(l)
 	return nil
 }
 
@@ -164,15 +203,14 @@ func (s *Store) followOne(ctx context.Context) error {
 
 // poll asks for the newest position and shows what is new.
 func (s *Store) poll(ctx context.Context, c *conn) error {
-	asked := time.Now()
-	var head store.Position
-	if err := c.query(ctx, "SELECT value FROM meta WHERE name = 'position'", nil, func(r relational.Row) error {
-		head = store.Position(r.Integer(0))
+	l := &look{seen: s.feed.seen(), asked: time.Now()}
+	if err := c.query(ctx, "SELECT value, (SELECT op FROM journal WHERE position = ?) FROM meta WHERE name = 'position'", []any{int64(l.seen.position)}, func(r relational.Row) error {
+		l.head, l.op = store.Position(r.Integer(0)), store.OpID(r.Text(1))
 		return nil
 	}); err != nil {
 		return err
 	}
-	return s.feed.catchUp(ctx, c, head, asked)
+	return s.catchUp(ctx, c, l)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

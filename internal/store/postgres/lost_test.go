@@ -288,6 +288,28 @@ func TestCancelledWaitForAStandby(t *testing.T) {
 	}
 }
 
+// Why there is no connection is told, with what to do about it.
+func TestRefusalsAreTold(t *testing.T) {
+	cfg := place(t)
+	db, err := server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const readOnly = "?default_transaction_read_only=on"
+	for dsn, want := range map[string]string{
+		db.DSN(pgtest.Superuser, "wrong", "postgres"):                "refuses the login: check the account",
+		db.DSN(pgtest.Superuser, db.Password, "nowhere"):             "is not there: make it",
+		db.DSN(pgtest.Superuser, db.Password, "postgres") + readOnly: "takes no writes: it is a standby",
+		"postgres://u@127.0.0.1:1/db":                                "cannot be reached: check that it runs",
+	} {
+		broken := cfg
+		broken.DSN, broken.PasswordFile = dsn, ""
+		if _, err := postgres.Open(t.Context(), broken); !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.As(err).Message, want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // Neither the connection string nor the password gets into an error or the log.
 func TestPasswordsStayIn(t *testing.T) {
 	cfg := place(t)

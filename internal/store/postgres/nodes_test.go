@@ -57,7 +57,7 @@ func (r *record) list() []*store.Commit {
 // await waits until a commit at the position was shown.
 func (r *record) await(t *testing.T, p store.Position) {
 	t.Helper()
-	over := time.After(20 * time.Second)
+	over := time.After(time.Minute)
 	for {
 		if l := r.list(); len(l) > 0 && l[len(l)-1].Position >= p {
 			return

@@ -73,7 +73,7 @@ func (p *pool) put(c *conn) {
 // replace opens a connection in the place of a dead one, and closes the idle ones: what ended one has most likely ended all.
 func (p *pool) replace(ctx context.Context) (*conn, error) {
 	for c := p.pop(); c != nil; c = p.pop() {
-		c.close()
+		c.cut() // a good-bye would wait for a server that does not answer, as often as there are connections
 	}
 	return p.open(ctx)
 }

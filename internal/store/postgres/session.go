@@ -60,12 +60,16 @@ func (s *session) flush(list ...*statement) error {
 	s.queue, s.sent = nil, true
 	failed, err := s.conn.run(context.Background(), all...)
 	if err != nil {
-		return s.fail(err, failed < waiting && !all[failed].control)
+		err = s.fail(err, failed < waiting && !all[failed].control)
 	}
-	if slices.ContainsFunc(all[:waiting], func(q *statement) bool { return q.n < q.least }) {
+	// Behind an error of whoever reads the rows too: all statements have run.
+	if s.broken == nil && slices.ContainsFunc(all[:waiting], func(q *statement) bool { return q.n < q.least }) {
 		s.broken = errAgain
 	}
-	return s.broken
+	if s.broken != nil {
+		return s.broken
+	}
+	return err
 }
 
 // fail notes an error of the server, after which the transaction has to go back to a savepoint. Of a statement that nobody waited for, and of a key that is

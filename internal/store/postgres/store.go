@@ -115,7 +115,7 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	asked := time.Now()
 	t := relational.View(inTransaction{s.writer}, nil)
-	if s.feed.last, err = t.Head(ctx); err != nil {
+	if s.feed.last.position, err = t.Head(ctx); err != nil {
 		return fmt.Errorf("reading the end of the journal: %w", err)
 	}
 	s.feed.fresh.Store(&asked)

@@ -195,20 +195,29 @@ func (s *Store) begin(g *group) error {
 const lockPosition = "SELECT value FROM meta WHERE name = 'position' FOR UPDATE"
 
 func (s *Store) lock(g *group) error {
-	asked := time.Now()
+	l := &look{seen: s.feed.seen(), asked: time.Now()}
 	g.session = session{conn: s.writer}
 	head := &statement{query: lockPosition, least: 1, each: func(r relational.Row) error {
-		g.last = store.Position(r.Integer(0))
+		l.head = store.Position(r.Integer(0))
 		return nil
 	}}
+	seen, err := newStatement("SELECT op FROM journal WHERE position = ?", []any{int64(l.seen.position)})
+	if err != nil {
+		return err
+	}
+	seen.each = func(r relational.Row) error {
+		l.op = store.OpID(r.Text(0))
+		return nil
+	}
 	now := &statement{query: selectClock, least: 1, each: func(r relational.Row) error {
 		g.session.now, g.session.at = r.Instant(0), time.Now()
 		return nil
 	}}
-	if _, err := s.writer.run(context.Background(), control("BEGIN ISOLATION LEVEL READ COMMITTED"), head, now); err != nil {
+	if _, err := s.writer.run(context.Background(), control("BEGIN ISOLATION LEVEL READ COMMITTED"), head, seen, now); err != nil {
 		return unavailable(err)
 	}
-	return s.feed.catchUp(context.Background(), s.writer, g.last, asked)
+	g.last = l.head
+	return s.catchUp(context.Background(), s.writer, l)
 }
 
 // perform runs one update of the group.

@@ -21,22 +21,35 @@ CREATE INDEX holdings_principal ON holdings (principal, version, vault, kind, na
 CREATE TABLE projections (node TEXT PRIMARY KEY, position INTEGER NOT NULL);
 `
 
-const holdingColumns = "vault, kind, name_key, version, principal, instance, tenant, weak, first, last, loaded, used, seen, doc"
+// The columns of a row: its key, and what is known of it.
+const (
+	holdingKey     = "vault, kind, name_key, version, principal, instance"
+	holdingFacts   = "tenant, weak, first, last, loaded, used, seen, doc"
+	holdingColumns = holdingKey + ", " + holdingFacts
+	insertHolding  = "INSERT INTO holdings (" + holdingColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+)
+
+// How many columns the key has, and the facts, which follow it.
+const (
+	keyWidth   = 6
+	factsWidth = 8
+)
 
 func readHolding(r Row) *store.Holding {
-	return &store.Holding{
-		HoldingKey: store.HoldingKey{Vault: vault.ID(r.Text(0)), Kind: vault.Kind(r.Text(1)), NameKey: r.Text(2), Version: vault.VersionID(r.Text(3)),
-			Principal: principal.ID(r.Text(4)), Instance: r.Text(5)},
-		Tenant: vault.TenantID(r.Text(6)), Weak: r.Integer(7) != 0, First: r.Instant(8), Last: r.Instant(9), Loaded: r.Instant(10),
-		Used: r.Instant(11), Seen: r.Instant(12), Doc: r.Blob(13),
-	}
+	return holdingOf(store.HoldingKey{Vault: vault.ID(r.Text(0)), Kind: vault.Kind(r.Text(1)), NameKey: r.Text(2), Version: vault.VersionID(r.Text(3)),
+		Principal: principal.ID(r.Text(4)), Instance: r.Text(5)}, r[keyWidth:])
+}
+
+func holdingOf(k store.HoldingKey, facts Row) *store.Holding {
+	return &store.Holding{HoldingKey: k, Tenant: vault.TenantID(facts.Text(0)), Weak: facts.Bool(1), First: facts.Instant(2), Last: facts.Instant(3),
+		Loaded: facts.Instant(4), Used: facts.Instant(5), Seen: facts.Instant(6), Doc: facts.Blob(7)}
 }
 
 // Holding implements store.Holdings.
 func (t *Tx) Holding(ctx context.Context, k store.HoldingKey) (h *store.Holding, err error) {
-	found, err := t.one(ctx, "SELECT "+holdingColumns+` FROM holdings
+	found, err := t.one(ctx, "SELECT "+holdingFacts+` FROM holdings
 		WHERE vault = ? AND kind = ? AND name_key = ? AND version = ? AND principal = ? AND instance = ?`, keyColumns(k),
-		func(r Row) { h = readHolding(r) })
+		func(r Row) { h = holdingOf(k, r) })
 	if err == nil && !found {
 		err = notFound("holding of", k.NameKey)
 	}
@@ -44,7 +57,7 @@ func (t *Tx) Holding(ctx context.Context, k store.HoldingKey) (h *store.Holding,
 }
 
 func keyColumns(k store.HoldingKey) []any {
-	return []any{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
+	return append(make([]any, 0, keyWidth+factsWidth), string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance)
 }
 
 // The columns of the indexes, and a key's values in their order.
@@ -57,14 +70,22 @@ func heldColumns(k store.HoldingKey) []any {
 	return []any{string(k.Principal), string(k.Version), string(k.Vault), string(k.Kind), k.NameKey, k.Instance}
 }
 
+// AddHolding implements store.Holdings.
+func (t *Tx) AddHolding(ctx context.Context, h *store.Holding) (added bool, err error) {
+	n, err := t.write(ctx, unseen, insertHolding+"ON CONFLICT DO NOTHING", holdingValues(h)...)
+	return n > 0, err
+}
+
 // PutHolding implements store.Holdings.
 func (t *Tx) PutHolding(ctx context.Context, h *store.Holding) error {
-	_, err := t.put(ctx, unseen, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (vault, kind, name_key, version, principal, instance) DO UPDATE SET tenant = excluded.tenant, weak = excluded.weak,
+	_, err := t.put(ctx, unseen, insertHolding+`ON CONFLICT (`+holdingKey+`) DO UPDATE SET tenant = excluded.tenant, weak = excluded.weak,
 		first = excluded.first, last = excluded.last, loaded = excluded.loaded, used = excluded.used, seen = excluded.seen, doc = excluded.doc`,
-		append(keyColumns(h.HoldingKey), string(h.Tenant), h.Weak, micros(h.First), micros(h.Last), micros(h.Loaded), micros(h.Used),
-			micros(h.Seen), h.Doc)...)
+		holdingValues(h)...)
 	return err
+}
+
+func holdingValues(h *store.Holding) []any {
+	return append(keyColumns(h.HoldingKey), string(h.Tenant), h.Weak, micros(h.First), micros(h.Last), micros(h.Loaded), micros(h.Used), micros(h.Seen), h.Doc)
 }
 
 // Holdings implements store.Holdings. What a column must equal needs no comparison with the place where the listing goes on, so that the index is

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -26,6 +27,14 @@ func newHolding(f *fixture) *store.Holding {
 var holdingReaders = strings.Fields("Holding Holdings Projected")
 
 var holdingMutations = []mutation{
+	{method: "AddHolding", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		f.holding.Instance = "pod-9"
+		added, err := tx.AddHolding(e.ctx, f.holding)
+		if !added && err == nil {
+			err = errors.New("a new row was not added")
+		}
+		return err
+	}},
 	{method: "PutHolding", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
 		f.holding.Last = noon.Add(time.Hour)
 		return tx.PutHolding(e.ctx, f.holding)
@@ -43,6 +52,7 @@ var holdingMutations = []mutation{
 
 var holdingCases = []testCase{
 	{name: "Holdings/RoundTrip", run: holdingsRoundTrip},
+	{name: "Holdings/Add", run: holdingsAdd},
 	{name: "Holdings/NotFound", run: holdingsNotFound},
 	{name: "Holdings/Query", run: holdingsQuery},
 	{name: "Holdings/Delete", run: holdingsDelete},
@@ -72,6 +82,29 @@ func holdingsRoundTrip(e *env) {
 			e.Errorf("an instant was kept as %v", t)
 		}
 	}
+}
+
+func holdingsAdd(e *env) {
+	f := newFixture()
+	f.seed(e)
+	add := func(h *store.Holding) (added bool) {
+		e.update(func(tx store.Tx) (err error) {
+			added, err = tx.AddHolding(e.ctx, h)
+			return err
+		})
+		return added
+	}
+	other := *f.holding
+	other.Last, other.Doc = noon.Add(time.Hour), []byte("other")
+	if add(&other) {
+		e.Error("a row whose key is taken was added")
+	}
+	same(e, "the row that was there", holding(e, f.holding.HoldingKey), f.holding)
+	other.Instance = "pod-9"
+	if !add(&other) {
+		e.Error("a new row was not added")
+	}
+	same(e, "the added row", holding(e, other.HoldingKey), &other)
 }
 
 func holdingsNotFound(e *env) {

@@ -9,7 +9,7 @@ import (
 	"github.com/keywright/keywright/internal/authz"
 	"github.com/keywright/keywright/internal/door"
 	"github.com/keywright/keywright/internal/door/odata"
-	"github.com/keywright/keywright/internal/fault"
+	"github.com/keywright/keywright/internal/door/rolejson"
 	"github.com/keywright/keywright/internal/principal"
 )
 
@@ -35,53 +35,12 @@ func anchor(scope string) string {
 	return ""
 }
 
-type roleBody struct {
-	ID         string         `json:"id"`
-	Name       string         `json:"name"`
-	Type       string         `json:"type"`
-	Properties roleProperties `json:"properties"`
-}
+const rolesPath = "/providers/" + rolejson.Type + "/"
 
-type roleProperties struct {
-	RoleName         string           `json:"roleName"`
-	Type             string           `json:"type"`
-	Description      string           `json:"description"`
-	AssignableScopes []string         `json:"assignableScopes"`
-	Permissions      []rolePermission `json:"permissions"`
-	CreatedOn        *string          `json:"createdOn,omitempty"`
-	UpdatedOn        *string          `json:"updatedOn,omitempty"`
-}
-
-type rolePermission struct {
-	Actions        []string `json:"actions"`
-	NotActions     []string `json:"notActions"`
-	DataActions    []string `json:"dataActions"`
-	NotDataActions []string `json:"notDataActions"`
-}
-
-const rolesPath = "/providers/Microsoft.Authorization/roleDefinitions/"
-
-func roleOf(r *principal.Role, scope string) roleBody {
-	b := roleBody{ID: anchor(scope) + rolesPath + r.ID, Name: r.ID, Type: "Microsoft.Authorization/roleDefinitions", Properties: roleProperties{
-		RoleName: r.Name, Type: choose(r.BuiltIn, "BuiltInRole", "CustomRole"), Description: r.Description, AssignableScopes: list(r.AssignableScopes),
-		Permissions: permissionBodies(r.Permissions), CreatedOn: optionalStamp(r.Created), UpdatedOn: optionalStamp(r.Updated)}}
-	return b
-}
-
-func permissionBodies(permissions []principal.Permission) []rolePermission {
-	bodies := make([]rolePermission, 0, len(permissions))
-	for _, p := range permissions {
-		bodies = append(bodies, rolePermission{list(p.Actions), list(p.NotActions), list(p.DataActions), list(p.NotDataActions)})
-	}
-	return bodies
-}
-
-// list returns l, or an empty list that is not null in JSON.
-func list(l []string) []string {
-	if l == nil {
-		return []string{}
-	}
-	return l
+func roleOf(r *principal.Role, scope string) rolejson.Definition {
+	d := rolejson.Of(r, anchor(scope)+rolesPath+r.ID, "BuiltInRole", r.AssignableScopes)
+	d.Properties.CreatedOn, d.Properties.UpdatedOn = optionalStamp(r.Created), optionalStamp(r.Updated)
+	return d
 }
 
 func optionalStamp(t time.Time) *string {
@@ -115,7 +74,7 @@ func (h *handler) listRoles(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	bodies := []roleBody{}
+	bodies := []rolejson.Definition{}
 	for _, role := range found {
 		b := roleOf(role, at)
 		if matches(f, map[string]string{"rolename": b.Properties.RoleName, "type": b.Properties.Type}) {
@@ -134,26 +93,15 @@ func (h *handler) getRole(r *door.Request) error {
 }
 
 func (h *handler) putRole(r *door.Request) error {
-	var in struct {
-		Properties struct {
-			RoleName         string           `json:"roleName"`
-			Type             string           `json:"type"`
-			Description      string           `json:"description"`
-			AssignableScopes []string         `json:"assignableScopes"`
-			Permissions      []rolePermission `json:"permissions"`
-		} `json:"properties"`
-	}
+	var in rolejson.Input
 	if err := r.Decode(&in); err != nil {
 		return err
 	}
-	p := in.Properties
-	if p.Type != "" && !strings.EqualFold(p.Type, "CustomRole") {
-		return fault.New(fault.Invalid, "the role type is %.40q: only roles of the type CustomRole can be written", p.Type)
+	role, err := in.Role(r.Params.Get("id"))
+	if err != nil {
+		return err
 	}
-	role := principal.Role{ID: r.Params.Get("id"), Name: p.RoleName, Description: p.Description, AssignableScopes: p.AssignableScopes}
-	for _, b := range p.Permissions {
-		role.Permissions = append(role.Permissions, principal.Permission(b))
-	}
+	role.AssignableScopes = in.Properties.AssignableScopes
 	done, created, err := h.Access.PutRole(r.HTTP.Context(), &r.Call, scope(r), role)
 	if err != nil {
 		return err
@@ -292,5 +240,5 @@ func (h *handler) listPermissions(r *door.Request) error {
 	if err != nil {
 		return err
 	}
-	return r.JSON(http.StatusOK, listBody{Value: permissionBodies(found)})
+	return r.JSON(http.StatusOK, listBody{Value: rolejson.Permissions(found)})
 }

@@ -1,0 +1,175 @@
+package object
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keywright/keywright/internal/vault"
+)
+
+// scatter gives every field of a structure a value of its own, so that one which packing forgets is missed.
+func scatter(v reflect.Value, r *rand.Rand) {
+	switch {
+	case v.Type() == reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(time.Unix(r.Int64N(4e9)-1e9, r.Int64N(1e9)).UTC()))
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			scatter(v.Field(i), r)
+		}
+	case v.Kind() == reflect.String:
+		v.SetString(fmt.Sprintf("%0*x", 1+r.IntN(200), r.Uint64()))
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case v.Kind() == reflect.Int64:
+		v.SetInt(r.Int64())
+	case v.Kind() == reflect.Slice:
+		v.SetBytes(fmt.Appendf(nil, "%0*x", 1+r.IntN(300), r.Uint64()))
+	case v.Kind() == reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		for range 1 + r.IntN(20) {
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			scatter(key, r)
+			scatter(value, r)
+			v.SetMapIndex(key, value)
+		}
+	}
+}
+
+func TestPackedRecordsComeBackWhole(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	empty, bare := new(Record), new(Record)
+	bare.version.Value.Ciphertext, bare.version.Doc = []byte{}, []byte{}
+	bare.object.Labels, bare.version.Tags = map[vault.Label]vault.VersionID{}, map[string]string{}
+	list := []*Record{empty, bare}
+	for range 200 {
+		rec := new(Record)
+		rec.tenant = "t"
+		scatter(reflect.ValueOf(&rec.object).Elem(), r)
+		scatter(reflect.ValueOf(&rec.version).Elem(), r)
+		rec.object.Rollout, rec.object.Deleted = nil, nil // not packed: below
+		list = append(list, rec)
+	}
+	for _, rec := range list {
+		rec.version.Object = rec.object.ID
+		k := cacheKey{rec.object.Vault, "name key"}
+		packed, ok := packRecord([]byte("before"), k, rec)
+		if !ok {
+			t.Fatal("an ordinary record is not packed")
+		}
+		got, ok := unpackRecord(packed[len("before"):], k)
+		if !ok {
+			t.Fatal("a packed record does not come back")
+		}
+		clear(packed)
+		if d := cmp.Diff(rec.object, got.object) + cmp.Diff(rec.version, got.version); d != "" || got.tenant != rec.tenant {
+			t.Fatalf("a record came back as another one: %s", d)
+		}
+		if got.Object != &got.object || got.Version != &got.version {
+			t.Error("a record shows another object or version than its own")
+		}
+		if _, ok := unpackRecord(packed, cacheKey{"another", "name key"}); ok {
+			t.Error("a record is given for another key")
+		}
+	}
+}
+
+func TestRareRecordsAreNotPacked(t *testing.T) {
+	for name, change := range map[string]func(o *vault.Object){
+		"deleted": func(o *vault.Object) { o.Deleted = &vault.Deletion{} },
+		"rollout": func(o *vault.Object) { o.Rollout = []byte("{}") },
+	} {
+		r := sealed("a", "1", 1)
+		change(&r.object)
+		if _, ok := packRecord(nil, cacheKey{}, r); ok {
+			t.Errorf("%s: it is packed", name)
+		}
+	}
+}
+
+// fill reads so many objects of a vault, of 100 bytes each, and returns how many of them the cache still has.
+func fill(c *cache, in vault.ID, n int) (had int) {
+	for i := range n {
+		k := cacheKey{in, fmt.Sprint("n", i)}
+		r, ticket := c.get(k, "", "")
+		if r == nil {
+			c.put(k, sealed(k.name, "1", 100), ticket)
+		} else if had++; r.Version.ID != "1" || r.Object.Name != k.name {
+			panic("the cache returns another object")
+		}
+	}
+	return had
+}
+
+func TestWhatHadToMakeRoomComesBack(t *testing.T) {
+	const objects = 2000 // as they are served they take 2.4 MB
+	c := newCache(1<<20, 0)
+	fill(c, "v", objects)
+	had := fill(c, "v", objects)
+	bytes, served := c.held(t)
+	if had < objects*9/10 || served > objects/2 {
+		t.Errorf("%d of %d objects are still there, %d of them as they are served: want nearly all, and less than half", had, objects, served)
+	}
+	s := c.stats()
+	if s.Bytes < bytes || s.Bytes > 2<<20 || s.Objects < objects*9/10 {
+		t.Errorf("the cache tells of %d objects and %d bytes: twice of a MiB at most, and all that it has", s.Objects, s.Bytes)
+	}
+	fill(c, "v", 50*objects) // far more than it can hold
+	if s := c.stats(); s.Bytes > 2<<20 {
+		t.Errorf("the cache takes %d bytes: twice of a MiB at most", s.Bytes)
+	}
+}
+
+func TestNothingStaleComesBack(t *testing.T) {
+	const objects = 2000
+	for name, c := range map[string]struct {
+		drop func(*cache)
+		want int
+	}{
+		"object": {drop: func(c *cache) {
+			for i := range objects {
+				c.committed("op", cacheKey{"v", fmt.Sprint("n", i)})
+			}
+		}},
+		"vault":         {drop: func(c *cache) { c.dropVault("v") }},
+		"all":           {drop: func(c *cache) { c.dropVault("") }},
+		"another vault": {drop: func(c *cache) { c.dropVault("w") }, want: objects * 9 / 10},
+	} {
+		all := newCache(1<<20, 0)
+		fill(all, "v", objects)
+		c.drop(all)
+		had := 0
+		for i := range objects {
+			if r, _ := all.get(cacheKey{"v", fmt.Sprint("n", i)}, "", ""); r != nil {
+				had++
+			}
+		}
+		if had < c.want || c.want == 0 && had > 0 {
+			t.Errorf("%s: %d objects are still there, want %d", name, had, c.want)
+		}
+	}
+}
+
+func TestWhatWasSeenNewerDoesNotGrowOlder(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	revision := func(n int64) *Record {
+		r := sealed("a", "1", 100)
+		r.object.ID, r.object.Revision = "o", n
+		return r
+	}
+	_, ticket := c.get(k, "", "")
+	c.put(k, revision(2), ticket)
+	fill(c, "v", 2000) // the attic has it now
+	if c.shard(k).objects[k] != nil {
+		t.Fatal("the object did not have to make room")
+	}
+	c.put(k, revision(1), ticket) // a slower reader of what was before; nobody else has its shard
+	if r, _ := c.get(k, "", ""); r == nil || r.Object.Revision != 2 {
+		t.Errorf("revision 2 is followed by %+v", r)
+	}
+}
