@@ -55,7 +55,7 @@ func (r *run) use(ctx, applied context.Context, loads, apps *sync.WaitGroup) {
 	for range 4 {
 		loads.Go(func() { r.available(ctx) })
 	}
-	for vault, within := range map[string]time.Duration{strict: bound, brief: r.briefFor + bound, stale: staleFor + bound} {
+	for vault, within := range map[string]time.Duration{strict: bound, brief: r.briefFor + bound, changing: staleFor + bound} {
 		loads.Go(func() { r.withdrawals(ctx, vault, within) })
 	}
 	for _, target := range r.targets {
