@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -163,7 +162,10 @@ func (r *run) works(ctx context.Context, n *node) error {
 	if a.value != value {
 		return fmt.Errorf("it reads %q after it wrote %q", a.value, value)
 	}
-	for _, known := range slices.Clone(r.known) {
+	if err := failure(n.get(ctx, strict, r.token, "steady")); err != nil { // so that the node remembers what it must not serve when it is cut off
+		return fmt.Errorf("reading what never changes: %w", err)
+	}
+	for _, known := range r.known {
 		if err := failure(n.get(ctx, stale, r.token, known)); err != nil {
 			return fmt.Errorf("reading %s: %w", known, err)
 		}

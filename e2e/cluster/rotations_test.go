@@ -226,7 +226,11 @@ func (r *run) renewals(ctx context.Context) {
 	var all []made
 	r.finally(func(ctx context.Context) {
 		for _, m := range all {
-			c, err := r.natives[rand.N(len(r.natives))].Vault(strict).Certificates().Get(ctx, name, client.Selector{Version: m.version})
+			var c *client.Certificate
+			err := r.anywhere(ctx, func(i int) (err error) {
+				c, err = r.natives[i].Vault(strict).Certificates().Get(ctx, name, client.Selector{Version: m.version})
+				return err
+			})
 			if err != nil || c.SHA256 != m.sum {
 				r.wrong("version %s of the certificate, which was made, is not there: %v", m.version, err)
 			}

@@ -58,6 +58,9 @@ func (r *run) register(ctx context.Context, name string) {
 	judge(context.WithoutCancel(ctx))
 	r.finally(func(ctx context.Context) {
 		for i, n := range r.in.nodes {
+			if _, err := r.answered(ctx, n, name); err != nil {
+				r.wrong("%s: reading %s at the end: %v", n.name, name, err)
+			}
 			r.readRegister(ctx, &h, n, i, name)
 		}
 		judge(ctx)
@@ -142,7 +145,9 @@ func (r *run) count(ctx context.Context, name string) {
 	r.figures.stale(c.Worst())
 	r.finally(func(ctx context.Context) {
 		for i, n := range r.in.nodes {
-			r.readCount(ctx, c, n, name, &last[i])
+			for end := time.Now().Add(recoveryMost); !r.readCount(ctx, c, n, name, &last[i]) && time.Now().Before(end); {
+				rest(ctx, 50*time.Millisecond)
+			}
 			if acknowledged := c.Acknowledged(); last[i] != acknowledged && (!doubtful.Load() || last[i] != acknowledged+1) {
 				r.wrong("%s: %s is %d at the end, and %d was acknowledged", n.name, name, last[i], acknowledged)
 			}
@@ -150,18 +155,18 @@ func (r *run) count(ctx context.Context, name string) {
 	})
 }
 
-func (r *run) readCount(ctx context.Context, c *history.Count, n *node, name string, last *int64) {
+func (r *run) readCount(ctx context.Context, c *history.Count, n *node, name string, last *int64) (answered bool) {
 	began := time.Now()
 	a, err := n.get(context.WithoutCancel(ctx), strict, r.token, name)
 	switch {
 	case later(a, err):
 		r.figures.refused.Add(1)
-		return
+		return false
 	case a.status == http.StatusNotFound:
 		a.value = "0"
 	case a.status != http.StatusOK:
 		r.wrong("%s: reading %s: %d %s", n.name, name, a.status, a.code)
-		return
+		return true
 	}
 	got, err := strconv.ParseInt(a.value, 10, 64)
 	if err == nil {
@@ -173,6 +178,7 @@ func (r *run) readCount(ctx context.Context, c *history.Count, n *node, name str
 	*last = got
 	r.figures.reads.Add(1)
 	r.reads.success()
+	return true
 }
 
 func (f *figures) stale(d time.Duration) {

@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"github.com/keywright/keywright/internal/issuer/selfsigned"
 	"github.com/keywright/keywright/internal/key"
 	"github.com/keywright/keywright/internal/secret"
+	"github.com/keywright/keywright/internal/store/sqlite"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -43,6 +46,8 @@ type world struct {
 	asked func()
 	// errors are what the service of certificates logged as such.
 	errors bytes.Buffer
+	// lost is how many commits the store loses next.
+	lost atomic.Int64
 }
 
 func newWorld(t testing.TB) *world { t.Helper(); return newWorldWith(t, nil) }
@@ -51,7 +56,7 @@ func newWorld(t testing.TB) *world { t.Helper(); return newWorldWith(t, nil) }
 func newWorldWith(t testing.TB, token key.Token) *world {
 	t.Helper()
 	w := &world{now: clock.NewManual(noon), issuers: map[string]issuer.Issuer{}}
-	w.World = guardtest.New(t, guardtest.Options{Clock: w.now})
+	w.World = guardtest.New(t, guardtest.Options{Clock: w.now, Faults: sqlite.Faults{BeforeCommit: w.lose}})
 	var err error
 	w.bind(token)
 	w.secrets, err = secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
@@ -62,6 +67,14 @@ func newWorldWith(t testing.TB, token key.Token) *world {
 	w.Watch(w.svc.Changed)
 	w.admin = w.Caller(authz.VaultAdministrator)
 	return w
+}
+
+// lose is what happens before commits.
+func (w *world) lose() error {
+	if w.lost.Add(-1) >= 0 {
+		return errors.New("the disk is gone")
+	}
+	return nil
 }
 
 // bind makes the service of keys.

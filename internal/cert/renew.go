@@ -79,13 +79,17 @@ func afterFailure(left time.Duration) time.Duration {
 // went over. It belongs to one background job, which calls it again and again, at once when Woken says so.
 func (s *Service) Due(ctx context.Context) (n int, err error) {
 	var seen atomic.Int64
-	err = s.objects.EachDue(ctx, issuersAtOnce, renewRetry, func(row *store.Policy, now time.Time) (putOff bool) {
+	err = s.objects.EachDue(ctx, issuersAtOnce, func(row *store.Policy, now time.Time) (putOff time.Duration) {
 		seen.Add(1)
 		err := s.doDue(ctx, row, now)
-		if err != nil {
-			s.Logger.ErrorContext(ctx, "a certificate could not be brought on; it is tried again", "certificate", row.NameKey, "vault", row.Vault, "error", err)
+		if err == nil {
+			return 0
 		}
-		return err != nil
+		s.Logger.ErrorContext(ctx, "a certificate could not be brought on; it is tried again", "certificate", row.NameKey, "vault", row.Vault, "error", err)
+		if fault.Is(err, fault.Unavailable) {
+			return pollAgain // the store was away, say: whoever waits for an operation must not wait for the next hour
+		}
+		return renewRetry
 	})
 	return int(seen.Load()), err
 }

@@ -277,6 +277,28 @@ func TestCrashBetweenBeginAndPoll(t *testing.T) {
 	}
 }
 
+// A store that is away for a moment, when what the authority gave is to be stored, does not put the operation off for long.
+func TestStoreThatIsAwayForAMoment(t *testing.T) {
+	w := newWorld(t)
+	a := w.newAuthority(pending(time.Minute))
+	a.steps = append(a.steps, func(ctx context.Context, r issuer.Request) (issuer.Result, error) {
+		w.lost.Store(1)
+		return a.issue(ctx, r)
+	}, a.issue)
+	w.create("web", policy("slow"))
+	w.due()
+	w.now.Advance(time.Minute)
+	w.due()
+	if op := w.operation("web"); op.Status != cert.InProgress || w.errors.Len() == 0 {
+		t.Fatalf("nothing was lost: %+v", op)
+	}
+	w.now.Advance(15 * time.Second)
+	w.due()
+	if op := w.operation("web"); op.Status != cert.Completed {
+		t.Errorf("a moment later it is %+v", op)
+	}
+}
+
 // Whoever cancels while the authority answers comes first; what it gave can be merged all the same.
 func TestCancelDuringPoll(t *testing.T) {
 	w := newWorld(t)

@@ -106,15 +106,16 @@ const dueRetry = time.Hour
 // before others.
 func (s *Service) RotateDue(ctx context.Context) (rotated int, err error) {
 	// One at a time: making keys takes processors, and there are requests that wait for theirs.
-	err = s.objects.EachDue(ctx, 1, dueRetry, func(p *store.Policy, now time.Time) (putOff bool) {
+	err = s.objects.EachDue(ctx, 1, func(p *store.Policy, now time.Time) (putOff time.Duration) {
 		did, err := s.rotateIfDue(ctx, p, now)
 		if err != nil {
 			s.Logger.ErrorContext(ctx, "a key was not rotated; it is tried again", "key", p.NameKey, "vault", p.Vault, "after", dueRetry, "error", err)
 		}
 		if did {
 			rotated++
+			return 0
 		}
-		return !did
+		return dueRetry
 	})
 	return rotated, err
 }

@@ -14,9 +14,9 @@ import (
 const dueAtOnce = 100
 
 // EachDue hands each object of the kind for which something is due to do, what has waited longest first, so many at once that one which takes its time does
-// not keep all others waiting. What do puts off is due again after the retry, unless it was moved meanwhile, so that it does not stand before others. It
+// not keep all others waiting. What do puts off is due again after so long, unless it was moved meanwhile, so that it does not stand before others; 0 puts nothing off. It
 // ends when nothing is due any more, with the store's error, or with that of a context that ended.
-func (s *Objects) EachDue(ctx context.Context, atOnce int, retry time.Duration, do func(row *store.Policy, now time.Time) (putOff bool)) error {
+func (s *Objects) EachDue(ctx context.Context, atOnce int, do func(row *store.Policy, now time.Time) (putOff time.Duration)) error {
 	for {
 		var rows []*store.Policy
 		now := s.Clock.Now()
@@ -34,10 +34,10 @@ func (s *Objects) EachDue(ctx context.Context, atOnce int, retry time.Duration, 
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if !do(row, now) {
-					return nil
+				if retry := do(row, now); retry > 0 {
+					return s.putOff(ctx, row, now, retry)
 				}
-				return s.putOff(ctx, row, now, retry)
+				return nil
 			})
 		}
 		if err := work.Wait(); err != nil {
