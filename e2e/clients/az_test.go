@@ -3,6 +3,8 @@ package clients_test
 import (
 	"bytes"
 	"maps"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,12 +142,28 @@ func setGreeting(t *testing.T, c *azsecrets.Client) error {
 	return err
 }
 
+// uri is the address that az is told of a vault: an IP address when it called the server by one, as a cloud that was registered does, else the vault's name.
+func (s *server) uri(t *testing.T, a *az, name string) string {
+	t.Helper()
+	if s.public {
+		return s.vaultURL(name) + "/"
+	}
+	uri := a.run(t, "keyvault", "show", "-n", name, "--query", "properties.vaultUri", "-o", "tsv")
+	if u, err := url.Parse(uri); err != nil || net.ParseIP(u.Hostname()) == nil {
+		t.Errorf("the address of the vault %s is %q, which is no IP address", name, uri)
+	}
+	return uri
+}
+
 // azRoles makes a vault, gives roles on it by the id and by the name of their holder, and takes one back.
 func azRoles(t *testing.T, s *server, a *az) {
 	roles := &az{subscription: a.subscription, env: maps.Clone(a.env)}
 	roles.env["PYTHONPATH"] = absolute(t, "debian-az")
-	a.want(t, s.vaultURL("by-az")+"/\ntrue\nSucceeded", "keyvault", "create", "-n", "by-az", "-g", "dev", "-l", "local",
-		"--enable-rbac-authorization", "true", "--query", "[properties.vaultUri, properties.enableRbacAuthorization, properties.provisioningState]")
+	made := a.run(t, "keyvault", "create", "-n", "by-az", "-g", "dev", "-l", "local", "--enable-rbac-authorization", "true",
+		"--query", "[properties.vaultUri, properties.enableRbacAuthorization, properties.provisioningState]", "-o", "tsv")
+	if want := s.uri(t, a, "by-az") + "\ntrue\nSucceeded"; made != want {
+		t.Errorf("making a vault: got %q, want %q", made, want)
+	}
 	a.fails(t, "already exist", "keyvault", "create", "-n", "by-az", "-g", "dev", "-l", "local")
 	secrets := s.vault(t, "by-az")
 	wantError(t, setGreeting(t, secrets), 403, "Forbidden", "ForbiddenByRbac")
@@ -224,7 +242,10 @@ func azDeleted(t *testing.T, s *server, a *az) {
 	if _, err := secrets.GetSecret(t.Context(), "greeting", "", nil); err == nil {
 		t.Error("a deleted vault answers")
 	}
-	a.want(t, s.vaultURL("to-delete")+"/", "keyvault", "recover", "-n", "to-delete", "--query", "properties.vaultUri")
+	recovered := a.run(t, "keyvault", "recover", "-n", "to-delete", "--query", "properties.vaultUri", "-o", "tsv")
+	if want := s.uri(t, a, "to-delete"); recovered != want {
+		t.Errorf("recovering a vault: got %q, want %q", recovered, want)
+	}
 	if got, err := secrets.GetSecret(t.Context(), "greeting", "", nil); err != nil || *got.Value != "hello" {
 		t.Errorf("after its recovery: %v, %v", got.Value, err)
 	}

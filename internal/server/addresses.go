@@ -25,6 +25,8 @@ type addresses struct {
 	mu     sync.Mutex
 	vaults map[netip.Addr]string
 	open   map[netip.Addr]*http.Server
+	// serve answers what comes to an address. Nil until there are addresses to keep.
+	serve func(net.Listener) *http.Server
 }
 
 func newAddresses(own netip.Addr, port int) *addresses {
@@ -58,6 +60,34 @@ func (a *addresses) of(name string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// ensure returns the address of a vault that is there. Whoever made it is told the address before reconcile has heard of the vault.
+func (a *addresses) ensure(name string) (netip.Addr, bool) {
+	if addr, ok := a.of(name); ok {
+		return addr, true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.serve == nil || len(a.vaults) >= maxAddresses {
+		return netip.Addr{}, false
+	}
+	addr, err := a.add(vault.NameKey(name))
+	return addr, err == nil
+}
+
+// add listens on an address for a vault. The caller holds mu.
+func (a *addresses) add(key string) (netip.Addr, error) {
+	for addr, name := range a.vaults {
+		if name == key {
+			return addr, nil
+		}
+	}
+	addr, l, err := a.listen(key)
+	if err == nil {
+		a.vaults[addr], a.open[addr] = key, a.serve(l)
+	}
+	return addr, err
+}
+
 // candidate returns the address for a name at the n-th try: 127.1.0.1 to 127.254.255.254 by the name's hash.
 func candidate(name string, n uint32) netip.Addr {
 	h := fnv.New32a()
@@ -67,33 +97,27 @@ func candidate(name string, n uint32) netip.Addr {
 }
 
 // reconcile opens a listener for each live vault that has none and closes those of vaults that are gone.
-func (a *addresses) reconcile(live []string, serve func(net.Listener) *http.Server) (failed error) {
+func (a *addresses) reconcile(live []string) (failed error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	wanted := make(map[string]bool, len(live))
 	for _, name := range live {
 		wanted[name] = true
 	}
-	have := make(map[string]bool, len(a.vaults))
 	for addr, name := range a.vaults {
 		if addr != a.own && !wanted[name] {
 			a.open[addr].Close()
 			delete(a.open, addr)
 			delete(a.vaults, addr)
-			continue
 		}
-		have[name] = true
 	}
 	for _, name := range live {
-		if have[name] || len(a.vaults) >= maxAddresses {
-			continue
+		if len(a.vaults) >= maxAddresses {
+			break
 		}
-		addr, l, err := a.listen(name)
-		if err != nil {
+		if _, err := a.add(name); err != nil {
 			failed = err
-			continue
 		}
-		a.vaults[addr], a.open[addr] = name, serve(l)
 	}
 	return failed
 }
@@ -114,6 +138,9 @@ func (a *addresses) listen(name string) (addr netip.Addr, l net.Listener, err er
 
 // keepAddresses gives every vault its address, now and as vaults come and go.
 func (d *Dev) keepAddresses(ctx context.Context, h http.Handler, config *tls.Config) {
+	d.addresses.mu.Lock()
+	d.addresses.serve = func(l net.Listener) *http.Server { return d.serve(l, h, config, door.Listener{}) }
+	d.addresses.mu.Unlock()
 	refresh := func(ctx context.Context) error {
 		var live []string
 		err := d.core.store.View(ctx, func(tx store.Tx) error {
@@ -126,7 +153,7 @@ func (d *Dev) keepAddresses(ctx context.Context, h http.Handler, config *tls.Con
 		if err != nil {
 			return err
 		}
-		return d.addresses.reconcile(live, func(l net.Listener) *http.Server { return d.serve(l, h, config, door.Listener{}) })
+		return d.addresses.reconcile(live)
 	}
 	if err := refresh(ctx); err != nil {
 		// Names still work; a vault without an address is no reason not to start.
@@ -144,5 +171,9 @@ func (f *site) LoopbackURL(name string) string {
 	if !ok {
 		return ""
 	}
-	return "https://" + addr.String() + ":" + strconv.Itoa(f.addresses.port)
+	return f.addresses.url(addr)
+}
+
+func (a *addresses) url(addr netip.Addr) string {
+	return "https://" + addr.String() + ":" + strconv.Itoa(a.port)
 }

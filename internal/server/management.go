@@ -49,11 +49,11 @@ func (f *site) endpoints(host string) arm.Endpoints {
 		Graph: "https://" + f.names.graph + f.names.port + "/", VaultSuffix: suffix}
 }
 
-// vaultURL is a vault's address for clients that called the host: one that needs no name for those that use none.
+// vaultURL is the address of a vault that is there, for clients that called the host: one that needs no name for those that use none.
 func (f *site) vaultURL(name, host string) string {
-	if isAddress(host) {
-		if url := f.LoopbackURL(name); url != "" {
-			return url + "/"
+	if f.addresses != nil && isAddress(host) {
+		if addr, ok := f.addresses.ensure(name); ok {
+			return f.addresses.url(addr) + "/"
 		}
 	}
 	return "https://" + name + "." + f.names.suffix + f.names.port + "/"

@@ -70,6 +70,7 @@ func schema(t testing.TB, s *pgtest.Server) string {
 				EXECUTE format('DELETE FROM %I', t.tablename);
 			END LOOP;
 			IF to_regclass('meta') IS NOT NULL THEN
+				DELETE FROM meta WHERE name = 'loading'; -- a load that a test did not end
 				UPDATE meta SET value = 0;
 			END IF;
 		END $$`); err != nil {
