@@ -164,9 +164,14 @@ func TestWhatWasSeenNewerDoesNotGrowOlder(t *testing.T) {
 	}
 	_, ticket := c.get(k, "", "")
 	c.put(k, revision(2), ticket)
-	fill(c, "v", 2000) // the attic has it now
-	if c.shard(k).objects[k] != nil {
-		t.Fatal("the object did not have to make room")
+	// Until it has to make room, whatever else its shard has: then the attic has it.
+	for n := 0; c.shard(k).objects[k] != nil; n++ {
+		if n == 100_000 {
+			t.Fatal("the object did not have to make room")
+		}
+		other := cacheKey{"v", fmt.Sprint("n", n)}
+		_, ticket := c.get(other, "", "")
+		c.put(other, sealed(other.name, "1", 100), ticket)
 	}
 	c.put(k, revision(1), ticket) // a slower reader of what was before; nobody else has its shard
 	if r, _ := c.get(k, "", ""); r == nil || r.Object.Revision != 2 {

@@ -18,7 +18,7 @@ type cacheKey struct {
 // shards is a power of two, so that a hash chooses one by its low bits.
 const shards = 64
 
-// cache keeps sealed records within a bound of bytes, and as many bytes of packed ones that were not read of late. Records are immutable and swapped
+// cache keeps sealed records within a bound of bytes, and half as many bytes of packed ones that were not read of late. Records are immutable and swapped
 // whole; no lock is held across I/O. Filling it is safe against a concurrent change: see ticket and announce.
 type cache struct {
 	seed   maphash.Seed
@@ -116,7 +116,7 @@ func newCache(maxBytes int64, kept int) *cache {
 		s := &c.shards[i]
 		s.objects = make(map[cacheKey]*versions)
 		s.max, s.kept, s.seed = maxBytes/shards, int64(kept), c.seed
-		s.attic.max = int(s.max)
+		s.attic.max = int(s.max / 2)
 	}
 	return c
 }
@@ -181,16 +181,18 @@ func (c *cache) put(k cacheKey, r *Record, t ticket) {
 
 func (s *shard) add(k cacheKey, r *Record) {
 	size := s.size(r)
-	room := size + hintBytes // its object may be new, or fall to the sweep
-	if room > s.max {
+	if size+hintBytes > s.max {
 		return
-	}
-	if s.bytes+room > s.max {
-		s.sweep(s.bytes + room - s.max)
 	}
 	v := s.object(k)
 	if v.outdated(r) {
 		return
+	}
+	if over := s.bytes + size - s.max; over > 0 {
+		s.sweep(over, v)
+	}
+	if s.bytes+size > s.max {
+		s.empty(k) // other versions of the object itself take what there is
 	}
 	if old := v.keep(r); old != nil {
 		s.bytes -= s.size(old)
@@ -234,7 +236,7 @@ func (s *shard) warm(k cacheKey, r *Record) {
 	}
 	s.bytes += s.size(r) - before
 	if s.bytes > s.max {
-		s.sweep(s.bytes - s.max)
+		s.sweep(s.bytes-s.max, nil)
 	}
 }
 
@@ -278,14 +280,15 @@ func (c *cache) committed(op store.OpID, k cacheKey) {
 }
 
 // sweep drops objects that were not read since the last sweep until need bytes are free; when all were read, it drops
-// what it meets first. Maps are walked in random order, which serves as the clock's hand.
-func (s *shard) sweep(need int64) {
+// what it meets first. Maps are walked in random order, which serves as the clock's hand. The object for which there has to be room stays: what was seen of
+// it must not be forgotten just when an older record may come.
+func (s *shard) sweep(need int64, stays *versions) {
 	for pass := range 2 {
 		for k, v := range s.objects {
 			if need <= 0 {
 				return
 			}
-			if pass == 0 && v.touched() {
+			if v == stays || pass == 0 && v.touched() {
 				continue
 			}
 			need -= s.retire(k)
@@ -356,6 +359,7 @@ func (c *cache) setHint(k cacheKey, id vault.ObjectID) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.restore(k)
 	if s.objects[k] != nil || id != "" && s.bytes+hintBytes <= s.max {
 		if v := s.object(k); v.id != id {
 			v.id, v.seen = id, 0
