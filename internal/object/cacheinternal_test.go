@@ -184,7 +184,7 @@ func TestSweepsKeepWhatIsRead(t *testing.T) {
 		s.objects[k] = &versions{current: r}
 		s.bytes += r.size() + hintBytes
 	}
-	s.sweep(s.bytes / 2, nil)
+	s.sweep(s.bytes/2, nil)
 	for i := range 10 {
 		if s.objects[cacheKey{"v", fmt.Sprint("xxx", i)}] == nil {
 			t.Errorf("record %d was read and is gone", i)

@@ -90,7 +90,14 @@ func (c *crash) play() error {
 				}
 			}
 			if r.State == rotation.Stuck && c.scenario.person == nil {
-				return fmt.Errorf("stuck: %s", describe(runs))
+				// A busy machine answers some logins too late, and those that follow add up: what the run asks a person for then is done, once.
+				if r.Reason != rotation.LockoutNear || c.ordered {
+					return fmt.Errorf("stuck: %s", describe(runs))
+				}
+				if err := c.orderOnce(r.ID, rotation.Order{Kind: rotation.ReplayOrder}); err != nil {
+					return fmt.Errorf("replaying: %w", err)
+				}
+				continue
 			}
 			if r.NextAt.IsZero() || r.NextAt.After(time.Now()) {
 				continue
