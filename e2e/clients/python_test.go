@@ -2,14 +2,13 @@ package clients_test
 
 import (
 	"encoding/json"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/keywright/keywright/e2e/blobfake"
 )
 
 // debianPython is the interpreter that Debian's packages are installed for, whatever other ones a machine has.
@@ -76,11 +75,11 @@ func testPython(t *testing.T, c cloud) {
 
 // pythonAdministration runs the suite of the administration API.
 func (s *server) pythonAdministration(t *testing.T, python func(*testing.T, map[string]string, ...string) string) {
-	storage := httptest.NewServer(&blobs{kept: map[string][]byte{}})
+	storage := httptest.NewServer(blobfake.New())
 	defer storage.Close()
 	env := s.environment(bySecret)
 	env["STRANGER_ID"], env["STRANGER_SECRET"], env["STRANGER_OBJECT"] = s.strangerID, s.strangerSecret, s.objectID(t, s.strangerID)
-	env["STORAGE_URL"], env["SIGNATURE"] = storage.URL+"/copies", signature
+	env["STORAGE_URL"], env["SIGNATURE"] = storage.URL+"/copies", blobfake.Signature
 	allPassed(t, python(t, env, "-W", "ignore::ResourceWarning", "-m", "unittest", "-v", "test_administration"), `(?m)^Ran (\d+) tests`)
 }
 
@@ -92,33 +91,4 @@ func (s *server) objectID(t *testing.T, appID string) string {
 		t.Fatalf("the principal %s has no id: %v", appID, err)
 	}
 	return shown.ID
-}
-
-// signature is what authorises at the container of blobs.
-const signature = "sv=2021-12-02&sig=signature"
-
-// blobs speaks as much of the protocol of Azure Blob Storage as a backup needs, to who has the signature.
-type blobs struct {
-	mu   sync.Mutex
-	kept map[string][]byte
-}
-
-func (b *blobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	kept, ok := b.kept[r.URL.Path]
-	switch {
-	case r.URL.Query().Get("sig") != "signature":
-		w.WriteHeader(http.StatusForbidden)
-	case r.Method == http.MethodPut:
-		b.kept[r.URL.Path], _ = io.ReadAll(r.Body)
-		w.WriteHeader(http.StatusCreated)
-	case !ok:
-		w.WriteHeader(http.StatusNotFound)
-	case r.Method == http.MethodDelete:
-		delete(b.kept, r.URL.Path)
-		w.WriteHeader(http.StatusAccepted)
-	default:
-		w.Write(kept)
-	}
 }

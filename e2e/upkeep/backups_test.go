@@ -2,18 +2,16 @@ package upkeep_test
 
 import (
 	"context"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/keywright/keywright/client"
 	"github.com/keywright/keywright/client/api"
+	"github.com/keywright/keywright/e2e/blobfake"
 	"github.com/keywright/keywright/e2e/devserver"
 	"github.com/keywright/keywright/e2e/pgtest"
 	"github.com/keywright/keywright/e2e/program"
@@ -71,7 +69,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	keywright.Build(t)
-	s := &site{T: t, db: pgtest.Run(t), identity: filepath.Join(t.TempDir(), "offline.txt"), storage: httptest.NewServer(&blobs{kept: map[string][]byte{}})}
+	s := &site{T: t, db: pgtest.Run(t), identity: filepath.Join(t.TempDir(), "offline.txt"), storage: httptest.NewServer(blobfake.New())}
 	t.Cleanup(s.storage.Close)
 	s.recipient = strings.TrimSpace(devserver.Run(t, s.program(), nil, "backup", "keygen", "--file", s.identity))
 	return s
@@ -296,7 +294,7 @@ func (s *site) keep(from *devserver.Server) *keeping {
 }
 
 func (s *site) container(folder string) api.VaultContainer {
-	return api.VaultContainer{Address: s.storage.URL + "/copies", Token: "sig=signature", Folder: folder}
+	return api.VaultContainer{Address: s.storage.URL + "/copies", Token: blobfake.Signature, Folder: folder}
 }
 
 // whole waits for the end of a job and returns where its copy is.
@@ -360,35 +358,4 @@ func (k *keeping) there(at *devserver.Server) {
 		k.Error("another key came back")
 	}
 	k.do(signs(ctx, v, key, client.Selector{}))
-}
-
-// blobs speaks as much of the protocol of Azure Blob Storage as a copy needs.
-type blobs struct {
-	mu   sync.Mutex
-	kept map[string][]byte
-}
-
-func (b *blobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	kept, ok := b.kept[r.URL.Path]
-	switch {
-	case r.URL.Query().Get("sig") != "signature":
-		w.WriteHeader(http.StatusForbidden)
-	case r.Method == http.MethodPut:
-		content, err := io.ReadAll(r.Body)
-		if err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		b.kept[r.URL.Path] = content
-		w.WriteHeader(http.StatusCreated)
-	case !ok:
-		w.WriteHeader(http.StatusNotFound)
-	case r.Method == http.MethodDelete:
-		delete(b.kept, r.URL.Path)
-		w.WriteHeader(http.StatusAccepted)
-	default:
-		_, _ = w.Write(kept)
-	}
 }
