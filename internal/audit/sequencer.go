@@ -14,7 +14,7 @@ import (
 // of one unfinished round can come again.
 const (
 	recentRows = 4096
-	rowsAtOnce = 256
+	rowsAtOnce = 1024
 )
 
 // recentIDs is a bounded set that forgets the oldest.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -55,7 +56,7 @@ func NewTail(source Source, s Sealer, from int64) (*Tail, error) {
 	t := &Tail{source: source, sealer: s, cursor: segment.Cursor{Index: from}, names: names{all: make(map[string]string)}}
 	t.dec = newDecoder(&t.rec)
 	t.dec.str = t.names.str
-	for _, f := range [...]int{fieldReason, fieldCorrelationID, fieldClientRequestID, fieldAPIVersion, fieldUserAgent, fieldPath} {
+	for _, f := range [...]int{fieldNode, fieldVaultName, fieldAppID, fieldUPN, fieldScope, fieldReason, fieldCorrelationID, fieldClientRequestID, fieldAPIVersion, fieldUserAgent, fieldPath} {
 		t.dec.texts[f].skipped = true
 	}
 	return t, nil
@@ -74,8 +75,8 @@ func (t *Tail) Wait(ctx context.Context) error {
 }
 
 // Read calls fn for the durable records that were not read yet, at most limit of them, in order. The record is the tail's own: it is good until
-// fn returns, and has no Reason, CorrelationID, ClientRequestID, APIVersion, UserAgent and Path; its texts may be kept. What fn failed on is
-// read again.
+// fn returns, and its texts may be kept. It has no Node, VaultName, AppID, UPN, Scope, Reason, CorrelationID, ClientRequestID, APIVersion, UserAgent
+// and Path. What fn failed on is read again.
 func (t *Tail) Read(ctx context.Context, limit int64, fn func(r *Record) error) error {
 	until := min(t.source.Size(), t.cursor.Index+limit)
 	if until <= t.cursor.Index {
@@ -128,12 +129,12 @@ const maxNames = 1 << 16
 // names makes each string once: the same few stand in record after record.
 type names struct {
 	all map[string]string
-	// recent are those found last, by length and end: most texts are found here without hashing.
-	recent [64]string
+	// recent are those found last, by their ends: most texts are found here without hashing.
+	recent [1024]string
 }
 
 func (n *names) str(b []byte) string {
-	slot := &n.recent[(len(b)+int(last(b))*7)&63]
+	slot := &n.recent[end(b)%uint64(len(n.recent))]
 	if *slot == string(b) { // makes no copy
 		return *slot
 	}
@@ -149,10 +150,16 @@ func (n *names) str(b []byte) string {
 	return s
 }
 
-// last is the last byte, in which texts of one length differ most often.
-func last(b []byte) byte {
-	if len(b) == 0 {
-		return 0
+// end mixes the last bytes, in which texts differ most often.
+func end(b []byte) uint64 {
+	h := uint64(len(b))
+	if len(b) >= 8 {
+		h += binary.LittleEndian.Uint64(b[len(b)-8:])
+	} else {
+		for _, c := range b {
+			h = h<<8 | uint64(c)
+		}
 	}
-	return b[len(b)-1]
+	h *= 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio: Knuth, The Art of Computer Programming, 6.4
+	return h >> 32
 }

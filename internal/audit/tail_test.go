@@ -13,6 +13,7 @@ import (
 // lent is a record as a tail shows it.
 func lent(r *Record) Record {
 	c := *r
+	c.Node, c.VaultName, c.Caller.AppID, c.Caller.UPN, c.Scope = "", "", "", "", ""
 	c.Reason, c.CorrelationID, c.ClientRequestID, c.APIVersion, c.UserAgent, c.Path = "", "", "", "", "", ""
 	return c
 }

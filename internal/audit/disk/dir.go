@@ -192,6 +192,14 @@ func (m *mapping) Write(p []byte, off int64) (err error) {
 	return nil
 }
 
+// Prepare implements Mapping, by madvise(2), MADV_POPULATE_WRITE. Systems that lack it refuse it.
+func (m *mapping) Prepare(from, to int64) {
+	from -= from % int64(os.Getpagesize())
+	if to = min(to, int64(len(m.data))); from >= 0 && from < to {
+		_ = unix.Madvise(m.data[from:to], unix.MADV_POPULATE_WRITE)
+	}
+}
+
 // Sync implements Mapping. What is on the disk need not be in this process's memory too: the pages of a shared mapping stay in the page cache when they
 // are let go (madvise(2), MADV_DONTNEED), and whatever was written to them since with them.
 func (m *mapping) Sync(from, to int64) error {

@@ -50,6 +50,9 @@ type File interface {
 type Mapping interface {
 	// Write copies p to offset off. A page that the machine cannot supply is an error, not a crash.
 	Write(p []byte, off int64) error
+	// Prepare makes memory ready for writes to [from, to), as a hint: without it each page is made ready by its first write, which may have to wait for the
+	// file system.
+	Prepare(from, to int64)
 	// Sync makes the bytes of [from, to) durable; File.Sync says what an error means.
 	Sync(from, to int64) error
 	Close() error

@@ -15,6 +15,8 @@ type active struct {
 	m      disk.Mapping // OS
 	off    int64        // of the next frame
 	synced int64        // everything before this offset is durable
+	ready  int64        // OS: memory was made ready for everything before this offset
+	full   bool         // OS: nothing more may be written here
 }
 
 func (a *active) close() error {

@@ -24,6 +24,7 @@ type Log struct {
 	running sync.WaitGroup
 
 	kickKeeper    chan struct{}
+	kickPreparer  chan struct{}
 	kickCommitter chan struct{}
 
 	// ioMu is held while segments are synced or replaced. It is taken before mu.
@@ -51,7 +52,7 @@ func Open(cfg Config) (*Log, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	l := &Log{cfg: cfg, kickKeeper: make(chan struct{}, 1), kickCommitter: make(chan struct{}, 1)}
+	l := &Log{cfg: cfg, kickKeeper: make(chan struct{}, 1), kickPreparer: make(chan struct{}, 1), kickCommitter: make(chan struct{}, 1)}
 	l.pool = &pool{d: cfg.Disk, size: cfg.SegmentBytes, backoff: cfg.RetryInterval, clock: cfg.Clock,
 		target: int((max(cfg.ReserveBytes, 0) + cfg.SegmentBytes - 1) / cfg.SegmentBytes)}
 	if err := l.recover(); err != nil {
@@ -65,6 +66,7 @@ func Open(cfg Config) (*Log, error) {
 		l.running.Go(l.keepReserve)
 		if cfg.Durability == OS {
 			l.running.Go(l.syncEach)
+			l.running.Go(l.prepareEach)
 		}
 	}
 	return l, nil

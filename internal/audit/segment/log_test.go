@@ -248,6 +248,83 @@ type tester interface {
 	Fatalf(string, ...any)
 }
 
+// A segment that was named although its renaming failed begins with the next record: a shorter one must not go into the segment before.
+func TestASegmentThatWasNamedAllTheSame(t *testing.T) {
+	d := disktest.New(1)
+	l := mustOpen(t, manual(d, OS))
+	fits, long := []byte("short"), bytes.Repeat([]byte("x"), 1500)
+	want := 0
+	for ; l.cur.off+frameLen(long) <= l.cfg.SegmentBytes; want++ {
+		if _, err := l.Append(t.Context(), long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Inject(func(op disktest.Op) disktest.Fault {
+		if op.Kind == "rename" && strings.HasPrefix(op.Name, "seg-") {
+			return disktest.StoredFailed
+		}
+		return disktest.None
+	})
+	if _, err := l.Append(t.Context(), long); !fault.Is(err, fault.Unavailable) {
+		t.Fatalf("a record for which no segment could be named: %v", err)
+	}
+	d.Inject(nil)
+	for range 3 {
+		if _, err := l.Append(t.Context(), fits); err != nil {
+			t.Fatal(err)
+		}
+		want++
+	}
+	if got := len(contents(t, l)); got != want {
+		t.Errorf("%d records, want %d", got, want)
+	}
+	l.stop()
+	l.running.Wait()
+	if got := len(contents(t, mustOpen(t, manual(d.Kill(), OS)))); got != want {
+		t.Errorf("%d records after a restart, want %d", got, want)
+	}
+}
+
+// A log that was mended goes on in its generation, although the segment that began last has lost its header and all records before it are committed.
+func TestTheGenerationOutlivesATornSegment(t *testing.T) {
+	d := disktest.New(1)
+	l := mustOpen(t, manual(d, OS))
+	add := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := l.Append(t.Context(), bytes.Repeat([]byte("x"), 1500)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(1)
+	d.Inject(func(op disktest.Op) disktest.Fault {
+		if op.Kind == "map-sync" {
+			return disktest.Lost
+		}
+		return disktest.None
+	})
+	if err := l.Sync(); err != nil || l.generation == 0 {
+		t.Fatalf("the log was not mended: generation %d, %v", l.generation, err)
+	}
+	d.Inject(nil)
+	add(2) // the second begins a segment
+	base := l.cur.base
+	l.stop()
+	l.running.Wait()
+	d = d.Kill()
+	d.Put(Name(base), make([]byte, 4096)) // as a power loss may leave it
+	cfg := manual(d, OS)
+	cfg.Committed = base
+	l = mustOpen(t, cfg)
+	add(3)
+	l.stop()
+	l.running.Wait()
+	if got := len(contents(t, mustOpen(t, manual(d.Kill(), OS)))); got != int(base)+3 {
+		t.Errorf("%d records after a restart, want %d", got, base+3)
+	}
+}
+
 // TestCrashAtEachStep cuts the power before and after every operation of a fixed story, and kills there too.
 func TestCrashAtEachStep(t *testing.T) {
 	both(t, func(t *testing.T, durability Durability) {

@@ -10,8 +10,8 @@ import (
 )
 
 // recover finds the end of the log, cuts what is torn behind it, and makes all of it durable: a killed process leaves
-// records in the page cache. It looks at no segment that ends below Committed, so that its time does not grow with the
-// log.
+// records in the page cache. It looks at one segment that ends below Committed at most, so that its time does not grow
+// with the log.
 func (l *Log) recover() error {
 	names, err := l.cfg.Disk.List()
 	if err != nil {
@@ -27,8 +27,10 @@ func (l *Log) recover() error {
 		return fault.New(fault.Conflict, "audit records 0 to %d are missing although later ones are there; run audit verify, restore the"+
 			" directory, or move it away to begin a new log", l.bases[0]-1)
 	}
-	start, found := slices.BinarySearch(l.bases, l.cfg.Committed)
-	if !found && start > 0 {
+	// From the segment before, even where one begins with the first uncommitted record: that one may have lost its header, and the generation is known from one
+	// that has it. A log that went on in an older generation would lose what it writes at the next recovery.
+	start, _ := slices.BinarySearch(l.bases, l.cfg.Committed)
+	if start > 0 {
 		start--
 	}
 	if err := l.checkFrom(start); err != nil {

@@ -141,6 +141,9 @@ func (m mapping) Write(p []byte, off int64) error {
 	})
 }
 
+// Prepare implements disk.Mapping.
+func (m mapping) Prepare(int64, int64) {}
+
 // Sync implements disk.Mapping. It syncs the whole file: the model is allowed to keep more than it promised.
 func (m mapping) Sync(int64, int64) error { return m.f.sync("map-sync") }
 

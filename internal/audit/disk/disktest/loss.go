@@ -22,7 +22,8 @@ func (d *FS) PowerLoss() *FS {
 		change(names)
 	}
 	seen := map[*inode]*inode{}
-	for name, ino := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) { // in order, so that a seed always gives the same
+		ino := names[name]
 		if seen[ino] == nil {
 			content := d.survivors(ino)
 			seen[ino] = &inode{cache: content, durable: slices.Clone(content), reserved: ino.reserved}
