@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/keywright/keywright/internal/fault"
@@ -24,7 +25,10 @@ func Inspect(ctx context.Context, cfg Config, read func(store.Tx) error) (i Insp
 	if cfg.Schema == "" {
 		cfg.Schema = "keywright"
 	}
-	s := &Store{config: cfg}
+	s := &Store{config: cfg, log: cfg.Logger}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
 	c, err := s.connect(ctx, reader)
 	if err != nil {
 		return i, err

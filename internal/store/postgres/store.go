@@ -46,7 +46,7 @@ type Faults struct {
 type Store struct {
 	config  Config
 	log     *slog.Logger
-	readers *pool
+	readers *relational.Pool[*conn]
 	feed    feed
 
 	// turn entitles to what follows.
@@ -90,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.readers = newPool(func(ctx context.Context) (*conn, error) { return s.connect(ctx, reader) })
+	s.readers = s.openReaders()
 	if err := s.open(ctx); err != nil {
 		s.dropWriter()
 		return nil, fmt.Errorf("opening the store: %w", err)
@@ -164,7 +164,7 @@ func (s *Store) Fresh() time.Time { return s.feed.freshness() }
 
 // Waits tells how long callers waited for a connection of readers, and for their turn to write.
 func (s *Store) Waits() store.Waits {
-	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.turn.Wait()}
+	return store.Waits{Reads: s.readers.Wait(), Writes: s.turn.Wait()}
 }
 
 // Committed implements store.Store. It looks under the lock of all writers and answers after a commit of its own, so that a transaction whose connection was lost, here or in
@@ -214,7 +214,7 @@ func (s *Store) Close() error {
 	s.active.Wait()
 	s.stop()
 	s.background.Wait()
-	s.readers.close()
+	s.readers.Empty((*conn).close)
 	s.dropWriter()
 	return nil
 }

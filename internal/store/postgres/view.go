@@ -21,7 +21,7 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
-	c, err := s.readers.get(ctx)
+	c, err := s.readers.Get(ctx)
 	if err != nil {
 		s.leave()
 		return err
@@ -38,13 +38,13 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 // end gives the connection back. Nobody waits for the end of a transaction that only read.
 func (v *view) end() {
 	if !v.begun || v.conn.dead() {
-		v.store.readers.put(v.conn)
+		v.store.giveBack(v.conn)
 		v.store.leave()
 		return
 	}
 	go func() {
 		defer v.store.leave()
-		defer v.store.readers.put(v.conn)
+		defer v.store.giveBack(v.conn)
 		ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
 		defer cancel()
 		if _, err := v.conn.run(ctx, control("ROLLBACK")); err != nil {
@@ -62,7 +62,7 @@ func (v *view) Query(ctx context.Context, query string, args []any, each func(re
 	old := v.conn.used
 	err := v.begin(ctx, query, args, each)
 	if err != nil && old && !v.begun && v.conn.dead() && ctx.Err() == nil {
-		c, opening := v.store.readers.replace(ctx)
+		c, opening := v.store.replaceReader(ctx)
 		if opening != nil {
 			return opening
 		}

@@ -54,7 +54,7 @@ type Store struct {
 	lock   *os.File
 
 	checkpointer checkpointer
-	readers      *pool
+	readers      *relational.Pool[*conn]
 
 	// turn entitles to what follows.
 	turn   *relational.Turn
@@ -156,7 +156,7 @@ func (s *Store) open() error {
 	if s.checkpointer.conn, err = newConn(path, readerCacheKiB, "busy_timeout=0"); err != nil {
 		return err
 	}
-	s.readers = newPool(path, readersFor(runtime.GOMAXPROCS(0)))
+	s.readers = openReaders(path, readersFor(runtime.GOMAXPROCS(0)))
 	if s.last, err = s.lastPosition(); err != nil {
 		return err
 	}
@@ -221,14 +221,14 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	defer s.leave()
-	c, err := s.readers.get(ctx)
+	c, err := s.readers.Get(ctx)
 	if err != nil {
 		return err
 	}
 	t := relational.View(c, s.leaseNow)
 	defer func() {
 		t.End()
-		s.readers.put(c)
+		s.giveBack(c)
 	}()
 	if _, err := c.exec("BEGIN"); err != nil {
 		return unavailable(err)
@@ -244,7 +244,7 @@ func (s *Store) Fresh() time.Time { return time.Now() }
 
 // Waits tells how long callers waited for a connection of readers, and for their turn to write.
 func (s *Store) Waits() store.Waits {
-	return store.Waits{Reads: s.readers.waits.Wait(), Writes: s.turn.Wait()}
+	return store.Waits{Reads: s.readers.Wait(), Writes: s.turn.Wait()}
 }
 
 // Committed implements store.Store.
@@ -303,7 +303,7 @@ func (s *Store) release() error {
 	}
 	var errs []error
 	if s.readers != nil {
-		errs = append(errs, s.readers.close())
+		s.readers.Empty(func(c *conn) { errs = append(errs, c.close()) })
 	}
 	for _, c := range []*conn{s.checkpointer.conn, s.writer} {
 		if c != nil {

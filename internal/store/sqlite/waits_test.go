@@ -27,7 +27,7 @@ func TestWaitsAreMeasured(t *testing.T) {
 			}
 		})
 	}
-	for range cap(s.readers.slots) + 1 {
+	for range s.readers.Size() + 1 {
 		all.Go(func() {
 			if err := s.View(ctx, func(tx store.Tx) error { return hold(ctx, tx) }); err != nil {
 				t.Error(err)
@@ -41,7 +41,7 @@ func TestWaitsAreMeasured(t *testing.T) {
 			t.Errorf("%s waited %s in all", what, total)
 		}
 	}
-	if n := after.Reads.Turns - before.Reads.Turns; n != uint64(cap(s.readers.slots))+1 {
+	if n := after.Reads.Turns - before.Reads.Turns; n != uint64(s.readers.Size())+1 {
 		t.Errorf("%d turns of readers are counted", n)
 	}
 	if d := after.Reads.Since(after.Reads); d != 0 {
