@@ -59,8 +59,8 @@ func (t *checkedTx) check(ctx context.Context, id string) error {
 	if id == "" {
 		return nil // it has no value
 	}
-	_, err := t.Tx.WrappedKey(ctx, id)
-	if !fault.Is(err, fault.NotFound) {
+	there, err := t.Tx.HasWrappedKey(ctx, id)
+	if err != nil || there {
 		return err
 	}
 	t.ring.Forget(id)

@@ -271,6 +271,8 @@ type Grants interface {
 // Keys keeps wrapped keys of the keyring and the token service's signing keys.
 type Keys interface {
 	WrappedKey(ctx context.Context, id string) (*WrappedKey, error)
+	// HasWrappedKey reports whether there is a key.
+	HasWrappedKey(ctx context.Context, id string) (bool, error)
 	// WrappedKeys lists the keys of one purpose and owner, oldest first.
 	WrappedKeys(ctx context.Context, purpose KeyPurpose, owner string) ([]*WrappedKey, error)
 	PutWrappedKey(ctx context.Context, k *WrappedKey) error

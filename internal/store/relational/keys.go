@@ -12,6 +12,11 @@ func (t *Tx) WrappedKey(ctx context.Context, id string) (*store.WrappedKey, erro
 	return getDoc[store.WrappedKey](ctx, t, "key", id, "SELECT doc FROM wrapped_keys WHERE id = ?", id)
 }
 
+// HasWrappedKey implements store.Keys.
+func (t *Tx) HasWrappedKey(ctx context.Context, id string) (bool, error) {
+	return t.one(ctx, "SELECT 1 FROM wrapped_keys WHERE id = ?", []any{id}, func(Row) {})
+}
+
 // WrappedKeys implements store.Keys.
 func (t *Tx) WrappedKeys(ctx context.Context, purpose store.KeyPurpose, owner string) ([]*store.WrappedKey, error) {
 	return listDocs[store.WrappedKey](ctx, t,

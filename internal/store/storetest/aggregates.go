@@ -350,6 +350,9 @@ var keyCases = []testCase{
 func keysRoundTrip(e *env) {
 	f := newFixture()
 	f.seed(e)
+	for id, want := range map[string]bool{f.key.ID: true, "x": false} {
+		same(e, "whether there is the key "+id, read(e, func(tx store.Tx) (bool, error) { return tx.HasWrappedKey(e.ctx, id) }), want)
+	}
 	same(e, "the key", read(e, func(tx store.Tx) (*store.WrappedKey, error) { return tx.WrappedKey(e.ctx, f.key.ID) }), f.key)
 	same(e, "the signing keys", f.state(e).SigningKeys, []*store.SigningKey{f.signing})
 	for _, value := range [][]byte{{0, 255}, {}} {
