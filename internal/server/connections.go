@@ -1,9 +1,11 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // DefaultMaxConnections is how many connections a listener keeps open at once. An idle one takes about 20 KiB with TLS, so that they take
@@ -50,7 +52,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.counts.open.Add(1)
-	return &limitedConn{Conn: c, l: l}, nil
+	return &limitedConn{Conn: c, l: l, reading: deadline{tell: c.SetReadDeadline}, writing: deadline{tell: c.SetWriteDeadline}}, nil
 }
 
 // Close implements net.Listener. It ends an Accept that waits for a slot.
@@ -59,11 +61,45 @@ func (l *limitedListener) Close() error {
 	return l.Listener.Close()
 }
 
-// limitedConn gives its slot back when it is closed.
+// limitedConn gives its slot back when it is closed, and keeps its deadlines.
 type limitedConn struct {
 	net.Conn
-	l    *limitedListener
-	once sync.Once
+	l                *limitedListener
+	once             sync.Once
+	reading, writing deadline
+}
+
+// SetDeadline implements net.Conn.
+func (c *limitedConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.reading.set(t), c.writing.set(t))
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *limitedConn) SetReadDeadline(t time.Time) error { return c.reading.set(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *limitedConn) SetWriteDeadline(t time.Time) error { return c.writing.set(t) }
+
+// Read implements net.Conn.
+func (c *limitedConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || !c.reading.again(err) {
+			return n, err
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (c *limitedConn) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		if !c.writing.again(err) {
+			return written, err
+		}
+	}
 }
 
 // Close implements net.Conn.

@@ -55,6 +55,19 @@ func openEngine(ctx context.Context, c *Config) (engine, error) {
 	return postgres.Open(ctx, database)
 }
 
+// inspect looks into the store that is configured without becoming its server. A place without a store is a fault.NotFound.
+func (c *Config) inspect(ctx context.Context) error {
+	if c.Store.DSNFile == "" {
+		_, err := sqlite.Inspect(ctx, filepath.Join(c.Dir, storeDir), nil)
+		return err
+	}
+	database, err := c.Store.database(c)
+	if err == nil {
+		_, err = postgres.Inspect(ctx, database, nil)
+	}
+	return err
+}
+
 func (s *StoreConfig) database(c *Config) (postgres.Config, error) {
 	dsn, err := s.dsn()
 	if err == nil && s.PasswordFile != "" {

@@ -56,6 +56,22 @@ func findInstallation(ctx context.Context, s store.Store) (*installation, error)
 	return &i, nil
 }
 
+// find refuses a place without a store before one is made there: a server that was given the wrong database leaves nothing in it.
+func (c *Config) find(ctx context.Context) error {
+	if c.mayMake {
+		return nil
+	}
+	err := c.inspect(ctx)
+	if fault.Is(err, fault.NotFound) {
+		return notInitialised()
+	}
+	return err
+}
+
+func notInitialised() error {
+	return fault.New(fault.Invalid, "this installation is not initialised: run \"keywright init\" with the same configuration first").Because(NotInitialised)
+}
+
 // admit refuses a store that was not initialised, unless what is missing may be made: a root key or a tenant that came to be by a start would belong to nobody.
 func (c *Config) admit(ctx context.Context, s store.Store) error {
 	if c.mayMake {
@@ -63,7 +79,7 @@ func (c *Config) admit(ctx context.Context, s store.Store) error {
 	}
 	there, err := findInstallation(ctx, s)
 	if err == nil && there == nil {
-		err = fault.New(fault.Invalid, "this installation is not initialised: run \"keywright init\" with the same configuration first").Because(NotInitialised)
+		err = notInitialised()
 	}
 	return err
 }

@@ -2,11 +2,13 @@ package server
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keywright/keywright/e2e/pgtest"
+	"github.com/keywright/keywright/internal/fault"
 )
 
 // TestServerOnPostgreSQL initialises an installation in a database, starts two servers on it, and lets the doctor look at it in between.
@@ -38,7 +40,17 @@ audit: {segment: 1MiB, reserve: 1MiB, durability: os}
 	doctor("one.yaml", "store", FindingWarn)
 	doctor("one.yaml", "seal", FindingWarn)
 	h.file = h.parse(text("one"))
-	var err error
+	// A server that was given the wrong database leaves nothing in it.
+	p, err := Start(t.Context(), h.file, h.config(), nil)
+	if err == nil {
+		p.Close()
+	}
+	if f := fault.As(err); f == nil || f.Reason != NotInitialised {
+		t.Errorf("a server on a database that was not initialised: %v", err)
+	}
+	if findings := Examine(t.Context(), filepath.Join(h.dir, "one.yaml")); !slices.ContainsFunc(findings, func(f Finding) bool { return f.Check == "store" && strings.Contains(f.What, "none yet") }) {
+		t.Errorf("there is a store in a database that was not initialised: %+v", findings)
+	}
 	h.made, err = Initialise(t.Context(), h.config(), Initial{Tenant: "t", Subscription: "s", ResourceGroup: "g", Administrator: "deploy", Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)

@@ -413,6 +413,9 @@ func TestServersStartInSafeStatesOnly(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(h.dir, "seal.key")); name == "the key is lost" && err == nil {
 				t.Error("a new key was made in place of the lost one")
 			}
+			if _, err := os.Stat(filepath.Join(h.dir, "data", storeDir)); name == "an empty directory" && err == nil {
+				t.Error("a store was made where nothing was initialised")
+			}
 		})
 	}
 }

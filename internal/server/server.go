@@ -150,6 +150,9 @@ func openCore(ctx context.Context, c *Config, issuer func(vault.TenantID) string
 		return nil, err
 	}
 	k.onShutdown(flush)
+	if err := c.find(ctx); err != nil {
+		return nil, err
+	}
 	opened, err := openEngine(ctx, c)
 	if err != nil {
 		return nil, err

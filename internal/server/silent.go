@@ -17,6 +17,9 @@ type silentConns struct {
 
 // changed is the hook of http.Server for the states of its connections.
 func (s *silentConns) changed(c net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		return // it was active before
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if state != http.StateNew {
