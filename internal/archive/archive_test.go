@@ -250,3 +250,13 @@ func TestRecipientsAndIdentities(t *testing.T) {
 		t.Errorf("ParseIdentities: %v, want an Invalid without what was in the file", err)
 	}
 }
+
+// Somebody who names the wrong file is not shown what is in it.
+func TestAnotherFileIsNotShown(t *testing.T) {
+	for _, content := range []string{"", "AGE-SECRET-KEY-1CANARY", "age-encryption.org/v2\nCANARY\n"} {
+		_, err := archive.Open(strings.NewReader(content), newIdentity(t))
+		if !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("a file with the content %q: %v", content, err)
+		}
+	}
+}

@@ -35,10 +35,21 @@ type Reader struct {
 	buf    []byte
 }
 
+// intro is what every file of age begins with (age-encryption.org/v1, File format).
+const intro = "age-encryption.org/v1\n"
+
 // Open begins to read an archive with whichever of the identities opens it. The seal is tried first, if it is among them.
 func Open(r io.Reader, identities ...age.Identity) (*Reader, error) {
 	order := sealFirst(identities)
-	plain, err := age.Decrypt(r, order)
+	file := bufio.NewReader(r)
+	first, err := file.Peek(len(intro))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading the backup: %w", err)
+	}
+	if string(first) != intro { // age would show what it begins with: it may be a key
+		return nil, fault.New(fault.Invalid, "the file is no backup: check its name")
+	}
+	plain, err := age.Decrypt(file, order)
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fault.New(fault.Invalid, "the backup does not open with the identities and the seal that were given: give the identity of one of its recipients, "+

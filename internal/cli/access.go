@@ -170,7 +170,11 @@ func (a *app) roleDelete() *cobra.Command {
 			if err := a.confirm(c, "Remove the role %q?", args[0]); err != nil {
 				return err
 			}
-			return cl.DeleteRole(c.Context(), args[0], scope)
+			if err := cl.DeleteRole(c.Context(), args[0], scope); err != nil {
+				return err
+			}
+			a.say("Removed the role %q.", args[0])
+			return nil
 		})}
 	at.flags(a, c)
 	confirmFlag(c)

@@ -255,7 +255,11 @@ func (a *app) backupDelete() *cobra.Command {
 			if err := a.confirm(c, "Delete the backup %s? What is in no other backup cannot be restored any more.", args[0]); err != nil {
 				return err
 			}
-			return cl.DeleteBackup(c.Context(), args[0], forget)
+			if err := cl.DeleteBackup(c.Context(), args[0], forget); err != nil {
+				return err
+			}
+			a.say("Deleted the backup %s.", args[0])
+			return nil
 		})}
 	c.Flags().BoolVar(&forget, "forget", false, "forget a backup whose file is lost, or lies on a node that is no more")
 	confirmFlag(c)

@@ -94,7 +94,11 @@ func (a *app) credentialRemove() *cobra.Command {
 			if err := a.confirm(c, "Remove the credential %s of %q?", args[1], args[0]); err != nil {
 				return err
 			}
-			return cl.RemoveCredential(c.Context(), args[0], args[1])
+			if err := cl.RemoveCredential(c.Context(), args[0], args[1]); err != nil {
+				return err
+			}
+			a.say("Removed the credential %s of %q, and ended its tokens.", args[1], args[0])
+			return nil
 		})}
 	confirmFlag(c)
 	return c

@@ -90,7 +90,11 @@ func (a *app) grantDelete() *cobra.Command {
 			if err := a.confirm(c, "Withdraw the grant %s?", args[0]); err != nil {
 				return err
 			}
-			return cl.DeleteGrant(c.Context(), args[0], scope)
+			if err := cl.DeleteGrant(c.Context(), args[0], scope); err != nil {
+				return err
+			}
+			a.say("Withdrew the grant %s.", args[0])
+			return nil
 		})}
 	at.flags(a, c)
 	confirmFlag(c)

@@ -40,7 +40,11 @@ its process has ended, or that nobody reaches it.`,
 			if err := a.confirm(c, "Remove the node %q, which answers nobody any more?", args[0]); err != nil {
 				return err
 			}
-			return cl.RemoveNode(c.Context(), args[0])
+			if err := cl.RemoveNode(c.Context(), args[0]); err != nil {
+				return err
+			}
+			a.say("Removed the node %s: nobody waits any longer for what it may have delivered.", args[0])
+			return nil
 		})}
 	confirmFlag(remove)
 	c.AddCommand(remove)

@@ -190,7 +190,11 @@ func (a *app) groupCommand() *cobra.Command {
 		if err := a.confirm(c, "Take %q out of the group %q, with all that it may do by that?", args[1], args[0]); err != nil {
 			return err
 		}
-		return cl.RemoveMember(c.Context(), args[0], args[1])
+		if err := cl.RemoveMember(c.Context(), args[0], args[1]); err != nil {
+			return err
+		}
+		a.say("Took %q out of the group %q.", args[1], args[0])
+		return nil
 	})
 	confirmFlag(remove)
 	c.AddCommand(create, list, show, a.principalDelete("group"),

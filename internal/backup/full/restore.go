@@ -75,7 +75,7 @@ func Restore(ctx context.Context, r *Restoration) (store.Loaded, error) {
 		return store.Loaded{}, err
 	}
 	if !empty && !r.Replace {
-		return store.Loaded{}, fault.New(fault.Conflict, "the store that is to be restored into is not empty: name another one, or say that everything in it is to be replaced")
+		return store.Loaded{}, fault.New(fault.Conflict, "the store that is to be restored into is not empty: name another one, or give --replace, which replaces everything in it")
 	}
 	if err := r.alone(ctx); err != nil {
 		return store.Loaded{}, err
