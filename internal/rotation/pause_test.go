@@ -255,10 +255,23 @@ func TestNothingGoesByAMovedClock(t *testing.T) {
 	machine.Step(24 * time.Hour)
 	_, err := w.engine.Paused(w.Ctx, w.Vault.Tenant)
 	must(t, err)
-	w.ledger.letGo(v) // a ledger that counts by that clock takes everybody for gone
-	w.eventually("that the run says why it waits", func() bool {
+	said := func() (at time.Time, ok bool) {
 		open := w.runs(store.RunQuery{Open: true, Kind: store.RevocationRun})
-		return len(open) == 1 && open[0].LastError != nil && strings.Contains(open[0].LastError.Message, "clock")
+		if len(open) != 1 || open[0].LastError == nil || !strings.Contains(open[0].LastError.Message, "clock") {
+			return at, false
+		}
+		return open[0].LastError.At, true
+	}
+	// A look that began by the right clock is over then.
+	var first time.Time
+	w.eventually("that the run says why it waits", func() (ok bool) {
+		first, ok = said()
+		return ok
+	})
+	w.ledger.letGo(v) // a ledger that counts by that clock takes everybody for gone
+	w.eventually("another look by that clock", func() bool {
+		at, ok := said()
+		return ok && at.After(first)
 	})
 	if !w.target.accepts(user, pass) {
 		t.Fatal("the old value was revoked")

@@ -47,20 +47,38 @@ func startDatabase(t *testing.T) database {
 	return s
 }
 
-// accepts logs in. Whatever is neither a login nor a wrong password fails the test.
+// accepts logs in, and returns when the session is gone at the server: the evidence of a rotation is who is logged in there, and it is not to be this test. Whatever
+// is neither a login nor a wrong password fails the test.
 func (s database) accepts(t *testing.T, user, password string) bool {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.DSN(user, password, "app"))
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
+		pid := conn.PgConn().PID()
 		conn.Close(context.Background())
+		s.gone(t, pid)
 		return true
 	case errors.As(err, &refused) && (refused.Code == "28P01" || refused.Code == "28000"):
 		return false
 	}
 	t.Fatal(err)
 	return false
+}
+
+func (s database) gone(t *testing.T, pid uint32) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.AdminDSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	eventually(t, "the end of the session", func() (gone bool) {
+		if err := conn.QueryRow(t.Context(), "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", int32(pid)).Scan(&gone); err != nil {
+			t.Fatal(err)
+		}
+		return gone
+	})
 }
 
 func (s database) policy(more string) string {
@@ -92,7 +110,7 @@ func (c *caller) login(name, instance string, headers ...string) (user, password
 	return login.Username, login.Password, got.ID[strings.LastIndexByte(got.ID, '/')+1:]
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
@@ -163,7 +181,10 @@ func TestRotationOfARealDatabase(t *testing.T) {
 	if answer, text := api.do("POST", "/api/v1/vaults/demo/secrets/db/versions/"+version+"/acks", `{"level":"used"}`, "X-Keywright-Instance", "pod-1"); answer.StatusCode != 204 {
 		t.Fatal(answer.Status, text)
 	}
-	eventually(t, "the revocation", func() bool { return !pg.accepts(t, user, password) })
+	api.revoked("db")
+	if pg.accepts(t, user, password) {
+		t.Error("the old credential is accepted behind its revocation")
+	}
 	if !pg.accepts(t, newUser, newPassword) {
 		t.Error("the new credential died with the old one")
 	}
