@@ -343,15 +343,19 @@ func (s *shard) empty(k cacheKey) (freed int64) {
 	return freed
 }
 
-// hint returns the id of the object that was last seen under the name, or the empty id.
-func (c *cache) hint(k cacheKey) vault.ObjectID {
+// known returns what was last seen of the object under the name: its id, or the empty id, and the object itself, or nil, which may have changed since.
+func (c *cache) known(k cacheKey) (vault.ObjectID, *vault.Object) {
 	s := c.shard(k)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if v := s.objects[k]; v != nil {
-		return v.id
+	v := s.objects[k]
+	switch {
+	case v == nil:
+		return "", nil
+	case v.current == nil:
+		return v.id, nil
 	}
-	return ""
+	return v.id, v.current.Object
 }
 
 // setHint remembers the id of the object under the name; an empty id forgets it.

@@ -46,8 +46,15 @@ func (d *Draft) Version(o vault.ObjectID, at time.Time) *vault.Version {
 // Add stores the draft as the object's newest version and makes it current, under a need that is authorised. It makes the object when there is none.
 // A deleted object of that name is a fault.Conflict with reason ObjectIsDeletedButRecoverable. A name that moves under it is followed.
 func (s *Objects) Add(ctx context.Context, call *guard.Call, need guard.Need, name string, d *Draft) (Item, error) {
+	// What is in memory is nearly always what is stored, and is not read then. Whoever finds that it is not reads it.
+	trust := d.Check == nil
 	return s.following(ctx, call, need, d.Check == nil, "the %s %q was created and purged by others while it was set: try again", func() (Item, error) {
-		return s.addOnce(ctx, call, need, name, d)
+		t, err := s.target(ctx, call.Vault.Vault, name, trust)
+		if err != nil {
+			return Item{}, s.Guard.Refuse(ctx, call, need, err)
+		}
+		trust = false
+		return s.addOnce(ctx, call, need, t, d)
 	}, name)
 }
 
@@ -62,24 +69,19 @@ func (s *Objects) following(ctx context.Context, call *guard.Call, need guard.Ne
 	return Item{}, s.Guard.Refuse(ctx, call, need, fault.New(fault.Conflict, giveUp, s.Kind.Kind, name))
 }
 
-func (s *Objects) addOnce(ctx context.Context, call *guard.Call, need guard.Need, name string, d *Draft) (Item, error) {
+func (s *Objects) addOnce(ctx context.Context, call *guard.Call, need guard.Need, t *target, d *Draft) (Item, error) {
 	v := call.Vault.Vault
-	now := s.Clock.Now()
-	key := cacheKey{v.ID, vault.NameKey(name)}
-	o, stored, err := s.target(ctx, v, key, name, now)
-	if err != nil {
-		return Item{}, s.Guard.Refuse(ctx, call, need, err)
-	}
-	op := store.NewOp(now)
-	ver := d.Version(o.ID, op.At)
-	if ver.Value, err = s.Keys.Seal(ctx, Place(v, o.ID, ver.ID), d.Value); err != nil {
+	op := store.NewOp(s.Clock.Now())
+	ver := d.Version(t.object.ID, op.At)
+	var err error
+	if ver.Value, err = s.Keys.Seal(ctx, Place(v, t.object.ID, ver.ID), d.Value); err != nil {
 		return Item{}, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Version = ver.ID
 	var item Item
 	defer s.cache.withdraw(op.ID)
 	err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
-		found, err := s.found(ctx, tx, v, o, name, stored)
+		found, err := s.found(ctx, tx, v, t)
 		if err != nil {
 			return err
 		}
@@ -91,51 +93,75 @@ func (s *Objects) addOnce(ctx context.Context, call *guard.Call, need guard.Need
 		if item, err = s.add(ctx, tx, call, found, ver); err == nil && item.Object.Current == ver.ID {
 			var rec *Record
 			if rec, err = newRecord(s.Kind.Kind, v, item.Object, item.Version); err == nil {
-				s.cache.announce(op.ID, key, rec)
+				s.cache.announce(op.ID, t.key, rec)
 			}
 		}
 		if err == nil && d.Beside != nil {
 			err = d.Beside(tx, item)
 		}
+		if err != nil && t.trusted {
+			return ErrMoved // it may be refused for what is no more: the store says
+		}
 		return err
 	})
 	switch {
 	case err == nil:
-		s.cache.setHint(key, o.ID)
-	case errors.Is(err, ErrMoved):
-		s.cache.setHint(key, "")
+		s.cache.setHint(t.key, t.object.ID)
+	case errors.Is(err, ErrMoved) && !t.trusted:
+		s.cache.setHint(t.key, "")
 	}
 	return item, err
 }
 
-// target returns the object to which a value is about to be sealed, of which only the id counts, and whether it is stored
-// already. It may be wrong by the time of the transaction, which compares.
-func (s *Objects) target(ctx context.Context, v *vault.Vault, key cacheKey, name string, now time.Time) (o *vault.Object, stored bool, err error) {
-	if id := s.cache.hint(key); id != "" {
-		return &vault.Object{ID: id}, true, nil
+// target is the object to which a value is about to be sealed.
+type target struct {
+	key  cacheKey
+	name string
+	// object is whole when it is trusted or not stored; of any other only the id counts.
+	object *vault.Object
+	// stored says that there is one. trusted says that it is not read in the transaction: it is stored over the revision that is in memory, or not at all.
+	stored, trusted bool
+}
+
+// target finds the object of a name. It may be wrong by the time of the transaction, which compares.
+func (s *Objects) target(ctx context.Context, v *vault.Vault, name string, trust bool) (*target, error) {
+	t := &target{key: cacheKey{v.ID, vault.NameKey(name)}, name: name, stored: true}
+	id, o := s.cache.known(t.key)
+	if trust && o != nil {
+		t.object, t.trusted = o, true
+		return t, nil
 	}
-	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
-		o, err = tx.Object(ctx, v.ID, s.Kind.Kind, name)
+	if id != "" {
+		t.object = &vault.Object{ID: id}
+		return t, nil
+	}
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		t.object, err = tx.Object(ctx, v.ID, s.Kind.Kind, name)
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		return &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: s.Kind.Kind, Name: strings.Clone(name),
-			Created: now.UTC().Truncate(time.Microsecond)}, false, nil
+		now := s.Clock.Now()
+		t.object, t.stored = &vault.Object{ID: vault.NewObjectID(now), Vault: v.ID, Kind: s.Kind.Kind, Name: strings.Clone(name),
+			Created: now.UTC().Truncate(time.Microsecond)}, false
+		return t, nil
 	}
-	return o, true, err
+	return t, err
 }
 
 // found returns the object of a change as it is in the transaction, or the new one when there is none, as was planned.
-func (s *Objects) found(ctx context.Context, tx store.Tx, v *vault.Vault, o *vault.Object, name string, stored bool) (*vault.Object, error) {
-	found, err := tx.Object(ctx, v.ID, s.Kind.Kind, name)
+func (s *Objects) found(ctx context.Context, tx store.Tx, v *vault.Vault, t *target) (*vault.Object, error) {
+	if t.trusted {
+		return t.object, nil
+	}
+	found, err := tx.Object(ctx, v.ID, s.Kind.Kind, t.name)
 	switch {
-	case fault.Is(err, fault.NotFound) && !stored:
-		return o, liveVault(ctx, tx, v)
+	case fault.Is(err, fault.NotFound) && !t.stored:
+		return t.object, liveVault(ctx, tx, v)
 	case fault.Is(err, fault.NotFound):
 		return nil, ErrMoved
 	case err != nil:
 		return nil, err
-	case found.ID != o.ID:
+	case found.ID != t.object.ID:
 		return nil, ErrMoved
 	}
 	return found, nil

@@ -593,6 +593,79 @@ func TestASetThatFindsItsNameMoved(t *testing.T) {
 	}
 }
 
+// TestSetsOverWhatIsRemembered: a node that has not been shown the commits of others sets what it remembers. It never goes by that: neither what it stores nor
+// what it refuses.
+func TestSetsOverWhatIsRemembered(t *testing.T) {
+	w := newWorld(t, guardtest.Options{}, nil)
+	behind, err := secret.New(secret.Config{Guard: w.Guard, Store: w.Store, Keys: w.Keys, Clock: w.Clock})
+	w.do(err)
+	set := func(value string) (secret.Item, error) {
+		return behind.Set(w.Ctx, w.call(), "a", secret.Input{Value: []byte(value), Enabled: true})
+	}
+	remember := func() {
+		t.Helper()
+		if _, _, err := behind.Get(w.Ctx, w.call(), secret.Selector{Name: "a"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.set("a", "one")
+	remember()
+	theirs := w.set("a", "two")
+	mine, err := set("three")
+	w.do(err)
+	if mine.Version.Previous != theirs.Version.ID || mine.Object.Revision != 3 {
+		t.Errorf("it follows %s in revision %d, want %s in 3", mine.Version.Previous, mine.Object.Revision, theirs.Version.ID)
+	}
+	w.reads(named("a"), "three")
+
+	_, err = w.svc.Delete(w.Ctx, w.call(), "a")
+	w.do(err)
+	_, err = set("four")
+	w.fails(err, fault.Conflict, "ObjectIsDeletedButRecoverable")
+	w.do(w.svc.Purge(w.Ctx, w.call(), "a"))
+	again, err := set("five")
+	w.do(err)
+	if again.Object.ID == mine.Object.ID || again.Version.Previous != "" {
+		t.Errorf("after the purge it is %+v", again.Object)
+	}
+	w.reads(named("a"), "five")
+}
+
+// TestSetsReadNothingThatIsRemembered counts what a set asks the store.
+func TestSetsReadNothingThatIsRemembered(t *testing.T) {
+	c := &counting{}
+	w := newWorld(t, guardtest.Options{Wrap: func(in store.Store) store.Store { c.Store = in; return c }}, nil)
+	w.set("a", "one")
+	for _, value := range []string{"two", "three"} {
+		c.objects = 0
+		w.set("a", value)
+		if c.objects != 0 {
+			t.Errorf("to set %q, the object was read %d times", value, c.objects)
+		}
+	}
+	w.reads(named("a"), "three")
+}
+
+// counting is a store that counts how often an object is read in an Update.
+type counting struct {
+	store.Store
+	objects int
+}
+
+func (c *counting) Update(ctx context.Context, op store.Op, fn func(store.Tx) error) error {
+	return c.Store.Update(ctx, op, func(tx store.Tx) error { return fn(&countingTx{tx, c}) })
+}
+
+type countingTx struct {
+	store.Tx
+	of *counting
+}
+
+func (t *countingTx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) (*vault.Object, error) {
+	t.of.objects++
+	return t.Tx.Object(ctx, v, k, name)
+}
+
 // hooked is a store that lets something happen before an Update begins.
 type hooked struct {
 	store.Store

@@ -17,7 +17,7 @@ import (
 // a page was split. Readers lean on the page cache of the operating system.
 const (
 	writerCacheKiB = 16 << 10
-	readerCacheKiB = 8 << 10
+	readerCacheKiB = 2 << 10
 )
 
 // conn is one connection with its prepared statements. It serves one goroutine at a time.
