@@ -68,10 +68,14 @@ func (c *streaming) Exec(context.Context, string, []any) (int64, error) { return
 // Expect implements relational.Conn.
 func (c *streaming) Expect(context.Context, int64, string, []any) (int64, error) { return 0, errReads }
 
+// hiddenColumn is what CockroachDB adds to a table without a primary key, and lists among its columns (CockroachDB, "Hidden columns"). It means nothing
+// elsewhere, and no table of ours has a column of that name.
+const hiddenColumn = "rowid"
+
 // tablesOf lists the tables of the schema, in the order of their names.
 func tablesOf(ctx context.Context, c *conn) (list []*store.Table, err error) {
 	err = c.query(ctx, `SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
-		WHERE table_schema = current_schema() AND table_name <> 'schema_steps'`, nil, func(r relational.Row) error {
+		WHERE table_schema = current_schema() AND table_name <> 'schema_steps' AND column_name <> ?`, []any{hiddenColumn}, func(r relational.Row) error {
 		i := slices.IndexFunc(list, func(t *store.Table) bool { return t.Name == r.Text(0) })
 		if i < 0 {
 			i, list = len(list), append(list, &store.Table{Name: r.Text(0)})

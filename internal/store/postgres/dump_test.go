@@ -54,3 +54,24 @@ func TestCopies(t *testing.T) {
 	t.Run("FromEmbedded", func(t *testing.T) { storetest.RunCopies(t, embedded, copies, "Whole", "Tombstones") })
 	t.Run("ToEmbedded", func(t *testing.T) { storetest.RunCopies(t, copies, embedded, "Whole", "Tombstones") })
 }
+
+// hidden is a database that numbers the rows of tables which have no primary key, and shows the number as a column.
+func hidden(t *testing.T) storetest.Copies {
+	cfg := place(t)
+	load := cfg
+	load.Load = true
+	open := func(c postgres.Config) (*postgres.Store, error) {
+		s, err := postgres.Open(t.Context(), c)
+		if err == nil {
+			rewrite(t, cfg, "ALTER TABLE versions ADD COLUMN IF NOT EXISTS rowid BIGSERIAL")
+		}
+		return s, err
+	}
+	return storetest.Copies{Open: func() (storetest.Dumpable, error) { return open(cfg) }, Load: func() (storetest.Loadable, error) { return open(load) }}
+}
+
+// The numbers of a database's own are no part of a dump.
+func TestHiddenColumnsAreNotCopied(t *testing.T) {
+	t.Run("Out", func(t *testing.T) { storetest.RunCopies(t, hidden, embedded, "Whole") })
+	t.Run("In", func(t *testing.T) { storetest.RunCopies(t, embedded, hidden, "Whole") })
+}
