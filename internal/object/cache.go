@@ -347,12 +347,17 @@ func (s *shard) empty(k cacheKey) (freed int64) {
 func (c *cache) known(k cacheKey) (vault.ObjectID, *vault.Object) {
 	s := c.shard(k)
 	s.mu.RLock()
-	defer s.mu.RUnlock()
 	v := s.objects[k]
-	switch {
-	case v == nil:
-		return "", nil
-	case v.current == nil:
+	if v == nil {
+		s.mu.RUnlock()
+		r := s.fetch(k, "", "")
+		if r == nil {
+			return "", nil
+		}
+		return r.Object.ID, r.Object
+	}
+	defer s.mu.RUnlock()
+	if v.current == nil {
 		return v.id, nil
 	}
 	return v.id, v.current.Object
