@@ -124,7 +124,7 @@ func (l *Log) positions(d draw, n int) []int {
 	var special []int
 	for pos := range l.Ops {
 		switch l.Ops[pos].Kind {
-		case Sync, SyncDir, SyncFailed, Acknowledge:
+		case Sync, SyncDir, SyncFailed, SyncTold, Acknowledge:
 			special = append(special, pos)
 		}
 	}

@@ -19,7 +19,8 @@
 //     and of order. A torn write may have extended the file with zeros.
 //   - An fsync that failed settles what it covered at that moment, at random and for good: Linux marks the pages clean,
 //     so a later fsync that succeeds proves nothing about them. Every descriptor that was open then is told once, by its
-//     next fsync, as Linux does since 4.13 (errseq_t, https://docs.kernel.org/core-api/errseq.html).
+//     next fsync, as Linux does since 4.13 (errseq_t, https://docs.kernel.org/core-api/errseq.html). That fsync is no failure
+//     of the disk: what it covered stays pending.
 //
 // The shares that are kept are drawn per state: nothing, everything, a prefix, 10, 50 or 90 %. Half of the positions lie
 // beside fsyncs and acknowledgements, where losses show.

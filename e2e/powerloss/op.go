@@ -30,6 +30,9 @@ const (
 	SyncDir
 	// SyncFailed answered EIO: what was pending on Inode before operation Covers was kept or lost then, for good.
 	SyncFailed
+	// SyncTold answered EIO for a failure that another descriptor met before. The disk did not fail this time, nor was it told to keep anything: what is
+	// pending stays so.
+	SyncTold
 	// SyncIgnored is an fsync that never happened: see Log.Unsynced.
 	SyncIgnored
 	// Acknowledge is the workload's word that Data is durable. It uses no Inode.
@@ -37,7 +40,7 @@ const (
 )
 
 var kindNames = [...]string{"write", "truncate", "fallocate", "zero", "create", "link", "mkdir", "unlink", "rmdir", "rename",
-	"fsync", "fsyncdir", "failed fsync", "ignored fsync", "ack"}
+	"fsync", "fsyncdir", "failed fsync", "fsync told of a failure", "ignored fsync", "ack"}
 
 // String names the kind as the system call does.
 func (k Kind) String() string { return kindNames[k] }

@@ -117,6 +117,15 @@ func TestOutcomes(t *testing.T) {
 			r.sync(f)
 			r.sync(r.root)
 		}, []string{"map[f:]", "map[f:data]", "map[f:\x00\x00\x00\x00]"}},
+		{"an fsync that is told of an earlier failure keeps nothing, and loses nothing that the next does not keep", Faults{SyncErrorAt: 1}, func(r *Recorder) {
+			other := &handle{}
+			f := add(r, r.root, "f", "data")
+			r.sync(f)
+			r.sync(r.root)
+			r.write(f, []byte("DATA"), 0)
+			r.syncThrough(f, other)
+			r.sync(f)
+		}, []string{"map[f:DATA]"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := map[string]bool{}

@@ -177,24 +177,18 @@ func (r *Recorder) syncThrough(ino *inode, h *handle) syscall.Errno {
 	switch {
 	case ino.dir():
 		r.add(Op{Kind: SyncDir, Inode: ino.id, Covers: covers})
-	case r.failsSync(ino, h):
+	case r.faults.failsSync(ino.name, ino.writer != nil && ino.writer != h):
+		ino.failedSyncs++
+		h.reported, ino.writer = ino.failedSyncs, nil
 		r.add(Op{Kind: SyncFailed, Inode: ino.id, Covers: covers})
-		ino.writer = nil
+		return syscall.EIO
+	case h.reported < ino.failedSyncs:
+		h.reported = ino.failedSyncs
+		r.add(Op{Kind: SyncTold, Inode: ino.id, Covers: covers})
 		return syscall.EIO
 	default:
 		r.add(Op{Kind: Sync, Inode: ino.id, Covers: covers})
 		ino.writer = nil
 	}
 	return 0
-}
-
-// failsSync decides whether an fsync fails: because the disk does, or because it did when another descriptor asked and h has
-// not been told of it yet.
-func (r *Recorder) failsSync(ino *inode, h *handle) bool {
-	if r.faults.failsSync(ino.name, ino.writer != nil && ino.writer != h) {
-		ino.failedSyncs++
-	}
-	untold := h.reported < ino.failedSyncs
-	h.reported = ino.failedSyncs
-	return untold
 }
