@@ -14,7 +14,7 @@ import (
 )
 
 // Sizes of a connection's page cache, in KiB. The writer's is kept small on purpose: a commit walks the whole cache after
-// a page was split. Readers lean on the page cache of the operating system.
+// a page was split. Readers lean on the page cache of the operating system: each commit empties theirs, so that more than this is never filled for long.
 const (
 	writerCacheKiB = 16 << 10
 	readerCacheKiB = 2 << 10
