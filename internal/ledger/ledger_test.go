@@ -608,8 +608,7 @@ func TestSeen(t *testing.T) {
 	shared.ClientAddress = eleven
 	also := get(v1, "d", 3)
 	also.ClientAddress = eleven
-	w.add(get(v1, "a", 1), shared, also)
-	w.row(v1, "a")
+	w.add(get(v1, "a", 1), shared, also) // which the ledger need not have taken in yet
 	w.must(w.Seen(w.ctx, Observation{Object: thing, Version: v1, At: at(50), Sessions: []Session{{Address: ten, Since: at(5)}, {Address: ten, Since: at(40)},
 		{Address: eleven}, {Address: twelve}, {}}}))
 	if h := w.row(v1, "a"); !h.Seen.Equal(at(50)) || !h.Login.Equal(at(40)) {

@@ -68,13 +68,19 @@ type Observation struct {
 const maxSessionRows = 100
 
 // Seen takes in an observation. A session is that of the consumer who came from its address when it was given the version, if there is exactly one such;
-// else it belongs to somebody at that address, who uses the version all the same. Sessions of a retired version raise an alarm. A page of holders
-// is read at a time, and everything is stored in one transaction.
+// else it belongs to somebody at that address, who uses the version all the same. Sessions of a retired version raise an alarm. It catches up before it
+// says whose a session is: a client of which only the log tells would be taken for a stranger, who can neither acknowledge nor be acknowledged for. A page
+// of holders is read at a time, and everything is stored in one transaction.
 func (l *Ledger) Seen(ctx context.Context, o Observation) error {
 	if o.Vault == "" || o.Name == "" || o.Version == "" || o.At.IsZero() {
 		return fault.New(fault.Internal, "an observation names its object, version and instant")
 	}
 	o.At = clock.Micro(o.At)
+	if len(o.Sessions) > 0 {
+		if _, err := l.settle(ctx, &o.Object); err != nil {
+			return err
+		}
+	}
 	rows, err := l.rows(ctx, store.HoldingQuery{Vault: o.Vault, Kind: o.Kind, NameKey: vault.NameKey(o.Name), Version: o.Version})
 	if err != nil {
 		return err

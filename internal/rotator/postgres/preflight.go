@@ -127,8 +127,8 @@ func (c *config) survey(ctx context.Context, t *rotator.Target, report *rotator.
 			report.Warnings = append(report.Warnings, fmt.Sprintf("%s runs with fsync = off: it may forget a password that it acknowledged", e))
 		}
 		if !v.sees {
-			report.Warnings = append(report.Warnings, fmt.Sprintf("%s does not tell the administrator where sessions come from, so nobody who stays with an old password is named by them: "+
-				"grant it pg_read_all_stats", e))
+			report.Warnings = append(report.Warnings, fmt.Sprintf("%s does not tell the administrator where sessions come from, so nobody who stays with an old password is named by them, and each holds the password "+
+				"back until somebody clears it: grant it pg_read_all_stats", e))
 		}
 	}
 	return first, nil
