@@ -148,13 +148,39 @@ func (c *caller) send(method, path, body string, out any, headers ...string) {
 	}
 }
 
+// waiting says what a secret's open runs wait for, and for whom; "" when there is none.
+func (c *caller) waiting(name string) string {
+	c.t.Helper()
+	var open struct {
+		Items []struct {
+			Kind, State, Reason string
+			Waiting             []struct{ Instance, Why string }
+			LastError           struct{ Text string }
+		}
+	}
+	c.send("GET", "/vaults/demo/rotations?open=true&name="+name, "", &open)
+	var b strings.Builder
+	for _, r := range open.Items {
+		fmt.Fprintf(&b, "%s %s (%s) %s", r.Kind, r.State, r.Reason, r.LastError.Text)
+		for _, w := range r.Waiting {
+			fmt.Fprintf(&b, ", for %s because %s", w.Instance, w.Why)
+		}
+	}
+	return b.String()
+}
+
 // revoked waits for the end of a secret's runs. It does not try the old credential meanwhile: the target shows each login by it, and so somebody who still uses it.
 func (c *caller) revoked(name string) {
 	c.t.Helper()
+	left := ""
+	defer func() {
+		if left != "" {
+			c.t.Log("still open: ", left)
+		}
+	}()
 	eventually(c.t, "the revocation", func() bool {
-		var open struct{ Items []json.RawMessage }
-		c.send("GET", "/vaults/demo/rotations?open=true&name="+name, "", &open)
-		return len(open.Items) == 0
+		left = c.waiting(name)
+		return left == ""
 	})
 }
 
