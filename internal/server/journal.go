@@ -116,7 +116,7 @@ func (j *journalRows) fromMemory(after int64, limit int) (page []audit.Row, ok b
 func (j *journalRows) fromJournal(ctx context.Context, after int64, limit int) (page []audit.Row, err error) {
 	err = j.store.View(ctx, func(tx store.Tx) error {
 		page = nil
-		commits, err := tx.Commits(ctx, store.Position(after), limit)
+		commits, err := tx.Audits(ctx, store.Position(after), limit)
 		for _, c := range commits {
 			row, err := j.row(c)
 			if err != nil {

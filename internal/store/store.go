@@ -393,6 +393,8 @@ type Journal interface {
 	Emit(e Event)
 	// Commits lists journal entries at positions after the given one, in order.
 	Commits(ctx context.Context, after Position, limit int) ([]*Commit, error)
+	// Audits lists like Commits and leaves out changes and events: a commit can change thousands of objects, which who wants its audit record need not carry.
+	Audits(ctx context.Context, after Position, limit int) ([]*Commit, error)
 	// Head returns the position of the newest entry, whether it was pruned since or not; 0 before the first.
 	Head(ctx context.Context) (Position, error)
 	// Cursor returns how far the named reader of the journal has come; 0 before its first SetCursor.

@@ -197,7 +197,7 @@ func (w *ward) Rows(ctx context.Context, after int64, most int) (rows []audit.Ro
 	for {
 		var commits []*store.Commit
 		err := w.Store.View(ctx, func(tx store.Tx) (err error) {
-			commits, err = tx.Commits(ctx, store.Position(after), page)
+			commits, err = tx.Audits(ctx, store.Position(after), page)
 			return err
 		})
 		if err != nil {

@@ -106,6 +106,16 @@ func (t *Tx) Commits(ctx context.Context, after store.Position, n int) ([]*store
 	return list, err
 }
 
+// Audits implements store.Journal.
+func (t *Tx) Audits(ctx context.Context, after store.Position, n int) ([]*store.Commit, error) {
+	var list []*store.Commit
+	err := t.query(ctx, "SELECT position, op, at, audit FROM journal WHERE position > ? ORDER BY position LIMIT ?", []any{int64(after), limit(n)}, func(r Row) error {
+		list = append(list, &store.Commit{Position: store.Position(r.Integer(0)), Op: store.Op{ID: store.OpID(r.Text(1)), At: r.Instant(2)}, Audit: r.Blob(3)})
+		return nil
+	})
+	return list, err
+}
+
 // Head implements store.Journal. The counter may be behind: a row that prunes keeps it from giving a position twice, and an engine may count along.
 func (t *Tx) Head(ctx context.Context) (store.Position, error) {
 	var p int64

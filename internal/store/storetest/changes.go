@@ -30,7 +30,7 @@ var mutations = slices.Concat(coreMutations, rotationMutations, subscriptionMuta
 var readers = strings.Fields(`Tenant Tenants Subscription Subscriptions ResourceGroup ResourceGroups Vault VaultByName Vaults
 	Object ObjectVersion Objects Version Versions CurrentVersions CountVersions AnyRetired Tombstones Principal PrincipalByAppID PrincipalByUPN PrincipalByResource
 	Principals Members GroupsOf TrustedIssuer TrustedIssuers Grant GrantsAt GrantsUnder GrantsOf Role Roles WrappedKey HasWrappedKey WrappedKeys
-	SigningKeys Setting SignIn Commits Head Cursor
+	SigningKeys Setting SignIn Commits Audits Head Cursor
 	Policy Policies Run OpenRun Runs Task Tasks Loan Loans CountLoans CheckLease
 	EventSubscription EventSubscriptionByName EventSubscriptions Delivery Deliveries DueDeliveries NextDelivery CountDeliveries Expiring`)
 

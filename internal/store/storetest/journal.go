@@ -57,6 +57,8 @@ func journalCarries(e *env) {
 		Events: []store.Event{{ID: event.ID, Type: event.Type, Tenant: "t", Vault: "v", Subject: "Db", At: noon, Data: []byte(`{"a":"b"}`)},
 			{ID: "second"}}}}
 	same(e, "the journal", commits(e, 0, 0), want)
+	same(e, "its audit records", read(e, func(tx store.Tx) ([]*store.Commit, error) { return tx.Audits(e.ctx, 0, 0) }),
+		[]*store.Commit{{Position: 1, Op: op, Audit: []byte{0, 1, 255}}})
 	e.reopen()
 	same(e, "the journal after reopening", commits(e, 0, 0), want)
 }
@@ -96,6 +98,9 @@ func journalLists(e *env) {
 	got := commits(e, 0, 2)
 	if len(got) != 2 || got[0].Op != ops[0] || got[1].Op != ops[1] {
 		e.Fatalf("the first two entries are wrong: %v", got)
+	}
+	if l := read(e, func(tx store.Tx) ([]*store.Commit, error) { return tx.Audits(e.ctx, got[0].Position, 2) }); len(l) != 2 || l[0].Op != ops[1] || l[1].Op != ops[2] {
+		e.Errorf("the audit records of the second and the third entry are wrong: %v", l)
 	}
 	rest := commits(e, got[1].Position, 0)
 	if len(rest) != 3 || rest[0].Op != ops[2] || rest[2].Op != ops[4] {

@@ -109,7 +109,7 @@ func (j *journal) LastSequenced(ctx context.Context) (last int64, err error) {
 func (j *journal) Rows(ctx context.Context, after int64, limit int) (rows []audit.Row, err error) {
 	err = j.w.Store.View(ctx, func(tx store.Tx) error {
 		rows = nil
-		commits, err := tx.Commits(ctx, store.Position(after), 0)
+		commits, err := tx.Audits(ctx, store.Position(after), 0)
 		for _, c := range commits {
 			if len(c.Audit) == 0 || json.Valid(c.Audit) || len(rows) == limit {
 				continue
