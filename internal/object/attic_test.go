@@ -12,6 +12,23 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
+// text is any text, an id as they are written in either way, nearly one, or one of a few that occur again.
+func text(r *rand.Rand) string {
+	switch r.IntN(5) {
+	case 0:
+		return string(vault.NewVersionID(time.Unix(r.Int64N(4e9), 0)))
+	case 1:
+		return vault.NewGUID()
+	case 2:
+		id := []byte([]string{string(vault.NewVersionID(time.Unix(r.Int64N(4e9), 0))), vault.NewGUID()}[r.IntN(2)])
+		id[r.IntN(len(id))] = []byte("gG-AF \xff")[r.IntN(7)]
+		return string(id)
+	case 3:
+		return fmt.Sprint("again ", r.IntN(3))
+	}
+	return fmt.Sprintf("%0*x", 1+r.IntN(200), r.Uint64())
+}
+
 // scatter gives every field of a structure a value of its own, so that one which packing forgets is missed.
 func scatter(v reflect.Value, r *rand.Rand) {
 	switch {
@@ -22,7 +39,7 @@ func scatter(v reflect.Value, r *rand.Rand) {
 			scatter(v.Field(i), r)
 		}
 	case v.Kind() == reflect.String:
-		v.SetString(fmt.Sprintf("%0*x", 1+r.IntN(200), r.Uint64()))
+		v.SetString(text(r))
 	case v.Kind() == reflect.Bool:
 		v.SetBool(true)
 	case v.Kind() == reflect.Int64:

@@ -2,6 +2,7 @@ package object
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"time"
@@ -9,12 +10,23 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// A packed record is a text without pointers, a quarter of what it takes otherwise:
+// A packed record is a text without pointers, a fifth of what it takes otherwise:
 //
-//	lengths of the texts and blocks, numbers and flags, as varints and bytes, in the order of the packer's calls
+//	heads of the texts, lengths of the blocks, numbers and flags, as varints and bytes, in the order of the packer's calls
 //	then the texts, then the blocks, one behind the other
 //
 // It never leaves memory, so its form may change at any time.
+
+// How a text is packed stands in the low bits of its head.
+const (
+	asItIs  = iota // the rest is its length
+	asHex          // 32 lower-case hexadecimal digits: the ids of vaults, objects and versions. It takes half of that
+	asGUID         // the same in groups of 8, 4, 4, 4 and 12, with a hyphen between them: the ids of tenants
+	asOther        // the rest is which text before it has the same characters
+
+	formBits = 2
+	idBytes  = 16
+)
 
 // packRecord appends a record in its packed form to dst. It is not ok for what is rare: a record of an object with an open rollout, or a deleted one.
 func packRecord(dst []byte, k cacheKey, r *Record) (_ []byte, ok bool) {
@@ -36,10 +48,7 @@ func packRecord(dst []byte, k cacheKey, r *Record) (_ []byte, ok bool) {
 	}
 	packMap(&p, o.Labels)
 	packMap(&p, v.Tags)
-	dst = p.head
-	for _, t := range p.texts {
-		dst = append(dst, t...)
-	}
+	dst = append(p.head, p.body...)
 	return append(append(append(dst, v.Value.Ciphertext...), v.Value.WrappedKey...), v.Doc...), true
 }
 
@@ -75,19 +84,80 @@ func unpackRecord(packed []byte, k cacheKey) (*Record, bool) {
 	return r, true
 }
 
-// packer writes the head of a packed record and remembers the texts that stand behind it.
+// packer writes the head of a packed record and gathers the texts that stand behind it.
 type packer struct {
-	head  []byte
-	texts []string
-	room  [24]string
+	head, body []byte
+	texts      []string
+	space      [512]byte
+	room       [24]string
 }
 
 func (p *packer) text(t string) {
 	if p.texts == nil {
-		p.texts = p.room[:0]
+		p.texts, p.body = p.room[:0], p.space[:0]
 	}
-	p.head = binary.AppendUvarint(p.head, uint64(len(t)))
+	head := uint64(len(t)) << formBits // asItIs
+	if i := slices.Index(p.texts, t); i >= 0 {
+		head = uint64(i)<<formBits | asOther
+	} else if id, form := parseID(t); form != asItIs {
+		head, p.body = form, append(p.body, id[:]...)
+	} else {
+		p.body = append(p.body, t...)
+	}
+	p.head = binary.AppendUvarint(p.head, head)
 	p.texts = append(p.texts, t)
+}
+
+// parseID returns what the digits of an id stand for and how they are written, or asItIs for any other text.
+func parseID(t string) (id [idBytes]byte, form uint64) {
+	form = asHex
+	switch {
+	case len(t) == guidLen && t[8] == '-' && t[13] == '-' && t[18] == '-' && t[23] == '-':
+		form = asGUID
+	case len(t) != hexLen:
+		return id, asItIs
+	}
+	at := 0
+	for i := range id {
+		if form == asGUID && (i == 4 || i == 6 || i == 8 || i == 10) {
+			at++ // a hyphen
+		}
+		high, low := digit(t[at]), digit(t[at+1])
+		if high|low > 0xf {
+			return id, asItIs
+		}
+		id[i] = high<<4 | low
+		at += 2
+	}
+	return id, form
+}
+
+const (
+	hexLen  = 2 * idBytes
+	guidLen = hexLen + 4
+)
+
+// digit is the value of a lower-case hexadecimal digit, and more than 15 for any other character.
+func digit(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
+}
+
+// appendID is the inverse of parseID.
+func appendID(dst, id []byte, form uint64) []byte {
+	if form == asHex {
+		return hex.AppendEncode(dst, id)
+	}
+	for _, n := range [...]int{4, 2, 2, 2} {
+		dst = append(hex.AppendEncode(dst, id[:n]), '-')
+		id = id[n:]
+	}
+	return hex.AppendEncode(dst, id)
 }
 
 // blocks writes how long each is; 0 stands for none.
@@ -136,21 +206,36 @@ func packMap[K, V ~string](p *packer, m map[K]V) {
 // unpacker reads what a packer wrote. Texts get their place in turn when fill is called.
 type unpacker struct {
 	rest  []byte
-	into  []*string
-	sizes []int
-	room  [24]*string
-	space [24]int
+	texts []packedText
+	room  [24]packedText
 	// all is how long the texts are together.
 	all int
 }
 
+// packedText is a text that has its place yet to get.
+type packedText struct {
+	into *string
+	form uint64
+	// rest is what stands in its head behind the form.
+	rest int
+}
+
 func (u *unpacker) text(into *string) {
-	if u.into == nil {
-		u.into, u.sizes = u.room[:0], u.space[:0]
+	if u.texts == nil {
+		u.texts = u.room[:0]
 	}
-	n := u.unsigned()
-	u.into, u.sizes = append(u.into, into), append(u.sizes, n)
-	u.all += n
+	head, size := binary.Uvarint(u.rest)
+	u.rest = u.rest[size:]
+	t := packedText{into, head & (1<<formBits - 1), int(head >> formBits)}
+	u.texts = append(u.texts, t)
+	switch t.form {
+	case asItIs:
+		u.all += t.rest
+	case asHex:
+		u.all += hexLen
+	case asGUID:
+		u.all += guidLen
+	}
 }
 
 func (u *unpacker) unsigned() int {
@@ -203,10 +288,33 @@ func (u *unpacker) pairs() [][2]string {
 
 // fill copies the texts, all into one block of memory.
 func (u *unpacker) fill() {
-	block := string(u.rest[:u.all])
-	u.rest = u.rest[u.all:]
-	for i, into := range u.into {
-		*into, block = block[:u.sizes[i]], block[u.sizes[i]:]
+	block := make([]byte, 0, u.all)
+	for _, t := range u.texts {
+		n := t.rest
+		switch t.form {
+		case asItIs:
+			block = append(block, u.rest[:n]...)
+		case asHex, asGUID:
+			n = idBytes
+			block = appendID(block, u.rest[:n], t.form)
+		default:
+			continue
+		}
+		u.rest = u.rest[n:]
+	}
+	all := string(block)
+	for _, t := range u.texts {
+		n := t.rest
+		switch t.form {
+		case asHex:
+			n = hexLen
+		case asGUID:
+			n = guidLen
+		case asOther:
+			*t.into = *u.texts[t.rest].into
+			continue
+		}
+		*t.into, all = all[:n], all[n:]
 	}
 }
 
