@@ -129,8 +129,8 @@ const maxNames = 1 << 16
 // names makes each string once: the same few stand in record after record.
 type names struct {
 	all map[string]string
-	// recent are those found last, by their ends: most texts are found here without hashing.
-	recent [1024]string
+	// recent are those found last, by their ends: most texts are found here without hashing. There is room for the names and the versions of some thousand objects.
+	recent [1 << 14]string
 }
 
 func (n *names) str(b []byte) string {

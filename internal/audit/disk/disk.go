@@ -42,6 +42,8 @@ type File interface {
 	Sync() error
 	// Map maps the first size bytes for shared writing.
 	Map(size int64) (Mapping, error)
+	// Release says that the file will hardly be read soon, as a hint: what the machine keeps of it in memory may go, but for what is not on the disk yet.
+	Release()
 	Close() error
 }
 

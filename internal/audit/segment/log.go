@@ -31,6 +31,8 @@ type Log struct {
 	ioMu       sync.Mutex
 	generation int64
 	journal    journal // Fsync
+	// released is behind the segments that were let go from memory; it belongs to the keeper.
+	released int64
 
 	mu     sync.Mutex
 	bases  []int64
@@ -58,6 +60,7 @@ func Open(cfg Config) (*Log, error) {
 	if err := l.recover(); err != nil {
 		return nil, fmt.Errorf("recovering the audit log: %w", err)
 	}
+	l.released = l.bases[len(l.bases)-1] // those of an earlier process are not asked about one by one
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	if cfg.Durability == Fsync {
 		l.running.Go(l.commitBatches)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -422,6 +423,44 @@ func TestFullDiskUsesReserveThenFailsThenRecovers(t *testing.T) {
 		}
 		if got := len(contents(t, l)); got != n {
 			t.Fatalf("%d records, want %d", got, n)
+		}
+	})
+}
+
+// TestOldSegmentsLeaveMemory: those that are full and behind, each once, and they are read as before.
+func TestOldSegmentsLeaveMemory(t *testing.T) {
+	both(t, func(t *testing.T, durability Durability) {
+		d := disktest.New(1)
+		l := mustOpen(t, manual(d, durability))
+		n := 0
+		for ; len(l.Bases()) < 6; n++ {
+			if _, err := l.Append(t.Context(), payload(n)); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.refill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var want []string
+		for _, base := range l.Bases()[:4] {
+			want = append(want, Name(base))
+		}
+		if got := d.Released(); !slices.Equal(got, want) {
+			t.Errorf("released: %q, want %q: all but the two newest", got, want)
+		}
+		if got := len(contents(t, l)); got != n {
+			t.Errorf("%d records, want %d", got, n)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, manual(d, durability))
+		defer l.Close()
+		if err := l.refill(); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Released(); len(got) != len(want) {
+			t.Errorf("a start released %q", got[len(want):])
 		}
 	})
 }

@@ -51,6 +51,7 @@ type FS struct {
 	n        int
 	cut      bool
 	lying    bool
+	released []string
 	names    map[string]*inode
 	durable  map[string]*inode
 	changes  []func(map[string]*inode) // names changed since the last SyncDir
@@ -79,6 +80,13 @@ func (d *FS) Inject(f func(Op) Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inject = f
+}
+
+// Released lists the files that were released, in order.
+func (d *FS) Released() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.released)
 }
 
 // IgnoreSyncs makes every later Sync and SyncDir succeed and do nothing: the control that shows a test to bite.

@@ -124,6 +124,13 @@ func (f *file) sync(kind string) error {
 // Map implements disk.File.
 func (f *file) Map(int64) (disk.Mapping, error) { return mapping{f}, nil }
 
+// Release implements disk.File. It is noted: see Released.
+func (f *file) Release() {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.d.released = append(f.d.released, f.name)
+}
+
 // Close implements disk.File.
 func (f *file) Close() error { return nil }
 
