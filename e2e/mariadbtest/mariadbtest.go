@@ -178,6 +178,7 @@ func (s *Server) open() (*sql.DB, error) {
 func (s *Server) initialise(ctx context.Context, installer string) error {
 	cmd := exec.CommandContext(ctx, installer, "--no-defaults", "--datadir="+s.daemon.Path("data"),
 		"--auth-root-authentication-method=normal", "--skip-test-db")
+	cmd.Env = s.environment()
 	if err := s.daemon.Do("making a data directory", cmd); err != nil {
 		return err
 	}
@@ -204,9 +205,13 @@ func (s *Server) command() (*exec.Cmd, error) {
 		"--general-log=1", "--general-log-file=" + s.daemon.Path("general.log"),
 		"--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0", "--performance-schema=0", "--aria-pagecache-buffer-size=8M"}
 	cmd := exec.Command(s.program, append(options, s.config.Options...)...)
+	cmd.Env = s.environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	return cmd, nil
 }
+
+// environment gives a server a directory of its own for temporary tables: one that starts removes what others have in a common one.
+func (s *Server) environment() []string { return []string{"TMPDIR=" + s.daemon.Dir()} }
 
 func (s *Server) answers(ctx context.Context) bool {
 	return s.Exec(ctx, "DO 1") == nil
