@@ -60,8 +60,8 @@ func (l *Log) keepReserve() {
 // keptSegments is how many of the newest segments stay in memory: who follows the log reads them, and what is written next is on their pages soon.
 const keptSegments = 2
 
-// release lets the machine forget the segments that are full and were read by all who follow the log. A log grows for as long as anybody reads a secret,
-// and would push the database out of memory. What is new also comes to lie on pages that were in use a moment ago, which a virtual machine has from its host
+// release lets the machine forget the segments behind the newest; whoever still follows the log there reads it from the disk. A log grows for as long as
+// anybody reads a secret, and would push the database out of memory. What is new also comes to lie on pages that were in use a moment ago, which a virtual machine has from its host
 // already: there, a page that it never had costs 5 us, one that it had 1 us.
 func (l *Log) release() {
 	l.mu.Lock()
