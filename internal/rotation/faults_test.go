@@ -138,11 +138,13 @@ func TestTargetIsRestored(t *testing.T) {
 			if r := w.run(run.ID); r.State != rotation.Done {
 				t.Errorf("the run ended as %s (%s)", r.State, r.Reason)
 			}
+			if calls = n.Load(); calls == at {
+				return calls // it was the last one: nobody looked any more
+			}
 			w.sound("db")
-			return n.Load()
+			return calls
 		}
-		calls := restored(t, 0)
-		// After the last call nobody looks any more.
+		calls := restored(t, 0) // on a busy machine one is made twice at times, so a run may have its last one before that
 		for at := int32(1); at < calls; at++ {
 			t.Run(fmt.Sprintf("%s/after call %d of %d", s, at, calls), func(t *testing.T) {
 				t.Parallel()
