@@ -265,7 +265,7 @@ func (s *Service) names(ctx context.Context, t vault.TenantID, list []ledger.Hol
 
 // Copies lists a page of every place to which any version of a secret was ever delivered: consumers, pushed and exported copies, sealed backups. Who may change a
 // secret may see it.
-func (s *Service) Copies(ctx context.Context, call *guard.Call, name string, after *store.HoldingKey, limit int) (list []Held, next *store.HoldingKey, err error) {
+func (s *Service) Copies(ctx context.Context, call *guard.Call, name string, after *store.HoldingPlace, limit int) (list []Held, next *store.HoldingPlace, err error) {
 	if err := vault.CheckObjectName(name); err != nil {
 		return nil, nil, err
 	}
@@ -302,7 +302,7 @@ const tenantScope = "/"
 
 // HeldBy lists a page of all versions that were ever delivered to a principal of the caller's tenant, to any of its instances. Who may read the audit log may see
 // it.
-func (s *Service) HeldBy(ctx context.Context, call *guard.Call, p principal.ID, after *store.HoldingKey, limit int) (list []Held, next *store.HoldingKey, err error) {
+func (s *Service) HeldBy(ctx context.Context, call *guard.Call, p principal.ID, after *store.HoldingPlace, limit int) (list []Held, next *store.HoldingPlace, err error) {
 	need := guard.Need{Action: authz.AuditRead, Scope: tenantScope, Name: string(p)}
 	err = s.Guard.Read(ctx, call, &need, func() error {
 		if call.Caller.Tenant == "" || p == "" {

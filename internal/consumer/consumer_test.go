@@ -206,7 +206,7 @@ func TestWhatAPrincipalEverHeld(t *testing.T) {
 		return &guard.Call{Caller: c, Address: netip.MustParseAddr("192.0.2.7"), Door: "test", Operation: "PrincipalHoldings", Started: w.Clock.Now()}
 	}
 	var all []Held
-	var after *store.HoldingKey
+	var after *store.HoldingPlace
 	for {
 		page, next, err := w.HeldBy(w.Ctx, outside(watcher), user.Principal, after, 2)
 		if err != nil {

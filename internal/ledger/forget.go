@@ -42,7 +42,7 @@ func (l *Ledger) Forget(ctx context.Context) (removed int, err error) {
 		if len(page) < q.Limit {
 			return removed, nil
 		}
-		q.After = &page[len(page)-1].HoldingKey
+		q.After = page[len(page)-1].Place()
 		sleep(ctx, max(l.Pace, forgetRest*time.Since(began)))
 	}
 }
@@ -109,7 +109,7 @@ func (l *Ledger) over(ctx context.Context, k store.HoldingKey, before time.Time)
 			if len(page) < q.Limit {
 				return nil
 			}
-			q.After = &page[len(page)-1].HoldingKey
+			q.After = page[len(page)-1].Place()
 		}
 		return nil
 	})

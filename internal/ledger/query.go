@@ -25,7 +25,7 @@ func (l *Ledger) rows(ctx context.Context, q store.HoldingQuery) (list []*Holdin
 		if len(page) < q.Limit {
 			return list, nil
 		}
-		q.After = &page[len(page)-1].HoldingKey
+		q.After = page[len(page)-1].Place()
 	}
 }
 
@@ -101,7 +101,7 @@ func (l *Ledger) around(ctx context.Context, o Object, old, replacing vault.Vers
 	if err != nil {
 		return nil, err
 	}
-	q.After = &store.HoldingKey{Vault: o.Vault, Kind: o.Kind, NameKey: q.NameKey, Version: old}
+	q.After = &store.HoldingPlace{HoldingKey: store.HoldingKey{Vault: o.Vault, Kind: o.Kind, NameKey: q.NameKey, Version: old}}
 	behind, err := l.rows(ctx, q)
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (l *Ledger) Delivered(ctx context.Context, o Object) (bool, error) {
 		if len(page) < q.Limit {
 			return false, nil
 		}
-		q.After = &page[len(page)-1].HoldingKey
+		q.After = page[len(page)-1].Place()
 	}
 }
 
@@ -159,17 +159,17 @@ func (l *Ledger) Copies(ctx context.Context, o Object, v vault.VersionID) ([]*Ho
 }
 
 // CopiesPage is Copies of all versions, a page at a time, in the order of versions and principals. It catches up first, but not for a later page.
-func (l *Ledger) CopiesPage(ctx context.Context, o Object, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
+func (l *Ledger) CopiesPage(ctx context.Context, o Object, after *store.HoldingPlace, limit int) (list []*Holding, next *store.HoldingPlace, err error) {
 	return l.heldPage(ctx, store.HoldingQuery{Vault: o.Vault, Kind: o.Kind, NameKey: vault.NameKey(o.Name), After: after, Limit: limit})
 }
 
-// HeldBy returns a page of everything that was ever delivered to a principal, from the oldest version to the newest. It catches up first, but
+// HeldBy returns a page of everything that was ever delivered to a principal, in the order of its first delivery. It catches up first, but
 // not for a later page.
-func (l *Ledger) HeldBy(ctx context.Context, t vault.TenantID, p principal.ID, after *store.HoldingKey, limit int) (list []*Holding, next *store.HoldingKey, err error) {
+func (l *Ledger) HeldBy(ctx context.Context, t vault.TenantID, p principal.ID, after *store.HoldingPlace, limit int) (list []*Holding, next *store.HoldingPlace, err error) {
 	return l.heldPage(ctx, store.HoldingQuery{Tenant: t, Principal: p, After: after, Limit: limit})
 }
 
-func (l *Ledger) heldPage(ctx context.Context, q store.HoldingQuery) (list []*Holding, next *store.HoldingKey, err error) {
+func (l *Ledger) heldPage(ctx context.Context, q store.HoldingQuery) (list []*Holding, next *store.HoldingPlace, err error) {
 	if q.After == nil {
 		if err := l.CatchUp(ctx); err != nil {
 			return nil, nil, err
@@ -179,7 +179,7 @@ func (l *Ledger) heldPage(ctx context.Context, q store.HoldingQuery) (list []*Ho
 		return nil, nil, err
 	}
 	if q.Limit > 0 && len(list) == q.Limit {
-		next = &list[len(list)-1].HoldingKey
+		next = list[len(list)-1].Place()
 	}
 	return delivered(list), next, nil
 }

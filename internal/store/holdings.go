@@ -16,8 +16,8 @@ type Holdings interface {
 	AddHolding(ctx context.Context, h *Holding) (added bool, err error)
 	// PutHolding inserts or replaces a row.
 	PutHolding(ctx context.Context, h *Holding) error
-	// Holdings lists in the order of keys: vault, kind, name, version, principal, instance. What a principal holds in any vault it lists by version
-	// first, so from the oldest version to the newest.
+	// Holdings lists in the order of keys: vault, kind, name, version, principal, instance. What a principal holds in any vault it lists as it was
+	// delivered, by First and then by keys.
 	Holdings(ctx context.Context, q HoldingQuery) ([]*Holding, error)
 	// DeleteHoldings removes the rows of an object, or of one of its versions, at most limit, and returns how many it removed.
 	DeleteHoldings(ctx context.Context, v vault.ID, k vault.Kind, nameKey string, version vault.VersionID, limit int) (int, error)
@@ -61,9 +61,18 @@ type HoldingQuery struct {
 	NameKey   string
 	Version   vault.VersionID
 	Principal principal.ID
-	After     *HoldingKey
+	After     *HoldingPlace
 	Limit     int
 }
 
-// ByVersion reports whether the listing is in the order of versions.
-func (q *HoldingQuery) ByVersion() bool { return q.Principal != "" && q.Vault == "" }
+// ByFirst reports whether the listing is in the order of first deliveries.
+func (q *HoldingQuery) ByFirst() bool { return q.Principal != "" && q.Vault == "" }
+
+// HoldingPlace is the place of a row in any listing.
+type HoldingPlace struct {
+	HoldingKey
+	First time.Time
+}
+
+// Place returns the place of the row.
+func (h *Holding) Place() *HoldingPlace { return &HoldingPlace{h.HoldingKey, h.First} }

@@ -126,19 +126,19 @@ func (h *handler) copies(r *door.Request) error {
 }
 
 // heldAfter reads where a listing of holdings goes on: behind a row, whose key is the service's affair.
-func heldAfter(r *door.Request) (after *store.HoldingKey, limit int, err error) {
+func heldAfter(r *door.Request) (after *store.HoldingPlace, limit int, err error) {
 	text, limit, err := page(r)
 	if err != nil || text == "" {
 		return nil, limit, err
 	}
-	after = new(store.HoldingKey)
+	after = new(store.HoldingPlace)
 	if err := json.Unmarshal([]byte(text), after); err != nil {
 		return nil, 0, fault.New(fault.Invalid, "the parameter \"after\" is not from a page of this listing: leave it out to begin anew")
 	}
 	return after, limit, nil
 }
 
-func answerHeld(r *door.Request, list []consumer.Held, more *store.HoldingKey, err error) error {
+func answerHeld(r *door.Request, list []consumer.Held, more *store.HoldingPlace, err error) error {
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// holdingsSchema is the ledger. The first index finds who holds something, the second what somebody holds: it grows at the end of each principal,
-// since versions follow the time, and so costs a new row next to nothing.
+// holdingsSchema is the ledger. The first index finds who holds something, the second what somebody holds; holdings_held has taken the place of the second.
 const holdingsSchema = `
 CREATE TABLE holdings (vault TEXT NOT NULL, kind TEXT NOT NULL, name_key TEXT NOT NULL, version TEXT NOT NULL, principal TEXT NOT NULL,
   instance TEXT NOT NULL, tenant TEXT NOT NULL, weak INTEGER NOT NULL, first INTEGER, last INTEGER, loaded INTEGER, used INTEGER,
@@ -20,6 +19,10 @@ CREATE UNIQUE INDEX holdings_key ON holdings (vault, kind, name_key, version, pr
 CREATE INDEX holdings_principal ON holdings (principal, version, vault, kind, name_key, instance);
 CREATE TABLE projections (node TEXT PRIMARY KEY, position INTEGER NOT NULL);
 `
+
+// heldSchema is the step of the schema by which what somebody holds is found in the order of its first delivery. That is the order in which rows are made, so
+// they stand next to each other in this index, while those of holdings_principal, in the order of versions, are anywhere once old versions are read.
+const heldSchema = `CREATE INDEX holdings_held ON holdings (principal, coalesce(first, 0));`
 
 // The columns of a row: its key, and what is known of it.
 const (
@@ -60,14 +63,20 @@ func keyColumns(k store.HoldingKey) []any {
 	return append(make([]any, 0, keyWidth+factsWidth), string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance)
 }
 
-// The columns of the indexes, and a key's values in their order.
+// The columns by which listings are ordered, and a row's values of them.
 var (
 	keyNames  = []string{"vault", "kind", "name_key", "version", "principal", "instance"}
-	heldNames = []string{"principal", "version", "vault", "kind", "name_key", "instance"}
+	heldNames = []string{"principal", "coalesce(first, 0)", "vault", "kind", "name_key", "version", "instance"}
 )
 
-func heldColumns(k store.HoldingKey) []any {
-	return []any{string(k.Principal), string(k.Version), string(k.Vault), string(k.Kind), k.NameKey, k.Instance}
+func placeColumns(p store.HoldingPlace) []any { return keyColumns(p.HoldingKey) }
+
+func heldColumns(p store.HoldingPlace) []any {
+	first := int64(0)
+	if !p.First.IsZero() {
+		first = p.First.UnixMicro()
+	}
+	return []any{string(p.Principal), first, string(p.Vault), string(p.Kind), p.NameKey, string(p.Version), p.Instance}
 }
 
 // AddHolding implements store.Holdings.
@@ -96,18 +105,19 @@ func (t *Tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holdi
 	if q.Tenant != "" {
 		where, args = append(where, "tenant = ?"), append(args, string(q.Tenant))
 	}
-	columns, values := keyNames, keyColumns
-	if q.ByVersion() {
+	columns, values := keyNames, placeColumns
+	if q.ByFirst() {
 		columns, values = heldNames, heldColumns
 	}
-	want := values(store.HoldingKey{Vault: q.Vault, Kind: q.Kind, NameKey: q.NameKey, Version: q.Version, Principal: q.Principal})
+	want := values(store.HoldingPlace{HoldingKey: store.HoldingKey{Vault: q.Vault, Kind: q.Kind, NameKey: q.NameKey, Version: q.Version, Principal: q.Principal}})
+	free := func(i int) bool { return want[i] == "" || want[i] == int64(0) }
 	var after []any
 	if q.After != nil {
 		after = values(*q.After)
 	}
 	within := true // the place is one that the listing can have
 	for i := range columns {
-		if want[i] == "" {
+		if free(i) {
 			continue
 		}
 		where, args = append(where, columns[i]+" = ?"), append(args, want[i])
@@ -116,12 +126,15 @@ func (t *Tx) Holdings(ctx context.Context, q store.HoldingQuery) ([]*store.Holdi
 	if after != nil {
 		var open []string
 		for i, c := range columns {
-			if !within || want[i] == "" {
+			if !within || free(i) {
 				open, args = append(open, c), append(args, after[i])
 			}
 		}
 		marks := strings.Join(slices.Repeat([]string{"?"}, len(open)), ", ")
 		where = append(where, "("+strings.Join(open, ", ")+") > ("+marks+")")
+		if q.ByFirst() && within { // SQLite does not find out by itself where to begin in an index of an expression
+			where, args = append(where, heldNames[1]+" >= ?"), append(args, after[1])
+		}
 	}
 	query := "SELECT " + holdingColumns + " FROM holdings"
 	if len(where) > 0 {

@@ -81,6 +81,7 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	retiredSchema,
 	backupSchema,
 	keyNeedNoteSchema,
+	heldSchema,
 }
 
 // Needs is how many steps a release must know to use a schema that has all of them. It grows only with a step that does more than add.

@@ -37,16 +37,38 @@ func (e *explainer) Expect(_ context.Context, _ int64, query string, args []any)
 	return 1, e.explain(query, args)
 }
 
-// What is asked again and again in the background must be a search of an index, however much the store holds.
-func TestBackgroundQueriesSearch(t *testing.T) {
+// TestPagesOfAListingSearch wants a page to begin where the one before ended, instead of reading all of them again.
+func TestPagesOfAListingSearch(t *testing.T) {
+	c := newSchema(t)
+	place := store.HoldingPlace{HoldingKey: store.HoldingKey{Vault: "v", Kind: vault.Secret, NameKey: "n", Version: "1", Principal: "p"}, First: time.Now()}
+	for want, q := range map[string]store.HoldingQuery{
+		"USING INDEX holdings_held (principal=? AND <expr>>?)":                                                  {Principal: "p", Limit: 5, After: &place},
+		"USING INDEX holdings_key (vault=? AND kind=? AND name_key=? AND (version,principal,instance)>(?,?,?))": {Vault: "v", Kind: vault.Secret, NameKey: "n", Limit: 5, After: &place},
+	} {
+		e := &explainer{conn: c}
+		tx := relational.Update(e, nil, store.NewOp(time.Now()), 0)
+		if tx.Holdings(t.Context(), q); !strings.Contains(e.plan, want) {
+			t.Errorf("%+v: planned as\n%s\nwant %s", q, e.plan, want)
+		}
+	}
+}
+
+func newSchema(t *testing.T) *conn {
+	t.Helper()
 	c, err := newConn(filepath.Join(t.TempDir(), "plans.db"), 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
+	t.Cleanup(func() { c.close() })
 	if err := migrate(c); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// What is asked again and again in the background must be a search of an index, however much the store holds.
+func TestBackgroundQueriesSearch(t *testing.T) {
+	c := newSchema(t)
 	ctx, now := t.Context(), time.Now()
 	for name, q := range map[string]struct {
 		run  func(tx store.Tx)

@@ -7,6 +7,12 @@ import (
 	"github.com/keywright/keywright/internal/store/relational"
 )
 
+// ownSteps are what this engine adds to a step of the common schema, by its number.
+var ownSteps = map[int]string{19: "DROP INDEX holdings_principal;"}
+
+// step is a step of this engine's schema, counted from 1.
+func step(n int) string { return relational.Steps[n-1] + ownSteps[n] }
+
 // migrate brings the database to the newest schema, one transaction a step. user_version counts the steps that it has.
 func migrate(c *conn) error {
 	var version int
@@ -22,7 +28,7 @@ func migrate(c *conn) error {
 			version, len(relational.Steps))
 	}
 	for ; version < len(relational.Steps); version++ {
-		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version=%d;\nCOMMIT;", relational.Steps[version], version+1)
+		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version=%d;\nCOMMIT;", step(version+1), version+1)
 		if _, err := c.exec(script); err != nil {
 			return fmt.Errorf("bringing the schema to version %d: %w", version+1, err)
 		}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -123,8 +124,9 @@ func holdingsNotFound(e *env) {
 	missing(e, reads, nil)
 }
 
-// seedHoldings stores rows in a mixed order and returns them in the order of keys.
+// seedHoldings stores rows in a mixed order and returns them in the order of keys. Many share the instant of their first delivery, and some have none.
 func seedHoldings(e *env) []*store.Holding {
+	firsts := []time.Time{noon.Add(time.Second), {}, noon, noon.Add(-time.Hour), noon}
 	var all []*store.Holding
 	for _, v := range []string{"v1", "v2"} {
 		for _, k := range []vault.Kind{vault.Certificate, vault.Secret} {
@@ -132,7 +134,7 @@ func seedHoldings(e *env) []*store.Holding {
 				for _, version := range []string{"", "1", "2"} {
 					for _, p := range []string{"p1", "p2"} {
 						for _, instance := range []string{"", "i"} {
-							all = append(all, &store.Holding{Tenant: vault.TenantID("t" + v), HoldingKey: store.HoldingKey{Vault: vault.ID(v), Kind: k,
+							all = append(all, &store.Holding{Tenant: vault.TenantID("t" + v), First: firsts[len(all)*7%len(firsts)], HoldingKey: store.HoldingKey{Vault: vault.ID(v), Kind: k,
 								NameKey: name, Version: vault.VersionID(version), Principal: principal.ID(p), Instance: instance}})
 						}
 					}
@@ -165,7 +167,7 @@ func holdingsQuery(e *env) {
 		{Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}}
 	for _, q := range queries {
 		want := slices.DeleteFunc(slices.Clone(all), func(h *store.Holding) bool { return !selects(&q, h) })
-		slices.SortFunc(want, func(a, b *store.Holding) int { return compareKeys(&q, a.HoldingKey, b.HoldingKey) })
+		slices.SortFunc(want, func(a, b *store.Holding) int { return comparePlaces(&q, a.Place(), b.Place()) })
 		for _, limit := range []int{0, 1, 5} {
 			q.Limit, q.After = limit, nil
 			var got []*store.Holding
@@ -178,24 +180,30 @@ func holdingsQuery(e *env) {
 				if len(page) == 0 || limit == 0 {
 					break
 				}
-				q.After = &page[len(page)-1].HoldingKey
+				q.After = page[len(page)-1].Place()
 			}
 			same(e, fmt.Sprintf("%+v", q), got, want)
 		}
 		// A listing can go on from any place, also one of a row that it would not show.
-		for _, place := range []store.HoldingKey{{Vault: "v1", Kind: vault.Secret, NameKey: "b"}, {Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}} {
+		for _, place := range []store.HoldingPlace{
+			{HoldingKey: store.HoldingKey{Vault: "v1", Kind: vault.Secret, NameKey: "b"}},
+			{HoldingKey: store.HoldingKey{Vault: "v1", Kind: vault.Secret, NameKey: "b", Principal: "p1"}, First: noon},
+			{HoldingKey: store.HoldingKey{Vault: "v2", Kind: vault.Secret, NameKey: "a", Version: "1", Principal: "p1"}},
+		} {
 			q.After, q.Limit = &place, 0
-			behind := slices.DeleteFunc(slices.Clone(want), func(h *store.Holding) bool { return compareKeys(&q, h.HoldingKey, place) <= 0 })
+			behind := slices.DeleteFunc(slices.Clone(want), func(h *store.Holding) bool { return comparePlaces(&q, h.Place(), &place) <= 0 })
 			same(e, fmt.Sprintf("%+v behind %v", q, place), read(e, func(tx store.Tx) ([]*store.Holding, error) { return tx.Holdings(e.ctx, q) }), behind)
 		}
 	}
 }
 
-func compareKeys(q *store.HoldingQuery, a, b store.HoldingKey) int {
-	tuple := func(k store.HoldingKey) []string {
-		if q.ByVersion() {
-			return []string{string(k.Principal), string(k.Version), string(k.Vault), string(k.Kind), k.NameKey, k.Instance}
+func comparePlaces(q *store.HoldingQuery, a, b *store.HoldingPlace) int {
+	if q.ByFirst() {
+		if c := cmp.Or(cmp.Compare(a.Principal, b.Principal), a.First.Compare(b.First)); c != 0 {
+			return c
 		}
+	}
+	tuple := func(k *store.HoldingPlace) []string {
 		return []string{string(k.Vault), string(k.Kind), k.NameKey, string(k.Version), string(k.Principal), k.Instance}
 	}
 	return slices.Compare(tuple(a), tuple(b))
