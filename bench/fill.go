@@ -78,13 +78,13 @@ func (f *filler) add(ctx context.Context, from, to int) error {
 	}
 	return f.store.Update(ctx, store.NewOp(now), func(tx store.Tx) error {
 		for i, o := range objects {
-			if err := tx.PutObject(ctx, o); err != nil {
-				return err
-			}
 			for _, v := range versions[i*versionsEach : (i+1)*versionsEach] {
 				if err := tx.AddVersion(ctx, v); err != nil {
 					return err
 				}
+			}
+			if err := tx.PutObject(ctx, o); err != nil {
+				return err
 			}
 		}
 		return nil

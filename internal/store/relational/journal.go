@@ -37,6 +37,9 @@ func (t *Tx) Seal(ctx context.Context, err error) (*store.Commit, error) {
 	if err == nil {
 		err = t.noteTouched(ctx)
 	}
+	if err == nil {
+		err = t.carryDue(ctx)
+	}
 	if err == nil && t.journaled {
 		return t.enter(ctx)
 	}

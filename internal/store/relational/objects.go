@@ -29,6 +29,21 @@ const (
 	whereOverIn  = "WHERE o.purge_at <= ? AND (o.purge_at, o.id) > (?, ?) AND o.vault = ? ORDER BY o.purge_at, o.id LIMIT ?"
 )
 
+// The statements that write an object; the second of each lets it carry its current version. What was purged is not inserted again.
+const (
+	objectFacts  = "name = ?, created = ?, current = ?, labels = ?, managed = ?, deleted_at = ?, purge_at = ?, rollout = ?"
+	nextObject   = ", revision = revision + 1 WHERE id = ? AND revision = ?"
+	objectList   = "id, vault, kind, name_key, name, created, current, labels, managed, deleted_at, purge_at, rollout"
+	objectMarks  = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
+	carriedMarks = "?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26"
+	unlessPurged = " WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE object = ?1) ON CONFLICT DO NOTHING"
+
+	updateObject = "UPDATE objects SET " + objectFacts + nextObject
+	updateBoth   = "UPDATE objects SET " + objectFacts + ", (" + carriedList + ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" + nextObject
+	insertObject = "INSERT INTO objects (" + objectList + ", revision) SELECT " + objectMarks + ", 1" + unlessPurged
+	insertBoth   = "INSERT INTO objects (" + objectList + ", " + carriedList + ", revision) SELECT " + objectMarks + ", " + carriedMarks + ", 1" + unlessPurged
+)
+
 // objectWidth is how many columns an object has; those of its version follow.
 const objectWidth = 12
 
@@ -60,11 +75,14 @@ func (t *Tx) Object(ctx context.Context, v vault.ID, k vault.Kind, name string) 
 
 // ObjectVersion implements store.Objects.
 func (t *Tx) ObjectVersion(ctx context.Context, v vault.ID, k vault.Kind, name string, id vault.VersionID) (*store.ObjectVersion, error) {
-	query, args := withVersions+whereName, []any{string(v), string(k), vault.NameKey(name)}
-	if id != "" {
-		query, args = withOne+whereName, append([]any{string(id)}, args...)
+	args := []any{string(v), string(k), vault.NameKey(name)}
+	var list []store.ObjectVersion
+	var err error
+	if id == "" {
+		list, err = t.currentVersions(ctx, whereName, args)
+	} else {
+		list, err = t.objectVersions(ctx, withOne+whereName, append([]any{string(id)}, args...))
 	}
-	list, err := t.objectVersions(ctx, query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +130,14 @@ func selection(q store.ObjectQuery) (where string, args []any) {
 // CurrentVersions implements store.Objects.
 func (t *Tx) CurrentVersions(ctx context.Context, q store.ObjectQuery) ([]store.ObjectVersion, error) {
 	where, args := selection(q)
+	return t.currentVersions(ctx, where, args)
+}
+
+// currentVersions lists objects with their current versions. Within an update an object may still carry what was before.
+func (t *Tx) currentVersions(ctx context.Context, where string, args []any) ([]store.ObjectVersion, error) {
+	if t.carried.on && !t.writable {
+		return t.objectsCarrying(ctx, where, args)
+	}
 	return t.objectVersions(ctx, withVersions+where, args)
 }
 
@@ -139,17 +165,24 @@ func (t *Tx) PutObject(ctx context.Context, o *vault.Object) error {
 	if o.Deleted != nil {
 		deletedAt, purgeAt = o.Deleted.At.UnixMicro(), o.Deleted.PurgeAt.UnixMicro()
 	}
+	current := t.carried.current(o)
 	if o.Revision > 0 {
-		return t.swap(ctx, notingObject(o), string(o.Kind), o.Name, `UPDATE objects SET name = ?, created = ?, current = ?, labels = ?,
-			managed = ?, deleted_at = ?, purge_at = ?, rollout = ?, revision = revision + 1 WHERE id = ? AND revision = ?`,
-			o.Name, micros(o.Created), string(o.Current), labels, o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout), string(o.ID), o.Revision)
+		update, args := updateObject, []any{o.Name, micros(o.Created), string(o.Current), labels, o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout)}
+		if current != nil {
+			update, args = updateBoth, append(args, current...)
+		} else {
+			t.carried.changed(o.ID)
+		}
+		return t.swap(ctx, notingObject(o), string(o.Kind), o.Name, update, append(args, string(o.ID), o.Revision)...)
 	}
-	n, err := t.put(ctx, notingObject(o), `INSERT INTO objects
-		(id, vault, kind, name_key, name, created, current, labels, managed, deleted_at, purge_at, rollout, revision)
-		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE object = ?1)
-		ON CONFLICT DO NOTHING`,
-		string(o.ID), string(o.Vault), string(o.Kind), vault.NameKey(o.Name), o.Name, micros(o.Created), string(o.Current), labels,
-		o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout))
+	insert, args := insertObject, []any{string(o.ID), string(o.Vault), string(o.Kind), vault.NameKey(o.Name), o.Name, micros(o.Created), string(o.Current),
+		labels, o.Managed, deletedAt, purgeAt, bytesColumn(o.Rollout)}
+	if current != nil {
+		insert, args = insertBoth, append(args, current...)
+	} else {
+		t.carried.changed(o.ID)
+	}
+	n, err := t.put(ctx, notingObject(o), insert, args...)
 	if err != nil || n == 1 {
 		return err
 	}

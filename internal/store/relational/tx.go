@@ -33,6 +33,7 @@ type Tx struct {
 	changes   []store.Change
 	// noted are the objects named in changes, touched those of which a version was written.
 	noted, touched []vault.ObjectID
+	carried        carried
 	audited        bool
 	audit          []byte
 	events         []store.Event

@@ -17,6 +17,7 @@ const retiredSchema = `CREATE INDEX versions_retired ON versions (id) WHERE stat
 const (
 	versionColumns = "v.object, v.id, v.enabled, v.not_before, v.expires, v.created, v.updated, v.content_type, v.tags, v.state, " +
 		"v.previous, v.key, v.wrapped_key, v.ciphertext, v.doc"
+	insertVersion = "INSERT INTO versions (object, " + versionList + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	selectVersion = "SELECT " + versionColumns + " FROM versions v "
 )
 
@@ -70,19 +71,26 @@ func (t *Tx) versions(ctx context.Context, query string, args ...any) ([]*vault.
 
 // AddVersion implements store.Objects.
 func (t *Tx) AddVersion(ctx context.Context, v *vault.Version) error {
-	tags, err := mapColumn(v.Tags)
+	columns, err := versionValues(v)
 	if err != nil {
 		return err
 	}
-	_, err = t.put(ctx, notingVersion(v.Object), `INSERT INTO versions (object, id, enabled, not_before, expires, created, updated,
-		content_type, tags, state, previous, key, wrapped_key, ciphertext, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		string(v.Object), string(v.ID), v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires),
-		micros(v.Attributes.Created), micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), string(v.Previous),
-		v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext, bytesColumn(v.Doc))
+	_, err = t.put(ctx, notingVersion(v.Object), insertVersion, append([]any{string(v.Object)}, columns...)...)
 	if taken(err) {
 		return fault.Wrap(err, fault.Conflict, "the version %s exists already: choose another id", v.ID)
 	}
+	if err == nil {
+		t.carried.add(v, columns)
+	}
 	return err
+}
+
+// versionValues are the values of versionList.
+func versionValues(v *vault.Version) ([]any, error) {
+	tags, err := mapColumn(v.Tags)
+	return []any{string(v.ID), v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires), micros(v.Attributes.Created),
+		micros(v.Attributes.Updated), v.ContentType, tags, string(v.State), string(v.Previous), v.Value.Key, v.Value.WrappedKey, v.Value.Ciphertext,
+		bytesColumn(v.Doc)}, err
 }
 
 // PutVersion implements store.Objects.
@@ -91,6 +99,7 @@ func (t *Tx) PutVersion(ctx context.Context, v *vault.Version) error {
 	if err != nil {
 		return err
 	}
+	t.carried.changed(v.Object)
 	return t.mustChange(ctx, notingVersion(v.Object), "version", v.ID, `UPDATE versions SET enabled = ?, not_before = ?, expires = ?, created = ?,
 		updated = ?, content_type = ?, tags = ?, state = ?, key = ?, wrapped_key = ?, ciphertext = ?, doc = ? WHERE object = ? AND id = ?`,
 		v.Attributes.Enabled, micros(v.Attributes.NotBefore), micros(v.Attributes.Expires), micros(v.Attributes.Created),

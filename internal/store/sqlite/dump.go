@@ -36,15 +36,16 @@ func (s *Store) Dump(ctx context.Context, to store.Sink) (err error) {
 	return relational.DumpTables(ctx, c, tables, to)
 }
 
-// tablesOf lists the tables of the schema, in the order of their names.
+// tablesOf lists the tables of the schema, in the order of their names, without what repeats what is there already.
 func tablesOf(c *conn) (list []*store.Table, err error) {
 	err = c.query(context.Background(), `SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESCAPE '\'
 		ORDER BY t.name, c.name`, nil, func(r relational.Row) error {
 		if n := len(list); n == 0 || list[n-1].Name != r.Text(0) {
 			list = append(list, &store.Table{Name: r.Text(0)})
 		}
-		last := list[len(list)-1]
-		last.Columns = append(last.Columns, r.Text(1))
+		if last := list[len(list)-1]; !relational.IsCarried(last.Name, r.Text(1)) {
+			last.Columns = append(last.Columns, r.Text(1))
+		}
 		return nil
 	})
 	if err != nil {

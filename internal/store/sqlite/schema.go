@@ -8,7 +8,7 @@ import (
 )
 
 // ownSteps are what this engine adds to a step of the common schema, by its number.
-var ownSteps = map[int]string{19: "DROP INDEX holdings_principal;"}
+var ownSteps = map[int]string{19: relational.CarrySchema + "DROP INDEX holdings_principal;"}
 
 // step is a step of this engine's schema, counted from 1.
 func step(n int) string { return relational.Steps[n-1] + ownSteps[n] }

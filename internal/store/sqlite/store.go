@@ -92,7 +92,7 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in a directory, makes it when there is none, and starts the checkpointer, which Close stops and
+// Open opens the store in a directory, makes it when there is none, and starts what runs in the background, which Close stops and
 // waits for. A directory that another process uses is a fault.Unavailable.
 func Open(cfg Config) (_ *Store, err error) {
 	if cfg.Dir == "" {
@@ -119,6 +119,10 @@ func Open(cfg Config) (_ *Store, err error) {
 	s.turn.Pass()
 	s.background.Add(1)
 	go s.runCheckpoints()
+	if !cfg.Load { // whoever loads opens the store anew behind it
+		s.background.Add(1)
+		go s.runCarry()
+	}
 	return s, nil
 }
 
@@ -225,7 +229,7 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	t := relational.View(c, s.leaseNow)
+	t := relational.View(c, s.leaseNow).Carrying()
 	defer func() {
 		t.End()
 		s.giveBack(c)

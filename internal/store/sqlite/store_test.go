@@ -18,6 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestEngine(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, faults *storetest.Faults) storetest.Opener {
 		dir := newPlace(t)
+		t.Cleanup(func() { allCarried(t, dir) })
 		return func(t *testing.T) store.Store {
 			return open(t, sqlite.Config{Dir: dir, Faults: sqlite.Faults{BeforeCommit: faults.BeforeCommit, AfterCommit: faults.AfterCommit}})
 		}

@@ -30,7 +30,7 @@ type update struct {
 
 // update returns a transaction on the writer's connection, which runs its statements whatever becomes of a context.
 func (s *Store) update(op store.Op, last store.Position) relational.Tx {
-	return relational.Update(s.writer, s.leaseNow, op, last)
+	return relational.Update(s.writer, s.leaseNow, op, last).Carrying()
 }
 
 // lastPosition returns the newest position that was ever given out: entries may have been pruned.
