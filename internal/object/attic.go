@@ -2,7 +2,7 @@ package object
 
 import "encoding/binary"
 
-// attic keeps packed records of objects that were not read of late, within a bound of bytes. What was put there first leaves first, a segment at a time. A
+// attic keeps packed records of objects that were read once, or not of late, within a bound of bytes. What was put there first leaves first, a segment at a time. A
 // garbage collector finds nothing in it to follow. Its shard's lock guards it.
 type attic struct {
 	max int
@@ -22,8 +22,8 @@ type segment struct {
 
 const recordHead = 4 + 8
 
-// put keeps a record. It replaces one of the same hash.
-func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) {
+// put keeps a record and reports whether it does. It replaces one of the same hash.
+func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) bool {
 	a.drop(hash)
 	room := a.max / atticSegments
 	packed, ok := packRecord(a.scratch[:0], k, r)
@@ -32,7 +32,7 @@ func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) {
 		a.scratch = nil
 	}
 	if !ok || recordHead+len(packed) > room {
-		return
+		return false
 	}
 	s := &a.segments[0]
 	if len(s.block)+recordHead+len(packed) > room {
@@ -44,6 +44,17 @@ func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) {
 	s.at[hash] = uint32(len(s.block))
 	s.block = binary.LittleEndian.AppendUint32(s.block, uint32(len(packed)))
 	s.block = append(binary.LittleEndian.AppendUint64(s.block, vault), packed...)
+	return true
+}
+
+// has reports whether there is a record of a key.
+func (a *attic) has(hash uint64) bool {
+	for i := range a.segments {
+		if _, ok := a.segments[i].at[hash]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // maxScratch is the largest buffer that is kept for the next record, in bytes.

@@ -122,6 +122,45 @@ func fill(c *cache, in vault.ID, n int) (had int) {
 	return had
 }
 
+func TestWhatIsReadOnceIsPacked(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k, other := cacheKey{"v", "a"}, cacheKey{"v", "b"}
+	late := c.ticket(k)
+	c.committed("op", k)
+	c.put(k, sealed("a", "1", 100), late)
+	if c.served(k) != "" {
+		t.Error("a record from before a commit is served")
+	}
+	c.put(k, sealed("a", "1", 100), c.ticket(k))
+	if _, served := c.held(t); served != 0 || !c.shard(k).attic.has(c.shard(k).hash(k)) {
+		t.Errorf("after the first read %d records stand as they are served: want it packed", served)
+	}
+	for range 3 {
+		if c.served(k) != "1" {
+			t.Error("what was packed is not there")
+		}
+	}
+	if r, _ := c.get(k, "", ""); r == nil || !r.warm.Load() {
+		t.Errorf("read again and again, it is %+v: it has no opener", r)
+	}
+
+	old := sealed("b", "1", 100)
+	old.object.Current = "2"
+	rollout := sealed("c", "1", 100)
+	rollout.object.Rollout = []byte("{}")
+	c.put(other, old, c.ticket(other))
+	c.put(cacheKey{"v", "c"}, rollout, c.ticket(cacheKey{"v", "c"}))
+	if _, served := c.held(t); served != 3 {
+		t.Errorf("%d records stand as they are served: want that which is read often, another version and that with a rollout", served)
+	}
+	if r, _ := c.get(other, "", ""); r != nil {
+		t.Error("another version is served as the current one")
+	}
+	if r, _ := c.get(other, "1", ""); r != old {
+		t.Error("another version is not found by its id")
+	}
+}
+
 func TestWhatHadToMakeRoomComesBack(t *testing.T) {
 	const objects = 2000 // as they are served they take 2.4 MB
 	c := newCache(1<<20, 0)
@@ -179,16 +218,15 @@ func TestWhatWasSeenNewerDoesNotGrowOlder(t *testing.T) {
 		r.object.ID, r.object.Revision = "o", n
 		return r
 	}
-	_, ticket := c.get(k, "", "")
-	c.put(k, revision(2), ticket)
+	ticket := c.ticket(k)
+	c.read(k, revision(2))
 	// Until it has to make room, whatever else its shard has: then the attic has it.
 	for n := 0; c.shard(k).objects[k] != nil; n++ {
 		if n == 100_000 {
 			t.Fatal("the object did not have to make room")
 		}
 		other := cacheKey{"v", fmt.Sprint("n", n)}
-		_, ticket := c.get(other, "", "")
-		c.put(other, sealed(other.name, "1", 100), ticket)
+		c.read(other, sealed(other.name, "1", 100))
 	}
 	c.put(k, revision(1), ticket) // a slower reader of what was before; nobody else has its shard
 	if r, _ := c.get(k, "", ""); r == nil || r.Object.Revision != 2 {

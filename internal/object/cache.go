@@ -18,7 +18,7 @@ type cacheKey struct {
 // shards is a power of two, so that a hash chooses one by its low bits.
 const shards = 64
 
-// cache keeps sealed records within a bound of bytes, and half as many bytes of packed ones that were not read of late. Records are immutable and swapped
+// cache keeps sealed records within a bound of bytes, and half as many bytes of packed ones that were read once, or not of late. Records are immutable and swapped
 // whole; no lock is held across I/O. Filling it is safe against a concurrent change: see ticket and announce.
 type cache struct {
 	seed   maphash.Seed
@@ -39,7 +39,7 @@ type shard struct {
 	generation uint64
 	objects    map[cacheKey]*versions
 	bytes, max int64
-	// attic has current versions that had to make room. Of what has an entry in objects, nothing is there.
+	// attic has current versions that were read once, or had to make room. Of what has an entry in objects, nothing is there.
 	attic attic
 	seed  maphash.Seed
 	// kept is what a record takes beside itself: see Kind.
@@ -171,12 +171,23 @@ func (c *cache) put(k cacheKey, r *Record, t ticket) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	fresh := ticket(s.generation) == t
+	if fresh && s.shelve(k, r) {
+		return
+	}
 	s.restore(k)
-	if ticket(s.generation) == t {
+	if fresh {
 		s.add(k, r)
 	} else if v := s.objects[k]; v != nil && v.seen < r.Object.Revision && !v.outdated(r) {
 		s.empty(k) // the caller gets what is newer than all of it
 	}
+}
+
+// shelve puts a record that was read for the first time into the attic, and reports whether it did: most of many objects are not read again soon. It leaves
+// alone what anything is known of, so that what was seen is not followed by what was before.
+func (s *shard) shelve(k cacheKey, r *Record) bool {
+	hash := s.hash(k)
+	return r.Version.ID == r.Object.Current && s.objects[k] == nil && !s.attic.has(hash) && s.attic.put(hash, s.hashVault(k.vault), k, r)
 }
 
 func (s *shard) add(k cacheKey, r *Record) {
@@ -266,14 +277,14 @@ func (c *cache) announce(op store.OpID, k cacheKey, r *Record) {
 func (c *cache) withdraw(op store.OpID) { c.announced.Delete(op) }
 
 // committed forgets an object's records, and keeps the one that the operation announced for it, unless a newer one was seen: a node is shown the commits of
-// all in their order, but may have read the store in between.
+// all in their order, but may have read the store in between. What was seen of an object outlives its commits, also when it was in the attic.
 func (c *cache) committed(op store.OpID, k cacheKey) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
+	s.restore(k)
 	s.empty(k)
-	s.attic.drop(s.hash(k))
 	if a, ok := c.announced.Load(op); ok && a.(announcement).key == k {
 		s.add(k, a.(announcement).record)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// DefaultCacheBytes bounds the versions that are kept in memory as they are served. Half as many bytes are kept packed of those that were not read of late.
+// DefaultCacheBytes bounds the versions that are kept in memory as they are served. Half as many bytes are kept packed of those that were read once, or not of late.
 const DefaultCacheBytes = 32 << 20
 
 // DefaultMaxBackupBytes bounds the body with which a backup is restored: it holds 500 versions of the largest secret.
