@@ -1,131 +1,166 @@
 package object
 
-import "encoding/binary"
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+)
 
-// attic keeps packed records of objects that were read once, or not of late, within a bound of bytes. What was put there first leaves first, a segment at a time. A
-// garbage collector finds nothing in it to follow. Its shard's lock guards it.
+// attic keeps packed records of objects that were read once, or not of late, within a bound of bytes. What was put there first leaves first, a block at a
+// time, but for what was read there meanwhile. A garbage collector finds nothing in it to follow. Its shard's lock guards it.
 type attic struct {
 	max int
-	// segments are in the order of their age, the newest first.
-	segments [atticSegments]segment
-	scratch  []byte
-}
-
-const atticSegments = 4
-
-// segment is a block of records, one behind the other. Each stands behind its length, in four bytes, and the hash of its vault, in eight.
-type segment struct {
-	block []byte
 	// at finds a record by the hash of its key.
-	at map[uint64]uint32
+	at map[uint64]place
+	// blocks hold the records, one behind the other, each behind its length.
+	blocks [atticBlocks][]byte
+	// newest is the block to which records are added. The one behind it is the oldest, around the end.
+	newest  uint8
+	scratch []byte
 }
 
-const recordHead = 4 + 8
+const atticBlocks = 8
+
+// place is where a record is. It has no more than the eight bytes that the key beside it has.
+type place struct {
+	offset uint32
+	// vault is a part of the hash of the record's vault: when that is forgotten, others go with it at times, and are read again.
+	vault uint16
+	block uint8
+	// touched says that the record was read here.
+	touched bool
+}
 
 // put keeps a record and reports whether it does. It replaces one of the same hash.
 func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) bool {
 	a.drop(hash)
-	room := a.max / atticSegments
 	packed, ok := packRecord(a.scratch[:0], k, r)
 	a.scratch = packed[:0]
 	if cap(a.scratch) > maxScratch {
 		a.scratch = nil
 	}
-	if !ok || recordHead+len(packed) > room {
+	whole := len(packed) + binary.MaxVarintLen32
+	if !ok || whole > a.room()/2 {
 		return false
 	}
-	s := &a.segments[0]
-	if len(s.block)+recordHead+len(packed) > room {
-		s = a.turn()
+	if len(a.blocks[a.newest])+whole > a.room() {
+		a.turn()
 	}
-	if s.at == nil {
-		s.block, s.at = make([]byte, 0, room), make(map[uint64]uint32)
+	b := &a.blocks[a.newest]
+	if *b == nil {
+		*b = make([]byte, 0, a.room())
 	}
-	s.at[hash] = uint32(len(s.block))
-	s.block = binary.LittleEndian.AppendUint32(s.block, uint32(len(packed)))
-	s.block = append(binary.LittleEndian.AppendUint64(s.block, vault), packed...)
+	if a.at == nil {
+		a.at = make(map[uint64]place)
+	}
+	a.at[hash] = place{offset: uint32(len(*b)), vault: uint16(vault), block: a.newest}
+	*b = append(binary.AppendUvarint(*b, uint64(len(packed))), packed...)
 	return true
 }
 
-// has reports whether there is a record of a key.
-func (a *attic) has(hash uint64) bool {
-	for i := range a.segments {
-		if _, ok := a.segments[i].at[hash]; ok {
-			return true
-		}
-	}
-	return false
-}
+// room is how long a block may be.
+func (a *attic) room() int { return a.max / atticBlocks }
 
 // maxScratch is the largest buffer that is kept for the next record, in bytes.
 const maxScratch = 64 << 10
 
-// turn empties the oldest segment and makes it the newest.
-func (a *attic) turn() *segment {
-	oldest := a.segments[atticSegments-1]
-	copy(a.segments[1:], a.segments[:])
-	clear(oldest.at)
-	oldest.block = oldest.block[:0]
-	a.segments[0] = oldest
-	return &a.segments[0]
-}
-
-// take returns the record of a key and forgets it, or nil.
-func (a *attic) take(hash uint64, k cacheKey) *Record {
-	for i := range a.segments {
-		s := &a.segments[i]
-		if at, ok := s.at[hash]; ok {
-			delete(s.at, hash)
-			r, ok := unpackRecord(s.record(at), k)
-			if !ok {
-				return nil // another key of the same hash
-			}
-			return r
-		}
+// turn makes the oldest block the newest. What was touched in it stays, up to half of the room, and counts as untouched then. The rest is forgotten.
+func (a *attic) turn() {
+	a.newest = (a.newest + 1) % atticBlocks
+	type entry struct {
+		hash uint64
+		place
 	}
-	return nil
+	var stay []entry
+	for hash, p := range a.at {
+		if p.block != a.newest {
+			continue
+		}
+		if p.touched {
+			stay = append(stay, entry{hash, p})
+		}
+		delete(a.at, hash)
+	}
+	// In this order each moves to the front, over what is not needed any more.
+	slices.SortFunc(stay, func(x, y entry) int { return cmp.Compare(x.offset, y.offset) })
+	b := &a.blocks[a.newest]
+	end := 0
+	for _, e := range stay {
+		whole, _ := a.record(e.place)
+		if end+len(whole) > a.room()/2 {
+			break
+		}
+		copy((*b)[end:], whole)
+		e.offset, e.touched = uint32(end), false
+		a.at[e.hash] = e.place
+		end += len(whole)
+	}
+	*b = (*b)[:end]
 }
 
-func (s *segment) record(at uint32) []byte {
-	n := binary.LittleEndian.Uint32(s.block[at:])
-	return s.block[at+recordHead:][:n]
+// record returns a packed record, with its length before it and without.
+func (a *attic) record(p place) (whole, packed []byte) {
+	rest := a.blocks[p.block][p.offset:]
+	n, size := binary.Uvarint(rest)
+	whole = rest[:size+int(n)]
+	return whole, whole[size:]
 }
 
-func (s *segment) vault(at uint32) uint64 { return binary.LittleEndian.Uint64(s.block[at+4:]) }
+// has reports whether there is a record of a key.
+func (a *attic) has(hash uint64) bool {
+	_, ok := a.at[hash]
+	return ok
+}
+
+// get returns a copy of the record of a key, or nil.
+func (a *attic) get(hash uint64, k cacheKey) *Record {
+	p, ok := a.at[hash]
+	if !ok {
+		return nil
+	}
+	_, packed := a.record(p)
+	r, ok := unpackRecord(packed, k)
+	if !ok {
+		return nil // another key of the same hash
+	}
+	return r
+}
+
+// touch notes that the record of a key was read here, and reports whether it was before, since it came or last stayed when its block was the oldest.
+func (a *attic) touch(hash uint64) (again bool) {
+	p, ok := a.at[hash]
+	if ok && !p.touched {
+		p.touched = true
+		a.at[hash] = p
+		return false
+	}
+	return ok
+}
 
 // drop forgets the record of a key.
-func (a *attic) drop(hash uint64) {
-	for i := range a.segments {
-		delete(a.segments[i].at, hash)
-	}
-}
+func (a *attic) drop(hash uint64) { delete(a.at, hash) }
 
-// dropVault forgets the records of vaults with a hash.
+// dropVault forgets the records of a vault, and perhaps others.
 func (a *attic) dropVault(vault uint64) {
-	for i := range a.segments {
-		s := &a.segments[i]
-		for hash, at := range s.at {
-			if s.vault(at) == vault {
-				delete(s.at, hash)
-			}
+	for hash, p := range a.at {
+		if p.vault == uint16(vault) {
+			delete(a.at, hash)
 		}
 	}
 }
 
 // empty forgets everything.
 func (a *attic) empty() {
-	for i := range a.segments {
-		s := &a.segments[i]
-		clear(s.at)
-		s.block = s.block[:0]
+	clear(a.at)
+	for i := range a.blocks {
+		a.blocks[i] = a.blocks[i][:0]
 	}
 }
 
 // stats counts the records and the bytes of the blocks.
 func (a *attic) stats() (records int, bytes int64) {
-	for i := range a.segments {
-		records += len(a.segments[i].at)
-		bytes += int64(cap(a.segments[i].block))
+	for _, b := range a.blocks {
+		bytes += int64(cap(b))
 	}
-	return records, bytes
+	return len(a.at), bytes
 }

@@ -135,10 +135,19 @@ func TestWhatIsReadOnceIsPacked(t *testing.T) {
 	if _, served := c.held(t); served != 0 || !c.shard(k).attic.has(c.shard(k).hash(k)) {
 		t.Errorf("after the first read %d records stand as they are served: want it packed", served)
 	}
-	for range 3 {
-		if c.served(k) != "1" {
+	for range 2 {
+		if id, o := c.known(k); c.served(k) != "1" || o == nil || id != o.ID {
 			t.Error("what was packed is not there")
 		}
+		if r, _ := c.get(k, "2", ""); r != nil {
+			t.Error("the current version is served as another")
+		}
+		if r, _ := c.get(k, "", vault.Previous); r != nil {
+			t.Error("the current version is served as the previous one")
+		}
+	}
+	if _, served := c.held(t); served != 1 {
+		t.Error("what is read again and again stays packed")
 	}
 	if r, _ := c.get(k, "", ""); r == nil || !r.warm.Load() {
 		t.Errorf("read again and again, it is %+v: it has no opener", r)
@@ -158,6 +167,73 @@ func TestWhatIsReadOnceIsPacked(t *testing.T) {
 	}
 	if r, _ := c.get(other, "1", ""); r != old {
 		t.Error("another version is not found by its id")
+	}
+}
+
+// What is read a second time is served from where it is: only who reads it finds it, not who asks for something else.
+func TestPackedRecordsLeaveWhenTheyAreReadAgain(t *testing.T) {
+	c := newCache(1<<20, 0)
+	k := cacheKey{"v", "a"}
+	s := c.shard(k)
+	c.put(k, sealed("a", "1", 100), c.ticket(k))
+	c.known(k)
+	c.get(k, "2", "")
+	if s.attic.at[s.hash(k)].touched {
+		t.Error("it counts as read by who asked for another version, or for its id")
+	}
+	first, _ := c.get(k, "", "")
+	if first == nil || s.objects[k] != nil || !s.attic.touch(s.hash(k)) {
+		t.Errorf("read once again it is %v, and its entry is %v: want a copy, and none", first, s.objects[k])
+	}
+	second, _ := c.get(k, "1", "")
+	if second == nil || s.objects[k] == nil || s.attic.has(s.hash(k)) {
+		t.Errorf("read twice again it is %v, and its entry is %v", second, s.objects[k])
+	}
+	if third, _ := c.get(k, "", ""); third != second || third == first {
+		t.Error("it is served in another copy although it has an entry")
+	}
+}
+
+func TestOldestBlockKeepsWhatWasRead(t *testing.T) {
+	const records, max = 1000, 64 << 10 // a few times of what it can hold
+	key := func(n uint64) cacheKey { return cacheKey{"v", fmt.Sprint("n", n)} }
+	for name, c := range map[string]struct {
+		read func(n uint64) bool
+		// min and max count what is left of the first hundred.
+		min, max int
+	}{
+		"nothing": {func(uint64) bool { return false }, 0, 0},
+		"a few":   {func(n uint64) bool { return n < 100 && n%10 == 0 }, 10, 10},
+		"all":     {func(uint64) bool { return true }, 0, 99}, // what is newer has to have room
+	} {
+		a := attic{max: max}
+		for n := range uint64(records) {
+			if !a.put(n, n%2, key(n), sealed(key(n).name, "1", int(n)%500)) {
+				t.Fatalf("%s: an ordinary record is refused", name)
+			}
+			for old := range n {
+				if c.read(old) {
+					a.touch(old)
+				}
+			}
+		}
+		old := 0
+		for n := range uint64(records) {
+			r := a.get(n, key(n))
+			switch {
+			case r == nil && a.has(n):
+				t.Fatalf("%s: record %d is damaged", name, n)
+			case r == nil:
+				continue
+			case r.object.Name != key(n).name || len(r.version.Value.Ciphertext) != int(n)%500 || a.at[n].vault != uint16(n%2):
+				t.Fatalf("%s: record %d came back as %+v", name, n, r)
+			case n < 100:
+				old++
+			}
+		}
+		if _, bytes := a.stats(); bytes > max || old < c.min || old > c.max || !a.has(records-1) {
+			t.Errorf("%s: the attic has %d old records, want %d to %d, and the newest: %t, in %d bytes", name, old, c.min, c.max, a.has(records-1), bytes)
+		}
 	}
 }
 
@@ -181,7 +257,7 @@ func TestWhatHadToMakeRoomComesBack(t *testing.T) {
 }
 
 func TestNothingStaleComesBack(t *testing.T) {
-	const objects = 2000
+	const objects, reads = 2000, 2 // so that some have an entry, and some were touched
 	for name, c := range map[string]struct {
 		drop func(*cache)
 		want int
@@ -196,7 +272,9 @@ func TestNothingStaleComesBack(t *testing.T) {
 		"another vault": {drop: func(c *cache) { c.dropVault("w") }, want: objects * 9 / 10},
 	} {
 		all := newCache(1<<20, 0)
-		fill(all, "v", objects)
+		for range reads {
+			fill(all, "v", objects)
+		}
 		c.drop(all)
 		had := 0
 		for i := range objects {

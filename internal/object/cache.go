@@ -211,15 +211,23 @@ func (s *shard) add(k cacheKey, r *Record) {
 	s.bytes += size
 }
 
-// fetch returns a record from the attic, or nil. One that was read again after so long has no opener yet.
+// fetch returns a record from the attic, or nil. One that is read there for the second time leaves it: it will be read again, and is to have an opener then.
+// Before, readers get copies, which are no different to them.
 func (s *shard) fetch(k cacheKey, id vault.VersionID, label vault.Label) *Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.restore(k)
 	if v := s.objects[k]; v != nil {
-		return v.find(id, label)
+		return v.find(id, label) // it came meanwhile
 	}
-	return nil
+	hash := s.hash(k)
+	r := s.attic.get(hash, k)
+	if r == nil {
+		return nil
+	}
+	if r = (&versions{current: r}).find(id, label); r != nil && s.attic.touch(hash) {
+		s.add(k, r)
+	}
+	return r
 }
 
 // restore brings an object's record back from the attic.
@@ -227,7 +235,7 @@ func (s *shard) restore(k cacheKey) {
 	if s.objects[k] != nil {
 		return
 	}
-	if r := s.attic.take(s.hash(k), k); r != nil {
+	if r := s.attic.get(s.hash(k), k); r != nil {
 		s.add(k, r)
 	}
 }
@@ -358,20 +366,18 @@ func (s *shard) empty(k cacheKey) (freed int64) {
 func (c *cache) known(k cacheKey) (vault.ObjectID, *vault.Object) {
 	s := c.shard(k)
 	s.mu.RLock()
-	v := s.objects[k]
-	if v == nil {
-		s.mu.RUnlock()
-		r := s.fetch(k, "", "")
-		if r == nil {
-			return "", nil
-		}
-		return r.Object.ID, r.Object
-	}
 	defer s.mu.RUnlock()
-	if v.current == nil {
+	switch v := s.objects[k]; {
+	case v == nil:
+		if r := s.attic.get(s.hash(k), k); r != nil {
+			return r.Object.ID, r.Object
+		}
+		return "", nil
+	case v.current == nil:
 		return v.id, nil
+	default:
+		return v.id, v.current.Object
 	}
-	return v.id, v.current.Object
 }
 
 // setHint remembers the id of the object under the name; an empty id forgets it.
