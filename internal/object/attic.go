@@ -15,8 +15,10 @@ type attic struct {
 	// blocks hold the records, one behind the other, each behind its length.
 	blocks [atticBlocks][]byte
 	// newest is the block to which records are added. The one behind it is the oldest, around the end.
-	newest  uint8
-	scratch []byte
+	newest uint8
+	// words are texts of many records.
+	words  dictionary
+	packer packer
 }
 
 const atticBlocks = 8
@@ -34,11 +36,7 @@ type place struct {
 // put keeps a record and reports whether it does. It replaces one of the same hash.
 func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) bool {
 	a.drop(hash)
-	packed, ok := packRecord(a.scratch[:0], k, r)
-	a.scratch = packed[:0]
-	if cap(a.scratch) > maxScratch {
-		a.scratch = nil
-	}
+	packed, ok := a.packer.pack(&a.words, k, r)
 	whole := len(packed) + binary.MaxVarintLen32
 	if !ok || whole > a.room()/2 {
 		return false
@@ -60,9 +58,6 @@ func (a *attic) put(hash, vault uint64, k cacheKey, r *Record) bool {
 
 // room is how long a block may be.
 func (a *attic) room() int { return a.max / atticBlocks }
-
-// maxScratch is the largest buffer that is kept for the next record, in bytes.
-const maxScratch = 64 << 10
 
 // turn makes the oldest block the newest. What was touched in it stays, up to half of the room, and counts as untouched then. The rest is forgotten.
 func (a *attic) turn() {
@@ -119,7 +114,7 @@ func (a *attic) get(hash uint64, k cacheKey) *Record {
 		return nil
 	}
 	_, packed := a.record(p)
-	r, ok := unpackRecord(packed, k)
+	r, ok := unpackRecord(packed, &a.words, k)
 	if !ok {
 		return nil // another key of the same hash
 	}
@@ -152,6 +147,7 @@ func (a *attic) dropVault(vault uint64) {
 // empty forgets everything.
 func (a *attic) empty() {
 	clear(a.at)
+	a.words = dictionary{}
 	for i := range a.blocks {
 		a.blocks[i] = a.blocks[i][:0]
 	}

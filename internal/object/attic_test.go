@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,16 +72,21 @@ func TestPackedRecordsComeBackWhole(t *testing.T) {
 		rec.object.Rollout, rec.object.Deleted = nil, nil // not packed: below
 		list = append(list, rec)
 	}
+	var words dictionary
+	var p packer
 	for _, rec := range list {
 		rec.version.Object = rec.object.ID
 		k := cacheKey{rec.object.Vault, "name key"}
-		packed, ok := packRecord([]byte("before"), k, rec)
+		packed, ok := p.pack(&words, k, rec)
 		if !ok {
 			t.Fatal("an ordinary record is not packed")
 		}
-		got, ok := unpackRecord(packed[len("before"):], k)
+		got, ok := unpackRecord(packed, &words, k)
 		if !ok {
 			t.Fatal("a packed record does not come back")
+		}
+		if _, ok := unpackRecord(packed, &words, cacheKey{"another", "name key"}); ok {
+			t.Error("a record is given for another key")
 		}
 		clear(packed)
 		if d := cmp.Diff(rec.object, got.object) + cmp.Diff(rec.version, got.version); d != "" || got.tenant != rec.tenant {
@@ -89,8 +95,106 @@ func TestPackedRecordsComeBackWhole(t *testing.T) {
 		if got.Object != &got.object || got.Version != &got.version {
 			t.Error("a record shows another object or version than its own")
 		}
-		if _, ok := unpackRecord(packed, cacheKey{"another", "name key"}); ok {
-			t.Error("a record is given for another key")
+	}
+}
+
+func TestOrdinaryRecordsAreShort(t *testing.T) {
+	k, r := ordinary(1)
+	var words dictionary
+	var p packer
+	first, _ := p.pack(&words, k, r)
+	again, _ := p.pack(&words, k, r)
+	// The sealed value and its key are random. Beside them its ids and its name take 51 bytes.
+	if sealed := len(r.version.Value.Ciphertext) + len(r.version.Value.WrappedKey); len(again) > sealed+80 || len(again) != len(first) {
+		t.Errorf("a record takes %d bytes at first and %d then, with %d that are sealed", len(first), len(again), sealed)
+	}
+	if n := testing.AllocsPerRun(100, func() { p.pack(&words, k, r) }); n > 0 {
+		t.Errorf("packing allocates %v times", n)
+	}
+}
+
+func TestInstantsArePackedByTheirDistance(t *testing.T) {
+	now := time.UnixMicro(1.8e15 + 123_457)
+	for us := range int64(1000) {
+		at := now.Add(time.Duration(us) * time.Microsecond)
+		if got := microOf(string(vault.NewVersionID(at))); got != at.UnixMicro() {
+			t.Fatalf("an id made at %d says %d", at.UnixMicro(), got)
+		}
+	}
+	for name, c := range map[string]struct {
+		at    time.Time
+		known int64
+		max   int // bytes
+	}{
+		"zero":               {time.Time{}, now.UnixMicro(), 1},
+		"the same":           {now, now.UnixMicro(), 1},
+		"before":             {now.Add(-time.Microsecond), now.UnixMicro(), 1},
+		"a minute later":     {now.Add(time.Minute), now.UnixMicro(), 4},
+		"a year later":       {now.AddDate(1, 0, 0), now.UnixMicro(), 7},
+		"finer":              {now.Add(1), now.UnixMicro(), 11},
+		"long ago":           {time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), now.UnixMicro(), 11},
+		"in ages":            {time.Date(300_000, 1, 1, 0, 0, 0, 0, time.UTC), now.UnixMicro(), 11},
+		"from a wrong id on": {now, microOf("ffffffffffffffffffffffffffffffff"), 11},
+		"at the bound":       {time.UnixMicro(maxNear), -maxNear, 10},
+		"as far as can be":   {time.UnixMicro(-1 << 62), 1 << 62, 16},
+		"behind the bound":   {time.UnixMicro(-maxNear - 1), maxNear, 12},
+	} {
+		var p packer
+		p.instant(c.at, c.known)
+		u := unpacker{rest: p.head}
+		if got := u.instant().from(c.known); !got.Equal(c.at) || len(u.rest) != 0 || len(p.head) > c.max {
+			t.Errorf("%s: %s came back as %s, of %d bytes: want %d at most", name, c.at, got, len(p.head), c.max)
+		}
+	}
+}
+
+// However many vaults there are, and whatever callers call their tags, the dictionary stays small, and what is not in it comes back as well.
+func TestDictionaryIsBounded(t *testing.T) {
+	a := attic{max: 8 << 20}
+	record := func(n uint64, tag string) (cacheKey, *Record) {
+		k, r := ordinary(int(n))
+		k.vault, r.version.Tags = vault.ID(vault.NewGUID()), map[string]string{tag: "value"}
+		return k, r
+	}
+	held := func() (n, bytes int) {
+		for _, t := range a.words.texts {
+			bytes += len(t)
+		}
+		return len(a.words.texts), bytes
+	}
+	back := func(n uint64, k cacheKey, r *Record) {
+		t.Helper()
+		if got := a.get(n, k); got == nil || got.object.Vault != k.vault || cmp.Diff(got.version, r.version) != "" {
+			t.Errorf("record %d came back as %+v, want %+v", n, got, r)
+		}
+	}
+	for n := range uint64(1000) {
+		k, r := record(n, fmt.Sprint("one of many tags ", n))
+		k.vault = "v"
+		a.put(n, 0, k, r)
+		back(n, k, r)
+	}
+	if n, bytes := held(); n > maxTexts/2 || bytes > maxTexts/2*maxTextBytes || n < 10 {
+		t.Errorf("callers' names are %d texts of %d bytes: want half of the room at most", n, bytes)
+	}
+	for n := range uint64(1000) {
+		k, r := record(n, "long "+strings.Repeat("x", int(n)%500))
+		a.put(n, 0, k, r)
+		back(n, k, r)
+	}
+	if n, bytes := held(); n > maxTexts || n < maxTexts/2 || n != len(a.words.numbers) {
+		t.Errorf("the dictionary has %d texts of %d bytes: want %d at most", n, bytes, maxTexts)
+	}
+	k, r := record(1, strings.Repeat("x", maxTextBytes+1))
+	a.empty()
+	if n, _ := held(); n != 0 || a.has(1) {
+		t.Errorf("behind everything that had them %d texts are left", n)
+	}
+	a.put(1, 0, k, r)
+	back(1, k, r)
+	for _, text := range a.words.texts {
+		if len(text) > maxTextBytes {
+			t.Errorf("a text of %d bytes is in the dictionary", len(text))
 		}
 	}
 }
@@ -102,7 +206,7 @@ func TestRareRecordsAreNotPacked(t *testing.T) {
 	} {
 		r := sealed("a", "1", 1)
 		change(&r.object)
-		if _, ok := packRecord(nil, cacheKey{}, r); ok {
+		if _, ok := new(packer).pack(new(dictionary), cacheKey{}, r); ok {
 			t.Errorf("%s: it is packed", name)
 		}
 	}

@@ -33,19 +33,22 @@ func ordinary(n int) (cacheKey, *Record) {
 func BenchmarkPack(b *testing.B) {
 	k, r := ordinary(1)
 	var packed []byte
+	var words dictionary
+	var p packer
 	b.ReportAllocs()
 	for b.Loop() {
-		packed, _ = packRecord(packed[:0], k, r)
+		packed, _ = p.pack(&words, k, r)
 	}
 	b.ReportMetric(float64(len(packed)), "bytes")
 }
 
 func BenchmarkUnpack(b *testing.B) {
 	k, r := ordinary(1)
-	packed, _ := packRecord(nil, k, r)
+	var words dictionary
+	packed, _ := new(packer).pack(&words, k, r)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := unpackRecord(packed, k); !ok {
+		if _, ok := unpackRecord(packed, &words, k); !ok {
 			b.Fatal("a packed record does not come back")
 		}
 	}
