@@ -18,7 +18,7 @@ type cacheKey struct {
 // shards is a power of two, so that a hash chooses one by its low bits.
 const shards = 64
 
-// cache keeps sealed records within a bound of bytes, and half as many bytes of packed ones that were read once, or not of late. Records are immutable and swapped
+// cache keeps sealed records within a bound of bytes, and packed ones that were read once, or not of late, within another: see packedPercent. Records are immutable and swapped
 // whole; no lock is held across I/O. Filling it is safe against a concurrent change: see ticket and announce.
 type cache struct {
 	seed   maphash.Seed
@@ -116,7 +116,7 @@ func newCache(maxBytes int64, kept int) *cache {
 		s := &c.shards[i]
 		s.objects = make(map[cacheKey]*versions)
 		s.max, s.kept, s.seed = maxBytes/shards, int64(kept), c.seed
-		s.attic.max = int(s.max / 2)
+		s.attic.max = int(s.max * packedPercent / 100)
 	}
 	return c
 }

@@ -14,8 +14,13 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// DefaultCacheBytes bounds the versions that are kept in memory as they are served. Half as many bytes are kept packed of those that were read once, or not of late.
+// DefaultCacheBytes bounds the versions that are kept in memory as they are served. Those that were read once, or not of late, are kept beside them, packed:
+// see packedPercent.
 const DefaultCacheBytes = 32 << 20
+
+// packedPercent is for how many bytes of packed records there is room, for 100 of those as they are served. A packed one takes an eighth of what another
+// takes with its opener, so most of what a server has in memory is packed.
+const packedPercent = 150
 
 // DefaultMaxBackupBytes bounds the body with which a backup is restored: it holds 500 versions of the largest secret.
 const DefaultMaxBackupBytes = 64 << 20
@@ -42,7 +47,7 @@ type Config struct {
 	Kind  Kind
 	// MaxVersions bounds the versions of one object; 0 means no bound.
 	MaxVersions int
-	// CacheBytes bounds what is kept in memory; 0 means DefaultCacheBytes.
+	// CacheBytes bounds what is kept in memory as it is served; 0 means DefaultCacheBytes.
 	CacheBytes int64
 	// Pends is asked, in the transaction of each write, under which labels the new version waits instead of becoming current; for none it does. It
 	// may write to the transaction, but not the object. Nil never lets a version wait.
