@@ -2,9 +2,14 @@ package object
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/keywright/keywright/internal/store"
 	"github.com/keywright/keywright/internal/vault"
 )
 
@@ -294,6 +299,72 @@ func TestCacheNeverGoesBack(t *testing.T) {
 			t.Errorf("the current version is %q, want 1", got)
 		}
 	})
+}
+
+// Whoever reads after a commit gets what it left, or something newer, wherever the cache has it: here everything comes and goes all the time.
+func TestReadersNeverGetWhatWasBeforeACommit(t *testing.T) {
+	const objects, readers, reads = 400, 4, 10_000
+	c := newCache(64*3000, 0)
+	at := func(n int, revision int64) *Record {
+		r := sealed(fmt.Sprint("n", n), vault.VersionID(fmt.Sprint(revision)), 50)
+		r.object.ID, r.object.Revision = vault.ObjectID(fmt.Sprint("o", n)), revision
+		return r
+	}
+	var stored, acknowledged [objects]atomic.Int64
+	var readersLeft atomic.Int64
+	readersLeft.Store(readers)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for op := 0; readersLeft.Load() > 0; op++ {
+			n, id := rand.IntN(objects), store.OpID(fmt.Sprint(op))
+			k, next := cacheKey{"v", fmt.Sprint("n", n)}, stored[n].Load()+1
+			if op%2 == 0 {
+				c.announce(id, k, at(n, next))
+			}
+			stored[n].Store(next)
+			c.committed(id, k)
+			c.withdraw(id)
+			acknowledged[n].Store(next)
+			if op%1000 == 0 {
+				c.dropVault("v")
+			}
+			runtime.Gosched()
+		}
+	})
+	var packed atomic.Int64
+	for range readers {
+		group.Go(func() {
+			defer readersLeft.Add(-1)
+			for range reads {
+				n := int(objects * rand.Float64() * rand.Float64())
+				k, before := cacheKey{"v", fmt.Sprint("n", n)}, acknowledged[n].Load()
+				r, ticket := c.get(k, "", "")
+				if r == nil {
+					found := at(n, stored[n].Load())
+					runtime.Gosched() // others commit
+					c.put(k, found, ticket)
+					continue
+				}
+				if r.Object.Revision < before || r.Object.Name != k.name {
+					t.Errorf("%s is read in revision %d after %d was acknowledged", r.Object.Name, r.Object.Revision, before)
+					return
+				}
+				if !r.warm.Load() {
+					packed.Add(1)
+				}
+				before = acknowledged[n].Load()
+				if _, o := c.known(k); o != nil && o.Revision < before {
+					t.Errorf("revision %d of %s is known after %d was acknowledged", o.Revision, k.name, before)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	if packed.Load() < reads/10 {
+		t.Errorf("of %d reads %d found what has no opener yet: the test should have more of them", readers*reads, packed.Load())
+	}
+	c.held(t)
 }
 
 // What is read again gets an opener, for which there has to be room: the cache stays within its bytes although its records grow.

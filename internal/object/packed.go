@@ -10,7 +10,7 @@ import (
 	"github.com/keywright/keywright/internal/vault"
 )
 
-// A packed record is a text without pointers, a seventh of what it takes otherwise:
+// A packed record is a text without pointers, a quarter of what it takes otherwise:
 //
 //	heads of the texts, lengths of the blocks, numbers and flags, as varints and bytes, in the order of the packer's calls
 //	then the texts, then the blocks, one behind the other
