@@ -19,6 +19,38 @@ type batch struct {
 	ctx context.Context
 	tx  store.Tx
 	at  time.Time
+	// retired are the retired versions among those whose use the batch is about.
+	retired map[vault.VersionID]bool
+}
+
+// look finds out which versions are retired, at once for all rows that tell of a use.
+func (b *batch) look(rows []*change) error {
+	var ids []vault.VersionID
+	for _, c := range rows {
+		if c.uses() && (len(ids) == 0 || ids[len(ids)-1] != c.facts.Version) { // neighbours often are of one
+			ids = append(ids, c.facts.Version)
+		}
+	}
+	return b.lookAt(ids...)
+}
+
+func (b *batch) lookAt(ids ...vault.VersionID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	list, err := b.tx.RetiredAmong(b.ctx, ids)
+	if err == nil && len(list) > 0 {
+		b.retired = make(map[vault.VersionID]bool, len(list))
+	}
+	for _, id := range list {
+		b.retired[id] = true
+	}
+	return err
+}
+
+// uses reports whether the change tells that somebody used a version, or wanted to.
+func (c *change) uses() bool {
+	return c.facts.Version != "" && (c.refused || !c.facts.Last.IsZero())
 }
 
 // put joins the facts with what the store has.
@@ -39,8 +71,8 @@ func (b *batch) put(c *change) error {
 	case !fault.Is(err, fault.NotFound):
 		return err
 	}
-	if h.Version != "" && (c.refused || !c.facts.Last.IsZero()) {
-		v, o, err := b.retired(&h)
+	if c.uses() {
+		v, o, err := b.revoked(&h)
 		if err != nil {
 			return err
 		}
@@ -63,11 +95,8 @@ func (b *batch) put(c *change) error {
 // add inserts the row of a delivery when the store has none of its key, which spares it looking first. What may be one of a retired version is left to
 // put.
 func (b *batch) add(c *change) (added bool, err error) {
-	if c.known || c.refused || c.facts.Version == "" || c.facts.Last.IsZero() {
+	if c.known || c.refused || !c.uses() || b.retired[c.facts.Version] {
 		return false, nil
-	}
-	if any, err := b.tx.AnyRetired(b.ctx, c.facts.Version); err != nil || any {
-		return false, err
 	}
 	row, err := c.facts.row()
 	if err != nil {
@@ -76,10 +105,10 @@ func (b *batch) add(c *change) (added bool, err error) {
 	return b.tx.AddHolding(b.ctx, row)
 }
 
-// retired returns the version and its object when the version was revoked at its target, nil otherwise.
-func (b *batch) retired(h *Holding) (*vault.Version, *vault.Object, error) {
-	if any, err := b.tx.AnyRetired(b.ctx, h.Version); err != nil || !any {
-		return nil, nil, err
+// revoked returns the version and its object when the version was revoked at its target, nil otherwise.
+func (b *batch) revoked(h *Holding) (*vault.Version, *vault.Object, error) {
+	if !b.retired[h.Version] {
+		return nil, nil, nil
 	}
 	found, err := b.tx.ObjectVersion(b.ctx, h.Vault, h.Kind, h.NameKey, h.Version)
 	switch {

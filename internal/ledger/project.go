@@ -77,6 +77,9 @@ func (l *Ledger) commit(ctx context.Context, now bool) error {
 		op := store.NewOp(l.Clock.Now())
 		err := l.Store.Update(ctx, op, func(tx store.Tx) error {
 			b := batch{ctx: ctx, tx: tx, at: op.At}
+			if err := b.look(rows); err != nil {
+				return err
+			}
 			for _, c := range rows {
 				if err := b.put(c); err != nil {
 					return err

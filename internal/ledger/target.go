@@ -92,6 +92,12 @@ func (l *Ledger) Seen(ctx context.Context, o Observation) error {
 		if err := b.sample(&o); err != nil {
 			return err
 		}
+		if len(facts) == 0 {
+			return nil
+		}
+		if err := b.lookAt(o.Version); err != nil {
+			return err
+		}
 		for _, f := range facts {
 			if err := b.seen(f, o.At); err != nil {
 				return err
@@ -171,7 +177,7 @@ func (b *batch) seen(f *Holding, at time.Time) error {
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	v, o, err := b.retired(&h)
+	v, o, err := b.revoked(&h)
 	if err == nil && v != nil {
 		err = b.alarm(&h, o, time.Time{}, at)
 	}

@@ -169,8 +169,9 @@ type Objects interface {
 	// CurrentVersions lists like Objects and gives each object with its current version, in one query. Objects without a
 	// current version have a nil one.
 	CurrentVersions(ctx context.Context, q ObjectQuery) ([]ObjectVersion, error)
-	// AnyRetired reports whether a version of this id, of whichever object, is in the state vault.Retired. It costs next to nothing while few are.
-	AnyRetired(ctx context.Context, id vault.VersionID) (bool, error)
+	// RetiredAmong returns those of the ids that belong to a version, of whichever object, in the state vault.Retired: in ascending order, each once. It
+	// costs next to nothing while few are.
+	RetiredAmong(ctx context.Context, ids []vault.VersionID) ([]vault.VersionID, error)
 	// CountVersions counts an object's versions, at most limit.
 	CountVersions(ctx context.Context, o vault.ObjectID, limit int) (int, error)
 	// Tombstones lists purged objects and vaults in the order of their ids.

@@ -2,6 +2,9 @@ package relational
 
 import (
 	"context"
+	"math/bits"
+	"slices"
+	"strings"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/vault"
@@ -49,9 +52,30 @@ func (t *Tx) Version(ctx context.Context, o vault.ObjectID, id vault.VersionID) 
 	return list[0], nil
 }
 
-// AnyRetired implements store.Objects.
-func (t *Tx) AnyRetired(ctx context.Context, id vault.VersionID) (bool, error) {
-	return t.one(ctx, "SELECT 1 FROM versions WHERE id = ? AND state = '"+string(vault.Retired)+"' LIMIT 1", []any{string(id)}, func(Row) {})
+// idsAtOnce bounds the ids that one statement asks for.
+const idsAtOnce = 64
+
+// RetiredAmong implements store.Objects.
+func (t *Tx) RetiredAmong(ctx context.Context, ids []vault.VersionID) (list []vault.VersionID, err error) {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	for chunk := range slices.Chunk(slices.Compact(ids), idsAtOnce) {
+		// The last one is repeated up to a power of two, so that an engine prepares seven statements and no more.
+		args := make([]any, 1<<bits.Len(uint(len(chunk)-1)))
+		for i := range args {
+			args[i] = string(chunk[min(i, len(chunk)-1)])
+		}
+		marks := strings.Join(slices.Repeat([]string{"?"}, len(args)), ", ")
+		err := t.query(ctx, "SELECT id FROM versions WHERE id IN ("+marks+") AND state = '"+string(vault.Retired)+"'", args, func(r Row) error {
+			list = append(list, vault.VersionID(r.Text(0)))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
 }
 
 // Versions implements store.Objects.

@@ -92,7 +92,7 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 		"ended enrolments": {func(tx store.Tx) { tx.ExpireEnrolments(ctx, now, 5) }, "enrolments_expires"},
 		"ended sign-ins":   {func(tx store.Tx) { tx.ExpireSignIns(ctx, now, 5) }, "sign_ins_expires"},
 		"bare objects":     {func(tx store.Tx) { tx.(*relational.Tx).Carry(ctx, "", 5) }, "objects_bare"},
-		"retired versions": {func(tx store.Tx) { tx.AnyRetired(ctx, "x") }, "versions_retired"},
+		"retired versions": {func(tx store.Tx) { tx.RetiredAmong(ctx, []vault.VersionID{"x", "y", "z"}) }, "versions_retired"},
 		"holdings":         {func(tx store.Tx) { tx.DeleteHoldings(ctx, "x", vault.Secret, "y", "", 5) }, "holdings_key"},
 	} {
 		e := &explainer{conn: c}

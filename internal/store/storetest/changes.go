@@ -28,7 +28,7 @@ var mutations = slices.Concat(coreMutations, rotationMutations, subscriptionMuta
 
 // readers are the methods of a transaction that write nothing. A method that is neither here nor in mutations fails the suite.
 var readers = strings.Fields(`Tenant Tenants Subscription Subscriptions ResourceGroup ResourceGroups Vault VaultByName Vaults
-	Object ObjectVersion Objects Version Versions CurrentVersions CountVersions AnyRetired Tombstones Principal PrincipalByAppID PrincipalByUPN PrincipalByResource
+	Object ObjectVersion Objects Version Versions CurrentVersions CountVersions RetiredAmong Tombstones Principal PrincipalByAppID PrincipalByUPN PrincipalByResource
 	Principals Members GroupsOf TrustedIssuer TrustedIssuers Grant GrantsAt GrantsUnder GrantsOf Role Roles WrappedKey HasWrappedKey WrappedKeys
 	SigningKeys Setting SignIn Commits Audits Head Cursor
 	Policy Policies Run OpenRun Runs Task Tasks Loan Loans CountLoans CheckLease

@@ -29,7 +29,7 @@ var objectCases = []testCase{
 	{name: "Objects/CursorsUnderConcurrentWrites", run: cursorsUnderWrites},
 	{name: "Objects/CurrentVersions", run: currentVersions},
 	{name: "Objects/WithOneVersion", run: objectVersion},
-	{name: "Objects/AnyRetired", run: anyRetired},
+	{name: "Objects/RetiredAmong", run: retiredAmong},
 	{name: "Objects/DeleteLeavesATombstone", run: deleteObject, reopens: true},
 }
 
@@ -278,20 +278,34 @@ func objectVersion(e *env) {
 	is(e, "without an object", readErr(e, find("nobody", "")), fault.NotFound)
 }
 
-func anyRetired(e *env) {
+func retiredAmong(e *env) {
 	f := newFixture()
 	f.seed(e)
-	retired := func(id vault.VersionID) bool {
-		return read(e, func(tx store.Tx) (bool, error) { return tx.AnyRetired(e.ctx, id) })
+	retired := func(ids ...vault.VersionID) []vault.VersionID {
+		return read(e, func(tx store.Tx) ([]vault.VersionID, error) { return tx.RetiredAmong(e.ctx, ids) })
 	}
-	if retired(f.first.ID) || retired(f.second.ID) || retired(vault.NewVersionID(noon)) {
+	if len(retired()) > 0 || len(retired(f.first.ID, f.second.ID, vault.NewVersionID(noon), "")) > 0 {
 		e.Error("a version is retired that nobody revoked")
 	}
-	gone := *f.first
-	gone.State = vault.Retired
-	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, &gone) })
-	if !retired(f.first.ID) || retired(f.second.ID) {
-		e.Error("the version that was revoked, and it alone, is to be retired")
+	first, second := *f.first, *f.second
+	first.State = vault.Retired
+	e.update(func(tx store.Tx) error { return tx.PutVersion(e.ctx, &first) })
+	same(e, "with the version that was revoked", retired(f.second.ID, f.first.ID, f.first.ID), []vault.VersionID{first.ID})
+	same(e, "without it", retired(f.second.ID), []vault.VersionID(nil))
+	// Two objects may have versions of one id, and any number may be asked for.
+	other, version := newObject(f.vault.ID, vault.Secret, "other")
+	version.ID, version.State, second.State = first.ID, vault.Retired, vault.Retired
+	e.update(func(tx store.Tx) error {
+		return firstOf(tx.PutObject(e.ctx, other), tx.AddVersion(e.ctx, version), tx.PutVersion(e.ctx, &second))
+	})
+	want := []vault.VersionID{first.ID, second.ID}
+	slices.Sort(want)
+	for _, n := range []int{0, 1, 2, 61, 62, 63, 126, 127, 500} {
+		ids := []vault.VersionID{second.ID}
+		for range n {
+			ids = append(ids, vault.NewVersionID(noon))
+		}
+		same(e, fmt.Sprintf("among %d", n+2), retired(append(ids, first.ID)...), want)
 	}
 }
 
