@@ -16,6 +16,9 @@ type Holdings interface {
 	AddHolding(ctx context.Context, h *Holding) (added bool, err error)
 	// PutHolding inserts or replaces a row.
 	PutHolding(ctx context.Context, h *Holding) error
+	// TouchHolding moves Last of a row forward, never back, and changes nothing else. It finds rows alone that were delivered by then, whose First is not
+	// behind last: any other would lack more than Last.
+	TouchHolding(ctx context.Context, k HoldingKey, last time.Time) (found bool, err error)
 	// Holdings lists in the order of keys: vault, kind, name, version, principal, instance. What a principal holds in any vault it lists as it was
 	// delivered, by First and then by keys.
 	Holdings(ctx context.Context, q HoldingQuery) ([]*Holding, error)

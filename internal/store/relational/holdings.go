@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keywright/keywright/internal/principal"
 	"github.com/keywright/keywright/internal/store"
@@ -91,6 +92,14 @@ func (t *Tx) PutHolding(ctx context.Context, h *store.Holding) error {
 		first = excluded.first, last = excluded.last, loaded = excluded.loaded, used = excluded.used, seen = excluded.seen, doc = excluded.doc`,
 		holdingValues(h)...)
 	return err
+}
+
+// TouchHolding implements store.Holdings. The greater of two is spelled in a way that all engines know, and a row that stays as it is counts as found.
+func (t *Tx) TouchHolding(ctx context.Context, k store.HoldingKey, last time.Time) (found bool, err error) {
+	n, err := t.write(ctx, unseen, `UPDATE holdings SET last = CASE WHEN last > ?7 THEN last ELSE ?7 END
+		WHERE vault = ?1 AND kind = ?2 AND name_key = ?3 AND version = ?4 AND principal = ?5 AND instance = ?6 AND first <= ?7`,
+		append(keyColumns(k), micros(last))...)
+	return n > 0, err
 }
 
 func holdingValues(h *store.Holding) []any {

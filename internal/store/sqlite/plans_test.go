@@ -93,7 +93,10 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 		"ended sign-ins":   {func(tx store.Tx) { tx.ExpireSignIns(ctx, now, 5) }, "sign_ins_expires"},
 		"bare objects":     {func(tx store.Tx) { tx.(*relational.Tx).Carry(ctx, "", 5) }, "objects_bare"},
 		"retired versions": {func(tx store.Tx) { tx.RetiredAmong(ctx, []vault.VersionID{"x", "y", "z"}) }, "versions_retired"},
-		"holdings":         {func(tx store.Tx) { tx.DeleteHoldings(ctx, "x", vault.Secret, "y", "", 5) }, "holdings_key"},
+		"a touched holding": {func(tx store.Tx) {
+			tx.TouchHolding(ctx, store.HoldingKey{Vault: "x", Kind: vault.Secret, NameKey: "y", Version: "v", Principal: "p", Instance: "i"}, now)
+		}, "holdings_key"},
+		"holdings": {func(tx store.Tx) { tx.DeleteHoldings(ctx, "x", vault.Secret, "y", "", 5) }, "holdings_key"},
 	} {
 		e := &explainer{conn: c}
 		tx := relational.Update(e, nil, store.NewOp(now), 0)

@@ -44,6 +44,14 @@ var holdingMutations = []mutation{
 		f.holding.Instance = "pod-8"
 		return tx.PutHolding(e.ctx, f.holding)
 	}},
+	{method: "TouchHolding", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
+		f.holding.Last = noon.Add(time.Hour)
+		found, err := tx.TouchHolding(e.ctx, f.holding.HoldingKey, f.holding.Last)
+		if !found && err == nil {
+			err = errors.New("the row was not found")
+		}
+		return err
+	}},
 	{method: "DeleteHoldings", want: changes(), apply: func(e *env, f *fixture, tx store.Tx) error {
 		_, err := tx.DeleteHoldings(e.ctx, f.vault.ID, vault.Secret, f.holding.NameKey, "", 10)
 		return err
@@ -54,6 +62,7 @@ var holdingMutations = []mutation{
 var holdingCases = []testCase{
 	{name: "Holdings/RoundTrip", run: holdingsRoundTrip},
 	{name: "Holdings/Add", run: holdingsAdd},
+	{name: "Holdings/Touch", run: holdingsTouch},
 	{name: "Holdings/NotFound", run: holdingsNotFound},
 	{name: "Holdings/Query", run: holdingsQuery},
 	{name: "Holdings/Delete", run: holdingsDelete},
@@ -108,17 +117,75 @@ func holdingsAdd(e *env) {
 	same(e, "the added row", holding(e, other.HoldingKey), &other)
 }
 
-func holdingsNotFound(e *env) {
+func holdingsTouch(e *env) {
 	f := newFixture()
 	f.seed(e)
-	reads := map[string]func(store.Tx) error{}
+	touch := func(k store.HoldingKey, last time.Time) (found bool) {
+		e.update(func(tx store.Tx) (err error) {
+			found, err = tx.TouchHolding(e.ctx, k, last)
+			return err
+		})
+		return found
+	}
+	want := *f.holding
+	for _, c := range []struct {
+		what     string
+		at, want time.Time
+		found    bool
+	}{
+		{"later", want.Last.Add(time.Second + 999), want.Last.Add(time.Second), true},
+		{"at the same instant", want.Last.Add(time.Second), want.Last.Add(time.Second), true},
+		{"earlier", want.Last, want.Last.Add(time.Second), true},
+		{"at the first delivery", want.First, want.Last.Add(time.Second), true},
+		{"before the first delivery", want.First.Add(-time.Microsecond), want.Last.Add(time.Second), false},
+	} {
+		if found := touch(want.HoldingKey, c.at); found != c.found {
+			e.Errorf("touched %s: found is %t", c.what, found)
+		}
+		want.Last = c.want
+		same(e, "the row touched "+c.what, holding(e, want.HoldingKey), &want)
+	}
+	// A delivery of which there is only the first has a last one then; a row of claims alone is none of a delivery.
+	bare := &store.Holding{HoldingKey: want.HoldingKey, Tenant: f.tenant.ID, First: noon}
+	e.update(func(tx store.Tx) error { return tx.PutHolding(e.ctx, bare) })
+	if !touch(bare.HoldingKey, noon.Add(time.Minute)) {
+		e.Error("a row without a last delivery was not found")
+	}
+	bare.Last = noon.Add(time.Minute)
+	same(e, "the row without a last delivery", holding(e, bare.HoldingKey), bare)
+	bare.First, bare.Last, bare.Loaded = time.Time{}, time.Time{}, noon
+	e.update(func(tx store.Tx) error { return tx.PutHolding(e.ctx, bare) })
+	if touch(bare.HoldingKey, noon.Add(time.Hour)) {
+		e.Error("a row that was never delivered was found")
+	}
+	same(e, "the row of claims", holding(e, bare.HoldingKey), bare)
+	for name, k := range otherHoldings(f.holding.HoldingKey) {
+		if touch(k, noon.Add(time.Hour)) {
+			e.Errorf("a row of another %s was found", name)
+		}
+	}
+}
+
+// otherHoldings are the keys that differ from one in one column.
+func otherHoldings(k store.HoldingKey) map[string]store.HoldingKey {
+	keys := map[string]store.HoldingKey{}
 	for name, change := range map[string]func(*store.HoldingKey){
 		"vault": func(k *store.HoldingKey) { k.Vault = "x" }, "kind": func(k *store.HoldingKey) { k.Kind = vault.Key },
 		"name": func(k *store.HoldingKey) { k.NameKey = "x" }, "version": func(k *store.HoldingKey) { k.Version = "x" },
 		"principal": func(k *store.HoldingKey) { k.Principal = "x" }, "instance": func(k *store.HoldingKey) { k.Instance = "x" },
 	} {
-		k := f.holding.HoldingKey
-		change(&k)
+		other := k
+		change(&other)
+		keys[name] = other
+	}
+	return keys
+}
+
+func holdingsNotFound(e *env) {
+	f := newFixture()
+	f.seed(e)
+	reads := map[string]func(store.Tx) error{}
+	for name, k := range otherHoldings(f.holding.HoldingKey) {
 		reads["Holding of another "+name] = func(tx store.Tx) error { _, err := tx.Holding(e.ctx, k); return err }
 	}
 	missing(e, reads, nil)
