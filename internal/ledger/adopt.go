@@ -93,11 +93,8 @@ func (l *Ledger) adopt(ctx context.Context, log *store.AuditLog) error {
 		if err := f.read(ctx); err != nil {
 			return err
 		}
-		// The last deliveries go with the position: nobody else has them exactly.
-		f.mu.Lock()
-		f.queueRough(everyGroup)
-		f.mu.Unlock()
-		if err := f.commit(ctx, true); err != nil {
+		// The last deliveries go with the position: nobody else has them exactly. The queue takes those of one look at the log.
+		if err := f.storeRough(ctx, nil); err != nil {
 			return err
 		}
 	}

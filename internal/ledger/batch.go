@@ -55,6 +55,12 @@ func (c *change) uses() bool {
 
 // put joins the facts with what the store has.
 func (b *batch) put(c *change) error {
+	if c.touch && !b.retired[c.facts.Version] {
+		// A row that somebody removed meanwhile is made anew below.
+		if found, err := b.tx.TouchHolding(b.ctx, c.facts.HoldingKey, c.facts.Last); found || err != nil {
+			return err
+		}
+	}
 	if added, err := b.add(c); added || err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ type Config struct {
 	Linger, Pace time.Duration
 	// Takeover is the time between two looks for nodes that are gone; 2 s when zero.
 	Takeover time.Duration
-	// MaxConsumers bounds the consumers that are remembered between their reads, about 400 bytes each; 65,536 when zero.
+	// MaxConsumers bounds the versions that are remembered of consumers between their reads, about 90 bytes each; 262,144 when zero.
 	MaxConsumers int
 }
 
@@ -78,8 +78,7 @@ type Ledger struct {
 	// mu guards what follows.
 	mu        sync.Mutex
 	tail      *audit.Tail
-	groups    map[groupKey]*group
-	known     int
+	memory    memory
 	pending   []*change
 	queued    map[store.HoldingKey]*change
 	addresses map[netip.Addr]string
@@ -115,7 +114,7 @@ func New(ctx context.Context, c Config) (*Ledger, error) {
 		c.Takeover = 2 * time.Second
 	}
 	if c.MaxConsumers <= 0 {
-		c.MaxConsumers = 1 << 16
+		c.MaxConsumers = 1 << 18
 	}
 	l := &Ledger{Config: c, wake: make(chan struct{}, 1), moved: make(chan struct{}), level: c.Clock.Now(), storedAt: c.Clock.Now(), up: clock.Micro(c.Clock.Now())}
 	l.forget()
@@ -131,7 +130,7 @@ func New(ctx context.Context, c Config) (*Ledger, error) {
 
 // forget empties what is remembered of consumers. Everything in it must be stored.
 func (l *Ledger) forget() {
-	l.groups, l.known = make(map[groupKey]*group), 0
+	l.memory = newMemory()
 	l.addresses, l.resources = make(map[netip.Addr]string), make(map[principal.ID]string)
 }
 

@@ -351,9 +351,9 @@ func (l *Ledger) answer(ctx context.Context) error {
 		}
 	}
 	l.mu.Lock()
-	l.queueRough(askedOf(asks, l.lastAsk))
+	of := askedOf(asks, l.lastAsk)
 	l.mu.Unlock()
-	if err := l.commit(ctx, true); err != nil {
+	if err := l.storeRough(ctx, of); err != nil {
 		return err
 	}
 	err := l.Store.Update(ctx, store.NewOp(l.Clock.Now()), func(tx store.Tx) error { return tx.SetCursor(ctx, answerCursor(l.Node), asked) })
@@ -369,19 +369,20 @@ func (l *Ledger) answer(ctx context.Context) error {
 	return nil
 }
 
-// askedOf tells of which consumers the questions behind the last one are; of all, when that is not known any more.
-func askedOf(asks []ask, last store.OpID) func(groupKey) bool {
+// askedOf tells of which objects the questions behind the last one are; nil stands for all, when that is not known any more.
+func askedOf(asks []ask, last store.OpID) []objectKey {
 	i := slices.IndexFunc(asks, func(a ask) bool { return a.Op == last })
 	if i < 0 && len(asks) == maxAsks {
-		return everyGroup
+		return nil
 	}
-	asks = asks[i+1:]
-	return func(k groupKey) bool {
-		return slices.ContainsFunc(asks, func(a ask) bool { return a.Vault == k.vault && a.Kind == k.kind && a.Name == k.name })
+	of := []objectKey{} // none is not all
+	for _, a := range asks[i+1:] {
+		if a.Name != "" { // a question of all objects takes last deliveries as they are
+			of = append(of, objectKey{a.Vault, a.Kind, a.Name})
+		}
 	}
+	return of
 }
-
-func everyGroup(groupKey) bool { return true }
 
 // logName names a log among those whose position the store keeps: by its node, and from the node's second log on by what its origin has behind that.
 func logName(origin, node string) string {

@@ -46,7 +46,7 @@ func (l *Ledger) take(ctx context.Context, r *audit.Record) error {
 	}
 	key := groupKey{vault.ID(r.VaultID), vault.Kind(r.ObjectKind), vault.NameKey(r.ObjectName), principal.ID(r.Caller.PrincipalID), instance}
 	if r.Action == getSecret && r.Outcome == audit.Allowed && r.Operation != AckOperation && r.Operation != DeliverOperation {
-		if g := l.groups[key]; g != nil && g.again(vault.VersionID(r.Version), r.Time) {
+		if l.memory.again(&key, vault.VersionID(r.Version), r.Time) {
 			return nil
 		}
 	}
@@ -123,6 +123,8 @@ func (l *Ledger) stored(rows []*change) {
 				h.queued, h.stored = nil, later(h.stored, c.facts.Last)
 			}
 		}
+		k := keyOf(&c.facts.HoldingKey)
+		l.memory.settle(&k, c.of)
 	}
 	l.pending = l.pending[len(rows):]
 }
@@ -135,15 +137,25 @@ func (l *Ledger) reached(next int64) {
 		close(l.moved)
 		l.moved = make(chan struct{})
 	}
-	if l.known > l.MaxConsumers {
+	if l.memory.pairs() > l.MaxConsumers {
 		l.shrink()
 	}
 }
 
 // flush stores every last delivery exactly.
 func (l *Ledger) flush(ctx context.Context) error {
-	l.mu.Lock()
-	l.queueRough(everyGroup)
-	l.mu.Unlock()
-	return l.commit(ctx, true)
+	return l.storeRough(ctx, nil)
+}
+
+// storeRough stores the last deliveries of objects exactly, and what is queued; nil stands for all objects.
+func (l *Ledger) storeRough(ctx context.Context, of []objectKey) error {
+	for all := false; !all; {
+		l.mu.Lock()
+		all = l.queueRough(of)
+		l.mu.Unlock()
+		if err := l.commit(ctx, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }

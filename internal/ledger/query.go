@@ -45,16 +45,12 @@ func (l *Ledger) page(ctx context.Context, q store.HoldingQuery) (list []*Holdin
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, h := range list {
-		g := l.groups[groupKey{h.Vault, h.Kind, h.NameKey, h.Principal, h.Instance}]
-		if g == nil || h.Last.IsZero() {
+		if h.Last.IsZero() {
 			continue
 		}
-		for i := range g.held {
-			h.heard = later(h.heard, g.held[i].last)
-			if g.held[i].version == h.Version {
-				h.Last = later(h.Last, g.held[i].last)
-			}
-		}
+		k := keyOf(&h.HoldingKey)
+		last, heard := l.memory.last(&k, h.Version)
+		h.Last, h.heard = later(h.Last, last), heard
 	}
 	return list, nil
 }
