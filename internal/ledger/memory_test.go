@@ -71,6 +71,24 @@ func TestWhoComesAgainIsRemembered(t *testing.T) {
 	}
 }
 
+// TestWhoIsWrittenAnewIsRemembered: a consumer that reads again so late that the store hears of it has come again too.
+func TestWhoIsWrittenAnewIsRemembered(t *testing.T) {
+	l := remembering(4)
+	for i, told := range []bool{true, true, true} {
+		if l.deliver(nth(i/2), v1, t0.Add(time.Duration(i)*Coarse), "") != told {
+			t.Errorf("delivery %d: told is %t", i, !told)
+		}
+		l.stored(l.pending)
+	}
+	l.deliver(nth(0), v1, t0.Add(2*Coarse), "")
+	l.stored(l.pending)
+	l.shrink()
+	k := nth(0)
+	if last, _ := l.memory.last(&k, v1); l.memory.pairs() != 1 || !last.Equal(t0.Add(2*Coarse)) {
+		t.Errorf("%d are remembered, the one that came again as of %v", l.memory.pairs(), last)
+	}
+}
+
 // TestRoomIsMadeInPortions: of many that the store has only roughly no more are queued than the queue takes.
 func TestRoomIsMadeInPortions(t *testing.T) {
 	const all = 2*rowsQueued + 100
@@ -142,10 +160,10 @@ type simple struct {
 type simplePair struct {
 	last, stored time.Time
 	changes      int
-	queued       bool
-	// address and put are those of the row when it was last written whole.
-	address string
-	put     time.Time
+	queued       *change
+	// way and whole are those of the delivery by which the row was last written whole.
+	way   uint32
+	whole time.Time
 }
 
 // TestMemory drives the memory beside a simple model of it, with hashes that collide and a dictionary that is soon full.
@@ -163,78 +181,80 @@ func checkMemory(t *rapid.T) {
 		}
 	}
 	m := &simple{pairs: map[store.HoldingKey]*simplePair{}, changes: map[groupKey]int{}, truth: map[store.HoldingKey]time.Time{}, store: map[store.HoldingKey]time.Time{}}
-	versions := []vault.VersionID{v1, v2, v3, "A0000000000000000000000000000001", "short", ""}
+	versions := []vault.VersionID{v1, v1, v1, v2, v3, "A0000000000000000000000000000001", "short", ""}
+	consumers := []groupKey{{"v", vault.Secret, "n", "p", "i"}, {"w", vault.Secret, "n", "p", "i"}, {"v", vault.Secret, "00000000000000000000000000000001", "p", "i"},
+		{"v", vault.Secret, "0000000000000000000000000000000F", "p", "@10.0.0.1"}, {"v", vault.Secret, "", "p", "j"}}
 	now := t0
-	consumer := func() groupKey {
-		return groupKey{vault: vault.ID(rapid.SampledFrom([]string{"v", "w"}).Draw(t, "vault")), kind: vault.Secret,
-			name:      rapid.SampledFrom([]string{"n", "00000000000000000000000000000001", "0000000000000000000000000000000F", ""}).Draw(t, "name"),
-			principal: "p", instance: rapid.SampledFrom([]string{"i", "j", "@10.0.0.1"}).Draw(t, "instance")}
-	}
+	consumer := func() groupKey { return rapid.SampledFrom(consumers).Draw(t, "consumer") }
 	commit := func(rows []*change) {
 		for _, c := range rows {
 			if !c.facts.Last.IsZero() {
 				m.store[c.facts.HoldingKey] = later(m.store[c.facts.HoldingKey], c.facts.Last)
 			}
-			if p := m.pairs[c.facts.HoldingKey]; p != nil && p.queued {
-				p.queued, p.stored = false, later(p.stored, c.facts.Last)
+			if p := m.pairs[c.facts.HoldingKey]; p != nil && p.queued == c {
+				p.queued, p.stored = nil, later(p.stored, c.facts.Last)
 			}
 		}
 		l.stored(rows)
 	}
 	rough := func(of func(groupKey) bool) (n int) {
 		for k, p := range m.pairs {
-			if of(keyOf(&k)) && !p.queued && p.last.After(p.stored) {
-				p.queued, p.changes = true, m.changes[keyOf(&k)]
+			if of(keyOf(&k)) && p.queued == nil && p.last.After(p.stored) {
+				p.queued, p.changes = l.queued[k], m.changes[keyOf(&k)]
 				n++
 			}
 		}
 		return n
 	}
+	deliver := func(k groupKey, v vault.VersionID) {
+		now = now.Add(rapid.SampledFrom([]time.Duration{time.Microsecond, time.Second, 20 * time.Second, Coarse - 1000, Coarse, 40 * time.Minute}).Draw(t, "time"))
+		at := now.Add(-rapid.SampledFrom([]time.Duration{0, 0, 0, time.Second, 2 * Coarse}).Draw(t, "late"))
+		address := rapid.SampledFrom([]string{"10.0.0.1", "10.0.0.2"}).Draw(t, "address")
+		row := k.row(v)
+		m.truth[row] = later(m.truth[row], at)
+		way := l.way(&Holding{Holding: store.Holding{HoldingKey: row, Last: at}, More: More{Address: address, Via: []string{"azure"}}})
+		p, tell, touch := m.pairs[row], true, false
+		if p != nil {
+			p.last = later(p.last, at)
+			if p.queued != nil {
+				p.changes, tell = m.changes[k], false
+			} else {
+				same := p.changes == m.changes[k]
+				tell = !same || at.Sub(p.stored) >= Coarse
+				touch = same && p.way == way && l.queued[row] == nil
+			}
+		}
+		if told := l.deliver(k, v, at, address); told != tell {
+			t.Fatalf("the store is told of the delivery: %t, want %t", told, tell)
+		}
+		if !tell {
+			return
+		}
+		if p == nil {
+			m.changes[k]++
+			p = &simplePair{last: at}
+			m.pairs[row] = p
+		}
+		c := l.queued[row]
+		if c == nil || c.touch != touch || touch && at.Sub(p.whole) > wholeEvery {
+			t.Fatalf("queued is %+v, want a touch: %t, and it was written whole at %v", c, touch, p.whole)
+		}
+		p.queued, p.changes, p.way = c, m.changes[k], way
+		if !touch {
+			p.whole = at
+		}
+	}
+	k, v := consumers[0], v1
 	t.Repeat(map[string]func(*rapid.T){
 		"deliver": func(t *rapid.T) {
-			k, v := consumer(), rapid.SampledFrom(versions).Draw(t, "version")
-			now = now.Add(rapid.SampledFrom([]time.Duration{time.Microsecond, time.Second, 20 * time.Second, Coarse - 1000, Coarse, 40 * time.Minute}).Draw(t, "time"))
-			at := now.Add(-rapid.SampledFrom([]time.Duration{0, 0, 0, time.Second, 2 * Coarse}).Draw(t, "late"))
-			address := rapid.SampledFrom([]string{"10.0.0.1", "10.0.0.2"}).Draw(t, "address")
-			row := k.row(v)
-			m.truth[row] = later(m.truth[row], at)
-			p, tell, touch := m.pairs[row], true, false
-			if p != nil {
-				p.last = later(p.last, at)
-				if p.queued {
-					p.changes, tell = m.changes[k], false
-				} else {
-					same := p.changes == m.changes[k]
-					tell = !same || at.Sub(p.stored) >= Coarse
-					touch = same && p.address == address && l.queued[row] == nil
-				}
-			}
-			if told := l.deliver(k, v, at, address); told != tell {
-				t.Fatalf("the store is told of the delivery: %t, want %t", told, tell)
-			}
-			if !tell {
-				return
-			}
-			if p == nil {
-				m.changes[k]++
-				p = &simplePair{last: at}
-				m.pairs[row] = p
-			}
-			p.queued, p.changes = true, m.changes[k]
-			c := l.queued[row]
-			if c == nil {
-				t.Fatal("nothing is queued")
-			}
-			// Within an hour a row is written whole once all the same, at a moment that only the memory knows.
-			if c.touch && (!touch || at.Sub(p.put) > wholeEvery) || touch && !c.touch && at.Sub(p.put) >= 0 && at.Sub(p.put) < Coarse {
-				t.Fatalf("the row is touched: %t, and was written whole %v before", c.touch, at.Sub(p.put))
-			}
-			if !c.touch {
-				p.address, p.put = address, at
-			}
+			k, v = consumer(), rapid.SampledFrom(versions).Draw(t, "version")
+			deliver(k, v)
 		},
+		"deliver again":      func(*rapid.T) { deliver(k, v) },
+		"deliver once more":  func(*rapid.T) { deliver(k, v) },
+		"deliver and commit": func(*rapid.T) { deliver(k, v); commit(l.pending) },
 		"acknowledge": func(t *rapid.T) {
-			k := consumer()
+			k := rapid.SampledFrom([]groupKey{k, consumer()}).Draw(t, "whose")
 			now = now.Add(time.Second)
 			var s said
 			s.facts.HoldingKey, s.facts.Loaded = k.row(v1), now
