@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"hash/maphash"
+	"math"
 	"strings"
 	"time"
 
@@ -39,8 +40,8 @@ type settled struct {
 	pairs   int
 	texts   dictionary
 	scratch []byte
-	// hash is that of a group; tests take one that collides.
-	hash func(*groupKey) uint32
+	// bits are those of a hash that count; tests take few, so that groups collide.
+	bits uint32
 }
 
 const (
@@ -59,10 +60,10 @@ const (
 )
 
 func newSettled() *settled {
-	q := &settled{seed: maphash.MakeSeed(), at: make([]uint64, fewCells), texts: newDictionary()}
-	q.hash = func(k *groupKey) uint32 { return uint32(maphash.Comparable(q.seed, *k)) }
-	return q
+	return &settled{seed: maphash.MakeSeed(), bits: math.MaxUint32, at: make([]uint64, fewCells), texts: newDictionary()}
 }
+
+func (q *settled) hash(k *groupKey) uint32 { return uint32(maphash.Comparable(q.seed, *k)) & q.bits }
 
 // slot returns the slot at a place, and all that is behind it in its block.
 func (q *settled) slot(at uint32) []byte { return q.blocks[at/blockUnits][at%blockUnits*slotUnit:] }
