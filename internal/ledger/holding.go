@@ -26,7 +26,8 @@ type More struct {
 	PollAt time.Time     `json:"pollAt,omitzero"`
 	// Via are the ways by which it was delivered: doors, or the kinds of copies.
 	Via []string `json:"via,omitempty"`
-	// Address is where the consumer came from at AddressAt, when it came last.
+	// Address is where the consumer came from when it came last, and AddressAt when that was written down: of an address that stays the same it may be
+	// older than the last delivery by up to wholeEvery.
 	Address   string    `json:"address,omitempty"`
 	AddressAt time.Time `json:"addressAt,omitzero"`
 	// Cleared is when somebody vouched that the consumer does not use the version any more, By who and Why why.

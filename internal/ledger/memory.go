@@ -81,11 +81,8 @@ func (m *memory) again(k *groupKey, v vault.VersionID, at time.Time) bool {
 	if g := m.groups[*k]; g != nil {
 		return g.again(v, at)
 	}
-	r, _ := m.settled.find(k)
-	if r.held() == 0 {
-		return false
-	}
-	i := m.settled.version(r, v)
+	r, versions, _ := m.settled.find(k)
+	i := r.version(versions, v)
 	if i < 0 {
 		return false
 	}
@@ -107,9 +104,8 @@ func (m *memory) disagree(k *groupKey) {
 		g.changes++
 		return
 	}
-	if r, _ := m.settled.find(k); r.held() > 0 {
-		r.disagree()
-	}
+	r, _, _ := m.settled.find(k)
+	r.disagree()
 }
 
 // last returns when a version was last delivered to a consumer, and when any of the object was; zero instants when that is not remembered.
@@ -123,11 +119,8 @@ func (m *memory) last(k *groupKey, v vault.VersionID) (last, heard time.Time) {
 		}
 		return last, heard
 	}
-	r, _ := m.settled.find(k)
-	is := -1
-	if r.held() > 0 {
-		is = m.settled.version(r, v)
-	}
+	r, versions, _ := m.settled.find(k)
+	is := r.version(versions, v)
 	for i := range r.held() {
 		at, _ := r.last(i)
 		heard = later(heard, time.UnixMicro(at).UTC())

@@ -181,23 +181,24 @@ func (q *settled) release(at uint32) {
 	*first = at + 1
 }
 
-// find returns the record of a group and its cell; an empty one when there is none.
-func (q *settled) find(k *groupKey) (r record, cell int) {
+// find returns the record of a group, the versions in it and its cell; an empty one when there is none.
+func (q *settled) find(k *groupKey) (r record, versions []byte, cell int) {
 	hash := q.hash(k)
 	for i := q.home(uint64(hash)); q.at[i] > 0; i = q.next(i) {
 		if uint32(q.at[i]) != hash {
 			continue
 		}
-		if r := q.record(q.at[i]); q.is(r, k) {
-			return r, i
+		r = q.record(q.at[i])
+		if is, versions := q.is(r, k); is {
+			return r, versions, i
 		}
 	}
-	return record{}, 0
+	return record{}, nil, 0
 }
 
 // drop forgets a group.
 func (q *settled) drop(k *groupKey) {
-	r, i := q.find(k)
+	r, _, i := q.find(k)
 	if r.held() == 0 {
 		return
 	}
@@ -208,7 +209,7 @@ func (q *settled) drop(k *groupKey) {
 
 // unpack returns a group, and keeps it no longer; nil when there is none.
 func (q *settled) unpack(k *groupKey) *group {
-	r, _ := q.find(k)
+	r, _, _ := q.find(k)
 	if r.held() == 0 {
 		return nil
 	}
@@ -316,26 +317,19 @@ func (r record) rough() bool {
 	return false
 }
 
-// is reports whether the record is that of a group.
-func (q *settled) is(r record, k *groupKey) bool {
-	b := r.fixed(r.held())
+// is reports whether the record is that of a group, and returns what is behind that.
+func (q *settled) is(r record, k *groupKey) (same bool, b []byte) {
+	b = r.fixed(r.held())
 	for _, want := range [...]string{string(k.vault), string(k.kind), string(k.principal), k.instance} {
-		var same bool
 		if same, b = q.texts.is(b, want); !same {
-			return false
+			return false, nil
 		}
 	}
-	same, _ := isID(b, k.name)
-	return same
+	return isID(b, k.name)
 }
 
-// version returns the place of a version in the record of a group; -1 when it is not held.
-func (q *settled) version(r record, v vault.VersionID) int {
-	b := r.fixed(r.held())
-	for range 4 {
-		_, b = q.texts.is(b, "")
-	}
-	_, b = isID(b, "")
+// version returns the place of a version among those of a record; -1 when it is not held.
+func (r record) version(b []byte, v vault.VersionID) int {
 	for i := range r.held() {
 		var same bool
 		if same, b = isID(b, string(v)); same {
