@@ -48,7 +48,7 @@ const Coarse = time.Minute
 
 const (
 	// rowsAtOnce bounds the rows that one transaction changes, so that writers wait for milliseconds only.
-	rowsAtOnce = 512
+	rowsAtOnce = 1024
 	// rowsQueued bounds the rows that wait for the store, about a kilobyte each.
 	rowsQueued = 8192
 	// recordsAtOnce bounds the records that are read while queries wait.
