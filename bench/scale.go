@@ -47,6 +47,8 @@ func runScale(o *options) (err error) {
 			return err
 		}
 		defer os.RemoveAll(o.dir)
+	} else if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return err
 	}
 	if err := roomFor(o.dir, int64(o.secrets)*diskPerSecret); err != nil {
 		return err

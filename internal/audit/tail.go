@@ -122,9 +122,9 @@ func (t *Tail) open(f segment.Frame) error {
 	return nil
 }
 
-// maxNames bounds the strings that a tail remembers, about 100 bytes each: room for the names and the versions of some 30,000 objects. Beyond it they are all
+// maxNames bounds the strings that a tail remembers, about 100 bytes each: room for the names and the versions of some 15,000 objects. Beyond it they are all
 // forgotten, and made anew.
-const maxNames = 1 << 16
+const maxNames = 1 << 15
 
 // names makes each string once: the same few stand in record after record.
 type names struct {

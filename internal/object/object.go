@@ -20,7 +20,7 @@ const DefaultCacheBytes = 32 << 20
 
 // packedPercent is for how many bytes of packed records there is room, for 100 of those as they are served. A packed one takes a quarter of what it takes
 // otherwise, and an eighth of what it takes with an opener, so most of what a server has in memory is packed.
-const packedPercent = 150
+const packedPercent = 125
 
 // DefaultMaxBackupBytes bounds the body with which a backup is restored: it holds 500 versions of the largest secret.
 const DefaultMaxBackupBytes = 64 << 20
