@@ -15,7 +15,7 @@ import (
 // An engine may do so when no release writes beside it that does not.
 
 // CarrySchema is the step of the schema of an engine whose objects carry their versions. The index has the objects that carry none that counts: all of them
-// after an upgrade or a load, and none once Carry has seen them.
+// after an upgrade or a load, and none once each was carried.
 const CarrySchema = `
 ALTER TABLE objects ADD COLUMN current_id TEXT;
 ALTER TABLE objects ADD COLUMN current_enabled INTEGER;
@@ -114,18 +114,19 @@ func (t *Tx) carryDue(ctx context.Context) error {
 	return nil
 }
 
-// Carry lets at most n bare objects carry their versions, in the order of their ids after the one that is given. It returns the last of them, or "" when there
-// is none.
-func (t *Tx) Carry(ctx context.Context, after vault.ObjectID, n int) (last vault.ObjectID, err error) {
+// Bare lists at most n objects that do not carry their versions, in the order of their ids after the one that is given.
+func (t *Tx) Bare(ctx context.Context, after vault.ObjectID, n int) (list []vault.ObjectID, err error) {
 	err = t.query(ctx, "SELECT id FROM objects WHERE "+bare+" AND id > ? ORDER BY id LIMIT ?", []any{string(after), n}, func(r Row) error {
-		last = vault.ObjectID(r.Text(0))
-		t.carried.changed(last)
+		list = append(list, vault.ObjectID(r.Text(0)))
 		return nil
 	})
-	if err != nil {
-		return "", err
-	}
-	return last, t.carryDue(ctx)
+	return list, err
+}
+
+// Carry lets objects carry their versions as they are.
+func (t *Tx) Carry(ctx context.Context, list []vault.ObjectID) error {
+	t.carried.due = append(t.carried.due, list...)
+	return t.carryDue(ctx)
 }
 
 // objectsCarrying lists objects with the versions that they carry, and looks those up that the bare ones do not.

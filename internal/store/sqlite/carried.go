@@ -18,6 +18,13 @@ const (
 	carryRetry = 10 * time.Second
 )
 
+// anyBare reports whether objects have to be seen to. Whoever loads opens the store anew behind it.
+func (s *Store) anyBare() (bool, error) {
+	t := s.update(store.Op{}, 0)
+	list, err := t.Bare(context.Background(), "", 1)
+	return len(list) > 0 && !s.loading, err
+}
+
 // runCarry ends when no object is bare. Until then those are read as if none carried anything.
 func (s *Store) runCarry() {
 	defer s.background.Done()
@@ -40,10 +47,16 @@ func (s *Store) runCarry() {
 	}
 }
 
+// carry sees to the next bare objects behind one, and returns the last of them, or "" when there is none.
 func (s *Store) carry(after vault.ObjectID) (last vault.ObjectID, err error) {
-	err = s.submit(context.Background(), store.Op{}, func(t store.Tx) error {
-		last, err = t.(*relational.Tx).Carry(context.Background(), after, carryAtOnce)
+	ctx := context.Background()
+	var list []vault.ObjectID
+	err = s.View(ctx, func(t store.Tx) error {
+		list, err = t.(*relational.Tx).Bare(ctx, after, carryAtOnce)
 		return err
 	})
-	return last, err
+	if err != nil || len(list) == 0 {
+		return "", err
+	}
+	return list[len(list)-1], s.submit(ctx, store.Op{}, func(t store.Tx) error { return t.(*relational.Tx).Carry(ctx, list) })
 }

@@ -209,6 +209,9 @@ func TestPanicOfAWatcher(t *testing.T) {
 		put()
 	}()
 	stop()
+	if err := s.Probe(t.Context()); err != nil {
+		t.Errorf("a write that makes no entry, after the panic: %v", err)
+	}
 	if err := put(); err != nil {
 		t.Errorf("Update after the panic: %v", err)
 	}

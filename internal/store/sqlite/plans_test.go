@@ -91,7 +91,7 @@ func TestBackgroundQueriesSearch(t *testing.T) {
 			"endpoints_vault"},
 		"ended enrolments": {func(tx store.Tx) { tx.ExpireEnrolments(ctx, now, 5) }, "enrolments_expires"},
 		"ended sign-ins":   {func(tx store.Tx) { tx.ExpireSignIns(ctx, now, 5) }, "sign_ins_expires"},
-		"bare objects":     {func(tx store.Tx) { tx.(*relational.Tx).Carry(ctx, "", 5) }, "objects_bare"},
+		"bare objects":     {func(tx store.Tx) { tx.(*relational.Tx).Bare(ctx, "", 5) }, "objects_bare"},
 		"retired versions": {func(tx store.Tx) { tx.RetiredAmong(ctx, []vault.VersionID{"x", "y", "z"}) }, "versions_retired"},
 		"a touched holding": {func(tx store.Tx) {
 			tx.TouchHolding(ctx, store.HoldingKey{Vault: "x", Kind: vault.Secret, NameKey: "y", Version: "v", Principal: "p", Instance: "i"}, now)

@@ -69,6 +69,9 @@ type Store struct {
 	// loading is set while the store is open for a load. It belongs to whoever has the turn.
 	loading bool
 
+	// bare is set when objects were found, on opening, that do not carry their versions.
+	bare bool
+
 	// doubt is set while the log may hold a group that was reported lost: after a failed COMMIT, and after opening.
 	doubt atomic.Bool
 	// leases is the clock of leases.
@@ -119,7 +122,7 @@ func Open(cfg Config) (_ *Store, err error) {
 	s.turn.Pass()
 	s.background.Add(1)
 	go s.runCheckpoints()
-	if !cfg.Load { // whoever loads opens the store anew behind it
+	if s.bare {
 		s.background.Add(1)
 		go s.runCarry()
 	}
@@ -162,6 +165,9 @@ func (s *Store) open() error {
 	}
 	s.readers = openReaders(path, readersFor(runtime.GOMAXPROCS(0)))
 	if s.last, err = s.lastPosition(); err != nil {
+		return err
+	}
+	if s.bare, err = s.anyBare(); err != nil {
 		return err
 	}
 	return s.settle()

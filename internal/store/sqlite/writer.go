@@ -239,18 +239,22 @@ func (s *Store) undo(t *relational.Tx, savepoint bool) error {
 	return s.begin()
 }
 
-// show tells the watchers of a group that was committed.
+// show tells the watchers of a group that was committed. One that panics must not keep the store from going on.
 func (s *Store) show(g *group) {
 	var changes int64
 	for _, u := range g.updates {
 		changes += u.tx.Writes()
 		if u.commit != nil {
-			s.watchers.Show(u.commit)
 			s.last = u.commit.Position
 		}
 	}
 	s.pending = 0
 	s.wrote(changes)
+	for _, u := range g.updates {
+		if u.commit != nil {
+			s.watchers.Show(u.commit)
+		}
+	}
 }
 
 func (s *Store) commitDurably() error {
