@@ -161,29 +161,16 @@ const (
 	idBytes = 16
 )
 
-// parseID returns what the digits of an id stand for and how they are written. It is not ok for any other text.
+// parseID returns the bytes of an id and how they are written. It is not ok for any other text.
 func parseID(t string) (id [idBytes]byte, written int, ok bool) {
-	switch {
-	case len(t) == hexLen:
-		written = inARow
-	case len(t) == guidLen && t[8] == '-' && t[13] == '-' && t[18] == '-' && t[23] == '-':
-		written = inGroups
-	default:
-		return id, 0, false
+	if len(t) != guidLen || t[8] != '-' || t[13] != '-' || t[18] != '-' || t[23] != '-' {
+		id, ok = vault.IDBytes(t)
+		return id, inARow, ok
 	}
-	at := 0
-	for i := range id {
-		if written == inGroups && (i == 4 || i == 6 || i == 8 || i == 10) {
-			at++ // a hyphen
-		}
-		high, low := digit(t[at]), digit(t[at+1])
-		if high|low > 0xf {
-			return id, 0, false
-		}
-		id[i] = high<<4 | low
-		at += 2
-	}
-	return id, written, true
+	digits := append(make([]byte, 0, hexLen), t[:8]...)
+	digits = append(append(append(append(digits, t[9:13]...), t[14:18]...), t[19:23]...), t[24:]...)
+	id, ok = vault.IDBytes(string(digits))
+	return id, inGroups, ok
 }
 
 const (
@@ -191,27 +178,12 @@ const (
 	guidLen = hexLen + 4
 )
 
-// digit is the value of a lower-case hexadecimal digit, and more than 15 for any other character.
-func digit(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 0xff
-}
-
 // appendID is the inverse of parseID.
-func appendID(dst, id []byte, written int) []byte {
+func appendID(dst []byte, id [idBytes]byte, written int) []byte {
 	if written == inARow {
-		return hex.AppendEncode(dst, id)
+		return hex.AppendEncode(dst, id[:])
 	}
-	for _, n := range [...]int{4, 2, 2, 2} {
-		dst = append(hex.AppendEncode(dst, id[:n]), '-')
-		id = id[n:]
-	}
-	return hex.AppendEncode(dst, id)
+	return append(dst, vault.FormatGUID(id)...)
 }
 
 // blocks writes how long each is; 0 stands for none.
@@ -405,7 +377,7 @@ func (u *unpacker) fill() {
 		case asID:
 			n := copy(last[t.rest()>>1:], u.rest)
 			u.rest = u.rest[n:]
-			block.Write(appendID(written[:0], last[:], t.rest()&1))
+			block.Write(appendID(written[:0], last, t.rest()&1))
 		}
 	}
 	all := block.String()

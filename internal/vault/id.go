@@ -103,6 +103,27 @@ func Made(id string) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(b) >> 16)).UTC()
 }
 
+// IDBytes returns the 16 bytes of an id as this package writes it, in 32 lower-case hexadecimal digits: hex.EncodeToString gives that very id back. It is not
+// ok for any other text.
+func IDBytes(s string) (id [16]byte, ok bool) {
+	if len(s) != 2*len(id) {
+		return id, false
+	}
+	for i := range len(s) {
+		d := s[i]
+		switch {
+		case d >= '0' && d <= '9':
+			d -= '0'
+		case d >= 'a' && d <= 'f':
+			d -= 'a' - 10
+		default:
+			return id, false
+		}
+		id[i/2] = id[i/2]<<4 | d
+	}
+	return id, true
+}
+
 func isHex32(s string) bool {
 	if len(s) != 32 {
 		return false

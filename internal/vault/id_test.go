@@ -171,3 +171,17 @@ func TestIDsTellWhenTheyWereMade(t *testing.T) {
 		}
 	}
 }
+
+func TestIDBytes(t *testing.T) {
+	for range 100 {
+		id := string(vault.NewVersionID(time.Now()))
+		if b, ok := vault.IDBytes(id); !ok || hex.EncodeToString(b[:]) != id {
+			t.Fatalf("the bytes of %s are %x, %v", id, b, ok)
+		}
+	}
+	for _, other := range []string{"", "0", strings.Repeat("0", 31), strings.Repeat("0", 33), strings.Repeat("A", 32), strings.Repeat("g", 32), strings.Repeat("0", 31) + "-"} {
+		if _, ok := vault.IDBytes(other); ok {
+			t.Errorf("%q counts as an id, which is not written as one", other)
+		}
+	}
+}
