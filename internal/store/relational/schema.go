@@ -3,7 +3,7 @@ package relational
 // Steps are the steps of the schema; an engine counts how many a database has. Steps only add, so that binaries of two releases can use one database at the
 // same time: what an older one inserts has the new columns' defaults. A step that has been released means the same for ever.
 //
-// Nearly every table is an ordinary rowid table in SQLite: with values of a kilobyte, WITHOUT ROWID costs a multiple of the disk and most of the
+// Every table is an ordinary rowid table in SQLite: with values of a kilobyte, WITHOUT ROWID costs a multiple of the disk and most of the
 // speed. What is searched or hot has a column; the rest of a record is a JSON document. Instants are microseconds since 1970,
 // absent ones NULL.
 var Steps = []string{`
@@ -82,7 +82,6 @@ CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
 	backupSchema,
 	keyNeedNoteSchema,
 	heldSchema,
-	"", // a step of SQLite alone
 }
 
 // Needs is how many steps a release must know to use a schema that has all of them. It grows only with a step that does more than add.

@@ -152,9 +152,6 @@ func (s *Store) open() error {
 	if err := migrate(s.writer); err != nil {
 		return err
 	}
-	if err := s.moveObjects(); err != nil {
-		return err
-	}
 	if err := s.checkWhole(); err != nil {
 		return err
 	}
