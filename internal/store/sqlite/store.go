@@ -69,6 +69,9 @@ type Store struct {
 	// loading is set while the store is open for a load. It belongs to whoever has the turn.
 	loading bool
 
+	// views counts the calls of View.
+	views atomic.Int64
+
 	// bare is set when objects were found, on opening, that do not carry their versions.
 	bare bool
 
@@ -120,8 +123,9 @@ func Open(cfg Config) (_ *Store, err error) {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), s.release())
 	}
 	s.turn.Pass()
-	s.background.Add(1)
+	s.background.Add(2)
 	go s.runCheckpoints()
+	go s.runPrewarm()
 	if s.bare {
 		s.background.Add(1)
 		go s.runCarry()
@@ -231,6 +235,7 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	defer s.leave()
+	s.views.Add(1)
 	c, err := s.readers.Get(ctx)
 	if err != nil {
 		return err
