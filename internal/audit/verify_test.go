@@ -3,7 +3,9 @@ package audit
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -266,4 +268,54 @@ func frameOffset(t *testing.T, d *disktest.FS, base, index int64) (offset int64)
 		t.Fatal(err)
 	}
 	return offset
+}
+
+// TestVerifyBesideAServer looks at the end of a log to which records are added meanwhile.
+func TestVerifyBesideAServer(t *testing.T) {
+	record := segment.AppendFrame(nil, []byte("a record that was added meanwhile"))
+	late := bytes.Clone(record)
+	clear(late[:8]) // its length and checksum are not there yet
+	for _, c := range []struct {
+		what    string
+		behind  []byte
+		after   []byte // what stands there 10 ms later
+		problem bool
+	}{
+		{"nothing", nil, nil, false},
+		{"a record", record, nil, false},
+		{"two records", append(bytes.Clone(record), record...), nil, false},
+		{"a record on its way", late, record, false},
+		{"a record that stays on its way", late, nil, true},
+		{"a record, and what is none", append(bytes.Clone(record), "\x00\x00\x00\x00\x00\x00\x00\x00damage"...), nil, true},
+	} {
+		d := disktest.New(1)
+		f, err := d.Create("segment")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Allocate(4096); err != nil {
+			t.Fatal(err)
+		}
+		write := func(b []byte) {
+			if _, err := f.WriteAt(b, segment.FirstOffset); err != nil {
+				t.Error(err)
+			}
+		}
+		write(c.behind)
+		var server sync.WaitGroup
+		if c.after != nil {
+			server.Go(func() {
+				time.Sleep(10 * time.Millisecond)
+				write(c.after)
+			})
+		}
+		v := &verification{}
+		if err := v.checkTail(f, "segment", segment.FirstOffset, false, nil); err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		server.Wait()
+		if got := len(v.report.Problems) > 0; got != c.problem {
+			t.Errorf("%s: the problems are %v", c.what, v.report.Problems)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/keywright/keywright/internal/audit/disk"
 	"github.com/keywright/keywright/internal/audit/segment"
@@ -173,6 +174,9 @@ func (v *verification) tiledSize() int64 {
 // checkTail tells a torn end, which a crash may leave, from damage: behind damage there are whole records.
 func (v *verification) checkTail(f disk.File, name string, end int64, torn bool, damage *segment.DamageError) error {
 	rest, err := readRest(f, end)
+	if err == nil && !torn {
+		rest, err = v.unexplained(f, end, rest)
+	}
 	if err != nil {
 		return err
 	}
@@ -190,6 +194,31 @@ func (v *verification) checkTail(f disk.File, name string, end int64, torn bool,
 		v.problem(name, end, damage.Index, "%s, and whole records follow: it was changed or lost later", damage.Detail)
 	}
 	return nil
+}
+
+// How often, and with which pause, what stands behind the last record is looked at before it is called damage: a server that runs adds records meanwhile, and
+// writes each one before its length.
+const (
+	tailLooks = 5
+	tailPause = 20 * time.Millisecond
+)
+
+// unexplained returns the bytes behind the last record that are no records which were added since.
+func (v *verification) unexplained(f disk.File, end int64, rest []byte) ([]byte, error) {
+	for range tailLooks {
+		if len(bytes.TrimRight(rest, "\x00")) == 0 {
+			return nil, nil
+		}
+		_, reached, err := segment.Scan(f, end, v.report.Records, math.MaxInt64, nil)
+		if damage := (*segment.DamageError)(nil); err != nil && !errors.As(err, &damage) {
+			return nil, err
+		}
+		if rest, err = readRest(f, reached); err != nil {
+			return nil, err
+		}
+		time.Sleep(tailPause)
+	}
+	return rest, nil
 }
 
 func (v *verification) lastSize() int64 {
