@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -98,13 +99,16 @@ func (k *Keyring) protectRow(ctx context.Context, top *key, row *store.WrappedKe
 	return k.wrapFor(ctx, top, raw, *row, customer)
 }
 
-// Put stores the change. Keys that were changed since it was prepared are a fault.Conflict: the caller prepares it again.
+// ErrMoved says that the keys of a vault, or those above them, are not what a Protection was prepared for: it has to be prepared again.
+var ErrMoved = errors.New("the keys changed meanwhile")
+
+// Put stores the change. Keys that were changed since it was prepared are an ErrMoved.
 func (p *Protection) Put(ctx context.Context, tx store.Tx, op store.Op) error {
 	there, err := tx.WrappedKeys(ctx, store.VaultKey, string(p.vault))
 	if err != nil {
 		return err
 	}
-	again := fault.New(fault.Conflict, "the keys of the vault %s changed while they were wrapped: try again", p.vault)
+	again := fault.Wrap(ErrMoved, fault.Conflict, "the keys of the vault %s changed while they were wrapped: try again", p.vault)
 	byID := make(map[string]*store.WrappedKey, len(there))
 	for _, row := range there {
 		byID[row.ID] = row

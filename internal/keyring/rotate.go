@@ -197,7 +197,7 @@ func checkParent(ctx context.Context, tx store.Tx, row *store.WrappedKey) error 
 	}
 	_, err := tx.WrappedKey(ctx, row.Parent)
 	if fault.Is(err, fault.NotFound) {
-		return fault.Wrap(err, fault.Conflict, "the keys above the new %s key of %s changed meanwhile: try again", row.Purpose, row.Owner)
+		return fault.Wrap(ErrMoved, fault.Conflict, "the keys above the new %s key of %s changed meanwhile: try again", row.Purpose, row.Owner)
 	}
 	return err
 }

@@ -2,6 +2,8 @@ package tenancy
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keywright/keywright/internal/authz"
@@ -57,11 +59,7 @@ func (s *Service) Encrypt(ctx context.Context, call *guard.Call, ref VaultRef, s
 		return nil, s.Guard.Refuse(ctx, call, need, err)
 	}
 	need.Detail = "customer's key " + e.Name + " of vault " + e.VaultName
-	p, err := s.Keys.Protect(ctx, v.Tenant, v.ID, &e.CustomerKey)
-	if err != nil {
-		return nil, s.Guard.Refuse(ctx, call, need, err)
-	}
-	return s.protect(ctx, call, need, v, e, p)
+	return s.protect(ctx, call, need, v, e)
 }
 
 // writable returns a vault that has a customer's key, for a caller who may change that.
@@ -82,11 +80,7 @@ func (s *Service) RemoveEncryption(ctx context.Context, call *guard.Call, ref Va
 		return nil, err
 	}
 	need.Detail = "no customer's key"
-	p, err := s.Keys.Protect(ctx, v.Tenant, v.ID, nil)
-	if err != nil {
-		return nil, s.Guard.Refuse(ctx, call, need, err)
-	}
-	return s.protect(ctx, call, need, v, nil, p)
+	return s.protect(ctx, call, need, v, nil)
 }
 
 // Rewrap wraps the vault's keys with the customer's key as it is now, where another version of it wraps them. It happens by itself too, within an hour of
@@ -97,17 +91,37 @@ func (s *Service) Rewrap(ctx context.Context, call *guard.Call, ref VaultRef) (*
 		return nil, err
 	}
 	need.Detail = "rewrapped with the customer's key " + v.Encryption.Name
-	p, err := s.Keys.Rewrap(ctx, v.Tenant, v)
-	if err != nil {
-		return nil, s.Guard.Refuse(ctx, call, need, err)
-	}
-	op := store.NewOp(s.Clock.Now())
-	return v, s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
+	prepare := func() (*keyring.Protection, error) { return s.Keys.Rewrap(ctx, v.Tenant, v) }
+	return v, s.wrap(ctx, call.About(v), need, prepare, func(tx store.Tx, op store.Op, p *keyring.Protection) error {
 		if p == nil {
 			return nil
 		}
 		return p.Put(ctx, tx, op)
 	})
+}
+
+// wrap commits a prepared change of what wraps a vault's keys. Keys that others change meanwhile, as the background does behind a rotation of the
+// customer's key, are prepared anew.
+func (s *Service) wrap(ctx context.Context, call *guard.Call, need guard.Need, prepare func() (*keyring.Protection, error),
+	change func(store.Tx, store.Op, *keyring.Protection) error) error {
+	for try := 1; ; try++ {
+		p, err := prepare()
+		if err != nil {
+			return s.Guard.Refuse(ctx, call, need, err)
+		}
+		op := store.NewOp(s.Clock.Now())
+		last := try == maxTries
+		err = s.Guard.Commit(ctx, call, need, op, func(tx store.Tx) error {
+			err := change(tx, op, p)
+			if errors.Is(err, keyring.ErrMoved) && !last {
+				return fmt.Errorf("%w: %w", guard.ErrAgain, err)
+			}
+			return err
+		})
+		if !errors.Is(err, guard.ErrAgain) {
+			return err
+		}
+	}
 }
 
 // Encryption shows how a vault is protected.
@@ -216,12 +230,17 @@ func customerKeyIn(ctx context.Context, tx store.Tx, v *vault.Vault, spec *Encry
 	return vault.CustomerKey{Vault: v.ID, Key: o.ID, Name: o.Name, Version: spec.Version}, key.CheckCustomerKey(key.Item{Object: o, Version: ver})
 }
 
-// protect stores what protects the vault from now on, with the record that it needs it.
-func (s *Service) protect(ctx context.Context, call *guard.Call, need guard.Need, old *vault.Vault, e *vault.Encryption, p *keyring.Protection) (*vault.Vault, error) {
-	op := store.NewOp(s.Clock.Now())
+// protect wraps a vault's keys as e says, the tenant's alone when it is nil, and stores that, with the record that the vault needs the customer's key.
+func (s *Service) protect(ctx context.Context, call *guard.Call, need guard.Need, old *vault.Vault, e *vault.Encryption) (*vault.Vault, error) {
 	v := old.Clone()
-	v.Encryption, v.Updated = e, op.At
-	err := s.Guard.Commit(ctx, call.About(v), need, op, func(tx store.Tx) error {
+	prepare := func() (*keyring.Protection, error) {
+		if e == nil {
+			return s.Keys.Protect(ctx, old.Tenant, old.ID, nil)
+		}
+		return s.Keys.Protect(ctx, old.Tenant, old.ID, &e.CustomerKey)
+	}
+	err := s.wrap(ctx, call.About(v), need, prepare, func(tx store.Tx, op store.Op, p *keyring.Protection) error {
+		v.Encryption, v.Updated = e, op.At
 		if err := tx.DropKeyNeeds(ctx, v.ID, store.NeededByVault); err != nil {
 			return err
 		}

@@ -151,7 +151,7 @@ func (w *world) login(ctx context.Context, address string, c rotator.Credential)
 	if err != nil {
 		return false, err
 	}
-	conn, err := connector.Connect(ctx)
+	conn, err := mysql.Persistent(connector).Connect(ctx)
 	var refused *driver.MySQLError
 	if errors.As(err, &refused) && slices.Contains([]uint16{1045, 1698, 4151, 3118}, refused.Number) {
 		return false, nil
