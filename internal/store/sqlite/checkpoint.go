@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store/relational"
@@ -70,10 +70,10 @@ func (c *checkpointer) sync() error {
 // run does one checkpoint on a connection. That readers or the writer kept it from copying everything is no error.
 func (c *checkpointer) run(on *conn, mode string) error {
 	err := on.query(context.Background(), "PRAGMA wal_checkpoint("+mode+")", nil, func(relational.Row) error { return nil })
-	if err == nil || code(err) == sqlite3.SQLITE_BUSY {
+	if err == nil || code(err) == sqlite.ResultBusy {
 		return nil
 	}
-	if code(err) == sqlite3.SQLITE_IOERR {
+	if code(err) == sqlite.ResultIOErr {
 		c.failed.Store(true)
 	}
 	return fmt.Errorf("checkpointing (%s): %w", mode, err)

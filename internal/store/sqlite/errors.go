@@ -1,31 +1,23 @@
 package sqlite
 
 import (
-	"errors"
 	"fmt"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store/relational"
 )
 
-// code returns SQLite's primary result code, or 0 for an error that is not SQLite's.
-func code(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
-	}
-	return 0
-}
+// code returns SQLite's primary result code, and that of an error without particulars for an error that is not SQLite's.
+func code(err error) sqlite.ResultCode { return sqlite.ErrCode(err).ToPrimary() }
 
 // classify says what an error of a statement means for its transaction: the end of it, or that a key is taken.
 func classify(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case code(err) == sqlite3.SQLITE_CONSTRAINT:
+	case code(err) == sqlite.ResultConstraint:
 		return fmt.Errorf("%w: %w", relational.ErrTaken, err)
 	case endsTransaction(err):
 		return unavailable(err)
@@ -38,8 +30,8 @@ func classify(err error) error {
 // commit, on its own; so nothing more is run before an explicit ROLLBACK.
 func endsTransaction(err error) bool {
 	switch code(err) {
-	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_INTERRUPT,
-		sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL:
+	case sqlite.ResultFull, sqlite.ResultIOErr, sqlite.ResultNoMem, sqlite.ResultBusy, sqlite.ResultInterrupt,
+		sqlite.ResultCorrupt, sqlite.ResultNotADB, sqlite.ResultCantOpen, sqlite.ResultReadOnly, sqlite.ResultProtocol:
 		return true
 	}
 	return false
@@ -52,10 +44,10 @@ func unavailable(err error) error {
 		return nil
 	case fault.Is(err, fault.Unavailable):
 		return err
-	case code(err) == sqlite3.SQLITE_FULL:
+	case code(err) == sqlite.ResultFull:
 		return fault.Wrap(err, fault.Unavailable,
 			"the store cannot take writes: its disk is full; free space, and writes resume by themselves")
-	case code(err) == sqlite3.SQLITE_CORRUPT || code(err) == sqlite3.SQLITE_NOTADB:
+	case code(err) == sqlite.ResultCorrupt || code(err) == sqlite.ResultNotADB:
 		return fault.Wrap(err, fault.Unavailable, "the store's file is damaged: stop the server and restore a backup")
 	}
 	return fault.Wrap(err, fault.Unavailable, "the store cannot serve now: its disk answers with errors; see the log")

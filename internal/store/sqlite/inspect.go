@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
-	"modernc.org/sqlite"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/keywright/keywright/internal/fault"
 	"github.com/keywright/keywright/internal/store"
@@ -62,18 +61,7 @@ func Inspect(ctx context.Context, dir string, read func(store.Tx) error) (i Insp
 
 // readConn opens a connection that can do nothing but read. SQLite copies the log into the database when its last connection is closed, but for such a one.
 func readConn(path string) (*conn, error) {
-	dsn := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "mode=ro"}
-	d, err := new(sqlite.Driver).Open(dsn.String())
-	if err != nil {
-		return nil, err
-	}
-	c := &conn{driver: d, stmts: make(map[string]statement)}
-	for _, p := range []string{"query_only=ON", "busy_timeout=1000"} {
-		if _, err := c.exec("PRAGMA " + p); err != nil {
-			return nil, errors.Join(err, c.close())
-		}
-	}
-	return c, nil
+	return openConn(path, sqlite.OpenReadOnly, "query_only=ON", "busy_timeout=1000")
 }
 
 func pragma(ctx context.Context, c *conn, name string) (value int, err error) {

@@ -29,7 +29,7 @@ func migrate(c *conn) error {
 	}
 	for ; version < len(relational.Steps); version++ {
 		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version=%d;\nCOMMIT;", step(version+1), version+1)
-		if _, err := c.exec(script); err != nil {
+		if err := c.script(script); err != nil {
 			return fmt.Errorf("bringing the schema to version %d: %w", version+1, err)
 		}
 	}
