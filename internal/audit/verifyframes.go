@@ -205,9 +205,12 @@ const (
 
 // unexplained returns the bytes behind the last record that are no records which were added since.
 func (v *verification) unexplained(f disk.File, end int64, rest []byte) ([]byte, error) {
-	for range tailLooks {
+	for look := range tailLooks {
 		if len(bytes.TrimRight(rest, "\x00")) == 0 {
 			return nil, nil
+		}
+		if look > 0 {
+			time.Sleep(tailPause)
 		}
 		_, reached, err := segment.Scan(f, end, v.report.Records, math.MaxInt64, nil)
 		if damage := (*segment.DamageError)(nil); err != nil && !errors.As(err, &damage) {
@@ -216,7 +219,6 @@ func (v *verification) unexplained(f disk.File, end int64, rest []byte) ([]byte,
 		if rest, err = readRest(f, reached); err != nil {
 			return nil, err
 		}
-		time.Sleep(tailPause)
 	}
 	return rest, nil
 }

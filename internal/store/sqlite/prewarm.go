@@ -58,7 +58,7 @@ func prewarm(f *os.File, room int64, stop <-chan struct{}) (read int64, err erro
 	if err != nil || info.Size() > room/2 {
 		return 0, err
 	}
-	buf := make([]byte, prewarmChunk)
+	var buf []byte
 	for off := int64(0); off < info.Size(); off += prewarmChunk {
 		n := min(prewarmChunk, info.Size()-off)
 		cached, err := cachedBytes(f, off, n)
@@ -67,6 +67,9 @@ func prewarm(f *os.File, room int64, stop <-chan struct{}) (read int64, err erro
 		}
 		if cached > n/4*3 {
 			continue
+		}
+		if buf == nil {
+			buf = make([]byte, prewarmChunk)
 		}
 		got, err := f.ReadAt(buf[:n], off)
 		if err != nil && !errors.Is(err, io.EOF) {
