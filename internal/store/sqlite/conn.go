@@ -54,7 +54,7 @@ func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*conn, er
 	c := &conn{db: db}
 	for _, p := range pragmas {
 		if _, err := c.exec("PRAGMA " + p); err != nil {
-			return nil, errors.Join(fmt.Errorf("setting %s: %w", p, err), c.close())
+			return nil, errors.Join(fmt.Errorf("setting %s: %w", p, classify(err)), c.close())
 		}
 	}
 	return c, nil

@@ -19,6 +19,17 @@ import (
 	"github.com/keywright/keywright/internal/store/sqlite"
 )
 
+func TestAFileThatIsNoDatabase(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "keywright.db"), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := sqlite.Open(sqlite.Config{Dir: dir})
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "is damaged") || !strings.Contains(err.Error(), "restore a backup") {
+		t.Errorf("opening it: %v, want an Unavailable that says what to do", err)
+	}
+}
+
 func TestOneProcessPerDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, sqlite.Config{Dir: dir})
