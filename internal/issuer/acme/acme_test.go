@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -138,6 +139,14 @@ func TestRenewalReplaces(t *testing.T) {
 		if next, err := obtain(t, i, r); err != nil || next[0].SerialNumber.Cmp(first[0].SerialNumber) == 0 {
 			t.Error(err)
 		}
+	}
+	// Pebble answers with its own failure (500) when it does not find the certificate, as in the moment behind its issuance.
+	unknown := *first[0]
+	unknown.SerialNumber = big.NewInt(1 << 60)
+	r := request(t, x509.CertificateRequest{DNSNames: []string{"renew.test"}})
+	r.Previous = &unknown
+	if _, err := obtain(t, i, r); err != nil {
+		t.Errorf("replacing a certificate that the authority cannot find: %v", err)
 	}
 }
 

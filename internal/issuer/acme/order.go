@@ -33,7 +33,8 @@ func (i *Issuer) Begin(ctx context.Context, r issuer.Request) (issuer.Result, er
 	return i.step(ctx, account, r, order)
 }
 
-// open says which certificate is replaced, if the authority cares; one that refuses that (another account's, or replaced already) is asked without.
+// open says which certificate is replaced, if the authority cares (RFC 9773, section 5). That is for the authority's sake: one that has a problem with it is
+// asked without, be it that the certificate is another account's, was replaced already, or cannot be found just now. A rate limit is none with the certificate.
 func (i *Issuer) open(ctx context.Context, account acme.Account, r issuer.Request, identifiers []acme.Identifier) (acme.Order, error) {
 	order := acme.Order{Identifiers: identifiers, Profile: r.Profile}
 	if r.Previous != nil && len(r.Previous.AuthorityKeyId) > 0 {
@@ -42,7 +43,7 @@ func (i *Issuer) open(ctx context.Context, account acme.Account, r issuer.Reques
 				replacing := order
 				replacing.Replaces = id
 				opened, err := i.client.NewOrder(ctx, account, replacing)
-				if problem, refused := problemOf(err); !refused || kindOf(problem) != fault.Invalid && problem.Type != acme.ProblemTypeUnauthorized {
+				if problem, refused := problemOf(err); !refused || kindOf(problem) == fault.Throttled {
 					return opened, err
 				}
 			}
